@@ -1,0 +1,113 @@
+# The commands of the workbook. `make` alone prints them; the text behind ## is what it prints.
+#
+# Parameters are make variables: make pipeline CUSTOMERS=1000 SEED=7 AS_OF=2026-06-30 TARGET=duckdb DIRT=0.002
+#   CUSTOMERS, SEED, DIRT   what is generated            DATA     folder of the store (default: data)
+#   AS_OF                   last day of the data         TARGET   duckdb or motherduck
+#   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DUCKBOOK := $(BIN)/duckbook
+
+# Without bytecode every process of the chain compiles its imports again.
+unexport PYTHONDONTWRITEBYTECODE
+export DO_NOT_TRACK := 1
+
+STORE := $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target $(TARGET))
+SIZE := $(if $(CUSTOMERS),--customers $(CUSTOMERS)) $(if $(SEED),--seed $(SEED)) $(if $(DIRT),--dirt $(DIRT))
+WHEN := $(if $(AS_OF),--as-of $(AS_OF))
+STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup pipeline latest lab test nbval outputs docs report up down status rebuild bench soak lock clean format lint
+
+help: ## print these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
+
+setup: $(VENV)/.ready ## install what the chain needs into .venv (the other commands do it by themselves)
+
+pipeline: $(VENV)/.ready ## run the whole chain: generate, ingest, transform, publish, explore
+	@$(DUCKBOOK) run $(STORE) $(SIZE) $(WHEN) $(STEPS)
+
+latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest, transform, publish
+	@$(DUCKBOOK) latest $(STORE) $(WHEN)
+
+lab: $(VENV)/.ready ## open the notebooks in JupyterLab, with the servers up
+	@$(DUCKBOOK) lab $(STORE)
+
+test: $(VENV)/.ready-dev ## run all the tests, the notebooks' committed outputs among them
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -q
+
+nbval: $(VENV)/.ready-dev ## run the notebooks and compare them with their committed outputs
+	@$(BIN)/python -m pytest notebooks -q
+
+outputs: $(VENV)/.ready-dev ## refresh the notebooks' committed outputs from the canonical run
+	@$(DUCKBOOK) outputs
+
+docs: $(VENV)/.ready ## build the dbt documentation of the warehouse as one page
+	@$(DUCKBOOK) docs $(STORE)
+
+report: $(VENV)/.ready ## open the page of the newest run
+	@$(DUCKBOOK) report
+
+up: $(VENV)/.ready ## start Postgres and the object store
+	@$(DUCKBOOK) up $(STORE)
+
+down: $(VENV)/.ready ## stop them; what they hold stays
+	@$(DUCKBOOK) down $(STORE)
+
+status: $(VENV)/.ready ## say what runs, what the warehouse holds, and how the newest run ended
+	@$(DUCKBOOK) status $(STORE)
+
+rebuild: $(VENV)/.ready ## make the warehouse again from the history in S3 alone
+	@$(DUCKBOOK) rebuild $(STORE)
+
+bench: $(VENV)/.ready-dev ## measure the chain against plain papermill and the bare limits
+	@$(BIN)/python tests/bench/run.py $(BENCH)
+
+soak: $(VENV)/.ready-dev ## run the long versions of the fault and property tests
+	@$(BIN)/python -m pytest tests -q --soak
+
+lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
+	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group dev -o requirements-dev.lock
+	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
+
+clean: ## remove the local state of the store, after asking
+	@if [ -x $(DUCKBOOK) ]; then $(DUCKBOOK) clean $(STORE); else echo "Nothing to clean: there is no $(VENV)."; fi
+
+format: $(VENV)/.ready-dev ## format the Python and the SQL
+	@$(BIN)/ruff format lib tests conftest.py
+	@$(BIN)/ruff check --fix lib tests conftest.py
+	@cd dbt && ../$(BIN)/sqlfluff fix -q models
+
+lint: $(VENV)/.ready-dev ## check the style of the Python and the SQL
+	@$(BIN)/ruff format --check lib tests conftest.py
+	@$(BIN)/ruff check lib tests conftest.py
+	@cd dbt && ../$(BIN)/sqlfluff lint models
+
+UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
+# uv installs the whole lock in seconds; pip fetches uv itself, so that nothing else has to be on the machine.
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "duckbook needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1): run make PYTHON=/path/to/python3.11"; exit 2; }
+	@echo "Set-up 1/3: a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "python3 -m venv failed: install the venv module of your Python (Debian, Ubuntu: apt install python3-venv)"; exit 2; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/uv
+	@echo "Set-up 2/3: $$(grep -c == requirements.lock) packages from requirements.lock"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements.lock 2>&1 | grep -v '^ [+~-] ' ; exit $${PIPESTATUS[0]}
+	@echo "Set-up 3/3: the helper library from lib/duckbook"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+$(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
+	@echo "Set-up for development: the tools of requirements-dev.lock"
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-dev.lock 2>&1 | grep -v '^ [+~-] ' ; exit $${PIPESTATUS[0]}
+	@touch $@

@@ -1,0 +1,1 @@
+"""duckbook: the helper library of the workbook's notebooks."""

@@ -1,0 +1,54 @@
+"""The exception family of duckbook.
+
+Every error that a person can meet is one of these, and its text is a sentence: what is wrong, with which
+setting, table, batch or file, and what to do about it. The command line prints the sentence and exits with
+the class's ``exit_status``; a notebook shows it as the last line of the failing cell.
+"""
+
+
+class DuckbookError(Exception):
+    """Base of the family: whatever duckbook raises on purpose."""
+
+    exit_status = 1
+
+
+class SettingError(DuckbookError):
+    """A setting is unknown, malformed, or does not fit another one."""
+
+    exit_status = 2
+
+
+class ServerError(DuckbookError):
+    """Postgres or the object store cannot be started, reached or signed in to."""
+
+
+class LandingError(DuckbookError):
+    """The landing zone holds something that cannot be generated upon, read or trusted."""
+
+
+class IngestError(DuckbookError):
+    """A table or a batch cannot be ingested."""
+
+
+class WarehouseError(DuckbookError):
+    """The warehouse cannot be opened, or lacks what an earlier step makes."""
+
+
+class WarehouseLocked(WarehouseError):
+    """Another process holds the warehouse file."""
+
+
+class TransformError(DuckbookError):
+    """dbt could not build a layer, or one of its tests failed."""
+
+
+class PublishError(DuckbookError):
+    """Marts cannot be published, or nothing has been published yet."""
+
+
+class CheckFailed(DuckbookError):
+    """A check at the end of a notebook found something else than it expects."""
+
+
+class ChainError(DuckbookError):
+    """The chain file, a notebook or a parameter is wrong, or a step failed."""

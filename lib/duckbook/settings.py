@@ -1,0 +1,191 @@
+"""Settings: what a person may choose, read from the environment and from ``.env``.
+
+The bottom of the package: every other module may import this one, and this one imports only the errors.
+A variable of the environment wins over ``.env``, which wins over the default. `.env.example` documents each
+setting; a name that starts with ``DUCKBOOK_`` and is none of them is refused, because a misspelt setting that is
+silently ignored is worse than none. Values that open something (`SecretStr`) never show in a repr.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from duckbook.errors import SettingError
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: the folder that holds ``notebooks/``, ``dbt/`` and ``lib/``."""
+
+PREFIX = "DUCKBOOK_"
+
+
+class Settings(BaseSettings):
+    """Everything that can be adjusted, with its default.
+
+    Notes
+    -----
+    Paths that are not absolute start at the checkout. Money is in USD, dates are calendar dates in UTC.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    data: Path = Field(Path("data"), description="Folder of one store's state: servers, warehouse, published marts.")
+    runs: Path = Field(Path("runs"), description="Folder of the executed-run archive.")
+    target: Literal["duckdb", "motherduck"] = Field("duckdb", description="Where the warehouse lives.")
+
+    customers: int = Field(10_000, ge=200, le=1_000_000, description="Customers at the end of the history.")
+    seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random choice in the generated data.")
+    first_as_of: date = Field(date(2026, 6, 30), description="The as-of date of the first run.")
+    dirt: float = Field(0.002, ge=0, le=0.2, description="Share of generated records made dirty on purpose.")
+
+    postgres_dsn: SecretStr | None = Field(None, description="A Postgres of your own; empty: the embedded one.")
+    postgres_schema: str = Field("ecom", description="Postgres schema of the landing tables.")
+
+    s3_endpoint: str | None = Field(None, description="URL of an S3 server of your own, http://HOST:PORT.")
+    s3_region: str | None = Field(None, description="Region; given without an endpoint it means AWS itself.")
+    s3_access_key_id: str | None = Field(None, description="Access key id; empty: boto3's own credential chain.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="Secret access key.")
+    s3_session_token: SecretStr | None = Field(None, description="Session token of temporary credentials.")
+    s3_historic_bucket: str = Field("historic-ecom", description="Bucket of the historic load and of the history.")
+    s3_latest_bucket: str = Field("latest-ecom", description="Bucket of the latest days.")
+
+    motherduck_token: SecretStr | None = Field(
+        None,
+        description="MotherDuck token; MOTHERDUCK_TOKEN is read as well.",
+        validation_alias=AliasChoices("DUCKBOOK_MOTHERDUCK_TOKEN", "MOTHERDUCK_TOKEN", "motherduck_token"),
+    )
+    motherduck_database: str = Field("duckbook", description="MotherDuck database of the warehouse.")
+
+    memory_limit: str = Field("4GB", description="Memory that each DuckDB may take before it spills to disk.")
+    threads: int | None = Field(None, ge=1, le=256, description="Threads of each DuckDB; empty: one a core.")
+
+    @field_validator("data", "runs")
+    @classmethod
+    def _from_the_checkout(cls, value: Path) -> Path:
+        return (ROOT / value.expanduser()).resolve()
+
+    @field_validator("postgres_schema", "motherduck_database")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value.isidentifier() or value != value.lower():
+            raise ValueError("must be a plain lower-case name such as 'ecom'")
+        return value
+
+    @field_validator("s3_historic_bucket", "s3_latest_bucket")
+    @classmethod
+    def _bucket_name(cls, value: str) -> str:
+        if not (3 <= len(value) <= 63 and value.replace("-", "").replace(".", "").isalnum() and value == value.lower()):
+            raise ValueError("must be a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
+        return value
+
+    @field_validator("s3_endpoint")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must be a URL such as http://127.0.0.1:9000")
+        return value.rstrip("/") if value else None
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _size(cls, value: str) -> str:
+        number = value.upper().removesuffix("B").rstrip("KMGTI")
+        if not number.strip().replace(".", "", 1).isdigit() or not value.upper().endswith("B"):
+            raise ValueError("must be a size such as 4GB")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ValueError("DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY go together: set both or none")
+        if self.s3_access_key_id and not (self.s3_endpoint or self.s3_region):
+            raise ValueError("S3 credentials are set but neither DUCKBOOK_S3_ENDPOINT nor DUCKBOOK_S3_REGION says where they are for")
+        if self.s3_historic_bucket == self.s3_latest_bucket:
+            raise ValueError("DUCKBOOK_S3_HISTORIC_BUCKET and DUCKBOOK_S3_LATEST_BUCKET must differ")
+        if self.target == "motherduck" and self.motherduck_token is None:
+            raise ValueError("DUCKBOOK_TARGET=motherduck needs a token: set MOTHERDUCK_TOKEN, or take DUCKBOOK_TARGET=duckdb")
+        return self
+
+    @property
+    def embedded_postgres(self) -> bool:
+        """Whether the chain brings its own Postgres."""
+        return self.postgres_dsn is None
+
+    @property
+    def embedded_s3(self) -> bool:
+        """Whether the chain brings its own object store."""
+        return self.s3_endpoint is None and self.s3_region is None
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The file of the local warehouse."""
+        return self.data / "warehouse.duckdb"
+
+    def secrets(self) -> list[str]:
+        """The values that must never be written anywhere, longest first."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return sorted((v.get_secret_value() for v in values if isinstance(v, SecretStr)), key=len, reverse=True)
+
+
+def variables() -> dict[str, str]:
+    """Name of the environment variable → name of the setting."""
+    return {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises
+    ------
+    SettingError
+        A setting is unknown or its value is wrong; the sentence names it.
+    """
+    return read_settings()
+
+
+def read_settings(env_file: Path | None = ROOT / ".env") -> Settings:
+    """Read and check the settings anew.
+
+    Parameters
+    ----------
+    env_file
+        File of ``NAME=value`` lines, or None for the environment alone.
+
+    Raises
+    ------
+    SettingError
+        A setting is unknown or its value is wrong; the sentence names it.
+    """
+    from_file = dotenv_values(env_file) if env_file and env_file.is_file() else {}
+    known = variables()
+    # Set by the chain for its kernels, and not for a person to choose.
+    internal = {f"{PREFIX}RUN_ID", f"{PREFIX}RUN_DIR"}
+    for name in sorted({*os.environ, *from_file}):
+        if name.startswith(PREFIX) and name not in known and name not in internal:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see .env.example for the settings there are."
+            raise SettingError(f"{name} is not a setting: {hint}")
+    try:
+        return Settings(_env_file=env_file)
+    except ValidationError as error:
+        raise SettingError(_sentence(error)) from None
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first problem as a sentence that names the setting and never shows a secret's value."""
+    problem = error.errors(include_url=False)[0]
+    message = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return f"{message}."
+    field = str(problem["loc"][0]).lower().removeprefix(PREFIX.lower())
+    name = f"{PREFIX}{field.upper()}"
+    shown = "" if "SecretStr" in str(Settings.model_fields[field].annotation) else f"={problem['input']}"
+    return f"{name}{shown} is wrong: {message}. Set it in the environment or in .env; .env.example documents it."

@@ -1,0 +1,67 @@
+"""The source tables: their system, key, columns and types.
+
+They are defined once, in ``dbt/models/staging/_sources.yml``, where dbt documents and casts them; this module
+reads that file for generation, landing and ingestion, so that no second list can drift from the first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import yaml
+
+from duckbook.settings import ROOT
+
+SOURCES_FILE = ROOT / "dbt" / "models" / "staging" / "_sources.yml"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a source table; `data_type` is DuckDB's name of the type that staging casts to."""
+
+    name: str
+    data_type: str
+    description: str
+    added: bool = False
+    personal: bool = False
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """A source table; `key` names the columns that tell one record from another."""
+
+    name: str
+    description: str
+    system: Literal["s3", "postgres"]
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    update_time: str | None = None
+    required: bool = False
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names in the order of the definition."""
+        return tuple(column.name for column in self.columns)
+
+
+@lru_cache(maxsize=1)
+def source_tables() -> dict[str, SourceTable]:
+    """The eight source tables by name, in the order of the definition."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    (source,) = yaml.load(SOURCES_FILE.read_text("utf-8"), Loader=loader)["sources"]
+    return {
+        table["name"]: SourceTable(
+            name=table["name"],
+            description=table["description"],
+            columns=tuple(_column(column) for column in table["columns"]),
+            **{**table["meta"], "key": tuple(table["meta"]["key"])},
+        )
+        for table in source["tables"]
+        if "system" in table.get("meta", {})
+    }
+
+
+def _column(column: dict) -> Column:
+    return Column(column["name"], column["data_type"], column["description"], **column.get("meta", {}))

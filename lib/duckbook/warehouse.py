@@ -1,0 +1,145 @@
+"""DuckDB connections: the engine with its extensions, the landing zone attached to it, and the warehouse.
+
+Everything that knows how DuckDB is opened stands here, so that DuckDB (development) and MotherDuck (production)
+differ in this module alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import duckdb
+import psycopg.conninfo
+
+from duckbook.endpoints import Endpoints
+from duckbook.errors import WarehouseError, WarehouseLocked
+from duckbook.settings import Settings
+
+EXTENSIONS = ("httpfs", "postgres_scanner")
+
+LANDING_DATABASE = "landing_postgres"
+"""Name under which the landing Postgres is attached."""
+
+
+def extension_directory(settings: Settings) -> Path:
+    """Folder that holds the extensions of this DuckDB, linked from their wheels, so that no download is needed.
+
+    ``~/.duckdb`` is shared by everything on a machine, hence a folder of the store's own.
+    """
+    folder = settings.data / "duckdb_extensions"
+    (platform,) = duckdb.execute("pragma platform").fetchone()
+    links = folder / f"v{duckdb.__version__}" / platform
+    links.mkdir(parents=True, exist_ok=True)
+    site_packages = Path(duckdb.__file__).parents[1]
+    for name in EXTENSIONS:
+        link = links / f"{name}.duckdb_extension"
+        wheel = site_packages / f"duckdb_extension_{name}" / "extensions" / f"v{duckdb.__version__}" / link.name
+        if not wheel.exists() or (link.is_symlink() and link.readlink() == wheel):
+            continue
+        # Two processes may link at once: each makes its own link and moves it into place.
+        mine = links / f".{name}.{os.getpid()}"
+        mine.symlink_to(wheel)
+        mine.replace(link)
+    return folder
+
+
+def engine_config(settings: Settings) -> dict[str, str]:
+    """The configuration that every DuckDB of the workbook is opened with, dbt's included."""
+    temporary = settings.data / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    config = {
+        "extension_directory": str(extension_directory(settings)),
+        "temp_directory": str(temporary),
+        "memory_limit": settings.memory_limit,
+    }
+    if settings.threads:
+        config["threads"] = str(settings.threads)
+    return config
+
+
+def engine(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory, in UTC, that touches no warehouse."""
+    return _in_utc(duckdb.connect(":memory:", config=engine_config(settings)))
+
+
+def open_warehouse(settings: Settings, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open the warehouse of the target.
+
+    Raises
+    ------
+    WarehouseLocked
+        Another process has the file open.
+    WarehouseError
+        There is no warehouse yet to be read, or MotherDuck refuses.
+    """
+    if settings.target == "motherduck":
+        return _open_motherduck(settings)
+    path = settings.warehouse_path
+    if read_only and not path.exists():
+        raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _in_utc(duckdb.connect(str(path), read_only=read_only, config=engine_config(settings)))
+    except duckdb.IOException as error:
+        holder = re.search(r"Conflicting lock is held in .*?\(PID (\d+)\)", str(error))
+        if holder is None:
+            raise
+        raise WarehouseLocked(
+            f"The warehouse {path.name} is open in another process (PID {holder[1]}): shut down that notebook's kernel, "
+            "or wait for the run to end, and try again."
+        ) from None
+
+
+def _open_motherduck(settings: Settings) -> duckdb.DuckDBPyConnection:
+    database = settings.motherduck_database
+    config = engine_config(settings) | {"motherduck_token": settings.motherduck_token.get_secret_value()}
+    try:
+        connection = _in_utc(duckdb.connect("md:", config=config))
+        connection.execute(f"create database if not exists {database}")
+        connection.execute(f"use {database}")
+    except duckdb.Error as error:
+        text = str(error).replace(config["motherduck_token"], "***")
+        raise WarehouseError(f"MotherDuck database {database} cannot be opened: {text}") from None
+    return connection
+
+
+def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, read_only: bool = True) -> None:
+    """Let a connection read S3 by httpfs, and Postgres as the database `landing_postgres`.
+
+    Credentials go into DuckDB's secrets, which redact them, and never into the text of an ATTACH.
+    """
+    s3 = endpoints.s3
+    connection.execute("load httpfs")
+    secret = {"key_id": s3.access_key_id, "secret": s3.secret_access_key, "region": s3.region}
+    if s3.session_token:
+        secret["session_token"] = s3.session_token
+    if s3.host:
+        secret |= {"endpoint": s3.host, "url_style": "path", "use_ssl": str(s3.use_ssl).lower()}
+    _create_secret(connection, "landing_s3", "s3", secret)
+
+    connection.execute("load postgres_scanner")
+    dsn = psycopg.conninfo.conninfo_to_dict(endpoints.postgres_dsn)
+    names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}
+    known = {names[key]: str(value) for key, value in dsn.items() if key in names}
+    _create_secret(connection, "landing_postgres", "postgres", known)
+    options = " ".join(f"{key}={value}" for key, value in dsn.items() if key not in names)
+    mode = ", read_only" if read_only else ""
+    connection.execute(
+        f"attach if not exists {_quoted(options)} as {LANDING_DATABASE} (type postgres, secret landing_postgres{mode})"
+    )
+
+
+def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:
+    listed = ", ".join(f"{key} {_quoted(value)}" for key, value in values.items())
+    connection.execute(f"create or replace temporary secret {name} (type {kind}, {listed})")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _in_utc(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    connection.execute("set timezone = 'UTC'")
+    return connection
