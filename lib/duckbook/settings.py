@@ -104,13 +104,19 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
-            raise ValueError("DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY go together: set both or none")
+            raise ValueError(
+                "DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY go together: set both or none"
+            )
         if self.s3_access_key_id and not (self.s3_endpoint or self.s3_region):
-            raise ValueError("S3 credentials are set but neither DUCKBOOK_S3_ENDPOINT nor DUCKBOOK_S3_REGION says where they are for")
+            raise ValueError(
+                "S3 credentials are set but neither DUCKBOOK_S3_ENDPOINT nor DUCKBOOK_S3_REGION says where they are for"
+            )
         if self.s3_historic_bucket == self.s3_latest_bucket:
             raise ValueError("DUCKBOOK_S3_HISTORIC_BUCKET and DUCKBOOK_S3_LATEST_BUCKET must differ")
         if self.target == "motherduck" and self.motherduck_token is None:
-            raise ValueError("DUCKBOOK_TARGET=motherduck needs a token: set MOTHERDUCK_TOKEN, or take DUCKBOOK_TARGET=duckdb")
+            raise ValueError(
+                "DUCKBOOK_TARGET=motherduck needs a token: set MOTHERDUCK_TOKEN, or take DUCKBOOK_TARGET=duckdb"
+            )
         return self
 
     @property

@@ -1,0 +1,66 @@
+"""pyproject, the locks, environment.yml and what is installed tell one story."""
+
+import re
+import tomllib
+from importlib import metadata
+
+import pytest
+import yaml
+from duckbook.settings import ROOT
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+def locked(name: str) -> list[Requirement]:
+    return [Requirement(line) for line in (ROOT / name).read_text("utf-8").splitlines()]
+
+
+def wanted() -> dict[str, list[Requirement]]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    runtime = [Requirement(text) for text in project["project"]["dependencies"]]
+    development = [Requirement(text) for text in project["dependency-groups"]["dev"]]
+    return {"requirements.lock": runtime, "requirements-dev.lock": runtime + development}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_plain_pins_and_no_address(lock):
+    lines = (ROOT / lock).read_text("utf-8").splitlines()
+    pin = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+]+( ; .+)?")
+    assert [line for line in lines if not pin.fullmatch(line)] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_dependency_of_pyproject_is_locked_within_its_range(lock):
+    pins = {canonicalize_name(pin.name): pin for pin in locked(lock)}
+    for requirement in wanted()[lock]:
+        pin = pins.get(canonicalize_name(requirement.name))
+        assert pin is not None, f"{requirement.name} is not in {lock}: run `make lock`"
+        (version,) = (specifier.version for specifier in pin.specifier)
+        assert requirement.specifier.contains(version), f"{requirement} and {pin} disagree: run `make lock`"
+
+
+def test_the_development_lock_holds_the_same_pins_as_the_runtime_lock():
+    development = {str(pin.specifier) + canonicalize_name(pin.name) for pin in locked(LOCKS[1])}
+    assert {str(pin.specifier) + canonicalize_name(pin.name) for pin in locked(LOCKS[0])} <= development
+
+
+def test_what_is_installed_is_what_the_lock_says():
+    here = default_environment()
+    pins = [pin for pin in locked(LOCKS[1]) if pin.marker is None or pin.marker.evaluate(here)]
+    found = {pin.name: metadata.version(pin.name) for pin in pins}
+    assert found == {pin.name: next(iter(pin.specifier)).version for pin in pins}
+
+
+def test_environment_yml_takes_python_from_conda_forge_and_the_rest_from_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    assert environment["channels"][0] == "conda-forge"
+    *packages, pip = environment["dependencies"]
+    assert pip == {"pip": ["-r requirements-dev.lock", "--editable ."]}
+    python = next(Requirement(text) for text in packages if text.startswith("python"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    lowest = project["requires-python"].removeprefix(">=")
+    assert python.specifier.contains(lowest)
+    assert not python.specifier.contains("3.10")
