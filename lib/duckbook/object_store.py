@@ -1,0 +1,234 @@
+"""The embedded object store: SeaweedFS (``weed mini``), a real S3 server from a wheel, on 127.0.0.1.
+
+Everything that is particular to SeaweedFS stands here; the rest of the package knows S3 only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sysconfig
+import tempfile
+import time
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+from duckbook import processes
+from duckbook.endpoints import S3Endpoint
+from duckbook.errors import ServerError
+
+REGION = "us-east-1"
+
+PORT_NAMES = tuple(f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc"))
+
+SENTINEL_BUCKET = "duckbook-sentinel"
+SENTINEL = f"/{SENTINEL_BUCKET}/ready"
+"""An object of our own: only when it can be read are the volumes there, which comes later than the listing of buckets."""
+
+START_SECONDS = 60
+
+SECRET_NAMES = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
+
+
+class ObjectStore:
+    """One store's S3 server.
+
+    Parameters
+    ----------
+    folder
+        The store's folder of servers; the objects are in its ``s3``.
+    access_key_id, secret_access_key
+        The only credentials that it accepts.
+    signing_keys
+        One for each of `SECRET_NAMES`; without them its inner ports take unsigned requests.
+    """
+
+    name = "s3"
+
+    def __init__(self, folder: Path, access_key_id: str, secret_access_key: str, signing_keys: dict[str, str]) -> None:
+        self.folder = folder
+        self.objects = folder / "s3"
+        self.config = folder / "s3.config"
+        self.log = folder / "s3.log"
+        self.ports_file = folder / "s3.json"
+        self.pid_file = folder / "s3.pid"
+        self._access_key_id = access_key_id
+        self._secret_access_key = secret_access_key
+        self._signing_keys = signing_keys
+
+    def process(self):
+        """The running server (a `psutil.Process`), or None."""
+        return processes.find(self.pid_file, self.objects)
+
+    @property
+    def port(self) -> int | None:
+        """The port that was chosen for S3, None before its first start."""
+        return processes.read_json(self.ports_file).get("s3.port")
+
+    @property
+    def address(self) -> str | None:
+        """``HOST:PORT``."""
+        return f"{processes.LOOPBACK}:{self.port}" if self.port else None
+
+    @property
+    def endpoint(self) -> S3Endpoint:
+        """How to reach it."""
+        return S3Endpoint(f"http://{self.address}", REGION, self._access_key_id, self._secret_access_key)
+
+    def is_running(self) -> bool:
+        """Whether it lives and listens."""
+        return self.process() is not None and self.port is not None and processes.answers(self.port)
+
+    def is_ready(self) -> bool:
+        """Whether it lives and objects can be read from it."""
+        return self.process() is not None and self.status_of("GET", SENTINEL) == 200
+
+    def ensure_bucket(self, bucket: str) -> None:
+        """Make a bucket where it is missing.
+
+        Raises
+        ------
+        ServerError
+            It cannot be made.
+        """
+        status = self.status_of("HEAD", f"/{bucket}")
+        if status == 404:
+            status = self.status_of("PUT", f"/{bucket}")
+        # 409: another process made it at the same moment.
+        if status not in {200, 409}:
+            raise ServerError(f"The object store does not make the bucket {bucket} (HTTP {status}): see {self.log}.")
+
+    def start(self) -> None:
+        """Start it and wait until an object can be read from it.
+
+        Raises
+        ------
+        ServerError
+            It does not start; the sentence names the log and ends with its last lines.
+        """
+        weed = find_weed()
+        self.objects.mkdir(exist_ok=True)
+        self._write_config()
+        ports = processes.read_json(self.ports_file)
+        deadline = time.monotonic() + START_SECONDS
+        for _ in range(4):
+            if set(ports) != set(PORT_NAMES) or not all(_is_usable(port) for port in ports.values()):
+                ports = dict(zip(PORT_NAMES, _usable_ports(), strict=True))
+            processes.write_private(self.ports_file, json.dumps(ports, indent=1) + "\n")
+            if self._try_start([weed, *self._options(ports)], deadline):
+                return
+            if "address already in use" not in self.log.read_text("utf-8", errors="replace"):
+                break
+            ports = {}
+        end = processes.tail(self.log, self._secrets())
+        raise ServerError(f"The object store does not start. The end of {self.log}:\n{end}")
+
+    def stop(self) -> bool:
+        """Stop it in an orderly way; whether there was one to stop."""
+        process = self.process()
+        if process:
+            processes.stop(process, signal.SIGTERM)
+        return process is not None
+
+    def status_of(self, method: str, path: str, body: bytes = b"") -> int:
+        """The HTTP status of one signed request, 0 when nothing answers.
+
+        Signed by boto3's own signer, but without a boto3 client, whose making takes longer than the request.
+        """
+        from botocore.auth import S3SigV4Auth
+        from botocore.awsrequest import AWSRequest
+        from botocore.credentials import Credentials
+
+        request = AWSRequest(method, f"http://{self.address}{path}", data=body)
+        request.context["payload_signing_enabled"] = True
+        S3SigV4Auth(Credentials(self._access_key_id, self._secret_access_key), "s3", REGION).add_auth(request)
+        connection = HTTPConnection(processes.LOOPBACK, self.port, timeout=5)
+        try:
+            connection.request(method, path, body=body, headers=dict(request.headers.items()))
+            return connection.getresponse().status
+        except (OSError, HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    def _secrets(self) -> list[str]:
+        return [self._secret_access_key, self._access_key_id, *self._signing_keys.values()]
+
+    def _write_config(self) -> None:
+        """Credentials go into files of 0600 and never on the command line, which every user of the machine can list."""
+        self.config.mkdir(mode=0o700, exist_ok=True)
+        identity = {
+            "name": "duckbook",
+            "credentials": [{"accessKey": self._access_key_id, "secretKey": self._secret_access_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        processes.write_private(self.config / "identities.json", json.dumps({"identities": [identity]}, indent=1))
+        toml = "".join(f'[{name}]\nkey = "{key}"\n\n' for name, key in self._signing_keys.items())
+        processes.write_private(self.config / "security.toml", toml)
+
+    def _options(self, ports: dict[str, int]) -> list[str]:
+        return [
+            "-logtostderr",
+            "mini",
+            f"-dir={self.objects}",
+            f"-ip={processes.LOOPBACK}",
+            f"-ip.bind={processes.LOOPBACK}",
+            *(f"-{name}={port}" for name, port in ports.items()),
+            "-webdav=false",
+            "-admin.ui=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=128",
+            "-volume.max=1000",
+            f"-s3.config={self.config / 'identities.json'}",
+            "-s3.allowDeleteBucketNotEmpty=false",
+            "-s3.autoCreateBucket=false",
+        ]
+
+    def _try_start(self, command: list, deadline: float) -> bool:
+        # It reads security.toml from its working folder. Without a limit Go lets the memory grow to twice the need.
+        started = processes.start(command, self.log, cwd=self.config, pid_file=self.pid_file, GOMEMLIMIT="256MiB")
+        for _ in processes.poll(deadline):
+            if started.poll() is not None:
+                return False
+            if processes.answers(self.port) and self._sentinel_is_readable():
+                return True
+        return False
+
+    def _sentinel_is_readable(self) -> bool:
+        status = self.status_of("GET", SENTINEL)
+        if status == 404:
+            self.status_of("PUT", f"/{SENTINEL_BUCKET}")
+            self.status_of("PUT", SENTINEL, b"ready\n")
+            status = self.status_of("GET", SENTINEL)
+        return status == 200
+
+
+def find_weed() -> Path:
+    """The program of SeaweedFS.
+
+    Raises
+    ------
+    ServerError
+        There is none: its wheel does not exist for every machine.
+    """
+    beside_python = Path(sysconfig.get_path("scripts")) / "weed"
+    found = beside_python if beside_python.exists() else shutil.which("weed")
+    if not found:
+        raise ServerError(
+            "The object store's program `weed` is not on this machine (its wheel exists for Linux and for Macs with "
+            "Apple's processor): run `make` again to set up, or name an S3 server of your own in DUCKBOOK_S3_ENDPOINT."
+        )
+    return Path(found)
+
+
+def _is_usable(port: int) -> bool:
+    """Whether a port is free, and no socket in the temporary folder, left by another user, blocks it."""
+    return processes.is_free(port) and not any(Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"))
+
+
+def _usable_ports() -> list[int]:
+    drawn = processes.free_ports(3 * len(PORT_NAMES))
+    return [port for port in drawn if _is_usable(port)][: len(PORT_NAMES)]

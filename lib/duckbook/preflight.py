@@ -1,0 +1,96 @@
+"""A person's own Postgres and S3, checked before any work: wrong settings are told within about a second."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from duckbook import access
+from duckbook.endpoints import S3Endpoint
+from duckbook.errors import ServerError
+from duckbook.settings import Settings
+
+
+def check(settings: Settings) -> None:
+    """Reach, sign in to and look at what the settings name; nothing is changed on any server.
+
+    Raises
+    ------
+    ServerError
+        Something refuses; the sentence names the setting.
+    """
+    with ThreadPoolExecutor() as pool:
+        checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
+        for done in [pool.submit(one, settings) for one in checks]:
+            done.result()
+
+
+def _check_postgres(settings: Settings) -> None:
+    dsn = settings.postgres_dsn.get_secret_value()
+    address = access.postgres_address(dsn)
+    if address:
+        access.reach(*address, "DUCKBOOK_POSTGRES_DSN")
+    access.check_schema(dsn, settings.postgres_schema)
+
+
+def _check_s3(settings: Settings) -> None:
+    access.reach_s3(settings)
+    s3 = access.s3_endpoint(settings)
+
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from duckbook import storage
+
+    client = storage.client(s3, attempts=1)
+    for setting, bucket in _buckets(settings).items():
+        try:
+            # A listing, because a refused HEAD does not say why.
+            client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            if bucket == settings.s3_historic_bucket:
+                _check_may_write(client, bucket)
+        except ClientError as error:
+            code = storage.error_code(error)
+            if code != "NoSuchBucket":
+                raise ServerError(access.s3_refusal(code, str(error), bucket, setting)) from None
+        except BotoCoreError as error:
+            raise ServerError(_no_s3(settings, error)) from None
+
+
+def _check_may_write(client, bucket: str) -> None:
+    """An upload begun and given up: it asks for the right to write, and leaves nothing behind."""
+    key = "history/.duckbook-preflight"
+    begun = client.create_multipart_upload(Bucket=bucket, Key=key)
+    client.abort_multipart_upload(Bucket=bucket, Key=key, UploadId=begun["UploadId"])
+
+
+def ensure_buckets(s3: S3Endpoint, settings: Settings) -> None:
+    """Make the two buckets where they are missing.
+
+    Raises
+    ------
+    ServerError
+        The server does not let us; the sentence names the setting.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    from duckbook import storage
+
+    client = storage.client(s3)
+    for setting, bucket in _buckets(settings).items():
+        try:
+            storage.ensure_bucket(client, bucket)
+        except ClientError as error:
+            raise ServerError(access.s3_refusal(storage.error_code(error), str(error), bucket, setting)) from None
+        except BotoCoreError as error:
+            raise ServerError(_no_s3(settings, error)) from None
+
+
+def _buckets(settings: Settings) -> dict[str, str]:
+    return {
+        "DUCKBOOK_S3_HISTORIC_BUCKET": settings.s3_historic_bucket,
+        "DUCKBOOK_S3_LATEST_BUCKET": settings.s3_latest_bucket,
+    }
+
+
+def _no_s3(settings: Settings, error: Exception) -> str:
+    where = f"DUCKBOOK_S3_ENDPOINT={settings.s3_endpoint}" if settings.s3_endpoint else f"DUCKBOOK_S3_REGION={settings.s3_region}"
+    return f"No S3 server answers at {where}: {error}."
