@@ -5,7 +5,9 @@ Everything that is particular to SeaweedFS stands here; the rest of the package 
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import signal
 import sysconfig
@@ -20,11 +22,14 @@ from duckbook.errors import ServerError
 
 REGION = "us-east-1"
 
-PORT_NAMES = tuple(f"{part}.port{kind}" for part in ("s3", "master", "volume", "filer", "admin") for kind in ("", ".grpc"))
+PARTS = ("s3", "master", "volume", "filer", "admin")
+
+GRPC_OFFSET = 10_000
+"""Each part's second port is this far above its first: SeaweedFS's worker takes that for granted."""
 
 SENTINEL_BUCKET = "duckbook-sentinel"
 SENTINEL = f"/{SENTINEL_BUCKET}/ready"
-"""An object of our own: only when it can be read are the volumes there, which comes later than the listing of buckets."""
+"""An object of our own: when it can be read the volumes are there, which they are later than the list of buckets."""
 
 START_SECONDS = 60
 
@@ -64,7 +69,7 @@ class ObjectStore:
     @property
     def port(self) -> int | None:
         """The port that was chosen for S3, None before its first start."""
-        return processes.read_json(self.ports_file).get("s3.port")
+        return processes.read_json(self.ports_file).get("s3")
 
     @property
     def address(self) -> str | None:
@@ -113,8 +118,9 @@ class ObjectStore:
         ports = processes.read_json(self.ports_file)
         deadline = time.monotonic() + START_SECONDS
         for _ in range(4):
-            if set(ports) != set(PORT_NAMES) or not all(_is_usable(port) for port in ports.values()):
-                ports = dict(zip(PORT_NAMES, _usable_ports(), strict=True))
+            if set(ports) != set(PARTS) or not all(_is_usable(port) for port in ports.values()):
+                ports = dict(zip(PARTS, processes.free_ports(len(PARTS), _is_usable), strict=True))
+            self._remove_sockets()
             processes.write_private(self.ports_file, json.dumps(ports, indent=1) + "\n")
             if self._try_start([weed, *self._options(ports)], deadline):
                 return
@@ -129,7 +135,14 @@ class ObjectStore:
         process = self.process()
         if process:
             processes.stop(process, signal.SIGTERM)
+            self._remove_sockets()
         return process is not None
+
+    def _remove_sockets(self) -> None:
+        for port in processes.read_json(self.ports_file).values():
+            for path in _sockets(port):
+                with contextlib.suppress(OSError):  # somebody else's
+                    path.unlink()
 
     def status_of(self, method: str, path: str, body: bytes = b"") -> int:
         """The HTTP status of one signed request, 0 when nothing answers.
@@ -174,7 +187,10 @@ class ObjectStore:
             f"-dir={self.objects}",
             f"-ip={processes.LOOPBACK}",
             f"-ip.bind={processes.LOOPBACK}",
-            *(f"-{name}={port}" for name, port in ports.items()),
+            *(f"-{part}.port={port}" for part, port in ports.items()),
+            *(f"-{part}.port.grpc={port + GRPC_OFFSET}" for part, port in ports.items()),
+            # The inner ports' HTTP can delete a bucket unasked (GET /col/delete), and S3 does without it.
+            "-disableHttp=true",
             "-webdav=false",
             "-admin.ui=false",
             "-s3.port.iceberg=0",
@@ -182,6 +198,7 @@ class ObjectStore:
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=128",
             "-volume.max=1000",
+            "-volume.preStopSeconds=0",
             f"-s3.config={self.config / 'identities.json'}",
             "-s3.allowDeleteBucketNotEmpty=false",
             "-s3.autoCreateBucket=false",
@@ -224,11 +241,13 @@ def find_weed() -> Path:
     return Path(found)
 
 
+def _sockets(port: int) -> list[Path]:
+    """The sockets that SeaweedFS makes in the temporary folder for a port, and leaves there."""
+    folder = Path(tempfile.gettempdir())
+    return [path for kind in (port, port + GRPC_OFFSET) for path in folder.glob(f"seaweedfs-*-{kind}.sock")]
+
+
 def _is_usable(port: int) -> bool:
-    """Whether a port is free, and no socket in the temporary folder, left by another user, blocks it."""
-    return processes.is_free(port) and not any(Path(tempfile.gettempdir()).glob(f"seaweedfs-*-{port}.sock"))
-
-
-def _usable_ports() -> list[int]:
-    drawn = processes.free_ports(3 * len(PORT_NAMES))
-    return [port for port in drawn if _is_usable(port)][: len(PORT_NAMES)]
+    """Whether a part's two ports are free, and no socket left by another user, which we cannot remove, blocks them."""
+    theirs = any(path.lstat().st_uid != os.geteuid() for path in _sockets(port))
+    return processes.is_free(port) and processes.is_free(port + GRPC_OFFSET) and not theirs

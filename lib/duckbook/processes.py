@@ -6,13 +6,14 @@ names the store's folder, so that a reused process id is never taken for a serve
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
 import socket
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,8 +22,9 @@ from duckbook.errors import ServerError
 
 LOOPBACK = "127.0.0.1"
 
-# Below the range from which systems take the ports of outgoing connections, so that a kept port stays free.
-PORTS = range(15_000, 32_000)
+# Below the range from which systems take the ports of outgoing connections, so that a kept port stays free; the
+# object store takes another port 10,000 above each of its own.
+PORTS = range(15_000, 22_000)
 
 
 def write_private(path: Path, text: str) -> None:
@@ -68,12 +70,12 @@ def is_free(port: int) -> bool:
     return True
 
 
-def free_ports(count: int) -> list[int]:
+def free_ports(count: int, is_usable: Callable[[int], bool] = is_free) -> list[int]:
     """Free ports of 127.0.0.1, drawn at random so that two stores that start at once rarely draw the same."""
-    drawn = random.SystemRandom().sample(PORTS, k=min(len(PORTS), count * 200))
-    found = [port for port, _ in zip((p for p in drawn if is_free(p)), range(count), strict=False)]
+    drawn = random.SystemRandom().sample(PORTS, k=len(PORTS))
+    found = list(itertools.islice(filter(is_usable, drawn), count))
     if len(found) < count:
-        raise ServerError(f"No {count} free ports between {PORTS.start} and {PORTS.stop}: stop what listens there.")
+        raise ServerError(f"Fewer than {count} ports from {PORTS.start} to {PORTS.stop} are free: stop what listens there.")
     return found
 
 
@@ -173,7 +175,7 @@ def tail(log: Path, secrets: Sequence[str], lines: int = 8) -> str:
     return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 
-def poll(deadline: float, pause: float = 0.03):
+def poll(deadline: float, pause: float = 0.03) -> Iterator[None]:
     """Yield until a deadline of `time.monotonic()`, with a pause between."""
     while time.monotonic() < deadline:
         yield

@@ -1,0 +1,85 @@
+"""Fixtures for tests on real servers: a store with its own Postgres and S3, and others that play a person's own.
+
+The servers of a session live in pytest's temporary folder and stop with it. Nothing of the developer's own
+environment or ``.env`` reaches a test: each takes its settings from these fixtures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from duckbook import servers
+from duckbook.endpoints import Endpoints
+from duckbook.settings import Settings
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget what the developer's shell says about stores, AWS and Postgres."""
+    for name in list(os.environ):
+        if name.startswith(("DUCKBOOK_", "AWS_", "PG", "MOTHERDUCK_")) or name == "motherduck_token":
+            del os.environ[name]
+    # No test may ask the cloud it happens to run in for credentials, and wait for the answer.
+    os.environ |= {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull}
+    os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+
+
+@pytest.fixture(scope="session")
+def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
+    """A function that starts a store of its own: ``start_store("name", customers=300)`` gives its settings.
+
+    Its folder has a space in it, because people's folders have.
+    """
+    started: list[Settings] = []
+
+    def start(name: str, **values) -> Settings:
+        folder = tmp_path_factory.mktemp(name)
+        store = Settings(data=folder / "the data", runs=folder / "runs", _env_file=None, **values)
+        started.append(store)
+        servers.up(store)
+        return store
+
+    yield start
+    for store in started:
+        servers.down(store)
+
+
+@pytest.fixture(scope="session")
+def store_settings(start_store: Callable[..., Settings]) -> Settings:
+    """The settings of the session's store, whose embedded servers run."""
+    return start_store("store", customers=300)
+
+
+@pytest.fixture(scope="session")
+def endpoints(store_settings: Settings) -> Endpoints:
+    """Where the session's store has its Postgres and S3."""
+    return servers.up(store_settings)
+
+
+@pytest.fixture(scope="session")
+def external_endpoints(start_store: Callable[..., Settings]) -> Endpoints:
+    """A second, independent pair of servers, for a person's own."""
+    return servers.up(start_store("external", postgres_schema="unused"))
+
+
+@pytest.fixture(scope="session")
+def external_environment(external_endpoints: Endpoints) -> dict[str, str]:
+    """The variables that point duckbook at the second pair."""
+    s3 = external_endpoints.s3
+    return {
+        "DUCKBOOK_POSTGRES_DSN": external_endpoints.postgres_dsn,
+        "DUCKBOOK_S3_ENDPOINT": str(s3.url),
+        "DUCKBOOK_S3_REGION": s3.region,
+        "DUCKBOOK_S3_ACCESS_KEY_ID": s3.access_key_id,
+        "DUCKBOOK_S3_SECRET_ACCESS_KEY": s3.secret_access_key,
+    }
+
+
+@pytest.fixture
+def external_settings(external_environment: dict[str, str], tmp_path: Path) -> Settings:
+    """Settings of a store that has no servers of its own and uses the second pair."""
+    values = {name.removeprefix("DUCKBOOK_").lower(): value for name, value in external_environment.items()}
+    return Settings(data=tmp_path / "data", runs=tmp_path / "runs", customers=300, _env_file=None, **values)
