@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from duckbook.errors import CheckFailed, DuckbookError
+from duckbook.processes import write_private
 from duckbook.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -157,7 +157,9 @@ class Notebook:
             rows = rows.to_dict("records")
         text = json.dumps(rows if isinstance(rows, dict) else list(rows), default=_as_json, indent=1)
         if self.run_dir is not None:
-            _write(self.run_dir / "facts" / f"{name}.json", text)
+            folder = self.run_dir / "facts"
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write_private(folder / f"{name}.json", text)
 
     def finish(self) -> None:
         """Close the connections and show the checks.
@@ -271,13 +273,3 @@ def _as_json(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     return str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write whole or not at all, readable by the owner alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # mkstemp makes a file of mode 0600.
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    Path(temporary).replace(path)

@@ -1,0 +1,221 @@
+"""Executing one notebook with papermill, and telling the truth about it.
+
+papermill parameterizes the notebook, saves it as it goes and marks the failing cell. What it does not do is done here:
+a cell that never ran, or was running when its kernel died, is not called completed; a failing ``%sql`` cell, which
+leaves no error output, fails the notebook with its own text; secrets are replaced before anything is saved; a file is
+saved whole or not at all. Trust the exception that `execute` raises, and the notebook agrees with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.exceptions import PapermillExecutionError
+from papermill.execute import execute_notebook
+
+from duckbook.errors import ChainError
+from duckbook.kernels import Kernel
+from duckbook.processes import write_private
+from duckbook.redaction import Redactor
+
+ENGINE = "duckbook"
+
+PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
+
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class CellFailed(ChainError):
+    """A cell of a notebook failed, or its kernel ended while it ran.
+
+    Attributes
+    ----------
+    cell
+        The number of the cell in the notebook, counted from 1, or None when none was running.
+    reason
+        The error as a sentence.
+    """
+
+    def __init__(self, cell: int | None, reason: str):
+        self.cell = cell
+        self.reason = reason
+        super().__init__(f"cell {cell}: {reason}" if cell else reason)
+
+
+class TruthfulManager(NotebookExecutionManager):
+    """papermill's keeper of cell states, which also tells what did not happen, and saves without secrets."""
+
+    def __init__(self, nb, redactor: Redactor, on_cell=None, **kwargs):
+        super().__init__(nb, progress_bar=False, **kwargs)
+        self.redactor = redactor
+        self.on_cell = on_cell
+        self.running: int | None = None
+        self.failure: CellFailed | None = None
+
+    def save(self, **kwargs) -> None:
+        """Save whole or not at all, for the owner alone."""
+        if kwargs.get("nb"):
+            self.nb = kwargs["nb"]
+        # papermill writes the notebook again by itself at the end, so the notebook in memory is what is cleaned.
+        self.redactor.scrub(self.nb)
+        if self.output_path:
+            write_private(Path(self.output_path), nbformat.v4.writes(self.nb) + "\n")
+        self.last_save_time = self.now()
+
+    def cell_start(self, cell, cell_index=None, **kwargs) -> None:
+        """A text is not executed and needs no saving."""
+        if cell.cell_type != "code":
+            return
+        self.running = cell_index
+        if self.on_cell:
+            self.on_cell(self._code_number(cell_index))
+        super().cell_start(cell, cell_index, **kwargs)
+
+    def cell_complete(self, cell, cell_index=None, **kwargs) -> None:
+        """Called for a killed cell too: only one whose kernel answered is completed."""
+        if cell.cell_type != "code":
+            cell.metadata.papermill["status"] = COMPLETED
+        elif self.running is None:
+            super().cell_complete(cell, cell_index, **kwargs)
+
+    def notebook_complete(self, **kwargs) -> None:
+        """Mark the cell that was running as failed; leave those never run pending."""
+        if self.running is not None:
+            self.cell_exception(self.nb.cells[self.running])
+        self.end_time = self.now()
+        paper = self.nb.metadata.papermill
+        paper["end_time"] = self.end_time.isoformat()
+        paper["duration"] = (self.end_time - self.start_time).total_seconds()
+        # The archive can be moved, and is nobody's business but the reader's: names instead of a machine's paths.
+        for side in ("input_path", "output_path"):
+            paper[side] = Path(paper[side]).name if paper.get(side) else None
+        self.save()
+
+    def failed(self, reason: str) -> CellFailed:
+        """Note that the running cell failed, and give the error to raise."""
+        number = None if self.running is None else self._code_number(self.running)
+        self.failure = CellFailed(number, self.redactor.text(reason))
+        return self.failure
+
+    def _code_number(self, index: int) -> int:
+        return sum(cell.cell_type == "code" for cell in self.nb.cells[: index + 1])
+
+
+class Client(PapermillNotebookClient):
+    """papermill's client on a kernel that is already there; it keeps the failure that papermill swallows."""
+
+    def papermill_execute_cells(self) -> None:
+        """Execute the cells in order until one fails."""
+        manager: TruthfulManager = self.nb_man
+        for index, cell in enumerate(self.nb.cells):
+            manager.cell_start(cell, index)
+            try:
+                self.execute_cell(cell, index)
+            except CellExecutionError as error:
+                manager.failed(_sentence(error))
+                manager.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
+                manager.running = None
+                manager.cell_complete(self.nb.cells[index], cell_index=index)
+                return
+            except DeadKernelError:
+                raise manager.failed("The kernel died.") from None
+            manager.running = None
+            manager.cell_complete(self.nb.cells[index], cell_index=index)
+
+    def execute(self, **kwargs) -> Any:
+        """Execute the notebook, and close this side's sockets however that ends."""
+        try:
+            return super().execute(cleanup_kc=False, **kwargs)
+        finally:
+            if self.kc is not None:
+                self.kc.stop_channels()
+
+
+class Engine(NBClientEngine):
+    """The engine by which papermill executes our notebooks."""
+
+    @classmethod
+    def execute_notebook(cls, nb, kernel_name, output_path=None, **kwargs):
+        """Execute a parameterized notebook with the kernel, redactor and listener in `kwargs`."""
+        kernel: Kernel = kwargs.pop("kernel")
+        manager = TruthfulManager(
+            nb, kwargs.pop("redactor"), kwargs.pop("on_cell"), output_path=output_path, autosave_cell_every=10
+        )
+        manager.notebook_start()
+        try:
+            Client(manager, km=kernel.ready(), startup_timeout=60, timeout=None, log=_SILENT).execute()
+        except RuntimeError as error:
+            # nbclient says this of a kernel that ends before its first cell.
+            raise manager.failed(f"The kernel ended: {error}") from None
+        finally:
+            manager.notebook_complete()
+        if manager.failure is not None:
+            kwargs["failures"].append(manager.failure)
+        return manager.nb
+
+
+_SILENT = logging.getLogger("duckbook.execution")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.propagate = False
+logging.getLogger("papermill").setLevel(logging.ERROR)
+papermill_engines.register(ENGINE, Engine)
+
+
+def execute(
+    notebook: Path, output: Path, parameters: dict[str, Any], kernel: Kernel, redactor: Redactor, on_cell=None
+) -> None:
+    """Execute a notebook and save it, executed, as `output`.
+
+    Parameters
+    ----------
+    notebook, output
+        The notebook, which is not changed, and where its executed copy goes; both absolute.
+    parameters
+        Values for its parameters cell; it is checked before that the notebook has them.
+    kernel
+        A fresh kernel; the caller stops it.
+    redactor
+        What must not be written.
+    on_cell
+        Called with the number of each code cell that begins.
+
+    Raises
+    ------
+    CellFailed
+        A cell failed or the kernel died; `kernel.killed_because` says so where it was killed on purpose.
+    """
+    failures: list[CellFailed] = []
+    write_private(output, "{}")
+    try:
+        execute_notebook(
+            str(notebook),
+            str(output),
+            parameters=parameters,
+            engine_name=ENGINE,
+            progress_bar=False,
+            kernel=kernel,
+            redactor=redactor,
+            on_cell=on_cell,
+            failures=failures,
+        )
+    except PapermillExecutionError as error:
+        raise (failures or [CellFailed(None, redactor.text(str(error)))])[0] from None
+    if failures:
+        raise failures[0]
+
+
+def _sentence(error: CellExecutionError) -> str:
+    """What the cell said, without the cell's source and the library's lines: the name of the error and its text."""
+    text = ANSI.sub("", str(error.evalue or "")).strip()
+    if "Original error message from DB driver:" in text:
+        # jupysql puts advice on its own features before what the database said.
+        text = text.split("Original error message from DB driver:", 1)[1].strip()
+        return text
+    return f"{error.ename}: {text}" if text else str(error.ename)

@@ -1,0 +1,162 @@
+"""Kernels: each notebook gets a fresh one of its own, started and warmed while the step before it still runs.
+
+Warming is importing: what every notebook imports anyway is imported before the notebook begins. A kernel is used for
+one notebook and then stopped, with everything that it started in its process group: nothing leaks from one to the next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.manager import KernelManager
+
+from duckbook.errors import ChainError
+
+COMMON_IMPORTS = (
+    "duckbook.notebook",
+    "duckbook.warehouse",
+    "duckbook.servers",
+    "pandas",
+    "sql.magic",
+    "matplotlib_inline",
+)
+
+START_SECONDS = 60
+
+
+class OwnEnvironment(KernelSpecManager):
+    """The kernel is the environment that runs the chain, whatever kernels a person has installed elsewhere."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        """The same specification for every name."""
+        # The log level silences a notice about unencrypted TCP; a history in memory saves opening a database.
+        options = ["--IPKernelApp.log_level=40", "--HistoryManager.hist_file=:memory:"]
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options]
+        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
+
+
+class Kernel:
+    """A kernel for one notebook; it starts in the background, and `ready` waits for it.
+
+    Parameters
+    ----------
+    cwd
+        Working folder of the kernel.
+    env
+        Its whole environment.
+    imports
+        Modules that are imported before the notebook begins.
+    """
+
+    def __init__(self, cwd: Path, env: dict[str, str], imports: Iterable[str] = ()):
+        # Sockets in a private folder: two kernels that start at once cannot take the same port, and no other user can
+        # speak to them. A socket's path has at most about 100 characters, hence the system's temporary folder.
+        self._folder = Path(tempfile.mkdtemp(prefix="duckbook-"))
+        self.manager = KernelManager(
+            transport="ipc",
+            ip=str(self._folder / "k"),
+            connection_file=str(self._folder / "kernel.json"),
+            kernel_spec_manager=OwnEnvironment(),
+            kernel_name="python3",
+        )
+        self.manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
+        self.peak_rss_mb = 0.0
+        self.killed_because: str | None = None
+        self._process: psutil.Process | None = None
+        self._failure: Exception | None = None
+        self._imports = tuple(imports)
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._start, args=(cwd, env), daemon=True)
+        self._thread.start()
+
+    def _start(self, cwd: Path, env: dict[str, str]) -> None:
+        try:
+            with self._lock:
+                if self.killed_because:
+                    return
+                self.manager.start_kernel(cwd=str(cwd), env=env)
+                self._process = psutil.Process(self.manager.provisioner.pid)
+            self._warm()
+        except Exception as error:
+            self._failure = error
+
+    def _warm(self) -> None:
+        client = BlockingKernelClient(parent=self.manager)
+        client.load_connection_info(self.manager.get_connection_info())
+        client.start_channels()
+        try:
+            client.wait_for_ready(timeout=START_SECONDS)
+            # An expression: it leaves no name behind. A module that cannot be imported is the notebook's to report.
+            code = f"[__import__('importlib').import_module(name) for name in {self._imports!r}]"
+            client.execute(code, silent=True, store_history=False)
+            client.get_shell_msg(timeout=START_SECONDS)
+        finally:
+            client.stop_channels()
+
+    def ready(self) -> KernelManager:
+        """Wait until the kernel is warm, and give the manager that a notebook is executed with.
+
+        Raises
+        ------
+        ChainError
+            The kernel does not start.
+        """
+        self._thread.join()
+        if self._failure is not None and self.killed_because is None:
+            self.stop()
+            raise ChainError(f"A kernel does not start: {self._failure}. Try `.venv/bin/python -m ipykernel_launcher`.")
+        return self.manager
+
+    def sample(self) -> None:
+        """Look at the memory that the kernel holds now."""
+        with contextlib.suppress(psutil.Error):
+            if self._process is not None:
+                self.peak_rss_mb = max(self.peak_rss_mb, round(self._process.memory_info().rss / 1e6, 1))
+
+    def kill(self, because: str | None = None) -> None:
+        """End the kernel now, with all that it started in its group."""
+        self.killed_because = self.killed_because or because or "stopped"
+        with self._lock:
+            process = self._process
+        if process is None:
+            return
+        # A kernel leads a group of its own; embedded servers that it started lead theirs, and live on.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(psutil.Error):
+            process.wait(5)
+
+    def stop(self) -> None:
+        """End the kernel and give back its sockets and files."""
+        self.kill()
+        self._thread.join(5)
+        with contextlib.suppress(Exception):
+            self.manager.cleanup_resources()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def environment(settings_env: dict[str, str], ipython_dir: Path) -> dict[str, str]:
+    """The environment of a kernel: the chain's own, without what would make a notebook depend on the person.
+
+    Parameters
+    ----------
+    settings_env
+        Variables of the run, such as ``DUCKBOOK_RUN_DIR``.
+    ipython_dir
+        Folder of an IPython profile of the store's own, instead of ``~/.ipython`` with its start-up files.
+    """
+    # PYTHONDONTWRITEBYTECODE makes every kernel compile its imports; jupysql connects to DATABASE_URL by itself.
+    unwanted = {"PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "MPLBACKEND", "PYTHONSTARTUP"}
+    kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    return kept | {"IPYTHONDIR": str(ipython_dir), "DO_NOT_TRACK": "1"} | settings_env

@@ -1,0 +1,79 @@
+"""Keeping secrets out of what is written: values of secret settings, and texts in the shape of a well-known token.
+
+The archive passes everything through a `Redactor` before it reaches a file. A hit is replaced and counted, and the run
+that had one fails, because a secret on its way into a file is a fault even when it was stopped.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote
+
+from duckbook.endpoints import Endpoints
+from duckbook.settings import Settings
+
+MASK = "***"
+
+# Shorter values, and single words such as "postgres", occur in any text and open nothing that is worth hiding.
+SHORTEST = 6
+
+# AWS access keys, GitHub, GitLab and Slack tokens, JSON web tokens (MotherDuck's are such), private keys.
+TOKEN_SHAPES = re.compile(
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
+    r"|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{60,}\b|\bglpat-[\w-]{20,}\b|\bxox[abprs]-[\w-]{20,}\b"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}\b"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]+?-----END [A-Z ]*PRIVATE KEY-----"
+)
+
+
+class Redactor:
+    """Replaces secrets in texts and in structures of texts; `hits` counts what was replaced."""
+
+    def __init__(self, values: Iterable[str] = ()):
+        forms = {form for value in values if _is_telling(value) for form in (value, quote(value, safe=""))}
+        self._known = (
+            re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))) if forms else None
+        )
+        self.hits = 0
+
+    def text(self, text: str) -> str:
+        """The text without secrets."""
+        for pattern in (self._known, TOKEN_SHAPES):
+            if pattern is not None:
+                text, count = pattern.subn(MASK, text)
+                self.hits += count
+        return text
+
+    def scrub(self, node: Any) -> Any:
+        """The structure of dicts, lists and texts without secrets, changed in place where that is possible."""
+        if isinstance(node, str):
+            return self.text(node)
+        if isinstance(node, dict):
+            for key, value in node.items():
+                node[key] = self.scrub(value)
+        elif isinstance(node, list):
+            node[:] = [self.scrub(value) for value in node]
+        return node
+
+
+def secrets_of(settings: Settings, endpoints: Endpoints | None = None) -> list[str]:
+    """Every value that must not be written: of the settings, and of the servers' generated passwords.
+
+    A Postgres DSN is a secret as a whole, and so is the password within it.
+    """
+    import psycopg.conninfo
+
+    found = settings.secrets()
+    dsn = settings.postgres_dsn.get_secret_value() if settings.postgres_dsn else None
+    if endpoints is not None:
+        found += [endpoints.s3.secret_access_key, endpoints.s3.session_token or "", endpoints.postgres_dsn]
+        dsn = endpoints.postgres_dsn
+    if dsn:
+        found.append(psycopg.conninfo.conninfo_to_dict(dsn).get("password") or "")
+    return [value for value in found if value]
+
+
+def _is_telling(value: str) -> bool:
+    return len(value) >= SHORTEST and not (value.isalpha() and value.islower() and len(value) < 12)

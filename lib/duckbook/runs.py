@@ -1,0 +1,272 @@
+"""The archive of executed runs: ``runs/<run_id>/run.json``, true at every moment.
+
+A run is one folder. Its ``run.json`` is written anew, whole or not at all, whenever something changes, and names the
+process that writes it, so that a run whose process is gone reads as interrupted, however it went. This module knows
+files and words; it starts nothing. Times are UTC, ISO 8601, to the millisecond; seconds and MB are floats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from duckbook.errors import ChainError
+from duckbook.processes import write_private
+
+# What a step or a run can be. A step is `waiting` until it runs; in a run that ended without it, it is `skipped`.
+WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED, SKIPPED = (
+    "waiting",
+    "running",
+    "succeeded",
+    "failed",
+    "interrupted",
+    "skipped",
+)
+
+FLOWS = ("landed", "appended", "unchanged", "unreadable")
+STOCKS = ("raw", "staged", "superseded", "quarantined")
+
+GONE = "The process of the run ended without saying so: it was killed, or the machine stopped."
+
+
+def now() -> str:
+    """The present moment as the archive writes it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Seconds from one moment of the archive to another."""
+    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)
+
+
+class Run:
+    """A run that this process writes; `record` is what ``run.json`` holds.
+
+    Parameters
+    ----------
+    folder
+        ``runs/<run_id>``, which exists.
+    record
+        The content of ``run.json``; it goes to disk with `save`.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any]):
+        self.folder = folder
+        self.record = record
+        self._steps = {step["name"]: step for step in record["steps"]}
+
+    @classmethod
+    def begin(
+        cls, runs: Path, *, target: str, as_of: str | None, parameters: dict, steps: Iterable[tuple[str, str]], **facts
+    ) -> Run:
+        """Make the folder of a new run and write its first ``run.json``.
+
+        Parameters
+        ----------
+        runs
+            The folder of the archive.
+        steps
+            Name and notebook of each step that this run is to do, in order.
+        facts
+            Further keys of ``run.json``, such as `git` and `versions`.
+        """
+        folder = _new_folder(runs)
+        record = {
+            "run_id": folder.name,
+            "status": RUNNING,
+            "error": None,
+            "target": target,
+            "as_of": as_of,
+            "parameters": parameters,
+            "started_at": now(),
+            "ended_at": None,
+            "seconds": None,
+            "process": _this_process(),
+            **facts,
+            "steps": [
+                {"name": name, "notebook": notebook, "status": WAITING}
+                | dict.fromkeys(("started_at", "ended_at", "seconds", "peak_rss_mb", "error"))
+                for name, notebook in steps
+            ],
+            "tables": [],
+            "reconciliation": [],
+            "tests": {"passed": 0, "failed": 0, "warned": 0},
+        }
+        run = cls(folder, record)
+        run.save()
+        _point_at(runs, folder.name)
+        return run
+
+    def save(self) -> None:
+        """Write ``run.json``, whole or not at all."""
+        write_private(self.folder / "run.json", json.dumps(self.record, indent=1, ensure_ascii=False))
+
+    def step(self, name: str) -> dict[str, Any]:
+        """The entry of a step."""
+        return self._steps[name]
+
+    def step_started(self, name: str) -> None:
+        """Note that a step runs from now on."""
+        self.step(name).update(status=RUNNING, started_at=now())
+        self.save()
+
+    def step_ended(self, name: str, status: str, *, peak_rss_mb: float | None = None, error: str | None = None) -> None:
+        """Note how a step ended, and take in the facts that its notebook left."""
+        step, ended = self.step(name), now()
+        seconds = seconds_between(step["started_at"], ended) if step["started_at"] else None
+        step.update(status=status, ended_at=ended, seconds=seconds, peak_rss_mb=peak_rss_mb, error=error)
+        self.take_facts(name)
+        self.save()
+
+    def end(self, status: str, error: str | None = None) -> None:
+        """Note how the run ended; steps that never ran are skipped."""
+        _close(self.record, status, error, now())
+        self.save()
+
+    def take_facts(self, step: str) -> None:
+        """Merge what a step's notebook reported (``facts/NAME.json``) into the record.
+
+        Tables are merged by name, so that the ingest tells the flows and staging the stocks; reconciliation rows by
+        mart and measure; tests are counted; other reports stand under ``facts`` by their name.
+        """
+        folder = self.folder / "facts"
+        mine = folder / step
+        for report in sorted(folder.glob("*.json")):
+            mine.mkdir(mode=0o700, exist_ok=True)
+            report.replace(mine / report.name)
+        for report in sorted(mine.glob("*.json")):
+            self._take(step, report.stem, json.loads(report.read_text("utf-8")))
+
+    def _take(self, step: str, name: str, rows: Any) -> None:
+        record = self.record
+        if name == "tables":
+            record["tables"] = _merged(record["tables"], rows, "table")
+        elif name == "reconciliation":
+            record["reconciliation"] = _merged(record["reconciliation"], rows, "mart", "measure")
+        elif name == "tests" and isinstance(rows, list):
+            results = record.setdefault("test_results", [])
+            results[:] = [row for row in results if row["step"] != step] + [{"step": step} | row for row in rows]
+            record["tests"] = _counted(results)
+        elif name == "run":
+            record.update((key, value) for key, value in rows.items() if key in {"as_of"})
+        else:
+            record.setdefault("facts", {})[name] = rows
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record of a run as it is now: a run whose process is gone reads as interrupted.
+
+    Raises
+    ------
+    ChainError
+        The folder holds no readable ``run.json``.
+    """
+    try:
+        record = json.loads((folder / "run.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise ChainError(f"There is no run {folder.name} in the archive {folder.parent}.") from None
+    except (OSError, ValueError) as error:
+        raise ChainError(f"The record of run {folder.name} cannot be read ({error}).") from None
+    if record.get("status") == RUNNING and not _lives(record.get("process") or {}):
+        last_sign = datetime.fromtimestamp((folder / "run.json").stat().st_mtime, UTC)
+        ended = last_sign.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        _close(record, INTERRUPTED, GONE, ended)
+    return record
+
+
+def read_all(runs: Path) -> list[dict[str, Any]]:
+    """The records of all runs, newest first; folders without a readable record are left out."""
+    found = []
+    for folder in sorted(runs.glob("*/run.json"), reverse=True) if runs.is_dir() else []:
+        if not folder.parent.is_symlink():
+            with contextlib.suppress(ChainError):
+                found.append(read(folder.parent))
+    return found
+
+
+def settle(runs: Path) -> list[str]:
+    """Write down that runs were interrupted whose process is gone, and return their ids."""
+    settled = []
+    for record in read_all(runs):
+        folder = runs / record["run_id"]
+        if (
+            record["status"] == INTERRUPTED
+            and json.loads((folder / "run.json").read_text("utf-8"))["status"] == RUNNING
+        ):
+            Run(folder, record).save()
+            settled.append(record["run_id"])
+    return settled
+
+
+def latest(runs: Path) -> Path | None:
+    """The folder of the newest run, or None when there is none."""
+    pointer = runs / "latest"
+    return pointer.resolve() if (pointer / "run.json").exists() else None
+
+
+def _close(record: dict[str, Any], status: str, error: str | None, ended: str) -> None:
+    for step in record["steps"]:
+        if step["status"] == RUNNING:
+            step.update(status=status, ended_at=ended, seconds=seconds_between(step["started_at"], ended), error=error)
+        elif step["status"] == WAITING:
+            step["status"] = SKIPPED
+    seconds = seconds_between(record["started_at"], ended)
+    record.update(status=status, error=error, ended_at=ended, seconds=seconds)
+
+
+def _new_folder(runs: Path) -> Path:
+    runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        folder = runs / datetime.now(UTC).strftime("%Y%m%dT%H%M%S-%f")[:-3]
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+            return folder
+
+
+def _point_at(runs: Path, run_id: str) -> None:
+    """Let ``runs/latest`` name the newest run; a link is moved into place, so it always names one."""
+    mine = runs / f".latest.{os.getpid()}"
+    mine.unlink(missing_ok=True)
+    mine.symlink_to(run_id)
+    mine.replace(runs / "latest")
+
+
+def _this_process() -> dict[str, Any]:
+    me = psutil.Process()
+    return {"host": socket.gethostname(), "pid": me.pid, "started": round(me.create_time(), 2)}
+
+
+def _lives(process: dict[str, Any]) -> bool:
+    """Whether the process that wrote a record still runs; of another machine's process we know nothing."""
+    if process.get("host") != socket.gethostname():
+        return bool(process)
+    try:
+        found = psutil.Process(process["pid"])
+        # The start time tells a reused process id from the one that wrote the record.
+        return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - process["started"]) < 1
+    except psutil.Error:
+        return False
+
+
+def _merged(old: list[dict], new: list[dict], *key: str) -> list[dict]:
+    """Rows by key: a newer row adds and replaces columns of an older one, and the order of arrival stays."""
+    rows = {tuple(row.get(k) for k in key): dict(row) for row in old}
+    for row in new:
+        rows.setdefault(tuple(row.get(k) for k in key), {}).update(row)
+    return list(rows.values())
+
+
+def _counted(results: list[dict]) -> dict[str, int]:
+    words = {"pass": "passed", "passed": "passed", "success": "passed", "warn": "warned", "warned": "warned"}
+    counts = {"passed": 0, "failed": 0, "warned": 0}
+    for row in results:
+        counts[words.get(str(row.get("status")), "failed")] += 1
+    return counts
