@@ -1,13 +1,14 @@
 """The notebooks under nbval: one worker runs them in the order of the chain, in a data folder of their own."""
 
 import os
-import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = Path(__file__).parent / "notebooks"
+STORE = pytest.StashKey[tuple[dict[str, str], tempfile.TemporaryDirectory]]()
 
 
 def pytest_addoption(parser):
@@ -19,6 +20,38 @@ def pytest_collection_modifyitems(items):
         if item.path.suffix == ".ipynb":
             # A notebook needs what those before it made, so no two workers may share them out.
             item.add_marker(pytest.mark.xdist_group("notebooks"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Give the kernel that nbval starts for a notebook the store of the canonical run."""
+    if item.path.suffix != ".ipynb":
+        return
+    if STORE not in item.config.stash:
+        from duckbook.outputs import canonical_environment
+
+        folder = tempfile.TemporaryDirectory(prefix="duckbook-nbval-")
+        item.config.stash[STORE] = (canonical_environment(Path(folder.name)), folder)
+    environment, _ = item.config.stash[STORE]
+    item.stash[STORE] = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item):
+    for name, value in item.stash.get(STORE, {}).items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def pytest_unconfigure(config):
+    if STORE in config.stash:
+        environment, folder = config.stash[STORE]
+        duckbook = Path(sys.executable).parent / "duckbook"
+        subprocess.run([duckbook, "down"], env=os.environ | environment, check=False, capture_output=True)
+        folder.cleanup()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,146 @@
+"""Somebody else's data, in the landing format, on servers that are not ours, reaches the marts whole.
+
+The program below is what a user would write from docs/landing.md: it knows boto3, psycopg and json, and nothing of
+the library. It writes each of the formats, text ids, a keyless table of reviews, and two tables alone are complete.
+"""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import boto3
+import psycopg
+import pytest
+
+DUCKBOOK = str(Path(sys.executable).parent / "duckbook")
+
+CUSTOMERS = [
+    {"customer_id": "c-1", "email": "ann@example.org", "city": "Boise", "state": "ID", "signup_date": "2026-01-02"},
+    {"customer_id": "c-2", "email": "bo@example.org", "city": "Reno", "state": "NV", "signup_date": "2026-01-03"},
+]
+ORDERS = [
+    {"order_id": f"o-{n}", "customer_id": customer, "order_date": f"2026-03-{n:02d}T10:00:00", "status": status,
+     "total_amount": total, "shipping_cost": "5.00", "updated_at": f"2026-03-{n:02d}T12:00:00"}
+    for n, customer, status, total in [
+        (1, "c-1", "delivered", "25.00"), (2, "c-2", "shipped", "17.50"), (3, "c-9", "delivered", "105.01"),
+        (4, "c-1", "cancelled", "45.00"), (5, "c-2", "delivered", "5.00"),
+    ]
+]  # fmt: skip
+ITEMS = [
+    ("o-1", 1, "p-1", 2, "10.00"), ("o-2", 1, "p-2", 1, "12.50"), ("o-3", 1, "p-1", 10, "10.00"),
+    ("o-3", 2, "p-3", 1, "0.01"), ("o-4", 1, "p-2", 4, "10.00"), ("o-77", 1, "p-1", 1, "9.99"),
+]  # fmt: skip
+REVIEWS = [
+    {"product_id": "p-1", "order_id": "o-1", "customer_id": "c-1", "review_score": 5, "review_text": "Good"},
+    {"product_id": "p-1", "order_id": "o-1", "customer_id": "c-1", "review_score": 5, "review_text": "Good"},
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, external_endpoints, external_environment) -> dict[str, str]:
+    """The environment of a run on other servers, with other people's data landed on them."""
+    folder = tmp_path_factory.mktemp("own store")
+    land(external_endpoints)
+    return (
+        os.environ
+        | external_environment
+        | {
+            "DUCKBOOK_DATA": str(folder / "data"),
+            "DUCKBOOK_RUNS": str(folder / "runs"),
+            "DUCKBOOK_S3_HISTORIC_BUCKET": "theirs-past",
+            "DUCKBOOK_S3_LATEST_BUCKET": "theirs-new",
+            "DUCKBOOK_POSTGRES_SCHEMA": "theirs",
+        }
+    )
+
+
+def land(endpoints) -> None:
+    """What someone else's program does."""
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=endpoints.s3.url,
+        region_name=endpoints.s3.region,
+        aws_access_key_id=endpoints.s3.access_key_id,
+        aws_secret_access_key=endpoints.s3.secret_access_key,
+    )
+    for bucket in ("theirs-past", "theirs-new"):
+        s3.create_bucket(Bucket=bucket)
+    old, new = ORDERS[:3], ORDERS[2:]
+    lines = "\n".join(map(json.dumps, old))
+    s3.put_object(Bucket="theirs-past", Key="json/orders/2026/first.ndjson.gz", Body=gzip.compress(lines.encode()))
+    s3.put_object(Bucket="theirs-new", Key="json/orders.json", Body=json.dumps(new))
+    document = {"metadata": {"date": "2026-03-06", "by": "them"}, "data": CUSTOMERS}
+    s3.put_object(Bucket="theirs-past", Key="json/customers/all.json", Body=json.dumps(document))
+    s3.put_object(
+        Bucket="theirs-past", Key="json/reviews/r.ndjson", Body="\n".join(map(json.dumps, REVIEWS)) + "\n{oops"
+    )
+    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+        postgres.execute("create schema theirs")
+        postgres.execute(
+            "create table theirs.order_items (order_id text, order_item_id int, product_id text, quantity int,"
+            " unit_price numeric(10, 2), total_price numeric(10, 2))"
+        )
+        with postgres.cursor() as cursor:
+            cursor.executemany(
+                "insert into theirs.order_items values (%s, %s, %s, %s, %s, %s)",
+                [(*item, item[3] * Decimal(item[4])) for item in ITEMS],
+            )
+
+
+@pytest.fixture(scope="module")
+def run(store) -> dict:
+    """run.json of `make pipeline GENERATE=0` on that store."""
+    done = subprocess.run([DUCKBOOK, "run", "--no-generate"], env=store, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
+
+
+def test_no_row_of_theirs_is_unaccounted_for(run):
+    rows = {row["table"]: row for row in run["tables"]}
+    assert {table: row["landed"] for table, row in rows.items()} == {
+        "customers": 2, "products": 0, "orders": 6, "reviews": 3, "categories": 0, "subcategories": 0,
+        "order_items": 6, "interactions": 0,
+    }  # fmt: skip
+    assert rows["orders"]["unchanged"] == 1, "an order that is landed twice is one order"
+    assert rows["reviews"]["staged"] == 2, "two equal reviews without an id are two reviews"
+    assert rows["reviews"]["unreadable"] == 1
+    for row in rows.values():
+        assert row["landed"] == row["appended"] + row["unchanged"] + row["unreadable"]
+        assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
+
+
+def test_their_money_reaches_the_marts_to_the_cent(run):
+    truth = sum(quantity * Decimal(price) for _, _, _, quantity, price in ITEMS)
+    totals = {
+        row["mart"]: Decimal(str(row["mart_total"]))
+        for row in run["reconciliation"]
+        if row["measure"] == "gross_revenue"
+    }
+    assert totals, "no mart carries gross_revenue"
+    assert set(totals.values()) == {truth}
+    assert all(row["equal"] for row in run["reconciliation"])
+
+
+def test_an_order_of_an_unknown_customer_keeps_its_money(run, store):
+    import duckdb
+
+    current = (Path(store["DUCKBOOK_DATA"]) / "published" / "CURRENT").read_text("utf-8").strip()
+    marts = Path(store["DUCKBOOK_DATA"]) / "published" / current
+    total = duckdb.sql(
+        f"select sum(gross_revenue) from '{marts}/fct_order_details.parquet' where order_id = 'o-3'"
+    ).fetchone()[0]
+    assert total == Decimal("100.01")
+
+
+def test_running_it_again_adds_nothing(run, store):
+    done = subprocess.run([DUCKBOOK, "run", "--no-generate"], env=store, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    again = json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
+    assert {row["table"]: row["appended"] for row in again["tables"]} == dict.fromkeys(
+        (row["table"] for row in run["tables"]), 0
+    )
+    assert {r["table"]: r["staged"] for r in again["tables"]} == {r["table"]: r["staged"] for r in run["tables"]}
