@@ -1,0 +1,34 @@
+{# A surrogate key over columns. No text holds the unit separator, so ('a', 'bc') and ('ab', 'c') differ. #}
+{% macro surrogate_key(columns) -%}
+    md5(concat_ws(chr(31){% for column in columns %}, coalesce(cast({{ column }} as varchar), ''){% endfor %}))
+{%- endmacro %}
+
+
+{# The key of the member that every dimension has for what is not known: the surrogate key of an id that is null. #}
+{% macro unknown_key() -%}
+    md5('')
+{%- endmacro %}
+
+
+{# A place is told by city, state and country, whatever the case they are written in. #}
+{% macro location_key(city, state, country) -%}
+    {{ surrogate_key(['lower(' ~ city ~ ')', 'upper(' ~ state ~ ')', 'lower(' ~ country ~ ')']) }}
+{%- endmacro %}
+
+
+{# The key of a day in dim_dates, 20260630; 0 where the time is not known. #}
+{% macro date_key(timestamp) -%}
+    coalesce(cast(strftime({{ timestamp }}, '%Y%m%d') as integer), 0)
+{%- endmacro %}
+
+
+{# The key of a month, 202606; 0 where the time is not known. #}
+{% macro month_key(timestamp) -%}
+    coalesce(cast(strftime({{ timestamp }}, '%Y%m') as integer), 0)
+{%- endmacro %}
+
+
+{# The first day of the month that a month_key stands for; null for the unknown one. #}
+{% macro month_start(month_key) -%}
+    case when {{ month_key }} > 0 then make_date({{ month_key }} // 100, {{ month_key }} % 100, 1) end
+{%- endmacro %}

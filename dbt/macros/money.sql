@@ -1,0 +1,69 @@
+{#
+    Shares of an amount over the rows of a partition, in proportion to a weight, that add up to it to the cent: each
+    row gets the whole cents of its share, and the cents left over go, one each, to the rows with the largest remainder
+    (Hamilton's method). Rows without any weight share alike. Reckoned in whole cents, never in floating point.
+
+    amount, weight  decimal(18, 2) columns; the amount is the same on each row of the partition
+    partition_by    what the amount belongs to
+    order_by        settles ties, so that the shares do not depend on the order of the rows
+#}
+{% macro largest_remainder(relation, amount, weight, partition_by, order_by, share) -%}
+    with
+
+    cents as (
+
+        select
+            *,
+            cast(abs({{ amount }}) * 100 as hugeint) as _cents,
+            case
+                when sum(abs({{ weight }})) over (partition by {{ partition_by }}) = 0 then cast(1 as hugeint)
+                else cast(abs({{ weight }}) * 100 as hugeint)
+            end as _weight
+        from {{ relation }}
+
+    ),
+
+    weighed as (
+
+        select
+            *,
+            cast(sum(_weight) over (partition by {{ partition_by }}) as hugeint) as _weights
+        from cents
+
+    ),
+
+    floored as (
+
+        select
+            *,
+            (_cents * _weight) // _weights as _floor,
+            (_cents * _weight) % _weights as _remainder
+        from weighed
+
+    ),
+
+    placed as (
+
+        select
+            *,
+            _cents - sum(_floor) over (partition by {{ partition_by }}) as _left_over,
+            row_number() over (partition by {{ partition_by }} order by _remainder desc, {{ order_by }}) as _place
+        from floored
+
+    )
+
+    select
+        * exclude (_cents, _weight, _weights, _floor, _remainder, _left_over, _place),
+        cast(
+            case when {{ amount }} < 0 then -1 else 1 end
+            * (_floor + case when _place <= _left_over then 1 else 0 end) * 0.01
+            as decimal(18, 2)
+        ) as {{ share }}
+    from placed
+{%- endmacro %}
+
+
+{# A quotient of sums, null where there is nothing to divide by: never an average of averages. #}
+{% macro ratio(numerator, denominator, scale=2) -%}
+    cast(round(({{ numerator }}) / nullif({{ denominator }}, 0), {{ scale }}) as decimal(18, {{ scale }}))
+{%- endmacro %}

@@ -1,0 +1,132 @@
+{#
+    Why a raw row cannot be staged: it has no key, or a value that is there cannot be cast to the type that the sources
+    file declares. Null for a row that can. Each column at fault is named with its value, so that a person can mend it.
+#}
+{% macro rejection(table_name) -%}
+    {%- if not execute -%}cast(null as varchar)
+    {%- else -%}
+    {%- set table = graph.sources['source.' ~ project_name ~ '.ecom_raw.' ~ table_name] -%}
+    {%- set faults = [] -%}
+    {%- for column in table.columns.values() if column.data_type != 'varchar' -%}
+        {%- do faults.append({
+            'column': column.name,
+            'type': column.data_type,
+            'test': as_text(column.name) ~ ' is not null and ' ~ as_type(column.name, column.data_type) ~ ' is null'
+        }) -%}
+    {%- endfor -%}
+    case
+        when _key is null
+            then '{{ table.meta.key | join(', ') }}: the record has no key'
+        when {% for fault in faults %}({{ fault.test }}){{ ' or ' if not loop.last }}{% endfor %}
+            then concat_ws(
+                '; '
+                {%- for fault in faults %}
+                , case when {{ fault.test }} then '{{ fault.column }}: ''' || left({{ fault.column }}, 80) || ''' is not {{ 'an' if fault.type == 'integer' else 'a' }} {{ fault.type }}' end
+                {%- endfor %}
+            )
+    end
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    Adds `_state` to typed rows: quarantined, superseded or staged. Of the rows of a key that can be cast, the newest
+    is staged: by the source's own time of the version where it has one, else by the place in time of the batch in
+    which that very content was last seen, sightings included, so that A, then B, then A again ends at A.
+    Most keys have one version; only the others are ranked.
+
+    typed       name of the CTE with _key, _row_hash, _batch_id, _row_number and _rejection
+    table_name  the source table
+    updated_at  its column with the time of the version, where it has one
+#}
+{% macro with_state(typed, table_name, updated_at=none) -%}
+    with
+
+    contested as (
+
+        select _key
+        from {{ typed }}
+        where _rejection is null
+        group by _key
+        having count(*) > 1
+
+    ),
+
+    rivals as (
+
+        select
+            {{ typed }}._key,
+            {{ typed }}._row_hash,
+            {{ typed }}._batch_id,
+            {{ typed }}._row_number,
+            batches.place,
+            {% if updated_at -%}
+            -- A version without a time of its own counts as made by the end of its batch's day.
+            coalesce({{ typed }}.{{ updated_at }}, batches.batch_date + interval 1 day) as updated_at
+            {%- else -%}
+            cast(null as timestamp) as updated_at
+            {%- endif %}
+        from {{ typed }}
+        inner join contested on {{ typed }}._key = contested._key
+        left join {{ ref('stg_batches') }} as batches
+            on {{ typed }}._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
+        where {{ typed }}._rejection is null
+
+    ),
+
+    appearances as (
+
+        select _key, _row_hash, place, _row_number from rivals
+
+        union all
+
+        select sightings._key, sightings._row_hash, batches.place, sightings._row_number
+        from {{ source('ecom_raw', 'sightings') }} as sightings
+        inner join contested on sightings._key = contested._key
+        inner join {{ ref('stg_batches') }} as batches
+            on sightings._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
+        where sightings.table_name = '{{ table_name }}'
+
+    ),
+
+    last_appearances as (
+
+        select
+            _key,
+            _row_hash,
+            max({'place': place, 'row_number': _row_number}) as last_seen
+        from appearances
+        group by _key, _row_hash
+
+    ),
+
+    ranked as (
+
+        select
+            rivals._batch_id,
+            rivals._row_number,
+            row_number() over (
+                partition by rivals._key
+                order by
+                    rivals.updated_at desc nulls last,
+                    last_appearances.last_seen desc,
+                    rivals.place desc,
+                    rivals._row_number desc
+            ) as recency
+        from rivals
+        inner join last_appearances
+            on rivals._key = last_appearances._key and rivals._row_hash = last_appearances._row_hash
+
+    )
+
+    select
+        {{ typed }}.*,
+        case
+            when {{ typed }}._rejection is not null then 'quarantined'
+            when ranked.recency > 1 then 'superseded'
+            else 'staged'
+        end as _state
+    from {{ typed }}
+    left join ranked
+        on {{ typed }}._batch_id = ranked._batch_id and {{ typed }}._row_number = ranked._row_number
+{%- endmacro %}

@@ -1,0 +1,141 @@
+with
+
+orders as (
+
+    select * from {{ ref('stg_orders') }}
+
+),
+
+customers as (
+
+    select * from {{ ref('stg_customers') }}
+
+),
+
+written as (
+
+    select shipping_address as address from orders
+
+    union all
+
+    select billing_address as address from orders
+
+),
+
+addresses as (
+
+    select
+        address,
+        count(*) as times_used
+    from written
+    where address is not null
+    group by address
+
+),
+
+split as (
+
+    -- A line break separates the parts of an address as a comma does.
+    select
+        address,
+        times_used,
+        list_filter(
+            list_transform(string_split(regexp_replace(address, '[\r\n]+', ',', 'g'), ','), lambda part: trim(part)),
+            lambda part: part <> ''
+        ) as parts
+    from addresses
+
+),
+
+read_from_the_end as (
+
+    select
+        address,
+        times_used,
+        parts,
+        len(parts) as part_count,
+        -- 'IL 62701', or 'FPO AP 96601', where the city stands in the same part.
+        regexp_extract(parts[-1], '^(.*?)\s*\b([A-Za-z]{2})\s+([0-9]{5}(?:-[0-9]{4})?)$', ['city', 'state', 'postal_code']) as tail
+    from split
+
+),
+
+recognised as (
+
+    select
+        address,
+        times_used,
+        parts,
+        part_count,
+        tail,
+        tail['postal_code'] <> '' as has_tail,
+        tail['city'] <> '' as has_city_in_tail,
+        -- 'Springfield', but not 'Apt 4': a city has no digit.
+        not regexp_matches(parts[-1], '[0-9]') as ends_in_words
+    from read_from_the_end
+
+),
+
+parsed as (
+
+    select
+        address,
+        times_used,
+        case
+            when part_count = 1 then case when has_tail then null else parts[1] end
+            when has_tail and (has_city_in_tail or part_count = 2) then array_to_string(parts[:-2], ', ')
+            when has_tail then array_to_string(parts[:-3], ', ')
+            when ends_in_words then array_to_string(parts[:-2], ', ')
+            else array_to_string(parts, ', ')
+        end as street,
+        case
+            when has_city_in_tail then tail['city']
+            when has_tail and part_count > 2 then parts[-2]
+            when not has_tail and part_count > 1 and ends_in_words then parts[-1]
+        end as city,
+        case when has_tail then upper(tail['state']) end as state,
+        case when has_tail then tail['postal_code'] end as postal_code
+    from recognised
+
+),
+
+-- An address names no country: it is in the country of the customers who live in its city and state.
+countries as (
+
+    select
+        lower(city) as city,
+        state,
+        min(country) as country
+    from customers
+    where city is not null and state is not null and country is not null
+    group by lower(city), state
+
+),
+
+joined as (
+
+    select
+        {{ surrogate_key(['parsed.address']) }} as address_key,
+        parsed.address,
+        parsed.street,
+        parsed.city,
+        parsed.state,
+        parsed.postal_code,
+        case
+            when parsed.state is not null then coalesce(countries.country, '{{ var("home_country") }}')
+        end as country,
+        parsed.times_used
+    from parsed
+    left join countries
+        on lower(parsed.city) = countries.city and parsed.state = countries.state
+
+)
+
+select
+    joined.*,
+    case
+        when joined.city is not null or joined.state is not null
+            then {{ location_key('joined.city', 'joined.state', 'joined.country') }}
+        else {{ unknown_key() }}
+    end as location_key
+from joined

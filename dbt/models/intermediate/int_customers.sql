@@ -1,0 +1,80 @@
+with
+
+customers as (
+
+    select * from {{ ref('stg_customers') }}
+
+),
+
+education_types as (
+
+    select * from {{ ref('int_education_types') }}
+
+),
+
+marital_statuses as (
+
+    select * from {{ ref('int_marital_statuses') }}
+
+),
+
+locations as (
+
+    select * from {{ ref('int_locations') }}
+
+),
+
+joined as (
+
+    select
+        ---------- ids
+        {{ surrogate_key(['customers.customer_id']) }} as customer_key,
+        customers.customer_id,
+        coalesce(locations.location_key, {{ unknown_key() }}) as location_key,
+        education_types.education_type_key,
+        marital_statuses.marital_status_key,
+
+        ---------- text
+        customers.email,
+        customers.first_name,
+        customers.last_name,
+        nullif(concat_ws(' ', customers.first_name, customers.last_name), '') as full_name,
+        customers.gender,
+        customers.education,
+        customers.marital_status,
+        customers.location_type,
+        customers.city,
+        customers.state,
+        customers.country,
+        customers.preferred_channel,
+        customers.acquisition_channel,
+        case
+            when customers.age < 18 then 'under 18'
+            when customers.age < 25 then '18-24'
+            when customers.age < 35 then '25-34'
+            when customers.age < 45 then '35-44'
+            when customers.age < 55 then '45-54'
+            when customers.age < 65 then '55-64'
+            when customers.age >= 65 then '65 and over'
+        end as age_group,
+
+        ---------- numerics
+        customers.age,
+        customers.annual_income,
+
+        ---------- booleans
+        customers.is_active,
+
+        ---------- timestamps
+        customers.signup_date as signed_up_at,
+        customers.last_login as last_login_at
+
+    from customers
+    left join education_types on customers.education = education_types.education
+    left join marital_statuses on customers.marital_status = marital_statuses.marital_status
+    left join locations
+        on {{ location_key('customers.city', 'customers.state', 'customers.country') }} = locations.location_key
+
+)
+
+select * from joined

@@ -1,0 +1,124 @@
+with
+
+orders as (
+
+    select * from {{ ref('stg_orders') }}
+
+),
+
+lines as (
+
+    select * from {{ ref('int_order_items') }}
+
+),
+
+customers as (
+
+    select * from {{ ref('int_customers') }}
+
+),
+
+addresses as (
+
+    select * from {{ ref('int_addresses') }}
+
+),
+
+order_statuses as (
+
+    select * from {{ ref('int_order_statuses') }}
+
+),
+
+payment_methods as (
+
+    select * from {{ ref('int_payment_methods') }}
+
+),
+
+-- An order that is known by its items alone has a row as well.
+totals as (
+
+    select
+        order_id,
+        min(ordered_at) as ordered_at,
+        min(customer_key) as customer_key,
+        count(order_item_id) as order_lines,
+        sum(units) as units,
+        sum(gross_amount) as gross_amount,
+        sum(discount_amount) as discount_amount,
+        sum(net_amount) as net_amount,
+        sum(shipping_amount) as shipping_amount,
+        sum(cancelled_amount) as cancelled_amount,
+        sum(refund_amount) as refund_amount,
+        sum(revenue) as revenue,
+        sum(returned_units) as returned_units
+    from lines
+    group by order_id
+
+),
+
+joined as (
+
+    select
+        ---------- ids
+        {{ surrogate_key(['totals.order_id']) }} as order_key,
+        totals.order_id,
+        totals.customer_key,
+        orders.customer_id,
+        order_statuses.order_status_key,
+        payment_methods.payment_method_key,
+        shipping.address_key as shipping_address_key,
+        billing.address_key as billing_address_key,
+        -- Where the order goes; where the address does not tell, where the customer lives.
+        coalesce(
+            case when shipping.location_key <> {{ unknown_key() }} then shipping.location_key end,
+            customers.location_key,
+            {{ unknown_key() }}
+        ) as location_key,
+
+        ---------- text
+        orders.status,
+        orders.payment_method,
+
+        ---------- numerics
+        totals.order_lines,
+        totals.units,
+        totals.gross_amount,
+        totals.discount_amount,
+        totals.net_amount,
+        totals.shipping_amount,
+        totals.cancelled_amount,
+        totals.refund_amount,
+        totals.revenue,
+        totals.returned_units,
+        orders.total_amount as source_total_amount,
+        cast(orders.total_amount - (totals.net_amount + totals.shipping_amount) as decimal(38, 2)) as source_difference,
+
+        ---------- booleans
+        orders.order_id is not null as is_order_known,
+        coalesce(order_statuses.is_cancelled, false) as is_cancelled,
+        totals.returned_units > 0 as has_returns,
+        case
+            when orders.delivered_at is not null and orders.promised_at is not null
+                then orders.delivered_at > orders.promised_at
+        end as is_late,
+
+        ---------- timestamps
+        totals.ordered_at,
+        orders.promised_at,
+        orders.shipped_at,
+        orders.delivered_at,
+        orders.updated_at
+
+    from totals
+    left join orders on totals.order_id = orders.order_id
+    left join customers on orders.customer_id = customers.customer_id
+    left join order_statuses on orders.status = order_statuses.status
+    left join payment_methods on orders.payment_method = payment_methods.payment_method
+    left join addresses as shipping on orders.shipping_address = shipping.address
+    left join addresses as billing on orders.billing_address = billing.address
+
+)
+
+select * from joined

@@ -1,0 +1,65 @@
+with
+
+reviews as (
+
+    select * from {{ ref('stg_reviews') }}
+
+),
+
+customers as (
+
+    select * from {{ ref('int_customers') }}
+
+),
+
+products as (
+
+    select * from {{ ref('int_products') }}
+
+),
+
+orders as (
+
+    select * from {{ ref('int_orders') }}
+
+),
+
+joined as (
+
+    select
+        ---------- ids
+        {{ surrogate_key(['reviews.review_id']) }} as review_key,
+        reviews.review_id,
+        coalesce(customers.customer_key, {{ unknown_key() }}) as customer_key,
+        coalesce(reviews.customer_id, orders.customer_id) as customer_id,
+        coalesce(products.product_key, {{ unknown_key() }}) as product_key,
+        reviews.product_id,
+        reviews.order_id,
+
+        ---------- text
+        reviews.review_text,
+        case
+            when reviews.review_score >= 4 then 'positive'
+            when reviews.review_score = 3 then 'neutral'
+            when reviews.review_score <= 2 then 'negative'
+        end as sentiment,
+
+        ---------- numerics
+        reviews.review_score,
+
+        ---------- booleans
+        orders.order_id is not null as is_order_known,
+
+        ---------- timestamps
+        -- A source that gives no time of the review gives at least that of the order.
+        coalesce(reviews.created_at, orders.delivered_at, orders.ordered_at) as reviewed_at
+
+    from reviews
+    left join orders on reviews.order_id = orders.order_id
+    -- A review that names no customer is by the one who placed the order.
+    left join customers on coalesce(reviews.customer_id, orders.customer_id) = customers.customer_id
+    left join products on reviews.product_id = products.product_id
+
+)
+
+select * from joined

@@ -1,0 +1,111 @@
+with
+
+interactions as (
+
+    select * from {{ ref('int_interactions') }}
+
+),
+
+orders as (
+
+    select * from {{ ref('int_orders') }}
+
+),
+
+reviews as (
+
+    select * from {{ ref('int_reviews') }}
+
+),
+
+-- Each kind of activity is summed to the grain before they are put together: a join of details would multiply them.
+summed as (
+
+    select
+        customer_key,
+        {{ month_key('occurred_at') }} as month_key,
+        count(*) as events,
+        count(*) filter (where event_type = 'view') as views,
+        count(*) filter (where event_type = 'cart_add') as cart_adds,
+        count(*) filter (where event_type = 'cart_remove') as cart_removes,
+        count(*) filter (where event_type = 'wishlist_add') as wishlist_adds,
+        count(*) filter (where event_type = 'search') as searches,
+        count(*) filter (where event_type = 'purchase') as purchases,
+        count(*) filter (where is_session_start) as sessions,
+        0 as orders,
+        0 as cancelled_orders,
+        0 as units,
+        0 as revenue,
+        0 as reviews
+    from interactions
+    group by customer_key, {{ month_key('occurred_at') }}
+
+    union all
+
+    select
+        customer_key,
+        {{ month_key('ordered_at') }} as month_key,
+        0 as events,
+        0 as views,
+        0 as cart_adds,
+        0 as cart_removes,
+        0 as wishlist_adds,
+        0 as searches,
+        0 as purchases,
+        0 as sessions,
+        count(*) as orders,
+        count(*) filter (where is_cancelled) as cancelled_orders,
+        sum(units) as units,
+        sum(revenue) as revenue,
+        0 as reviews
+    from orders
+    group by customer_key, {{ month_key('ordered_at') }}
+
+    union all
+
+    select
+        customer_key,
+        {{ month_key('reviewed_at') }} as month_key,
+        0 as events,
+        0 as views,
+        0 as cart_adds,
+        0 as cart_removes,
+        0 as wishlist_adds,
+        0 as searches,
+        0 as purchases,
+        0 as sessions,
+        0 as orders,
+        0 as cancelled_orders,
+        0 as units,
+        0 as revenue,
+        count(*) as reviews
+    from reviews
+    group by customer_key, {{ month_key('reviewed_at') }}
+
+),
+
+activity as (
+
+    select
+        customer_key,
+        month_key,
+        {{ month_start('month_key') }} as month_start,
+        cast(sum(events) as bigint) as events,
+        cast(sum(views) as bigint) as views,
+        cast(sum(cart_adds) as bigint) as cart_adds,
+        cast(sum(cart_removes) as bigint) as cart_removes,
+        cast(sum(wishlist_adds) as bigint) as wishlist_adds,
+        cast(sum(searches) as bigint) as searches,
+        cast(sum(purchases) as bigint) as purchases,
+        cast(sum(sessions) as bigint) as sessions,
+        cast(sum(orders) as bigint) as orders,
+        cast(sum(cancelled_orders) as bigint) as cancelled_orders,
+        cast(sum(units) as bigint) as units,
+        cast(sum(revenue) as decimal(38, 2)) as revenue,
+        cast(sum(reviews) as bigint) as reviews
+    from summed
+    group by customer_key, month_key
+
+)
+
+select * from activity

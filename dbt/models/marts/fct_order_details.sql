@@ -1,0 +1,60 @@
+with
+
+lines as (
+
+    select * from {{ ref('int_order_items') }}
+
+),
+
+orders as (
+
+    select * from {{ ref('int_orders') }}
+
+),
+
+joined as (
+
+    select
+        ---------- ids
+        lines.order_line_key,
+        orders.order_key,
+        lines.order_id,
+        lines.order_item_id,
+        lines.customer_key,
+        lines.product_key,
+        orders.location_key,
+        {{ date_key('lines.ordered_at') }} as date_key,
+
+        ---------- text
+        coalesce(lines.status, 'unknown') as order_status,
+        coalesce(orders.payment_method, 'unknown') as payment_method,
+
+        ---------- numerics
+        case when lines.is_order_without_items then 0 else 1 end as order_lines,
+        lines.units,
+        lines.returned_units,
+        lines.unit_price,
+        lines.gross_amount,
+        lines.discount_amount,
+        lines.net_amount,
+        lines.shipping_amount,
+        lines.cancelled_amount,
+        lines.refund_amount,
+        lines.revenue,
+
+        ---------- booleans
+        lines.is_cancelled,
+        lines.is_returned,
+        lines.is_order_known,
+        lines.is_order_without_items,
+
+        ---------- timestamps
+        lines.ordered_at,
+        lines.returned_at
+
+    from lines
+    inner join orders on lines.order_id = orders.order_id
+
+)
+
+select * from joined

@@ -1,0 +1,47 @@
+with
+
+interactions as (
+
+    select * from {{ ref('int_interactions') }}
+
+),
+
+sums as (
+
+    select
+        product_key,
+        {{ month_key('occurred_at') }} as month_key,
+        count(distinct customer_key) as customers,
+        count(*) as events,
+        count(*) filter (where event_type = 'view') as views,
+        count(*) filter (where event_type = 'cart_add') as cart_adds,
+        count(*) filter (where event_type = 'cart_remove') as cart_removes,
+        count(*) filter (where event_type = 'wishlist_add') as wishlist_adds,
+        count(*) filter (where event_type = 'search') as searches,
+        count(*) filter (where event_type = 'purchase') as purchases
+    from interactions
+    group by product_key, {{ month_key('occurred_at') }}
+
+),
+
+described as (
+
+    select
+        product_key,
+        month_key,
+        {{ month_start('month_key') }} as month_start,
+        customers,
+        events,
+        views,
+        cart_adds,
+        cart_removes,
+        wishlist_adds,
+        searches,
+        purchases,
+        {{ ratio('cart_adds', 'views', 4) }} as cart_rate,
+        {{ ratio('purchases', 'views', 4) }} as purchase_rate
+    from sums
+
+)
+
+select * from described

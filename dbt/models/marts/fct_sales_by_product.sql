@@ -1,0 +1,53 @@
+with
+
+lines as (
+
+    select * from {{ ref('fct_order_details') }}
+
+),
+
+sums as (
+
+    select
+        product_key,
+        {{ month_key('ordered_at') }} as month_key,
+        -- An order of two products counts once for each: the column does not add up over products.
+        count(distinct order_id) as orders_with_product,
+        cast(sum(order_lines) as bigint) as order_lines,
+        cast(sum(units) as bigint) as units,
+        cast(sum(returned_units) as bigint) as returned_units,
+        sum(gross_amount) as gross_amount,
+        sum(discount_amount) as discount_amount,
+        sum(net_amount) as net_amount,
+        sum(shipping_amount) as shipping_amount,
+        sum(cancelled_amount) as cancelled_amount,
+        sum(refund_amount) as refund_amount,
+        sum(revenue) as revenue
+    from lines
+    group by product_key, {{ month_key('ordered_at') }}
+
+),
+
+described as (
+
+    select
+        product_key,
+        month_key,
+        {{ month_start('month_key') }} as month_start,
+        orders_with_product,
+        order_lines,
+        units,
+        returned_units,
+        gross_amount,
+        discount_amount,
+        net_amount,
+        shipping_amount,
+        cancelled_amount,
+        refund_amount,
+        revenue,
+        {{ ratio('net_amount', 'units') }} as average_unit_price
+    from sums
+
+)
+
+select * from described

@@ -1,0 +1,55 @@
+with
+
+orders as (
+
+    select * from {{ ref('fct_customer_orders') }}
+
+),
+
+locations as (
+
+    select * from {{ ref('dim_locations') }}
+
+),
+
+placed as (
+
+    select
+        locations.country,
+        locations.region,
+        locations.state,
+        {{ month_key('orders.ordered_at') }} as month_key,
+        orders.* exclude (location_key, date_key)
+    from orders
+    inner join locations on orders.location_key = locations.location_key
+
+),
+
+sums as (
+
+    select
+        country,
+        state,
+        month_key,
+        min(region) as region,
+        {{ month_start('month_key') }} as month_start,
+        count(distinct customer_key) as customers,
+        cast(sum(orders) as bigint) as orders,
+        cast(sum(cancelled_orders) as bigint) as cancelled_orders,
+        cast(sum(order_lines) as bigint) as order_lines,
+        cast(sum(units) as bigint) as units,
+        cast(sum(returned_units) as bigint) as returned_units,
+        sum(gross_amount) as gross_amount,
+        sum(discount_amount) as discount_amount,
+        sum(net_amount) as net_amount,
+        sum(shipping_amount) as shipping_amount,
+        sum(cancelled_amount) as cancelled_amount,
+        sum(refund_amount) as refund_amount,
+        sum(revenue) as revenue,
+        {{ ratio('sum(net_amount) - sum(cancelled_amount)', 'sum(orders) - sum(cancelled_orders)') }} as average_order_value
+    from placed
+    group by country, state, month_key
+
+)
+
+select * from sums

@@ -1,0 +1,208 @@
+with
+
+orders as (
+
+    select * from {{ ref('stg_orders') }}
+
+),
+
+items as (
+
+    select * from {{ ref('stg_order_items') }}
+
+),
+
+interactions as (
+
+    select * from {{ ref('stg_interactions') }}
+
+),
+
+reviews as (
+
+    select * from {{ ref('stg_reviews') }}
+
+),
+
+cancelled as (
+
+    select order_id from orders
+    where {{ is_cancelled('status') }}
+
+),
+
+discounted_items as (
+
+    select order_id from items
+    where discount_amount is not null
+    group by order_id
+
+),
+
+-- Every total is computed from staging alone, by another way than the marts: no allocation, no window, no dimension.
+item_totals as (
+
+    select
+        count(*) as order_lines,
+        coalesce(sum(items.quantity), 0) as units,
+        coalesce(sum(items.quantity) filter (where items.returned_at is not null), 0) as returned_units,
+        coalesce(sum(coalesce(items.total_price, items.quantity * items.unit_price)), 0) as gross_amount,
+        coalesce(sum(items.discount_amount), 0) as discount_amount,
+        coalesce(sum(items.refund_amount), 0) as refund_amount,
+        coalesce(
+            sum(coalesce(items.total_price, items.quantity * items.unit_price)) filter (where cancelled.order_id is not null), 0
+        ) as cancelled_gross_amount,
+        coalesce(sum(items.discount_amount) filter (where cancelled.order_id is not null), 0) as cancelled_discount_amount,
+        coalesce(sum(items.refund_amount) filter (where cancelled.order_id is not null), 0) as cancelled_refund_amount
+    from items
+    left join cancelled on items.order_id = cancelled.order_id
+
+),
+
+order_totals as (
+
+    select
+        count(*) as orders,
+        count(*) filter (where cancelled.order_id is not null) as cancelled_orders,
+        coalesce(sum(orders.shipping_cost), 0) as shipping_amount,
+        coalesce(sum(orders.total_amount), 0) as source_total_amount,
+        coalesce(sum(orders.discount_amount) filter (where discounted_items.order_id is null), 0) as discount_amount,
+        coalesce(
+            sum(orders.discount_amount)
+                filter (where discounted_items.order_id is null and cancelled.order_id is not null), 0
+        ) as cancelled_discount_amount
+    from orders
+    left join cancelled on orders.order_id = cancelled.order_id
+    left join discounted_items on orders.order_id = discounted_items.order_id
+
+),
+
+orders_known_by_items_alone as (
+
+    select count(distinct items.order_id) as orders
+    from items
+    left join orders on items.order_id = orders.order_id
+    where orders.order_id is null
+
+),
+
+interaction_totals as (
+
+    select
+        count(*) as events,
+        count(*) filter (where event_type = 'view') as views,
+        count(*) filter (where event_type = 'cart_add') as cart_adds,
+        count(*) filter (where event_type = 'cart_remove') as cart_removes,
+        count(*) filter (where event_type = 'wishlist_add') as wishlist_adds,
+        count(*) filter (where event_type = 'search') as searches,
+        count(*) filter (where event_type = 'purchase') as purchases,
+        count(distinct session_id) as sessions
+    from interactions
+
+),
+
+review_totals as (
+
+    select
+        count(*) as reviews,
+        count(review_score) as scored_reviews,
+        coalesce(sum(review_score), 0) as review_score
+    from reviews
+
+),
+
+totals as (
+
+    select
+        cast(orders.orders + orphans.orders as decimal(38, 2)) as orders,
+        cast(orders.cancelled_orders as decimal(38, 2)) as cancelled_orders,
+        cast(items.order_lines as decimal(38, 2)) as order_lines,
+        cast(items.units as decimal(38, 2)) as units,
+        cast(items.returned_units as decimal(38, 2)) as returned_units,
+        cast(items.gross_amount as decimal(38, 2)) as gross_amount,
+        cast(items.discount_amount + orders.discount_amount as decimal(38, 2)) as discount_amount,
+        cast(items.gross_amount - items.discount_amount - orders.discount_amount as decimal(38, 2)) as net_amount,
+        cast(orders.shipping_amount as decimal(38, 2)) as shipping_amount,
+        cast(
+            items.cancelled_gross_amount - items.cancelled_discount_amount - orders.cancelled_discount_amount
+            as decimal(38, 2)
+        ) as cancelled_amount,
+        cast(items.refund_amount as decimal(38, 2)) as refund_amount,
+        cast(
+            (items.gross_amount - items.cancelled_gross_amount)
+            - (items.discount_amount - items.cancelled_discount_amount)
+            - (orders.discount_amount - orders.cancelled_discount_amount)
+            - (items.refund_amount - items.cancelled_refund_amount)
+            as decimal(38, 2)
+        ) as revenue,
+        cast(orders.source_total_amount as decimal(38, 2)) as source_total_amount,
+        cast(interactions.events as decimal(38, 2)) as events,
+        cast(interactions.views as decimal(38, 2)) as views,
+        cast(interactions.cart_adds as decimal(38, 2)) as cart_adds,
+        cast(interactions.cart_removes as decimal(38, 2)) as cart_removes,
+        cast(interactions.wishlist_adds as decimal(38, 2)) as wishlist_adds,
+        cast(interactions.searches as decimal(38, 2)) as searches,
+        cast(interactions.purchases as decimal(38, 2)) as purchases,
+        cast(interactions.sessions as decimal(38, 2)) as sessions,
+        cast(reviews.reviews as decimal(38, 2)) as reviews,
+        cast(reviews.scored_reviews as decimal(38, 2)) as scored_reviews,
+        cast(reviews.review_score as decimal(38, 2)) as review_score,
+        cast(reviews.review_score as decimal(38, 2)) as review_score_sum
+    from item_totals as items
+    cross join order_totals as orders
+    cross join orders_known_by_items_alone as orphans
+    cross join interaction_totals as interactions
+    cross join review_totals as reviews
+
+),
+
+staging_totals as (
+
+    unpivot totals on columns(*) into name measure value staging_total
+
+),
+{% for mart, measures in reconciled_measures().items() %}
+sums_of_{{ mart }} as (
+
+    select
+        {%- for measure in measures %}
+        cast(coalesce(sum({{ measure }}), 0) as decimal(38, 2)) as {{ measure }}{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ ref(mart) }}
+
+),
+
+totals_of_{{ mart }} as (
+
+    unpivot sums_of_{{ mart }} on columns(*) into name measure value mart_total
+
+),
+{% endfor %}
+mart_totals as (
+    {% for mart in reconciled_measures() %}
+    select
+        '{{ mart }}' as mart,
+        measure,
+        mart_total
+    from totals_of_{{ mart }}
+    {% if not loop.last %}
+    union all
+    {% endif %}
+    {%- endfor %}
+),
+
+-- A measure without a total of its name in staging has none to equal: the contract's not null then fails the build.
+compared as (
+
+    select
+        mart_totals.mart,
+        mart_totals.measure,
+        mart_totals.mart_total,
+        staging_totals.staging_total,
+        mart_totals.mart_total = staging_totals.staging_total as equal
+    from mart_totals
+    left join staging_totals on mart_totals.measure = staging_totals.measure
+
+)
+
+select * from compared

@@ -1,0 +1,57 @@
+with
+
+source as (
+
+    select * from {{ source('ecom_raw', 'customers') }}
+
+),
+
+typed as (
+
+    select
+        ---------- ids
+        {{ as_id('customer_id') }} as customer_id,
+
+        ---------- text
+        lower({{ as_text('email') }}) as email,
+        {{ as_text('first_name') }} as first_name,
+        {{ as_text('last_name') }} as last_name,
+        {{ as_enum('gender') }} as gender,
+        {{ as_enum('marital_status') }} as marital_status,
+        {{ as_enum('education') }} as education,
+        {{ as_enum('location_type') }} as location_type,
+        {{ as_text('city') }} as city,
+        upper({{ as_text('state') }}) as state,
+        {{ as_text('country') }} as country,
+        {{ as_enum('preferred_channel') }} as preferred_channel,
+        {{ as_enum('acquisition_channel') }} as acquisition_channel,
+
+        ---------- numerics
+        {{ as_integer('age') }} as age,
+        {{ as_decimal('annual_income') }} as annual_income,
+
+        ---------- booleans
+        {{ as_boolean('is_active') }} as is_active,
+
+        ---------- timestamps
+        {{ as_timestamp('signup_date') }} as signup_date,
+        {{ as_timestamp('last_login') }} as last_login,
+
+        ---------- the raw row
+        _key,
+        _row_hash,
+        _batch_id,
+        _row_number,
+        {{ rejection('customers') }} as _rejection
+
+    from source
+
+),
+
+versions as (
+
+    {{ with_state('typed', 'customers') }}
+
+)
+
+select * from versions

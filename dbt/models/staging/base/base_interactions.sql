@@ -1,0 +1,45 @@
+with
+
+source as (
+
+    select * from {{ source('ecom_raw', 'interactions') }}
+
+),
+
+typed as (
+
+    select
+        ---------- ids
+        {{ as_id('event_id') }} as event_id,
+        {{ as_id('customer_id') }} as customer_id,
+        {{ as_id('product_id') }} as product_id,
+        {{ as_id('session_id') }} as session_id,
+        {{ as_id('order_id') }} as order_id,
+        {{ as_id('order_item_id') }} as order_item_id,
+
+        ---------- text
+        {{ as_enum('event_type') }} as event_type,
+        {{ as_enum('device_type') }} as device_type,
+
+        ---------- timestamps
+        {{ as_timestamp('event_date') }} as event_date,
+        {{ as_timestamp('created_at') }} as created_at,
+
+        ---------- the raw row
+        _key,
+        _row_hash,
+        _batch_id,
+        _row_number,
+        {{ rejection('interactions') }} as _rejection
+
+    from source
+
+),
+
+versions as (
+
+    {{ with_state('typed', 'interactions') }}
+
+)
+
+select * from versions

@@ -1,0 +1,45 @@
+with
+
+source as (
+
+    select * from {{ source('ecom_raw', 'order_items') }}
+
+),
+
+typed as (
+
+    select
+        ---------- ids
+        {{ as_id('order_id') }} as order_id,
+        {{ as_id('order_item_id') }} as order_item_id,
+        {{ as_id('product_id') }} as product_id,
+
+        ---------- numerics
+        {{ as_integer('quantity') }} as quantity,
+        {{ as_decimal('unit_price') }} as unit_price,
+        {{ as_decimal('total_price') }} as total_price,
+        {{ as_decimal('discount_amount') }} as discount_amount,
+        {{ as_decimal('refund_amount') }} as refund_amount,
+
+        ---------- timestamps
+        {{ as_timestamp('created_at') }} as created_at,
+        {{ as_timestamp('returned_at') }} as returned_at,
+
+        ---------- the raw row
+        _key,
+        _row_hash,
+        _batch_id,
+        _row_number,
+        {{ rejection('order_items') }} as _rejection
+
+    from source
+
+),
+
+versions as (
+
+    {{ with_state('typed', 'order_items') }}
+
+)
+
+select * from versions

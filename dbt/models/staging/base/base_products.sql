@@ -1,0 +1,55 @@
+with
+
+source as (
+
+    select * from {{ source('ecom_raw', 'products') }}
+
+),
+
+typed as (
+
+    select
+        ---------- ids
+        {{ as_id('product_id') }} as product_id,
+        {{ as_id('category_id') }} as category_id,
+        {{ as_id('subcategory_id') }} as subcategory_id,
+
+        ---------- text
+        {{ as_text('product_name') }} as product_name,
+        {{ as_text('description') }} as description,
+        {{ as_text('brand') }} as brand,
+        {{ as_text('sku') }} as sku,
+
+        ---------- numerics
+        {{ as_decimal('base_price') }} as base_price,
+        {{ as_decimal('sale_price') }} as sale_price,
+        {{ as_integer('stock_quantity') }} as stock_quantity,
+        {{ as_decimal('weight_kg', 18, 3) }} as weight_kg,
+        {{ as_decimal('rating', 4, 2) }} as rating,
+        {{ as_integer('review_count') }} as review_count,
+        {{ as_decimal('cost') }} as cost,
+
+        ---------- booleans
+        {{ as_boolean('is_active') }} as is_active,
+
+        ---------- timestamps
+        {{ as_timestamp('created_at') }} as created_at,
+
+        ---------- the raw row
+        _key,
+        _row_hash,
+        _batch_id,
+        _row_number,
+        {{ rejection('products') }} as _rejection
+
+    from source
+
+),
+
+versions as (
+
+    {{ with_state('typed', 'products') }}
+
+)
+
+select * from versions

@@ -1,0 +1,44 @@
+with
+
+source as (
+
+    select * from {{ source('ecom_raw', 'reviews') }}
+
+),
+
+typed as (
+
+    select
+        ---------- ids
+        coalesce({{ as_id('review_id') }}, _key) as review_id,
+        {{ as_id('product_id') }} as product_id,
+        {{ as_id('order_id') }} as order_id,
+        {{ as_id('customer_id') }} as customer_id,
+
+        ---------- text
+        {{ as_text('review_text') }} as review_text,
+
+        ---------- numerics
+        {{ as_integer('review_score') }} as review_score,
+
+        ---------- timestamps
+        {{ as_timestamp('created_at') }} as created_at,
+
+        ---------- the raw row
+        _key,
+        _row_hash,
+        _batch_id,
+        _row_number,
+        {{ rejection('reviews') }} as _rejection
+
+    from source
+
+),
+
+versions as (
+
+    {{ with_state('typed', 'reviews') }}
+
+)
+
+select * from versions

@@ -1,0 +1,75 @@
+{{ config(materialized='table', schema='ecom_raw') }}
+
+{%- set table_names = [
+    'customers', 'products', 'orders', 'reviews', 'categories', 'subcategories', 'order_items', 'interactions'
+] -%}
+
+with
+
+unreadable as (
+
+    select
+        table_name,
+        batch_id,
+        source,
+        row_number,
+        reason,
+        original
+    from {{ source('ecom_raw', 'unreadable') }}
+
+),
+{% for table_name in table_names %}
+rejected_{{ table_name }} as (
+
+    select
+        _batch_id,
+        _row_number,
+        _rejection
+    from {{ ref('base_' ~ table_name) }}
+    where _state = 'quarantined'
+
+),
+
+original_{{ table_name }} as (
+
+    select raw_rows.*
+    from {{ source('ecom_raw', table_name) }} as raw_rows
+    inner join rejected_{{ table_name }}
+        on
+            raw_rows._batch_id = rejected_{{ table_name }}._batch_id
+            and raw_rows._row_number = rejected_{{ table_name }}._row_number
+
+),
+
+quarantined_{{ table_name }} as (
+
+    select
+        '{{ table_name }}' as table_name,
+        original_{{ table_name }}._batch_id as batch_id,
+        original_{{ table_name }}._source as source,
+        original_{{ table_name }}._row_number as row_number,
+        rejected_{{ table_name }}._rejection as reason,
+        -- The row as it came, without what ingestion added to it.
+        cast(json_merge_patch(
+            to_json(original_{{ table_name }}),
+            '{"_key": null, "_batch_id": null, "_row_number": null, "_row_hash": null, "_source": null, "_loaded_at": null}'
+        ) as varchar) as original
+    from original_{{ table_name }}
+    inner join rejected_{{ table_name }}
+        on
+            original_{{ table_name }}._batch_id = rejected_{{ table_name }}._batch_id
+            and original_{{ table_name }}._row_number = rejected_{{ table_name }}._row_number
+
+),
+{% endfor %}
+unioned as (
+
+    select * from unreadable
+    {% for table_name in table_names %}
+    union all
+
+    select * from quarantined_{{ table_name }}
+    {% endfor %}
+)
+
+select * from unioned

@@ -1,0 +1,286 @@
+"""dbt, run in this process, a layer at a time: raw → staging → intermediate → marts.
+
+What the layers hold stands in ``dbt/``; this module runs it, tells what was built and tested, and puts dbt's own
+artifacts into a run's folder. Every run of one store shares a target folder (``data/dbt``), so that only the first
+one parses the whole project. ``dbt build`` typed in ``dbt/`` does the same without this module.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from duckbook import warehouse
+from duckbook.errors import TransformError
+from duckbook.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+PROJECT = ROOT / "dbt"
+
+Layer = Literal["staging", "intermediate", "marts"]
+
+SELECTION: dict[str, tuple[str, ...]] = {
+    "staging": ("path:seeds", "path:models/staging"),
+    "intermediate": ("path:models/intermediate",),
+    "marts": ("path:models/marts",),
+}
+"""What each layer builds. A test that spans layers runs with the later one (dbt's selection ``buildable``)."""
+
+SCHEMA_BEFORE = {
+    "staging": ("ecom_raw", "03_ingest.ipynb"),
+    "intermediate": ("ecom_staging", "04_staging.ipynb"),
+    "marts": ("ecom_intermediate", "05_intermediate.ipynb"),
+}
+"""Layer → the schema that it reads, and the notebook that makes it."""
+
+ARTIFACTS = ("manifest.json", "run_results.json", "catalog.json", "index.html")
+"""What `archive` leaves in the folder of a run."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model (or seed) that was built; `rows` counts the relation after the build."""
+
+    name: str
+    schema: str
+    kind: str
+    rows: int | None
+    description: str
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test that ran; `kind` is data or unit, `status` is pass, warn, fail, error or skipped."""
+
+    __test__ = False  # not a test of pytest's
+
+    name: str
+    model: str
+    kind: str
+    status: str
+    failures: int
+
+
+@dataclass(frozen=True)
+class Build:
+    """What a build made and tested, in the order of their names."""
+
+    layer: str
+    models: tuple[Model, ...]
+    tests: tuple[Test, ...]
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """Number of tests passed, failed and warned."""
+        of = {"pass": "passed", "warn": "warned"}
+        counts = dict.fromkeys(("passed", "failed", "warned"), 0)
+        for test in self.tests:
+            counts[of.get(test.status, "failed")] += 1
+        return counts
+
+
+def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool = False) -> Build:
+    """Build and test a layer, or all three.
+
+    Parameters
+    ----------
+    settings
+        Name the warehouse and the target.
+    layer
+        ``staging``, ``intermediate``, ``marts`` or ``all``.
+    full_refresh
+        Build incremental models anew from all that they read.
+
+    Raises
+    ------
+    TransformError
+        The layer before is missing, or a model or a test failed; the sentence names it.
+    WarehouseLocked
+        Another process has the warehouse open.
+    """
+    layers = tuple(SELECTION) if layer == "all" else (layer,)
+    if layer != "all" and layer not in SELECTION:
+        raise TransformError(f"There is no layer {layer!r}: say staging, intermediate, marts or all.")
+    parts = []
+    for name in layers:
+        _expect_the_layer_before(settings, name)
+        arguments = ["build", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
+        outcome = _dbt(settings, [*arguments, *(["--full-refresh"] if full_refresh else [])])
+        results = list(getattr(outcome.result, "results", ()))
+        _keep_results(settings, name)
+        _raise_failures(name, outcome, results)
+        parts.append(_told(settings, name, results))
+    return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
+
+
+def archive(settings: Settings, run_dir: Path) -> Path:
+    """Put dbt's artifacts of the newest builds into a run's folder.
+
+    Parameters
+    ----------
+    settings
+        Name the store whose builds are archived.
+    run_dir
+        Folder of the run; the artifacts go into ``dbt/`` below it.
+
+    Returns
+    -------
+    Path
+        The folder with manifest.json, run_results.json (of all layers built), catalog.json and index.html, the
+        documentation in one file that needs no server.
+
+    Raises
+    ------
+    TransformError
+        Nothing has been built yet, or dbt could not write the documentation.
+    """
+    results = _merged_results(settings)
+    outcome = _dbt(settings, ["docs", "generate", "--static", "--no-compile"])
+    if not outcome.success:
+        raise TransformError(f"dbt could not write the documentation: {_first_line(outcome.exception)}")
+    target = _target(settings)
+    folder = run_dir / "dbt"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("manifest.json", "catalog.json"):
+        shutil.copyfile(target / name, folder / name)
+    shutil.copyfile(target / "static_index.html", folder / "index.html")
+    (folder / "run_results.json").write_text(json.dumps(results), "utf-8")
+    return folder
+
+
+def _target(settings: Settings) -> Path:
+    return settings.data / "dbt"
+
+
+def _dbt(settings: Settings, arguments: list[str]) -> Any:
+    """Run dbt quietly in this process and close its connections, which would otherwise hold the warehouse's lock."""
+    # Imported here: dbt takes two seconds to import.
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    target = str(_target(settings))
+    always = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", target]
+    quiet = ["--log-path", target, "--log-level-file", "none", "--quiet", "--no-use-colors", "--no-version-check"]
+    warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
+    with _environment(settings):
+        try:
+            return dbtRunner().invoke([*arguments, *always, *quiet, "--no-send-anonymous-usage-stats"])
+        finally:
+            DuckDBConnectionManager.close_all_connections()
+
+
+@contextmanager
+def _environment(settings: Settings) -> Iterator[None]:
+    """The settings as profiles.yml reads them, for the time of a run."""
+    wanted = {
+        "DO_NOT_TRACK": "1",
+        "DUCKBOOK_DATA": str(settings.data),
+        "DUCKBOOK_TARGET": settings.target,
+        "DUCKBOOK_MEMORY_LIMIT": settings.memory_limit,
+        "DUCKBOOK_MOTHERDUCK_DATABASE": settings.motherduck_database,
+    }
+    if settings.threads:
+        wanted["DUCKBOOK_THREADS"] = str(settings.threads)
+    if settings.target == "motherduck":
+        wanted["motherduck_token"] = settings.motherduck_token.get_secret_value()
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _expect_the_layer_before(settings: Settings, layer: str) -> None:
+    schema, notebook = SCHEMA_BEFORE[layer]
+    with closing(warehouse.open_warehouse(settings)) as connection:
+        found = connection.execute(
+            "select count(*) from information_schema.tables where table_schema = ? and table_catalog = current_database()",
+            [schema],
+        ).fetchone()[0]
+    if not found:
+        raise TransformError(f"The warehouse has no {schema} to build the layer {layer} from: run {notebook} first.")
+
+
+def _raise_failures(layer: str, outcome: Any, results: list) -> None:
+    failed = [r for r in results if str(r.status) in ("error", "fail", "runtime error")]
+    if failed:
+        told = "; ".join(f"{_kind(r.node)} {r.node.name}: {_reason(r)}" for r in failed[:5])
+        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise TransformError(f"dbt failed in the layer {layer}. {told}{more}.")
+    if not outcome.success:
+        raise TransformError(f"dbt could not build the layer {layer}: {_first_line(outcome.exception)}")
+
+
+def _kind(node: Any) -> str:
+    kind = str(node.resource_type)
+    return "test" if kind in ("test", "unit_test") else kind
+
+
+def _reason(result: Any) -> str:
+    if str(result.node.resource_type) == "test" and str(result.status) == "fail":
+        return f"{result.failures} rows fail, found by {result.node.original_file_path}"
+    return _first_line(result.message)
+
+
+def _first_line(error: Any) -> str:
+    """The telling lines of dbt's message: it opens with a line that names the node once more."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("Runtime Error in", "Compilation Error in", "compiled code at"))]
+    return " ".join(told[:6]).rstrip(".") or "no reason given"
+
+
+def _told(settings: Settings, layer: str, results: list) -> Build:
+    built = [r.node for r in results if str(r.node.resource_type) in ("model", "seed")]
+    with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
+        models = tuple(sorted((_model(connection, node) for node in built), key=lambda model: model.name))
+    tested = [r for r in results if str(r.node.resource_type) in ("test", "unit_test")]
+    return Build(layer, models, tuple(sorted(map(_test, tested), key=lambda test: test.name)))
+
+
+def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
+    (rows,) = connection.execute(f"select count(*) from {node.schema}.{node.alias}").fetchone()
+    reads = tuple(sorted(unique_id.split(".")[-1] for unique_id in getattr(node.depends_on, "nodes", ())))
+    return Model(node.name, node.schema, node.config.materialized, rows, node.description, reads)
+
+
+def _test(result: Any) -> Test:
+    node = result.node
+    if str(node.resource_type) == "unit_test":
+        return Test(node.name, node.model, "unit", str(result.status), int(result.failures or 0))
+    attached = getattr(node, "attached_node", None) or next(iter(node.depends_on.nodes), "")
+    return Test(node.name, attached.split(".")[-1], "data", str(result.status), int(result.failures or 0))
+
+
+def _keep_results(settings: Settings, layer: str) -> None:
+    """Each run overwrites run_results.json: keep one a layer."""
+    results = _target(settings) / "run_results.json"
+    if results.exists():
+        kept = _target(settings) / "layers" / f"{layer}.json"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copyfile(results, kept)
+
+
+def _merged_results(settings: Settings) -> dict:
+    files = [_target(settings) / "layers" / f"{layer}.json" for layer in SELECTION]
+    kept = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
+    if not kept:
+        raise TransformError("dbt has built nothing yet: run 04_staging.ipynb first, or `make pipeline`.")
+    return {
+        **kept[-1],
+        "elapsed_time": sum(part["elapsed_time"] for part in kept),
+        "results": [result for part in kept for result in part["results"]],
+    }
