@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from duckbook import servers
 from duckbook.endpoints import Endpoints
 from duckbook.settings import Settings

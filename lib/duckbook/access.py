@@ -82,7 +82,9 @@ def _postgres_refusal(text: str, dsn: str, setting: str) -> str:
         "too many": "close other connections and try again",
         "timeout": "see whether that server is up",
     }
-    remedy = next((told for sign, told in remedies.items() if sign in why), "correct it, or see whether that server is up")
+    remedy = next(
+        (told for sign, told in remedies.items() if sign in why), "correct it, or see whether that server is up"
+    )
     return f"Postgres refuses {setting}: {why}. To go on, {remedy}."
 
 
@@ -170,7 +172,11 @@ def s3_endpoint(settings: Settings) -> S3Endpoint:
             "or AWS's own variables, profile or role."
         )
     return S3Endpoint(
-        settings.s3_endpoint, region or session.region_name or DEFAULT_REGION, found.access_key, found.secret_key, found.token
+        settings.s3_endpoint,
+        region or session.region_name or DEFAULT_REGION,
+        found.access_key,
+        found.secret_key,
+        found.token,
     )
 
 

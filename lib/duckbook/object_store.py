@@ -55,21 +55,16 @@ class ObjectStore:
         self.folder = folder
         self.objects = folder / "s3"
         self.config = folder / "s3.config"
-        self.log = folder / "s3.log"
-        self.ports_file = folder / "s3.json"
-        self.pid_file = folder / "s3.pid"
+        self.daemon = processes.Daemon(folder / "s3.pid", self.objects, folder / "s3.log")
+        self._ports_file = folder / "s3.json"
         self._access_key_id = access_key_id
         self._secret_access_key = secret_access_key
         self._signing_keys = signing_keys
 
-    def process(self):
-        """The running server (a `psutil.Process`), or None."""
-        return processes.find(self.pid_file, self.objects)
-
     @property
     def port(self) -> int | None:
         """The port that was chosen for S3, None before its first start."""
-        return processes.read_json(self.ports_file).get("s3")
+        return processes.read_json(self._ports_file).get("s3")
 
     @property
     def address(self) -> str | None:
@@ -83,11 +78,11 @@ class ObjectStore:
 
     def is_running(self) -> bool:
         """Whether it lives and listens."""
-        return self.process() is not None and self.port is not None and processes.answers(self.port)
+        return self.daemon.find() is not None and self.port is not None and processes.answers(self.port)
 
     def is_ready(self) -> bool:
         """Whether it lives and objects can be read from it."""
-        return self.process() is not None and self.status_of("GET", SENTINEL) == 200
+        return self.daemon.find() is not None and self.status_of("GET", SENTINEL) == 200
 
     def ensure_bucket(self, bucket: str) -> None:
         """Make a bucket where it is missing.
@@ -102,7 +97,9 @@ class ObjectStore:
             status = self.status_of("PUT", f"/{bucket}")
         # 409: another process made it at the same moment.
         if status not in {200, 409}:
-            raise ServerError(f"The object store does not make the bucket {bucket} (HTTP {status}): see {self.log}.")
+            raise ServerError(
+                f"The object store does not make the bucket {bucket} (HTTP {status}): see {self.daemon.log}."
+            )
 
     def start(self) -> None:
         """Start it and wait until an object can be read from it.
@@ -112,34 +109,37 @@ class ObjectStore:
         ServerError
             It does not start; the sentence names the log and ends with its last lines.
         """
+        deadline = time.monotonic() + START_SECONDS
+        if self.daemon.find():  # its starter was killed before it was ready
+            if self._wait(deadline):
+                return
+            self.stop()
         weed = find_weed()
         self.objects.mkdir(exist_ok=True)
         self._write_config()
-        ports = processes.read_json(self.ports_file)
-        deadline = time.monotonic() + START_SECONDS
         for _ in range(4):
+            ports = processes.read_json(self._ports_file)
             if set(ports) != set(PARTS) or not all(_is_usable(port) for port in ports.values()):
                 ports = dict(zip(PARTS, processes.free_ports(len(PARTS), _is_usable), strict=True))
+                processes.write_private(self._ports_file, json.dumps(ports, indent=1) + "\n")
             self._remove_sockets()
-            processes.write_private(self.ports_file, json.dumps(ports, indent=1) + "\n")
-            if self._try_start([weed, *self._options(ports)], deadline):
+            # It reads security.toml from its working folder. Without a limit Go lets memory grow to twice the need.
+            self.daemon.start([weed, *self._options(ports)], cwd=self.config, GOMEMLIMIT="256MiB")
+            if self._wait(deadline):
                 return
-            if "address already in use" not in self.log.read_text("utf-8", errors="replace"):
+            if "address already in use" not in self.daemon.log.read_text("utf-8", errors="replace"):
                 break
-            ports = {}
-        end = processes.tail(self.log, self._secrets())
-        raise ServerError(f"The object store does not start. The end of {self.log}:\n{end}")
+        end = self.daemon.tail([self._secret_access_key, self._access_key_id, *self._signing_keys.values()])
+        raise ServerError(f"The object store does not start. The end of {self.daemon.log}:\n{end}")
 
     def stop(self) -> bool:
         """Stop it in an orderly way; whether there was one to stop."""
-        process = self.process()
-        if process:
-            processes.stop(process, signal.SIGTERM)
-            self._remove_sockets()
-        return process is not None
+        stopped = self.daemon.stop(signal.SIGTERM)
+        self._remove_sockets()
+        return stopped
 
     def _remove_sockets(self) -> None:
-        for port in processes.read_json(self.ports_file).values():
+        for port in processes.read_json(self._ports_file).values():
             for path in _sockets(port):
                 with contextlib.suppress(OSError):  # somebody else's
                     path.unlink()
@@ -164,9 +164,6 @@ class ObjectStore:
             return 0
         finally:
             connection.close()
-
-    def _secrets(self) -> list[str]:
-        return [self._secret_access_key, self._access_key_id, *self._signing_keys.values()]
 
     def _write_config(self) -> None:
         """Credentials go into files of 0600 and never on the command line, which every user of the machine can list."""
@@ -204,11 +201,10 @@ class ObjectStore:
             "-s3.autoCreateBucket=false",
         ]
 
-    def _try_start(self, command: list, deadline: float) -> bool:
-        # It reads security.toml from its working folder. Without a limit Go lets the memory grow to twice the need.
-        started = processes.start(command, self.log, cwd=self.config, pid_file=self.pid_file, GOMEMLIMIT="256MiB")
+    def _wait(self, deadline: float) -> bool:
+        """Wait until the sentinel can be read; False when the server ends before, or the time."""
         for _ in processes.poll(deadline):
-            if started.poll() is not None:
+            if self.daemon.find() is None:
                 return False
             if processes.answers(self.port) and self._sentinel_is_readable():
                 return True

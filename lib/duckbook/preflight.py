@@ -92,5 +92,5 @@ def _buckets(settings: Settings) -> dict[str, str]:
 
 
 def _no_s3(settings: Settings, error: Exception) -> str:
-    where = f"DUCKBOOK_S3_ENDPOINT={settings.s3_endpoint}" if settings.s3_endpoint else f"DUCKBOOK_S3_REGION={settings.s3_region}"
-    return f"No S3 server answers at {where}: {error}."
+    setting = "DUCKBOOK_S3_ENDPOINT" if settings.s3_endpoint else "DUCKBOOK_S3_REGION"
+    return f"No S3 server answers at {setting}={settings.s3_endpoint or settings.s3_region}: {error}."

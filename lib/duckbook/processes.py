@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -31,10 +32,12 @@ def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner reads (0600), whole or not at all."""
     mine = path.with_name(f".{path.name}.{os.getpid()}")
     mine.unlink(missing_ok=True)
-    with open(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    file = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(file, text.encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
     mine.replace(path)
 
 
@@ -55,7 +58,9 @@ def read_json(path: Path) -> dict:
             f"{path} belongs to another user: work as that user, or take a folder of your own with DUCKBOOK_DATA."
         ) from None
     except ValueError:
-        raise ServerError(f"{path} is damaged: put it back from a copy, or begin anew with another DUCKBOOK_DATA.") from None
+        raise ServerError(
+            f"{path} is damaged: put it back from a copy, or begin anew in another DUCKBOOK_DATA."
+        ) from None
 
 
 def is_free(port: int) -> bool:
@@ -75,7 +80,9 @@ def free_ports(count: int, is_usable: Callable[[int], bool] = is_free) -> list[i
     drawn = random.SystemRandom().sample(PORTS, k=len(PORTS))
     found = list(itertools.islice(filter(is_usable, drawn), count))
     if len(found) < count:
-        raise ServerError(f"Fewer than {count} ports from {PORTS.start} to {PORTS.stop} are free: stop what listens there.")
+        raise ServerError(
+            f"Fewer than {count} ports from {PORTS.start} to {PORTS.stop} are free: stop what listens there."
+        )
     return found
 
 
@@ -98,38 +105,121 @@ def environment(**more: str) -> dict[str, str]:
     return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"} | more
 
 
-def start(
-    command: Sequence[str | Path], log: Path, cwd: Path, pid_file: Path | None = None, owner: int | None = None, **env: str
-) -> subprocess.Popen:
-    """Start a server in a session of its own, with its output in a log file and no pipe of the starter's.
+@dataclass(frozen=True)
+class Daemon:
+    """A server process of a store, told from others by its id and its command line.
 
     Parameters
     ----------
     pid_file
         Where the process notes its id *before* it becomes the server: a starter that is killed at any moment
         leaves no server that cannot be found again.
-    owner
-        User id to run as, where the starter is root and the server refuses to be.
+    marker
+        The server's data folder, which its command line names.
+    log
+        What it prints; the log of the start before is kept beside it as ``.1``.
     """
-    words = [str(word) for word in command]
-    if pid_file:
-        words = ["/bin/sh", "-c", 'umask 077; echo $$ > "$0" && exec "$@"', str(pid_file), *words]
-    if log.exists():
-        log.replace(log.with_name(f"{log.name}.1"))
-    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
-        return subprocess.Popen(
+
+    pid_file: Path
+    marker: Path
+    log: Path
+
+    def start(self, command: Sequence[str | Path], cwd: Path, owner: int | None = None, **env: str) -> None:
+        """Start the server in a session of its own, with no pipe of the starter's, as nobody's child.
+
+        Parameters
+        ----------
+        owner
+            User id to run as, where the starter is root and the server refuses to be.
+
+        Raises
+        ------
+        ServerError
+            The process does not come to life.
+        """
+        self.pid_file.unlink(missing_ok=True)
+        os.close(os.open(self.pid_file, os.O_WRONLY | os.O_CREAT, 0o600))
+        if owner is not None:
+            os.chown(self.pid_file, owner, group_of(owner))
+        if self.log.exists():
+            self.log.replace(self.log.with_name(f"{self.log.name}.1"))
+        become = 'echo $$ > "$0" && exec "$@"'
+        # The outer shell ends at once, so that the server is no child of a notebook's kernel, whose end may take
+        # all its children along, and whose memory may be measured with theirs.
+        words = ["/bin/sh", "-c", '"$@" &', "sh", "/bin/sh", "-c", become, self.pid_file, *command]
+        run([str(word) for word in words], self.log, cwd, owner, env, start_new_session=True)
+        for _ in poll(time.monotonic() + 10, pause=0.002):
+            if self.pid_file.read_text().endswith("\n"):
+                return
+        raise ServerError(f"A process that should serve {self.marker} does not start: is this machine overloaded?")
+
+    def find(self) -> psutil.Process | None:
+        """The living server, None when there is none."""
+        try:
+            process = psutil.Process(int(self.pid_file.read_text()))
+            alive = process.status() != psutil.STATUS_ZOMBIE
+            words = process.cmdline()
+        except (OSError, ValueError, psutil.Error):
+            return None
+        ours = any(word == str(self.marker) or word.endswith(f"={self.marker}") for word in words)
+        return process if alive and ours else None
+
+    def stop(self, signal: int, seconds: float = 30) -> bool:
+        """Ask the server to end and wait for it; whether there was one.
+
+        One that does not end in time is killed, which both servers survive.
+        """
+        process = self.find()
+        if process is None:
+            return False
+        try:
+            process.send_signal(signal)
+            if not self._ends_within(seconds):
+                process.kill()
+                self._ends_within(seconds)
+        except psutil.NoSuchProcess:
+            pass
+        except psutil.AccessDenied:
+            raise ServerError(f"Process {process.pid} belongs to another user: run `make down` as that user.") from None
+        return True
+
+    def _ends_within(self, seconds: float) -> bool:
+        # Not psutil's wait: in a container whose first process reaps no orphans, ended servers stay listed for ever.
+        return any(self.find() is None for _ in poll(time.monotonic() + seconds, pause=0.01))
+
+    def tail(self, secrets: Sequence[str], lines: int = 8) -> str:
+        """The last lines of the log, without secrets, indented for the end of a sentence."""
+        try:
+            text = self.log.read_text("utf-8", errors="replace")
+        except OSError:
+            return "    (no log)"
+        for secret in secrets:
+            text = text.replace(secret, "***")
+        return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+
+
+def run(
+    words: list[str], log: Path, cwd: Path, owner: int | None = None, env: dict[str, str] | None = None, **options
+) -> int:
+    """Run a command to its end with its output in a log file; its exit status."""
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        return subprocess.run(
             words,
             stdin=subprocess.DEVNULL,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=output,
             cwd=cwd,
-            env=environment(**env),
-            start_new_session=True,
-            **({} if owner is None else {"user": owner, "group": owner_group(owner), "extra_groups": []}),
-        )
+            env=environment(**(env or {})),
+            check=False,
+            **({} if owner is None else {"user": owner, "group": group_of(owner), "extra_groups": []}),
+            **options,
+        ).returncode
+    finally:
+        os.close(output)
 
 
-def owner_group(owner: int) -> int:
+def group_of(owner: int) -> int:
     """The first group of a user id, the id itself when the system has no such account."""
     import pwd
 
@@ -137,42 +227,6 @@ def owner_group(owner: int) -> int:
         return pwd.getpwuid(owner).pw_gid
     except KeyError:
         return owner
-
-
-def find(pid_file: Path, marker: Path) -> psutil.Process | None:
-    """The living process that a pid file names, if its command line names `marker`."""
-    try:
-        process = psutil.Process(int(pid_file.read_text().split(maxsplit=1)[0]))
-        alive = process.status() != psutil.STATUS_ZOMBIE
-        ours = any(word.endswith(str(marker)) for word in process.cmdline())
-    except (OSError, ValueError, IndexError, psutil.Error):
-        return None
-    return process if alive and ours else None
-
-
-def stop(process: psutil.Process, signal: int, seconds: float = 30) -> None:
-    """Ask a process to end and wait for it; one that does not end in time is killed, which both servers survive."""
-    try:
-        process.send_signal(signal)
-        process.wait(seconds)
-    except psutil.TimeoutExpired:
-        process.kill()
-        process.wait(seconds)
-    except psutil.NoSuchProcess:
-        pass
-    except psutil.AccessDenied:
-        raise ServerError(f"Process {process.pid} belongs to another user: run `make down` as that user.") from None
-
-
-def tail(log: Path, secrets: Sequence[str], lines: int = 8) -> str:
-    """The last lines of a log, without secrets, indented for the end of a sentence."""
-    try:
-        text = log.read_text("utf-8", errors="replace")
-    except OSError:
-        return "    (no log)"
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 
 def poll(deadline: float, pause: float = 0.03) -> Iterator[None]:

@@ -34,40 +34,41 @@ def up(settings: Settings) -> Endpoints:
     ServerError
         A server cannot be started, reached or signed in to.
     """
-    servers = _embedded(settings, create=True)
-    if not all(server.is_ready() for server in servers):
-        with _locked(settings), ThreadPoolExecutor() as pool:
-            idle = [server for server in servers if not server.is_ready()]
-            for starting in [pool.submit(server.start) for server in idle]:
-                starting.result()
-    endpoints = _endpoints(settings, servers)
-    _prepare_postgres(settings, endpoints)
-    _prepare_s3(settings, endpoints, servers)
+    if not (settings.embedded_postgres or settings.embedded_s3):
+        postgres = store = None
+    else:
+        postgres, store = _ready(settings)
+    endpoints = _endpoints(settings, postgres, store)
+    _prepare(settings, endpoints, store)
     return endpoints
 
 
 def down(settings: Settings) -> list[str]:
-    """Stop this store's embedded servers; the names of those that ran."""
+    """Stop this store's embedded servers, also when the settings now ask for others; the names of those that ran."""
     servers = _embedded(settings)
     if not servers:
         return []
     with _locked(settings), ThreadPoolExecutor() as pool:
-        return [server.name for server, ran in zip(servers, pool.map(lambda s: s.stop(), servers), strict=True) if ran]
+        ran = list(pool.map(lambda server: server.stop(), servers))
+    return [server.name for server, stopped in zip(servers, ran, strict=True) if stopped]
 
 
 def status(settings: Settings) -> list[dict]:
     """Name, state (running, stopped or external) and address of Postgres and S3."""
-    rows = {server.name: _row(server) for server in _embedded(settings)}
+    rows = [{"name": name, "state": "stopped", "address": ""} for name in ("postgres", "s3")]
+    for row, server in zip(rows, _embedded(settings), strict=False):
+        if server.is_running():
+            row |= {"state": "running", "address": server.address}
+    postgres, s3 = rows
     if not settings.embedded_postgres:
         from duckbook import access
 
         address = access.postgres_address(settings.postgres_dsn.get_secret_value())
-        rows["postgres"] = _external("postgres", "{}:{}".format(*address) if address else "as its DSN says")
+        postgres |= {"state": "external", "address": "{}:{}".format(*address) if address else "as its DSN says"}
     if not settings.embedded_s3:
         url = settings.s3_endpoint
-        rows["s3"] = _external("s3", urlsplit(url).netloc.rpartition("@")[2] if url else f"AWS {settings.s3_region}")
-    stopped = {"state": "stopped", "address": ""}
-    return [rows.get(name) or {"name": name} | stopped for name in ("postgres", "s3")]
+        s3 |= {"state": "external", "address": urlsplit(url).netloc if url else f"AWS {settings.s3_region}"}
+    return rows
 
 
 def preflight(settings: Settings) -> None:
@@ -85,17 +86,53 @@ def preflight(settings: Settings) -> None:
     preflight.check(settings)
 
 
-def _row(server: PostgresServer | ObjectStore) -> dict:
-    running = server.is_running()
-    return {"name": server.name, "state": "running" if running else "stopped", "address": server.address if running else ""}
+def _ready(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | None]:
+    """The embedded servers that the settings ask for, started where they do not run."""
+    _make_secrets(settings)
+    postgres, store = _embedded(settings)
+    wanted = [
+        server for server, asked in ((postgres, settings.embedded_postgres), (store, settings.embedded_s3)) if asked
+    ]
+    if not all(server.is_ready() for server in wanted):
+        with _locked(settings), ThreadPoolExecutor() as pool:
+            idle = [server for server in wanted if not server.is_ready()]
+            for starting in [pool.submit(server.start) for server in idle]:
+                starting.result()
+    return (postgres if settings.embedded_postgres else None), (store if settings.embedded_s3 else None)
 
 
-def _external(name: str, address: str) -> dict:
-    return {"name": name, "state": "external", "address": address}
+def _embedded(settings: Settings) -> tuple[()] | tuple[PostgresServer, ObjectStore]:
+    """This store's embedded servers; none when it never had any."""
+    folder = _folder(settings)
+    known = processes.read_json(folder / "secrets.json")
+    if not known:
+        return ()
+    keys = {name: known[name] for name in SECRET_NAMES}
+    store = ObjectStore(folder, known["s3_access_key_id"], known["s3_secret_access_key"], keys)
+    return PostgresServer(folder, known["postgres_password"]), store
 
 
 def _folder(settings: Settings) -> Path:
     return settings.data / "servers"
+
+
+def _make_secrets(settings: Settings) -> None:
+    """Make the store's folder of servers and its passwords, once."""
+    folder = _folder(settings)
+    path = folder / "secrets.json"
+    if path.exists():
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ServerError(f"DUCKBOOK_DATA={settings.data} cannot be made or written: {error.strerror}.") from None
+    with _locked(settings):
+        if path.exists():
+            return
+        if (folder / "postgres").exists():
+            raise ServerError(f"{path} is gone, and with it the password of this Postgres: put it back from a copy.")
+        names = ("postgres_password", "s3_access_key_id", "s3_secret_access_key", *SECRET_NAMES)
+        processes.write_private(path, json.dumps({name: secrets.token_hex(20) for name in names}, indent=1) + "\n")
 
 
 @contextmanager
@@ -103,68 +140,36 @@ def _locked(settings: Settings) -> Iterator[None]:
     import filelock
 
     path = _folder(settings) / "lock"
+    lock = filelock.FileLock(path)
     try:
-        with filelock.FileLock(path, timeout=LOCK_SECONDS):
-            yield
+        lock.acquire(timeout=LOCK_SECONDS)
     except filelock.Timeout:
-        raise ServerError(f"Another process has been starting or stopping the servers for long: end it ({path}).") from None
-
-
-def _embedded(settings: Settings, create: bool = False) -> list[PostgresServer | ObjectStore]:
-    """The embedded servers that the settings ask for; none when this store never had any, unless `create`."""
-    if not (settings.embedded_postgres or settings.embedded_s3):
-        return []
-    folder = _folder(settings)
-    known = processes.read_json(folder / "secrets.json")
-    if not known:
-        if not create:
-            return []
-        known = _make_secrets(settings)
-    servers: list[PostgresServer | ObjectStore] = []
-    if settings.embedded_postgres:
-        servers.append(PostgresServer(folder, known["postgres_password"]))
-    if settings.embedded_s3:
-        keys = {name: known[name] for name in SECRET_NAMES}
-        servers.append(ObjectStore(folder, known["s3_access_key_id"], known["s3_secret_access_key"], keys))
-    return servers
-
-
-def _make_secrets(settings: Settings) -> dict[str, str]:
-    folder = _folder(settings)
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        raise ServerError(
+            f"Another process has been starting or stopping the servers for {LOCK_SECONDS} s: end it ({path})."
+        ) from None
     except OSError as error:
-        raise ServerError(f"DUCKBOOK_DATA={settings.data} cannot be made or written: {error.strerror}.") from None
-    path = folder / "secrets.json"
-    with _locked(settings):
-        if not path.exists():
-            if (folder / "postgres").exists():
-                raise ServerError(f"{path} is gone, and with it the password of this Postgres: put it back from a copy.")
-            names = ("postgres_password", "s3_access_key_id", "s3_secret_access_key", *SECRET_NAMES)
-            processes.write_private(path, json.dumps({name: secrets.token_hex(20) for name in names}, indent=1) + "\n")
-    return processes.read_json(path)
+        raise ServerError(f"{path} cannot be written ({error.strerror}): work as the user who owns it.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def _endpoints(settings: Settings, servers: list[PostgresServer | ObjectStore]) -> Endpoints:
+def _endpoints(settings: Settings, postgres: PostgresServer | None, store: ObjectStore | None) -> Endpoints:
     from duckbook import access
 
-    by_name = {server.name: server for server in servers}
-    dsn = by_name["postgres"].dsn if "postgres" in by_name else settings.postgres_dsn.get_secret_value()
-    return Endpoints(dsn, by_name["s3"].endpoint if "s3" in by_name else access.s3_endpoint(settings))
+    dsn = postgres.dsn if postgres else settings.postgres_dsn.get_secret_value()
+    return Endpoints(dsn, store.endpoint if store else access.s3_endpoint(settings))
 
 
-def _prepare_postgres(settings: Settings, endpoints: Endpoints) -> None:
+def _prepare(settings: Settings, endpoints: Endpoints, store: ObjectStore | None) -> None:
+    """Make the landing schema and the buckets where they are missing."""
     from duckbook import access
 
     setting = "the embedded Postgres" if settings.embedded_postgres else "DUCKBOOK_POSTGRES_DSN"
     access.ensure_schema(endpoints.postgres_dsn, settings.postgres_schema, setting)
-
-
-def _prepare_s3(settings: Settings, endpoints: Endpoints, servers: list[PostgresServer | ObjectStore]) -> None:
-    buckets = (settings.s3_historic_bucket, settings.s3_latest_bucket)
-    if settings.embedded_s3:
-        store = next(server for server in servers if isinstance(server, ObjectStore))
-        for bucket in buckets:
+    if store:
+        for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
             store.ensure_bucket(bucket)
     else:
         from duckbook import preflight

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -70,28 +72,63 @@ class Settings(BaseSettings):
     @field_validator("data", "runs")
     @classmethod
     def _from_the_checkout(cls, value: Path) -> Path:
-        return (ROOT / value.expanduser()).resolve()
+        folder = (ROOT / value.expanduser()).resolve()
+        if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
+            raise ValueError("must be a folder, not a file")
+        return folder
+
+    @field_validator("first_as_of", mode="before")
+    @classmethod
+    def _calendar_date(cls, value: object) -> object:
+        # Otherwise a bare number would be taken for seconds since 1970.
+        if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+            raise ValueError("must be a date such as 2026-06-30")
+        return value
 
     @field_validator("postgres_schema", "motherduck_database")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not value.isidentifier() or value != value.lower():
+        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", value) or value.startswith("pg_"):
             raise ValueError("must be a plain lower-case name such as 'ecom'")
         return value
 
     @field_validator("s3_historic_bucket", "s3_latest_bucket")
     @classmethod
     def _bucket_name(cls, value: str) -> str:
-        if not (3 <= len(value) <= 63 and value.replace("-", "").replace(".", "").isalnum() and value == value.lower()):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
             raise ValueError("must be a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
+        return value
+
+    @field_validator("postgres_dsn")
+    @classmethod
+    def _connection_string(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not _is_dsn(value.get_secret_value()):
+            raise ValueError(
+                "it is no Postgres connection string such as postgresql://USER:PASSWORD@HOST:5432/DATABASE "
+                "(in it, a password's own @ / : % are written %40 %2F %3A %25)"
+            )
         return value
 
     @field_validator("s3_endpoint")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError("must be a URL such as http://127.0.0.1:9000")
-        return value.rstrip("/") if value else None
+        if value is None:
+            return None
+        try:
+            url = urlsplit(value)
+            bare = bool(url.hostname) and url.port != 0 and not (url.path.strip("/") or url.query or url.username)
+        except ValueError:
+            bare = False
+        if not bare or url.scheme not in {"http", "https"}:
+            raise ValueError("must be a URL such as http://127.0.0.1:9000, with no path and no credentials in it")
+        return value.rstrip("/")
+
+    @field_validator("s3_region")
+    @classmethod
+    def _region(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"[a-z0-9-]+", value):
+            raise ValueError("must be a region such as us-east-1")
+        return value
 
     @field_validator("memory_limit")
     @classmethod
@@ -170,7 +207,7 @@ def read_settings(env_file: Path | None = ROOT / ".env") -> Settings:
     SettingError
         A setting is unknown or its value is wrong; the sentence names it.
     """
-    from_file = dotenv_values(env_file) if env_file and env_file.is_file() else {}
+    from_file = _names_in(env_file) if env_file and env_file.is_file() else []
     known = variables()
     # Set by the chain for its kernels, and not for a person to choose.
     internal = {f"{PREFIX}RUN_ID", f"{PREFIX}RUN_DIR"}
@@ -185,6 +222,37 @@ def read_settings(env_file: Path | None = ROOT / ".env") -> Settings:
         raise SettingError(_sentence(error)) from None
 
 
+def _names_in(env_file: Path) -> list[str]:
+    """The names that a file of ``NAME=value`` lines sets; a line that is none is an error, not a warning."""
+    try:
+        with env_file.open(encoding="utf-8") as lines:
+            parsed = list(parse_stream(lines))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{env_file.name} cannot be read: {error}.") from None
+    for line in parsed:
+        if line.error or (line.key and line.value is None):
+            where = f"{env_file.name}, line {line.original.line}"
+            raise SettingError(f"{where}, is not of the form NAME=value: correct it.")
+    return [line.key for line in parsed if line.key]
+
+
+def _is_dsn(text: str) -> bool:
+    """Whether libpq can read a connection string, and reads in it what its writer meant.
+
+    An @ or / in a password that is not written %40 or %2F moves parts of it into the host, the port or the database.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = {name: str(value) for name, value in conninfo_to_dict(text).items()}
+    except ProgrammingError:
+        return False
+    ports = parts.get("port", "5432").split(",")
+    named = parts.get("host", "") + parts.get("dbname", "")
+    return bool(parts) and "@" not in named and all(port.isdecimal() and 0 < int(port) < 65536 for port in ports)
+
+
 def _sentence(error: ValidationError) -> str:
     """The first problem as a sentence that names the setting and never shows a secret's value."""
     problem = error.errors(include_url=False)[0]
@@ -193,5 +261,7 @@ def _sentence(error: ValidationError) -> str:
         return f"{message}."
     field = str(problem["loc"][0]).lower().removeprefix(PREFIX.lower())
     name = f"{PREFIX}{field.upper()}"
-    shown = "" if "SecretStr" in str(Settings.model_fields[field].annotation) else f"={problem['input']}"
+    # What stands before an @ in a URL may be a password.
+    secret = "SecretStr" in str(Settings.model_fields[field].annotation) or "@" in str(problem["input"])
+    shown = "" if secret else f"={problem['input']}"
     return f"{name}{shown} is wrong: {message}. Set it in the environment or in .env; .env.example documents it."

@@ -82,11 +82,9 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError, boto3.exceptions.Boto3Error) as error:
-        code = error_code(error)
-        hint = (
-            "the credentials do not allow it" if code in {"AccessDenied", "403"} else "see whether the server is up (`make status`)"
-        )
-        raise ServerError(f"S3 cannot {what}: {error}. To go on, {hint}.") from error
+        refused = error_code(error) in {"AccessDenied", "403"}
+        remedy = "grant these credentials the right to it" if refused else "see whether S3 is up (`make status`)"
+        raise ServerError(f"S3 does not {what}: {error}. To go on, {remedy}.") from error
 
 
 def list_objects(client, bucket: str, prefix: str = "") -> list[StoredObject]:

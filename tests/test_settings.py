@@ -1,0 +1,202 @@
+"""Settings: every wrong one fails at once in a sentence that names it, and no secret shows."""
+
+import re
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pytest
+from duckbook.errors import SettingError
+from duckbook.settings import ROOT, Settings, read_settings, variables
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """A function that reads settings from variables: ``read(SEED="7")`` sets DUCKBOOK_SEED."""
+
+    def read_from(**values: str) -> Settings:
+        for name, value in values.items():
+            monkeypatch.setenv(name if name.startswith("MOTHERDUCK") else f"DUCKBOOK_{name}", value)
+        return read_settings(None)
+
+    return read_from
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_path, monkeypatch):
+    env_file = tmp_path / ".env"
+    env_file.write_text("DUCKBOOK_SEED=7\nDUCKBOOK_CUSTOMERS=500\n# DUCKBOOK_DIRT=0.1\n")
+    monkeypatch.setenv("DUCKBOOK_SEED", "8")
+    found = read_settings(env_file)
+    assert (found.seed, found.customers, found.dirt) == (8, 500, 0.002)
+
+
+def test_an_empty_variable_means_the_default(read):
+    assert read(CUSTOMERS="", POSTGRES_DSN="", S3_ENDPOINT="").customers == 10_000
+
+
+def test_a_misspelt_setting_is_refused_and_the_right_one_named(read):
+    with pytest.raises(SettingError, match=r"DUCKBOOK_CUSTOMER is not a setting: did you mean DUCKBOOK_CUSTOMERS\?"):
+        read(CUSTOMER="500")
+
+
+def test_a_misspelt_setting_in_the_file_is_refused(tmp_path):
+    env_file = tmp_path / ".env"
+    env_file.write_text("DUCKBOOK_SEAD=7\n")
+    with pytest.raises(SettingError, match="DUCKBOOK_SEAD is not a setting: did you mean DUCKBOOK_SEED"):
+        read_settings(env_file)
+
+
+@pytest.mark.parametrize("line", ["DUCKBOOK_SEED", "DUCKBOOK_SEED 7", "=7", 'DUCKBOOK_SEED="7'])
+def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
+    env_file = tmp_path / ".env"
+    env_file.write_text(f"# ours\n{line}\n")
+    with pytest.raises(SettingError, match=r"\.env, line 2, is not of the form NAME=value"):
+        read_settings(env_file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CUSTOMERS", "many"),
+        ("CUSTOMERS", "10"),
+        ("SEED", "-1"),
+        ("DIRT", "nan"),
+        ("DIRT", "0.5"),
+        ("TARGET", "snowflake"),
+        ("FIRST_AS_OF", "20260630"),
+        ("FIRST_AS_OF", "86400"),
+        ("FIRST_AS_OF", "2026-02-30"),
+        ("DATA", __file__),
+        ("DATA", f"{__file__}/below"),
+        ("POSTGRES_SCHEMA", "Ecom"),
+        ("POSTGRES_SCHEMA", "e-com"),
+        ("POSTGRES_SCHEMA", "pg_mine"),
+        ("S3_ENDPOINT", "127.0.0.1:9000"),
+        ("S3_ENDPOINT", "http://"),
+        ("S3_ENDPOINT", "http://host:port"),
+        ("S3_ENDPOINT", "http://host:99999"),
+        ("S3_ENDPOINT", "https://host/bucket"),
+        ("S3_REGION", "US East"),
+        ("S3_HISTORIC_BUCKET", "My_Bucket"),
+        ("S3_LATEST_BUCKET", "a..b"),
+        ("MEMORY_LIMIT", "plenty"),
+        ("THREADS", "0"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_setting_and_the_value(read, name, value):
+    with pytest.raises(SettingError) as told:
+        read(**{name: value})
+    assert f"DUCKBOOK_{name}={value}" in str(told.value)
+    assert "is wrong: " in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "hunter2",
+        "mysql://me:hunter2@host/shop",
+        "postgresql://me:hunter2@host@db/shop",
+        "postgresql://me:hun/ter2@host/shop",
+        "postgresql://me:12/hunter2@host/shop",
+        "postgresql://me:hunter2%zz@host/shop",
+        "postgresql://me:hunter2@host:port/shop",
+        "postgresql://me:hunter2@host:99999/shop",
+        "host=db password=my hunter2",
+    ],
+)
+def test_a_malformed_dsn_is_refused_without_a_word_of_it(read, dsn):
+    with pytest.raises(SettingError) as told:
+        read(POSTGRES_DSN=dsn)
+    assert str(told.value).startswith("DUCKBOOK_POSTGRES_DSN is wrong: it is no Postgres connection string such as")
+    assert "hun" not in str(told.value).replace("hundred", "")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://me:p%40ss@db.example.com:6432/shop?sslmode=require",
+        "postgres://db/shop",
+        "host=db.example.com port=5432 dbname=shop user=me password='p@ss word'",
+        "postgresql://one:5432,two:5433/shop",
+        "service=shop",
+    ],
+)
+def test_a_dsn_that_libpq_reads_is_taken(read, dsn):
+    assert read(POSTGRES_DSN=dsn).postgres_dsn.get_secret_value() == dsn
+
+
+def test_credentials_in_the_endpoint_are_refused_and_not_shown(read):
+    with pytest.raises(SettingError, match=r"DUCKBOOK_S3_ENDPOINT is wrong: .* no credentials in it") as told:
+        read(S3_ENDPOINT="http://me:hunter2@host:9000")
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"S3_ACCESS_KEY_ID": "key"}, "go together"),
+        ({"S3_ACCESS_KEY_ID": "key", "S3_SECRET_ACCESS_KEY": "hunter2"}, "neither DUCKBOOK_S3_ENDPOINT nor"),
+        ({"S3_HISTORIC_BUCKET": "one", "S3_LATEST_BUCKET": "one"}, "must differ"),
+        ({"TARGET": "motherduck"}, "needs a token"),
+    ],
+)
+def test_settings_that_do_not_fit_together_are_refused(read, values, sentence):
+    with pytest.raises(SettingError, match=sentence) as told:
+        read(**values)
+    assert "hunter2" not in str(told.value)
+
+
+def test_motherducks_own_variable_is_read(read):
+    assert read(TARGET="motherduck", MOTHERDUCK_TOKEN="hunter2").motherduck_token.get_secret_value() == "hunter2"
+
+
+def test_no_secret_shows_in_a_repr(read):
+    found = read(
+        POSTGRES_DSN="postgresql://me:hunter2@h/d",
+        S3_ENDPOINT="http://h:1",
+        S3_ACCESS_KEY_ID="key",
+        S3_SECRET_ACCESS_KEY="hunter3",
+        S3_SESSION_TOKEN="hunter4",
+        MOTHERDUCK_TOKEN="hunter5",
+    )
+    assert "hunter" not in f"{found!r} {found}"
+    assert {"hunter3", "hunter4", "hunter5", "postgresql://me:hunter2@h/d"} == set(found.secrets())
+
+
+def test_what_is_embedded_follows_from_what_is_set(read):
+    assert (read().embedded_postgres, read().embedded_s3) == (True, True)
+    assert read(POSTGRES_DSN="postgresql://h/d").embedded_postgres is False
+    assert read(S3_REGION="eu-central-1").embedded_s3 is False
+
+
+def test_reading_the_settings_imports_nothing_heavy():
+    script = "import sys, duckbook.settings as s; s.read_settings(None); print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert {"duckdb", "pandas", "boto3", "psycopg", "dbt", "psutil"} & set(found) == set()
+
+
+def documented() -> dict[str, str]:
+    """What ``.env.example`` shows, commented out: name → value."""
+    text = (ROOT / ".env.example").read_text("utf-8")
+    return dict(re.findall(r"^# (DUCKBOOK_\w+)=(.*)$", text, flags=re.MULTILINE))
+
+
+def test_the_example_file_documents_every_setting_and_no_other():
+    assert list(documented()) == list(variables())
+
+
+def test_the_example_file_shows_the_defaults():
+    defaults = {name: Settings.model_fields[field].default for name, field in variables().items()}
+    shown = {name: "" if value is None else str(value) for name, value in defaults.items()}
+    assert documented() == shown
+
+
+def test_the_example_file_sets_nothing_and_can_be_copied_as_it_is(tmp_path):
+    text = (ROOT / ".env.example").read_text("utf-8")
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == []
+    uncommented = tmp_path / ".env"
+    uncommented.write_text(re.sub(r"^# (DUCKBOOK_)", r"\1", text, flags=re.MULTILINE))
+    found = read_settings(uncommented)
+    assert found == read_settings(None)
+    assert (found.first_as_of, found.data) == (date(2026, 6, 30), Path(ROOT / "data"))
