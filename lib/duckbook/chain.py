@@ -162,7 +162,8 @@ def check(steps: list[Step], values: dict[str, Any], extra: dict[str, Any]) -> d
     everyones = sorted({name for parameters in known.values() for name in parameters})
     for name in extra:
         if name not in everyones:
+            there = ", ".join(everyones)
             raise ChainError(
-                f"No notebook of this run has a parameter {name!r}{hint(name, everyones)}: there are {', '.join(everyones)}."
+                f"No notebook of this run has a parameter {name!r}{hint(name, everyones)}: there are {there}."
             )
     return taken

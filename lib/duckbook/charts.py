@@ -1,0 +1,132 @@
+"""Numbers as people write them, and the geometry of the small charts on a run's page.
+
+The page draws them as inline SVG, without a script. Figures are rows ``{"name", "value", "unit"}``; the unit ``USD`` is
+money.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+WIDTH, HEIGHT, LEFT = 480, 200, 52
+
+
+def number(value: Any) -> str:
+    """A whole number with separators; another one with two decimals."""
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def compact(value: float) -> str:
+    """A number in three digits and a letter: 1.25M."""
+    for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def shown(figure: dict[str, Any]) -> str:
+    """A headline figure in its unit."""
+    value = figure["value"]
+    if value is None:
+        return "–"
+    if figure.get("unit") == "USD":
+        return f"${compact(value)}" if abs(value) >= 1e5 else f"${value:,.2f}"
+    return compact(value) if abs(value) >= 1e6 else number(value)
+
+
+def cards(figures: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The headline figures with their change since the run before."""
+    old = {figure["name"]: figure["value"] for figure in before}
+    return [figure | {"shown": shown(figure), "change": _change(figure, old)} for figure in figures]
+
+
+def _change(figure: dict[str, Any], old: dict[str, Any]) -> str:
+    value, previous = figure["value"], old.get(figure["name"])
+    if value is None or not previous:
+        return ""
+    if value == previous:
+        return "as in the run before"
+    return f"{100 * (value - previous) / previous:+.2f} % since the run before"
+
+
+def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | None:
+    """Bars of net revenue by month; the last one is pale where the month is not over."""
+    if len(rows) < 2:
+        return None
+    top = _round_up(max(row["net_revenue"] for row in rows) or 1)
+    step = (WIDTH - LEFT) / len(rows)
+    bottom = HEIGHT - 24
+    bars = []
+    for index, row in enumerate(rows):
+        height = bottom * max(row["net_revenue"], 0) / top * 0.94
+        year, month = row["month"].split("-")[:2]
+        partial = as_of is not None and as_of.startswith(row["month"]) and not _is_month_end(as_of)
+        bars.append(
+            {
+                "x": round(LEFT + index * step, 1),
+                "y": round(bottom - height, 1),
+                "width": round(step * 0.78, 1),
+                "height": round(height, 1),
+                "title": f"{row['month']}: ${row['net_revenue']:,.0f}" + (" so far" if partial else ""),
+                "label": year if month == "01" else "",
+                "partial": partial,
+            }
+        )
+    best = max(rows, key=lambda row: row["net_revenue"])
+    lines = [
+        {"y": round(bottom - bottom * share * 0.94, 1), "label": f"${compact(top * share)}"} for share in (0, 0.5, 1)
+    ]
+    return {
+        "title": f"The best month was {best['month']}, with ${compact(best['net_revenue'])}",
+        "subtitle": f"Net revenue by month, USD, {rows[0]['month']} to {rows[-1]['month']}",
+        "bars": bars,
+        "grid": lines,
+        "width": WIDTH,
+        "height": HEIGHT,
+        "left": LEFT,
+    }
+
+
+def mix(rows: list[dict[str, Any]], most: int = 8) -> dict[str, Any] | None:
+    """Bars of net revenue by category, largest first; what is left over is the last bar."""
+    if not rows:
+        return None
+    ranked = sorted(rows, key=lambda row: -row["net_revenue"])
+    total = sum(row["net_revenue"] for row in ranked) or 1
+    kept, rest = ranked[:most], ranked[most:]
+    if rest:
+        kept = [*kept, {"category": f"{len(rest)} others", "net_revenue": sum(row["net_revenue"] for row in rest)}]
+    left, room = 150, 240
+    widest = max(row["net_revenue"] for row in kept) or 1
+    bars = [
+        {
+            "name": str(row["category"])[:22],
+            "y": 4 + 25 * index,
+            "width": round(max(room * row["net_revenue"] / widest, 1), 1),
+            "shown": f"{100 * row['net_revenue'] / total:.1f} %",
+            "title": f"{row['category']}: ${row['net_revenue']:,.0f}",
+        }
+        for index, row in enumerate(kept)
+    ]
+    return {
+        "title": f"{kept[0]['category']} brings {100 * kept[0]['net_revenue'] / total:.0f} % of net revenue",
+        "subtitle": "Share of net revenue by category, whole history",
+        "bars": bars,
+        "width": WIDTH,
+        "height": 8 + 25 * len(bars),
+        "left": left,
+    }
+
+
+def _round_up(value: float) -> float:
+    """The next number of one digit, a half of one, or a quarter of one."""
+    scale = 10 ** (len(str(int(value))) - 1)
+    return next(scale * part for part in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if scale * part >= value)
+
+
+def _is_month_end(day: str) -> bool:
+    from datetime import date, timedelta
+
+    return (date.fromisoformat(day) + timedelta(days=1)).day == 1

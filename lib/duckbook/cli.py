@@ -1,0 +1,341 @@
+"""The command line: ``duckbook COMMAND``; the Makefile's commands are these.
+
+Options are settings: each sets its ``DUCKBOOK_*`` variable before the settings are read, so that kernels inherit it.
+Exit status: 0 done, 1 failed, 2 wrong usage or setting, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import click
+
+from duckbook.errors import DuckbookError, SettingError
+
+
+class Stopped(KeyboardInterrupt):
+    """SIGTERM or SIGHUP asked the process to stop."""
+
+
+def store_options(command: Callable) -> Callable:
+    """Options that say which store and target a command works on."""
+    for option in (
+        click.option("--data", help="Folder of the store's state.", callback=_setting),
+        click.option("--runs", help="Folder of the run archive.", callback=_setting),
+        click.option("--target", help="Where the warehouse lives: duckdb or motherduck.", callback=_setting),
+    ):
+        command = option(command)
+    return command
+
+
+def size_options(command: Callable) -> Callable:
+    """Options that say what is generated."""
+    for option in (
+        click.option("--customers", help="Customers at the end of the history.", callback=_setting),
+        click.option("--seed", help="Seed of every random choice.", callback=_setting),
+        click.option("--dirt", help="Share of records made dirty on purpose.", callback=_setting),
+    ):
+        command = option(command)
+    return command
+
+
+def when_option(command: Callable) -> Callable:
+    """The as-of date."""
+    return click.option("--as-of", callback=_date, help="Last day of the data, YYYY-MM-DD.")(command)
+
+
+def parameter_option(command: Callable) -> Callable:
+    """Parameters for whichever notebooks have them."""
+    text = "A parameter for the notebooks that have it; may be given several times."
+    return click.option("-p", "--parameter", "extra", multiple=True, metavar="NAME=VALUE", callback=_pairs, help=text)(
+        command
+    )
+
+
+def _setting(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None:
+        os.environ[f"DUCKBOOK_{parameter.name.upper()}"] = value
+    return value
+
+
+def _date(context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    if value is None:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise SettingError(f"AS_OF={value} is no date: write it as YYYY-MM-DD, such as 2026-06-30.") from None
+
+
+def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or not name.isidentifier():
+            raise SettingError(f"Parameter {value!r} is not NAME=VALUE.")
+        pairs[name] = text
+    return pairs
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """An analytics workbook for e-commerce: generate, land, ingest, transform, publish and explore on DuckDB."""
+
+
+@cli.command()
+@store_options
+@size_options
+@when_option
+@parameter_option
+@click.option("--generate/--no-generate", default=True, help="Generate data, or run what others have landed.")
+@click.option("--from", "first", help="First step to do.")
+@click.option("--until", "last", help="Last step to do.")
+@click.option("--only", help="The one step to do.")
+def run(customers, seed, dirt, as_of, extra, generate, first, last, only, **_store) -> None:
+    """Run the chain: generate, ingest, transform, publish, explore."""
+    from duckbook.runner import Request
+
+    given = {"customers": customers, "seed": seed, "dirt": dirt}
+    values = {name: value for name, value in given.items() if value is not None}
+    _run(Request(as_of, False, values, extra, first, last, only, generate))
+
+
+@cli.command()
+@store_options
+@when_option
+@parameter_option
+def latest(as_of, extra, **_store) -> None:
+    """Run one more day: generate the latest 30 days, ingest, transform, publish."""
+    from duckbook.chain import read_chain
+    from duckbook.runner import Request
+
+    explorations = tuple(step.name for step in read_chain() if step.group == "explore")
+    _run(Request(as_of, True, extra=extra, leave_out=("generate_history", *explorations)))
+
+
+def _run(request: Any) -> None:
+    from duckbook import runs, terminal
+    from duckbook.runner import resume_command
+    from duckbook.runner import run as run_chain
+    from duckbook.settings import settings
+
+    chosen, out = settings(), terminal.console()
+    listener = terminal.LiveListener(out)
+    try:
+        with listener:
+            record = run_chain(chosen, request, listener)
+    except KeyboardInterrupt:
+        newest = runs.latest(chosen.runs)
+        if newest is not None and listener.began:
+            told = runs.read(newest)
+            terminal.show_failure(terminal.console(stderr=True), told, None, resume_command(told))
+        raise
+    terminal.show_summary(out, record.record, record.folder / "index.html")
+    if record.record["status"] != runs.SUCCEEDED:
+        failed = [step for step in record.record["steps"] if step["status"] == runs.FAILED]
+        notebook = record.folder / failed[0]["notebook"] if failed else None
+        terminal.show_failure(terminal.console(stderr=True), record.record, notebook, resume_command(record.record))
+        sys.exit(1)
+
+
+@cli.command()
+@store_options
+def up(**_store) -> None:
+    """Start Postgres and the object store, and say where they are."""
+    from duckbook import servers
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    servers.up(settings())
+    for server in servers.status(settings()):
+        click.echo(f"{server['name']:<10} {server['state']:<10} {server['address']}")
+
+
+@cli.command()
+@store_options
+def down(**_store) -> None:
+    """Stop the servers; what they hold stays."""
+    from duckbook import servers
+    from duckbook.settings import settings
+
+    stopped = servers.down(settings())
+    click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@cli.command()
+@store_options
+def status(**_store) -> None:
+    """Say what runs, what the warehouse holds, and how the newest run ended."""
+    from duckbook import overview
+    from duckbook.settings import settings
+
+    for name, text in overview.lines(settings()):
+        click.echo(f"{name:<12} {text}")
+
+
+@cli.command(name="list")
+@store_options
+def list_runs(**_store) -> None:
+    """List the runs, newest first."""
+    from duckbook import runs
+    from duckbook.settings import settings
+
+    for record in runs.read_all(settings().runs):
+        seconds = "" if record["seconds"] is None else f"{record['seconds']:8.1f} s"
+        click.echo(f"{record['run_id']}  {record['status']:<12}{record['as_of'] or '':<12}{seconds}")
+
+
+@cli.command()
+@store_options
+@click.argument("run_id", default="latest")
+def show(run_id, **_store) -> None:
+    """Show how a run ended; the newest where none is named."""
+    from duckbook import runs, terminal
+    from duckbook.settings import settings
+
+    folder = settings().runs / run_id
+    terminal.show_summary(terminal.console(), runs.read(folder.resolve()), folder.resolve() / "index.html")
+
+
+@cli.command()
+@store_options
+def lab(**_store) -> None:
+    """Open the notebooks in JupyterLab, with the servers up."""
+    from duckbook import servers
+    from duckbook.settings import ROOT, settings
+
+    servers.preflight(settings())
+    servers.up(settings())
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # JupyterLab takes the place of this process, so that Ctrl-C and its exit status are its own.
+    os.chdir(ROOT / "notebooks")
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={ROOT / 'notebooks'}",
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    os.execv(sys.executable, command)
+
+
+@cli.command()
+@store_options
+def report(**_store) -> None:
+    """Open the page of the newest run."""
+    from duckbook import runs
+    from duckbook.settings import settings
+
+    folder = runs.latest(settings().runs)
+    if folder is None:
+        raise DuckbookError("There is no run yet: make one with `make pipeline`.")
+    _open(folder / "index.html")
+
+
+@cli.command()
+@store_options
+def docs(**_store) -> None:
+    """Build dbt's documentation of the warehouse as one page, and open it."""
+    from duckbook import transform
+    from duckbook.settings import settings
+
+    folder = settings().data / "docs"
+    folder.mkdir(parents=True, exist_ok=True)
+    transform.archive(settings(), folder)
+    pages = sorted(folder.glob("dbt/*.html"))
+    if not pages:
+        raise DuckbookError("dbt wrote no documentation: build the warehouse first with `make pipeline`.")
+    _open(pages[0])
+
+
+def _open(page) -> None:
+    click.echo(str(page))
+    # Only where a person sits before a screen: a browser of text would take the terminal over.
+    if sys.stdout.isatty() and (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
+    ):
+        click.launch(str(page))
+
+
+@cli.command()
+@store_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clean(yes, **_store) -> None:
+    """Stop the servers and remove the store: landing zone, history, warehouse and published marts."""
+    import shutil
+
+    from duckbook import servers
+    from duckbook.lock import one_writer
+    from duckbook.settings import settings
+
+    folder = settings().data
+    if not folder.exists():
+        click.echo(f"Nothing to clean: there is no {folder}.")
+        return
+    if not yes:
+        click.confirm(f"Remove {folder} with everything in it?", abort=True)
+    with one_writer(settings(), "a clean-up"):
+        servers.down(settings())
+        shutil.rmtree(folder)
+    click.echo(f"Removed {folder}.")
+
+
+@cli.command()
+@store_options
+def rebuild(**_store) -> None:
+    """Make the warehouse again from the history in S3 alone, and publish it."""
+    from duckbook import raw, servers
+    from duckbook.lock import one_writer
+    from duckbook.runner import Request
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    with one_writer(settings(), "a rebuild"):
+        raw.rebuild(settings(), servers.up(settings()))
+    _run(Request(first="staging", last="publish", generate=False))
+
+
+@cli.command()
+@click.option("--customers", default=500, show_default=True, help="Customers of the canonical run.")
+def outputs(customers) -> None:
+    """Refresh the notebooks' committed outputs from the canonical run."""
+    from duckbook import outputs as refresh
+
+    for line in refresh.refresh(customers):
+        click.echo(line)
+
+
+def _stop(number: int, _frame: Any) -> None:
+    raise Stopped(number)
+
+
+def main() -> None:
+    """Run a command; an error is one sentence on stderr."""
+    # A shell ignores SIGINT for what it starts in the background; asked to stop, a run stops all the same.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
+    try:
+        cli.main(standalone_mode=False)
+    except DuckbookError as error:
+        click.echo(str(error), err=True)
+        sys.exit(error.exit_status)
+    except click.exceptions.Abort as abort:
+        # click turns every KeyboardInterrupt into this.
+        click.echo("Stopped.", err=True)
+        sys.exit(128 + abort.__cause__.args[0] if isinstance(abort.__cause__, Stopped) else 130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The pages of the archive: a run, all runs, and each executed notebook, as HTML that needs nothing but itself.
+
+A page is made from ``run.json`` alone, so it can be made again at any time, for a run that failed or was killed too. It
+loads nothing: no script, no font, no picture from elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from duckbook import charts, runs
+from duckbook.processes import write_private
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+MARKS = {
+    runs.SUCCEEDED: "✓",
+    runs.FAILED: "✗",
+    runs.INTERRUPTED: "■",
+    runs.SKIPPED: "–",
+    runs.RUNNING: "…",
+    runs.WAITING: "·",
+}
+
+
+def write_run(folder: Path) -> Path:
+    """Write ``index.html`` of a run from its record, and return its path."""
+    record = runs.read(folder)
+    page = folder / "index.html"
+    write_private(page, _render("run.html.j2", **_run_context(folder, record)))
+    return page
+
+
+def write_index(archive: Path) -> Path:
+    """Write ``index.html`` over all runs of an archive, and return its path."""
+    rows = []
+    for record in runs.read_all(archive):
+        figures = {figure["name"]: charts.shown(figure) for figure in record.get("facts", {}).get("figures", [])}
+        rows.append(
+            record
+            | {
+                "mark": MARKS[record["status"]],
+                "landed": sum(row.get("landed") or 0 for row in record["tables"]) if record["tables"] else None,
+                "orders": figures.get("Orders", ""),
+                "net_revenue": figures.get("Net revenue", ""),
+            }
+        )
+    page = archive / "index.html"
+    succeeded = sum(row["status"] == runs.SUCCEEDED for row in rows)
+    write_private(page, _render("index.html.j2", runs=rows, succeeded=succeeded))
+    return page
+
+
+def write_step(folder: Path, notebook: str) -> Path:
+    """Write the HTML of an executed notebook beside it, with its error on top where it failed."""
+    import nbformat
+    from markupsafe import Markup
+
+    source = folder / notebook
+    step = next((s for s in runs.read(folder)["steps"] if s["notebook"] == notebook), {})
+    body, _ = _exporter().from_notebook_node(nbformat.read(source, as_version=4))
+    page = source.with_suffix(".html")
+    name = source.stem
+    write_private(
+        page, _render("notebook.html.j2", name=name, body=Markup(body), error=step.get("error"), pygments=_pygments())
+    )
+    return page
+
+
+@lru_cache(maxsize=1)
+def _exporter() -> Any:
+    """A notebook without a page around it, hence without the scripts that nbconvert takes from a network."""
+    from nbconvert import HTMLExporter
+
+    # It complains about each picture that has no alternative text; the table beside a picture is ours.
+    logging.getLogger("traitlets").setLevel(logging.ERROR)
+    exporter = HTMLExporter(template_name="basic")
+    exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
+    return exporter
+
+
+@lru_cache(maxsize=1)
+def _pygments() -> str:
+    from pygments.formatters import HtmlFormatter
+
+    light = HtmlFormatter(style="default").get_style_defs(".highlight")
+    dark = HtmlFormatter(style="github-dark").get_style_defs(".highlight")
+    plain = ".notebook .highlight { background: var(--ground); color: var(--ink); }"
+    return f"{light}\n@media (prefers-color-scheme: dark) {{ {dark} }}\n{plain}"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"count": _count, "number": charts.number, "duration": _duration, "moment": _moment}
+    return environment
+
+
+def _render(template: str, **context: Any) -> str:
+    from markupsafe import Markup
+
+    css = Markup((TEMPLATES / "style.css").read_text("utf-8"))
+    return _environment().get_template(template).render(css=css, **context)
+
+
+def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    facts = record.get("facts", {})
+    before = _previous(folder.parent, record)
+    tests = record["tests"]
+    results = [
+        {"failures": None} | row | {"class": {"pass": "good", "warn": "interrupted"}.get(row["status"], "bad")}
+        for row in record.get("test_results", [])
+    ]
+    differing = [row for row in record["reconciliation"] if not row["equal"]]
+    marts = len({row["mart"] for row in record["reconciliation"]})
+    docs = sorted((folder / "dbt").glob("*.html"))
+    return {
+        "run": {"git": {}, "versions": {}} | record,
+        "headline": _headline(record),
+        "figures": charts.cards(facts.get("figures", []), before.get("facts", {}).get("figures", [])),
+        "monthly": charts.months(facts.get("monthly", []), record["as_of"]),
+        "mix": charts.mix(facts.get("categories", [])),
+        "steps": [_step(folder, record, step) for step in record["steps"]],
+        "tables": _tables(record["tables"]),
+        "rows_headline": _rows_headline(_tables(record["tables"])),
+        "flows": runs.FLOWS,
+        "stocks": runs.STOCKS,
+        "differing": differing,
+        "marts_headline": (
+            f"{len(differing)} of {len(record['reconciliation'])} mart totals differ from staging"
+            if differing
+            else f"All {len(record['reconciliation'])} totals of {marts} marts equal staging, to the cent"
+        ),
+        "tests_headline": (
+            f"{tests['failed']} of {sum(tests.values())} tests failed"
+            if tests["failed"]
+            else f"All {tests['passed']} tests passed" + (f", {tests['warned']} warned" if tests["warned"] else "")
+            if tests["passed"]
+            else "No tests ran"
+        ),
+        # What went wrong first.
+        "test_results": sorted(results, key=lambda row: (row["class"] == "good", row["class"] != "bad")),
+        "dbt_docs": f"dbt/{docs[0].name}" if docs else None,
+    }
+
+
+def _headline(record: dict[str, Any]) -> str:
+    steps = record["steps"]
+    broken = [step["name"] for step in steps if step["status"] in {runs.FAILED, runs.INTERRUPTED}]
+    if record["status"] == runs.SUCCEEDED:
+        landed = sum(row.get("appended") or 0 for row in record["tables"])
+        return f"All {len(steps)} steps succeeded" + (f", {landed:,} new rows" if record["tables"] else "")
+    if record["status"] == runs.RUNNING:
+        running = [step["name"] for step in steps if step["status"] == runs.RUNNING]
+        return f"Running: {', '.join(running) or 'starting'}"
+    return f"The run {record['status']}" + (f" in step {broken[0]}" if broken else "")
+
+
+def _step(folder: Path, record: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
+    notebook = Path(step["notebook"])
+    whole = max(record["seconds"] or runs.seconds_between(record["started_at"], runs.now()), 0.001)
+    left = width = 0.0
+    if step["started_at"]:
+        left = 100 * runs.seconds_between(record["started_at"], step["started_at"]) / whole
+        ended = step["ended_at"] or runs.now()
+        width = 100 * runs.seconds_between(step["started_at"], ended) / whole
+    return step | {
+        "mark": MARKS[step["status"]],
+        "left": round(left, 2),
+        "width": round(width, 2),
+        "html": notebook.with_suffix(".html").name if (folder / notebook.with_suffix(".html")).exists() else None,
+        "ipynb": notebook.name if (folder / notebook).exists() else None,
+    }
+
+
+def _tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    columns = (*runs.FLOWS, *runs.STOCKS)
+    whole = [{"total": False} | dict.fromkeys(columns) | row for row in rows]
+    sums = {name: sum(row[name] for row in whole if row[name] is not None) for name in columns}
+    seen = {name: sums[name] if any(row[name] is not None for row in whole) else None for name in columns}
+    whole.append({"table": "all", "total": True} | seen)
+    for row in whole:
+        row["adds_up"] = all(
+            row[total] is None or row[total] == sum(row[part] or 0 for part in parts)
+            for total, *parts in (runs.FLOWS, runs.STOCKS)
+        )
+    return whole
+
+
+def _rows_headline(tables: list[dict[str, Any]]) -> str:
+    wrong = [row["table"] for row in tables if not row["adds_up"] and not row["total"]]
+    if wrong:
+        return f"Rows do not add up in {', '.join(wrong)}"
+    total = tables[-1]
+    if total["landed"] is None:
+        return "Every row is accounted for"
+    return f"{total['landed']:,} rows landed, {total['appended'] or 0:,} of them new, and every one is accounted for"
+
+
+def _previous(archive: Path, record: dict[str, Any]) -> dict[str, Any]:
+    """The newest run before this one that succeeded on the same store and target."""
+    for other in runs.read_all(archive):
+        same = all(other.get(key) == record.get(key) for key in ("target", "store"))
+        if other["run_id"] < record["run_id"] and same and other["status"] == runs.SUCCEEDED and other.get("facts"):
+            return other
+    return {}
+
+
+def _count(value: Any) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f} min {rest:.0f} s" if minutes else f"{rest:.1f} s"
+
+
+def _moment(text: str) -> str:
+    return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M")

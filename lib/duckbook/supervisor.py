@@ -1,0 +1,200 @@
+"""Carrying out steps: each in a kernel of its own, watched for its time and memory, and stopped when it must be.
+
+Notebooks are executed in worker threads; the main thread only watches, so that a signal reaches it at once. While steps
+run, the kernel of the next one starts and imports. Steps that do not need each other run side by side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from duckbook import runs
+from duckbook.chain import Step
+from duckbook.kernels import COMMON_IMPORTS, Kernel
+from duckbook.redaction import Redactor
+from duckbook.runs import Run
+
+# How often the watcher looks at time and memory, in seconds.
+TICK = 0.2
+
+PAST_ITS_LIMIT = "past its limit"
+
+
+class Listener(Protocol):
+    """Who is told how the run goes on, such as the terminal."""
+
+    def run_started(self, steps: list[Step]) -> None:
+        """The run is recorded and about to begin."""
+
+    def step_started(self, step: Step) -> None:
+        """A step begins."""
+
+    def cell_started(self, step: Step, cell: int) -> None:
+        """A code cell of the step begins."""
+
+    def step_ended(self, step: Step, entry: dict[str, Any]) -> None:
+        """A step ended as its entry in ``run.json`` says."""
+
+
+@dataclass
+class _Work:
+    step: Step
+    kernel: Kernel
+    deadline: float
+    redactor: Redactor
+
+
+@dataclass
+class Supervisor:
+    """Carries out the steps of one run.
+
+    Parameters
+    ----------
+    run
+        The record that is kept.
+    steps
+        The steps to do, in order.
+    environment
+        The environment of the kernels.
+    secrets
+        Values that must not be written; they may be completed until the steps begin.
+    listener
+        Who is told.
+    after_step
+        Called in a thread of its own when a step has ended, with its name; the run waits for it at its end.
+    abreast
+        How many steps may run side by side.
+    """
+
+    run: Run
+    steps: list[Step]
+    environment: dict[str, str]
+    secrets: list[str]
+    listener: Listener
+    after_step: Callable[[str], None] = lambda _name: None
+    abreast: int = 2
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _warm: dict[str, Kernel] = field(default_factory=dict)
+
+    def warm(self) -> None:
+        """Begin to start the kernel of the next step, so that it is ready when the step is."""
+        waiting = [step for step in self.steps if self.run.step(step.name)["status"] == runs.WAITING]
+        if waiting and waiting[0].name not in self._warm:
+            self._warm[waiting[0].name] = self._new_kernel(waiting[0])
+
+    def _new_kernel(self, step: Step) -> Kernel:
+        return Kernel(step.notebook.parent, self.environment, (*COMMON_IMPORTS, *step.imports))
+
+    def carry_out(self) -> str | None:
+        """Do the steps until they are done or one fails.
+
+        Returns
+        -------
+        str or None
+            The name of the step that failed, None when all succeeded.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            A signal asked to stop: the kernels are stopped and the steps marked before it is raised again.
+        """
+        from duckbook import execution  # noqa: F401  papermill is imported while the first kernel starts
+
+        failed: list[str] = []
+        at_work: dict[Future, _Work] = {}
+        with ThreadPoolExecutor(self.abreast) as workers, ThreadPoolExecutor(1) as afterwards:
+            try:
+                while True:
+                    if not failed:
+                        for step in self._startable(len(at_work)):
+                            work = self._start(step)
+                            at_work[workers.submit(self._execute, work)] = work
+                        self.warm()
+                    if not at_work:
+                        return failed[0] if failed else None
+                    done, _ = wait(at_work, timeout=TICK, return_when=FIRST_COMPLETED)
+                    for work in at_work.values():
+                        work.kernel.sample()
+                        if time.monotonic() > work.deadline:
+                            work.kernel.kill(PAST_ITS_LIMIT)
+                    for future in done:
+                        work = at_work.pop(future)
+                        if self._finish(future, work) != runs.SUCCEEDED:
+                            failed.append(work.step.name)
+                        afterwards.submit(self.after_step, work.step.name)
+            except BaseException:
+                self._abandon(at_work)
+                raise
+            finally:
+                self.discard()
+
+    def _startable(self, busy: int) -> list[Step]:
+        """The steps that can begin now: those that they need, if part of this run, have succeeded."""
+        status = {step.name: self.run.step(step.name)["status"] for step in self.steps}
+        ready = [
+            step
+            for step in self.steps
+            if status[step.name] == runs.WAITING
+            and all(status.get(n, runs.SUCCEEDED) == runs.SUCCEEDED for n in step.needs)
+        ]
+        return ready[: max(0, self.abreast - busy)]
+
+    def _start(self, step: Step) -> _Work:
+        kernel = self._warm.pop(step.name, None) or self._new_kernel(step)
+        self.run.step_started(step.name)
+        self.listener.step_started(step)
+        return _Work(step, kernel, time.monotonic() + step.timeout, Redactor(self.secrets))
+
+    def _execute(self, work: _Work) -> None:
+        from duckbook import execution
+
+        step = work.step
+        execution.execute(
+            step.notebook.resolve(),
+            (self.run.folder / step.notebook.name).resolve(),
+            self.parameters.get(step.name, {}),
+            work.kernel,
+            work.redactor,
+            on_cell=lambda cell: self.listener.cell_started(step, cell),
+        )
+
+    def _finish(self, future: Future, work: _Work) -> str:
+        status, error = runs.SUCCEEDED, None
+        failure = future.exception()
+        if failure is not None:
+            status, error = runs.FAILED, work.redactor.text(str(failure))
+        if work.kernel.killed_because == PAST_ITS_LIMIT:
+            cell = getattr(failure, "cell", None)
+            where = f" in cell {cell}" if cell else ""
+            error = (
+                f"It ran past its limit of {work.step.timeout:g} s{where}: raise `timeout` in chain.toml, or see why."
+            )
+        if work.redactor.hits and failure is None:
+            status = runs.FAILED
+            error = "A secret was on its way into the archive and was replaced by ***: do not print it in the notebook."
+        work.kernel.stop()
+        self.run.step_ended(work.step.name, status, peak_rss_mb=work.kernel.peak_rss_mb or None, error=error)
+        self.listener.step_ended(work.step, self.run.step(work.step.name))
+        return status
+
+    def _abandon(self, at_work: dict[Future, _Work]) -> None:
+        for work in at_work.values():
+            work.kernel.kill("interrupted")
+        for future, work in at_work.items():
+            with contextlib.suppress(Exception):
+                future.result(timeout=10)
+            work.kernel.stop()
+            self.run.step_ended(
+                work.step.name, runs.INTERRUPTED, peak_rss_mb=work.kernel.peak_rss_mb or None, error="Stopped."
+            )
+            self.listener.step_ended(work.step, self.run.step(work.step.name))
+
+    def discard(self) -> None:
+        """Stop kernels that were warmed and are not needed."""
+        while self._warm:
+            self._warm.popitem()[1].stop()

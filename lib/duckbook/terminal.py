@@ -1,0 +1,155 @@
+"""What a person sees of a run in the terminal: a live line a running step, and a summary at the end.
+
+Where there is no terminal, such as in a log, it is plain lines without colours or movement.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from duckbook import runs
+from duckbook.chain import Step
+
+MARKS = {
+    runs.SUCCEEDED: "[green]✓[/]",
+    runs.FAILED: "[red]✗[/]",
+    runs.INTERRUPTED: "[yellow]■[/]",
+    runs.SKIPPED: "[dim]–[/]",
+    runs.RUNNING: "…",
+    runs.WAITING: "·",
+}
+
+
+def console(stderr: bool = False) -> Console:
+    """The terminal, or a log whose lines are wide enough for a table."""
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=120)
+
+
+class LiveListener:
+    """Shows each running step with its cells and elapsed time, and each ended one on a line of its own."""
+
+    def __init__(self, out: Console):
+        self.out = out
+        self.began = False
+        self._lock = threading.Lock()
+        self._tasks: dict[str, TaskID] = {}
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[cell]}"),
+            TimeElapsedColumn(),
+            console=out,
+            transient=True,
+            disable=not out.is_terminal,
+        )
+        self._chain = self._progress.add_task("[bold]starting", total=None, cell="")
+
+    def __enter__(self) -> LiveListener:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._progress.stop()
+
+    def run_started(self, steps: list[Step]) -> None:
+        """The number of steps is known."""
+        self.began = True
+        self._progress.update(self._chain, description="[bold]chain", total=len(steps), cell=f"0 of {len(steps)}")
+
+    def step_started(self, step: Step) -> None:
+        """A line for the step."""
+        cells = _code_cells(step.notebook)
+        with self._lock:
+            self._tasks[step.name] = self._progress.add_task(step.name, total=cells, cell="")
+        if not self.out.is_terminal:
+            self.out.print(f"  {step.name} …")
+
+    def cell_started(self, step: Step, cell: int) -> None:
+        """The step's line moves on."""
+        with self._lock:
+            self._progress.update(self._tasks[step.name], completed=cell - 1, cell=f"cell {cell}")
+
+    def step_ended(self, step: Step, entry: dict[str, Any]) -> None:
+        """The step's line gives way to its result."""
+        with self._lock:
+            if step.name in self._tasks:
+                self._progress.remove_task(self._tasks.pop(step.name))
+            self._progress.advance(self._chain)
+            chain = self._progress.tasks[0]
+            self._progress.update(self._chain, cell=f"{chain.completed:.0f} of {chain.total:.0f}")
+        self.out.print(f"{MARKS[entry['status']]} {step.name:<18} {entry['seconds'] or 0:6.1f} s")
+
+
+def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
+    """The steps, the reconciliation of rows and marts, the tests, and where the page is."""
+    out.print(_steps_table(record))
+    if record["tables"]:
+        out.print(_rows_table(record["tables"]))
+    out.print(marts_line(record["reconciliation"]))
+    tests = record["tests"]
+    out.print(f"Tests: {tests['passed']} passed, {tests['failed']} failed, {tests['warned']} warned.")
+    as_of = f", as of {record['as_of']}" if record["as_of"] else ""
+    out.print(f"Run {record['run_id']} {record['status']} in {record['seconds']:.1f} s on {record['target']}{as_of}.")
+    out.print(f"Page: {page}", soft_wrap=True)
+
+
+def show_failure(out: Console, record: dict[str, Any], notebook: Path | None, again: str) -> None:
+    """The step, the cell, the error, and what to run next."""
+    failed = [step for step in record["steps"] if step["status"] in {runs.FAILED, runs.INTERRUPTED}]
+    where = f"Step {failed[0]['name']} {failed[0]['status']}" if failed else f"The run {record['status']}"
+    what = failed[0]["error"] if failed else record["error"]
+    out.print(f"{where}: {what}", style="bold red", markup=False, soft_wrap=True)
+    if notebook is not None and notebook.exists():
+        out.print(f"Look at: {notebook}", markup=False, soft_wrap=True)
+    out.print(f"Then go on with: {again}", markup=False, soft_wrap=True)
+
+
+def marts_line(rows: list[dict[str, Any]]) -> str:
+    """The marts' reconciliation in one line."""
+    if not rows:
+        return "Marts: not reconciled in this run."
+    differing = [f"{row['mart']}.{row['measure']}" for row in rows if not row["equal"]]
+    if differing:
+        return f"Marts: {len(differing)} of {len(rows)} totals differ from staging: {', '.join(differing)}."
+    return f"Marts: all {len(rows)} totals of {len({row['mart'] for row in rows})} marts equal staging."
+
+
+def _steps_table(record: dict[str, Any]) -> Table:
+    table = Table(title="Steps", title_justify="left")
+    for name, justify in (("step", "left"), ("status", "left"), ("seconds", "right"), ("peak MB", "right")):
+        table.add_column(name, justify=justify)
+    for step in record["steps"]:
+        seconds = "" if step["seconds"] is None else f"{step['seconds']:.1f}"
+        peak = "" if step["peak_rss_mb"] is None else f"{step['peak_rss_mb']:.0f}"
+        table.add_row(step["name"], f"{MARKS[step['status']]} {step['status']}", seconds, peak)
+    return table
+
+
+def _rows_table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Rows: this run's flows, and the stocks after it", title_justify="left")
+    table.add_column("table")
+    columns = (*runs.FLOWS, *runs.STOCKS)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(str(row["table"]), *(_count(row.get(name)) for name in columns))
+    return table
+
+
+def _count(value: Any) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _code_cells(notebook: Path) -> int:
+    import json
+
+    # The injected parameters are a cell more, at most.
+    return sum(cell["cell_type"] == "code" for cell in json.loads(notebook.read_text("utf-8"))["cells"])
