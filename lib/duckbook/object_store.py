@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import sysconfig
@@ -32,6 +33,8 @@ SENTINEL = f"/{SENTINEL_BUCKET}/ready"
 """An object of our own: when it can be read the volumes are there, which they are later than the list of buckets."""
 
 START_SECONDS = 60
+
+PORT_TAKEN = re.compile(r"address already in use|port \d+ .* is not available")
 
 SECRET_NAMES = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
@@ -127,7 +130,7 @@ class ObjectStore:
             self.daemon.start([weed, *self._options(ports)], cwd=self.config, GOMEMLIMIT="256MiB")
             if self._wait(deadline):
                 return
-            if "address already in use" not in self.daemon.log.read_text("utf-8", errors="replace"):
+            if not PORT_TAKEN.search(self.daemon.log.read_text("utf-8", errors="replace")):
                 break
         end = self.daemon.tail([self._secret_access_key, self._access_key_id, *self._signing_keys.values()])
         raise ServerError(f"The object store does not start. The end of {self.daemon.log}:\n{end}")

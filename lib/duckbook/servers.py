@@ -102,7 +102,7 @@ def _ready(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | Non
 
 
 def _embedded(settings: Settings) -> tuple[()] | tuple[PostgresServer, ObjectStore]:
-    """This store's embedded servers; none when it never had any."""
+    """The store's embedded servers; none when it never had any."""
     folder = _folder(settings)
     known = processes.read_json(folder / "secrets.json")
     if not known:
@@ -120,7 +120,7 @@ def _make_secrets(settings: Settings) -> None:
     """Make the store's folder of servers and its passwords, once."""
     folder = _folder(settings)
     path = folder / "secrets.json"
-    if path.exists():
+    if processes.read_json(path):
         return
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

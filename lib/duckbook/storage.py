@@ -84,7 +84,7 @@ def _told(what: str) -> Iterator[None]:
     except (ClientError, BotoCoreError, boto3.exceptions.Boto3Error) as error:
         refused = error_code(error) in {"AccessDenied", "403"}
         remedy = "grant these credentials the right to it" if refused else "see whether S3 is up (`make status`)"
-        raise ServerError(f"S3 does not {what}: {error}. To go on, {remedy}.") from error
+        raise ServerError(f"S3 does not {what}: {str(error).rstrip('.')}. To go on, {remedy}.") from error
 
 
 def list_objects(client, bucket: str, prefix: str = "") -> list[StoredObject]:
