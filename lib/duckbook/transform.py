@@ -208,7 +208,7 @@ def _expect_the_layer_before(settings: Settings, layer: str) -> None:
     schema, notebook = SCHEMA_BEFORE[layer]
     with closing(warehouse.open_warehouse(settings)) as connection:
         found = connection.execute(
-            "select count(*) from information_schema.tables where table_schema = ? and table_catalog = current_database()",
+            "select count(*) from duckdb_tables() where schema_name = ? and database_name = current_database()",
             [schema],
         ).fetchone()[0]
     if not found:
@@ -239,7 +239,8 @@ def _reason(result: Any) -> str:
 def _first_line(error: Any) -> str:
     """The telling lines of dbt's message: it opens with a line that names the node once more."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("Runtime Error in", "Compilation Error in", "compiled code at"))]
+    frame = ("Runtime Error in", "Compilation Error in", "compiled code at")
+    told = [line for line in lines if not line.startswith(frame)]
     return " ".join(told[:6]).rstrip(".") or "no reason given"
 
 

@@ -1,0 +1,89 @@
+"""What must add up, read from the warehouse: rows by source table, and the measures of the marts.
+
+dbt computes both and fails when they do not (``row_accounts`` and ``reconciliation``); this module only reads them,
+for the notebooks and the archive, so that there is one definition of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import duckdb
+
+TABLES = """
+    with flows as (
+        select
+            table_name,
+            cast(sum(landed) as bigint) as landed,
+            cast(sum(appended) as bigint) as appended,
+            cast(sum(unchanged) as bigint) as unchanged,
+            cast(sum(unreadable) as bigint) as unreadable
+        from ecom_staging.stg_batches
+        where case when $batches is null then as_of = (select max(as_of) from ecom_raw.as_of)
+            else list_contains($batches, batch_id) end
+        group by table_name
+    )
+    select
+        accounts.table_name as "table",
+        coalesce(flows.landed, 0) as landed,
+        coalesce(flows.appended, 0) as appended,
+        coalesce(flows.unchanged, 0) as unchanged,
+        coalesce(flows.unreadable, 0) as unreadable,
+        accounts.raw,
+        accounts.staged,
+        accounts.superseded,
+        accounts.quarantined
+    from ecom_staging.row_accounts as accounts
+    left join flows on accounts.table_name = flows.table_name
+    order by accounts.table_name
+"""
+
+MARTS = """
+    select mart, measure, mart_total, staging_total, equal
+    from ecom_marts.reconciliation
+    order by mart, measure
+"""
+
+
+def tables(connection: duckdb.DuckDBPyConnection, batches: Iterable[str] | None = None) -> list[dict]:
+    """Rows by source table: what an ingest did, and what there is after it.
+
+    Parameters
+    ----------
+    connection
+        A warehouse whose staging is built.
+    batches
+        Ids of the batches whose flows are meant; None: those that were ingested at the as-of date.
+
+    Returns
+    -------
+    list of dict
+        One a source table: table; landed = appended + unchanged + unreadable (flows);
+        raw = staged + superseded + quarantined (stocks). The rows of `unreadable` lines are no part of raw.
+    """
+    wanted = None if batches is None else list(batches)
+    return _records(connection, TABLES, {"batches": wanted})
+
+
+def marts(connection: duckdb.DuckDBPyConnection) -> list[dict]:
+    """The total of each additive measure of each fact mart, beside the same total from staging.
+
+    Parameters
+    ----------
+    connection
+        A warehouse whose marts are built.
+
+    Returns
+    -------
+    list of dict
+        One a mart and measure: mart, measure, mart_total, staging_total (Decimal; money in USD), equal.
+    """
+    return _records(connection, MARTS, {})
+
+
+def _records(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict) -> list[dict]:
+    result = connection.cursor().execute(query, parameters)
+    names = [column[0] for column in result.description]
+    return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -1,0 +1,90 @@
+"""Raw rows for tests of the dbt project, as a person's own batches would leave them in ecom_raw.
+
+Batches are written as lists of dicts. `Raw.land` keeps the books as ingestion does: a row that equals the version of
+its key that precedes it in source order is a sighting, any other is appended. Fixtures filter rows, never columns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date
+
+import duckdb
+from duckbook import raw
+from duckbook.tables import source_tables
+
+
+class Raw:
+    """A warehouse's raw layer, filled batch by batch."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, as_of: date = date(2026, 6, 30)) -> None:
+        self.connection = connection
+        self.arrivals = 0
+        raw.create(connection)
+        connection.execute("insert into ecom_raw.as_of values (?)", [as_of])
+
+    def land(self, table: str, rows: list[dict], on: date = date(2026, 6, 30), system: str = "s3") -> str:
+        """Land rows as one batch; gives the batch's id."""
+        self.arrivals += 1
+        batch_id = f"{table}-{on}-{self.arrivals}"
+        batch = (batch_id, table, system, f"json/{table}/{on}", on, self.arrivals, batch_id, on)
+        self._insert("batches", [(*batch, len(rows), 0, 0, 0, "{}")])
+        appended = unchanged = 0
+        for number, row in enumerate(rows, start=1):
+            key, content = _key(table, row), _hash(row)
+            if key is not None and self._precedes(table, key, on) == content:
+                self._insert("sightings", [(table, key, content, batch_id, number)])
+                unchanged += 1
+                continue
+            names = source_tables()[table].column_names
+            values = [None if row.get(name) is None else str(row[name]) for name in names]
+            values += [key, batch_id, number, content, f"json/{table}/{on}", None]
+            self._insert(table, [values])
+            appended += 1
+        self.connection.execute(
+            "update ecom_raw.batches set appended = ?, unchanged = ? where batch_id = ?",
+            [appended, unchanged, batch_id],
+        )
+        return batch_id
+
+    def unreadable(self, table: str, line: str) -> None:
+        """Leave a line that could not be read."""
+        self._insert("unreadable", [(table, "unreadable-1", "json", 1, "not JSON", line)])
+
+    def _precedes(self, table: str, key: str, on: date) -> int | None:
+        """Hash of the version of the key that was last seen before or on the day."""
+        found = self.connection.execute(
+            f"""
+            select _row_hash from (
+                select _row_hash, _batch_id, _row_number from ecom_raw.{table} where _key = $key
+                union all
+                select _row_hash, _batch_id, _row_number from ecom_raw.sightings
+                where table_name = $table and _key = $key
+            ) as seen
+            inner join ecom_raw.batches on seen._batch_id = batches.batch_id
+            where batches.batch_date <= $on
+            order by batches.batch_date desc, batches.sequence desc, seen._row_number desc
+            limit 1
+            """,
+            {"key": key, "table": table, "on": on},
+        ).fetchone()
+        return found[0] if found else None
+
+    def _insert(self, table: str, rows: list) -> None:
+        marks = ", ".join("?" * len(rows[0]))
+        self.connection.executemany(f"insert into ecom_raw.{table} values ({marks})", rows)
+
+
+def _key(table: str, row: dict) -> str | None:
+    parts = [row.get(name) for name in source_tables()[table].key]
+    if table == "reviews" and parts == [None]:
+        return f"{_hash(row)}#1"
+    if any(part is None or not str(part).strip() for part in parts):
+        return None
+    return "|".join(str(part).strip().removesuffix(".0") for part in parts)
+
+
+def _hash(row: dict) -> int:
+    text = json.dumps({name: str(value) for name, value in row.items() if value is not None}, sort_keys=True)
+    return int(hashlib.md5(text.encode()).hexdigest()[:15], 16)

@@ -1,0 +1,290 @@
+"""A small shop with everything that goes wrong in one, and its books kept by hand.
+
+`batches` makes rows as three exports would bring them: versions of a key, records seen again, values that cannot be
+cast, keys that lead nowhere, orders without items and items without orders. `Books` keeps the same shop's accounts
+in plain Python with `Decimal`, by no query, so that a mart can be held against them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+
+STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned")
+CITIES = (("Springfield", "IL", "62701"), ("Portland", "OR", "97201"), ("Austin", "TX", "73301"))
+EVENTS = ("view", "view", "view", "cart_add", "cart_remove", "wishlist_add", "search", "purchase")
+
+Batch = tuple[str, list[dict], date]
+
+
+def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]:
+    """The shop's batches in the order of their arrival: a history, two later days, and a day that arrives late."""
+    shop = random.Random(seed)
+    buyers = [_customer(shop, n) for n in range(customers)]
+    goods = [_product(shop, n) for n in range(8)]
+    sold = [_order(shop, n, customers) for n in range(orders)]
+    items = [item for n in range(orders + 3) if n % 13 for item in _items(shop, n)]
+    events = [_event(shop, n, customers) for n in range(300)]
+    reviews = [_review(shop, n, orders, customers) for n in range(40)]
+
+    dirty = [
+        sold[3] | {"total_amount": "twelve", "updated_at": "2026-06-29T00:00:00"},
+        {"order_id": None, "customer_id": "1"},
+    ]
+    moved = [row | {"status": "Delivered ", "updated_at": "2026-06-20T10:00:00"} for row in sold[5:15]]
+    dearer = [row | {"base_price": "199.99"} for row in goods[:3]]
+    broken = [items[0] | {"total_price": "1,000.00"}, items[1] | {"quantity": "2.5"}]
+    history, second, third = date(2026, 5, 31), date(2026, 6, 15), date(2026, 6, 30)
+    return [
+        ("categories", [{"category_id": str(n), "category_name": f"Category {n}"} for n in range(3)], history),
+        ("subcategories", [_subcategory(n) for n in range(5)], history),
+        ("customers", buyers, history),
+        ("products", goods, history),
+        ("orders", sold, history),
+        ("order_items", items, history),
+        ("interactions", events[:200], history),
+        ("reviews", reviews[:25], history),
+        ("products", goods, third),
+        ("customers", [row | {"city": "Portland", "state": "OR"} for row in buyers[:4]], third),
+        ("orders", dirty + moved + sold[20:30], third),
+        ("order_items", [*broken, *items[10:20], {"order_id": "1000"}], third),
+        ("interactions", events[150:], third),
+        ("reviews", reviews[20:], third),
+        # Arrives last, though it stands between the other two: the products are dearer for two weeks and no longer.
+        ("products", dearer, second),
+    ]
+
+
+def _customer(shop: random.Random, n: int) -> dict:
+    city, state, _ = shop.choice(CITIES)
+    return {
+        "customer_id": f"{n}.0" if n % 3 == 0 else str(n),
+        "email": f"c{n}@example.com",
+        "first_name": f"First{n}",
+        "last_name": f"Last{n}",
+        "age": shop.randint(18, 80),
+        "annual_income": f"{shop.randint(20_000, 90_000)}.50",
+        "marital_status": shop.choice((" Single", "MARRIED", None)),
+        "education": shop.choice(("Bachelor", "master ", None)),
+        "city": city,
+        "state": state,
+        "country": "United States",
+        "signup_date": f"2025-0{shop.randint(1, 9)}-15T08:00:00",
+        "is_active": shop.choice(("true", "1", "False")),
+    }
+
+
+def _subcategory(n: int) -> dict:
+    return {"subcategory_id": f"S{n}", "category_id": str(n % 4), "subcategory_name": f"Subcategory {n}"}
+
+
+def _product(shop: random.Random, n: int) -> dict:
+    price = Decimal(shop.randint(500, 9999)) / 100
+    return {
+        "product_id": str(n),
+        "category_id": str(n % 4),
+        "subcategory_id": f"S{n % 6}",
+        "product_name": f"Product {n}",
+        "base_price": f" {price} ",
+        "sale_price": str(price - 1) if n % 2 else None,
+        "cost": str(price / 2),
+        "stock_quantity": f"{shop.randint(0, 50)}.0",
+        "brand": shop.choice(("Acme", "Bolt", None)),
+        "created_at": "2024-01-01",
+    }
+
+
+def _order(shop: random.Random, n: int, customers: int) -> dict:
+    city, state, code = shop.choice(CITIES)
+    placed = datetime(2026, 1, 1) + timedelta(hours=shop.randint(0, 24 * 140))
+    return {
+        "order_id": str(n),
+        # Some name a customer that nobody knows, and some name none.
+        "customer_id": shop.choice((str(shop.randrange(customers)), str(shop.randrange(customers)), "999", None)),
+        "order_date": placed.isoformat() + ("+02:00" if n % 7 == 0 else ""),
+        "status": shop.choice(STATUSES).upper() if n % 5 == 0 else shop.choice(STATUSES),
+        "total_amount": f"{shop.randint(100, 30_000) / 100:.2f}",
+        "shipping_cost": shop.choice(("0", "4.99", "9.95", None)),
+        "discount_amount": shop.choice((None, "0.01", "10", "1e1", "33.33")),
+        "payment_method": shop.choice(("card", "PayPal", None)),
+        "shipping_address": shop.choice((f"{n} Main St, {city}, {state} {code}", f"{n} Elm St", None)),
+        "billing_address": f"{n} Main St, {city}, {state} {code}",
+        "updated_at": placed.isoformat(),
+    }
+
+
+def _items(shop: random.Random, order: int) -> list[dict]:
+    own_discounts = order % 4 == 0
+    return [
+        {
+            "order_id": f"{order}.0" if order % 6 == 0 else str(order),
+            "order_item_id": str(line),
+            "product_id": shop.choice((str(shop.randrange(8)), str(shop.randrange(8)), "77", None)),
+            "quantity": str(quantity := shop.randint(1, 4)),
+            "unit_price": (price := shop.choice(("0.00", "3.33", "19.99", "100"))),
+            "total_price": str(Decimal(price) * quantity) if line != 2 else None,
+            "discount_amount": "0.50" if own_discounts and line == 1 else None,
+            "refund_amount": "3.33" if shop.random() < 0.2 else None,
+            "returned_at": "2026-06-01T00:00:00" if shop.random() < 0.2 else None,
+            "created_at": "2026-03-01T12:00:00",
+        }
+        for line in range(1, shop.randint(2, 5))
+    ]
+
+
+def _event(shop: random.Random, n: int, customers: int) -> dict:
+    kind = shop.choice(EVENTS)
+    return {
+        "event_id": str(n),
+        "customer_id": shop.choice((str(shop.randrange(customers)), "998", None)),
+        "product_id": None if kind == "search" else str(shop.randrange(9)),
+        "event_type": kind.title() if n % 9 == 0 else kind,
+        "event_date": (datetime(2026, 1, 1) + timedelta(hours=n * 13)).isoformat(),
+        "device_type": "mobile",
+        "session_id": f"s{n // 3}" if n % 10 else None,
+    }
+
+
+def _review(shop: random.Random, n: int, orders: int, customers: int) -> dict:
+    return {
+        "review_id": str(n) if n % 2 else None,
+        "product_id": str(shop.randrange(9)),
+        "order_id": str(shop.randrange(orders)),
+        "customer_id": shop.choice((str(shop.randrange(customers)), None)),
+        "review_score": shop.choice(("1", "3.0", "5", None)),
+        "review_text": f"Review {n}",
+    }
+
+
+@dataclass
+class Books:
+    """The shop's accounts, from the batches alone."""
+
+    landed: list[Batch]
+    staged: dict[str, dict[str, dict]] = field(default_factory=lambda: defaultdict(dict))
+    quarantined: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        # In the order of their dates, each sound row takes the place of its key's version before.
+        for table, rows, _ in sorted(self.landed, key=lambda batch: batch[2]):
+            for row in rows:
+                self._stage(table, row)
+
+    def _stage(self, table: str, row: dict) -> None:
+        key = _business_key(table, row)
+        if key is None or not _is_sound(table, row):
+            self.quarantined[table] += 1
+            return
+        before = self.staged[table].get(key)
+        if table == "orders" and before and before["updated_at"] > row["updated_at"]:
+            return
+        self.staged[table][key] = row
+
+    @property
+    def lines(self) -> list[dict]:
+        """Order lines with their amounts, one for an order without items too."""
+        items = defaultdict(list)
+        for item in self.staged["order_items"].values():
+            items[_id(item["order_id"])].append(item)
+        lines = []
+        for order_id in sorted({*items, *self.staged["orders"]}):
+            lines += self._priced(order_id, self.staged["orders"].get(order_id, {}), items.get(order_id, [{}]))
+        return lines
+
+    def _priced(self, order_id: str, order: dict, items: list[dict]) -> list[dict]:
+        items = sorted(items, key=lambda item: item.get("order_item_id") or "")
+        gross = [_gross(item) for item in items]
+        own = [item.get("discount_amount") for item in items]
+        from_order = Decimal(0) if any(own) else _money(order.get("discount_amount"))
+        discounts = shares(from_order, gross)
+        shipping = shares(_money(order.get("shipping_cost")), gross)
+        cancelled = _word(order.get("status")) == "cancelled"
+        customer, customers = _id(order.get("customer_id")), self.staged["customers"]
+        lines = []
+        for n, item in enumerate(items):
+            discount = _money(own[n]) + discounts[n]
+            net, refund = gross[n] - discount, _money(item.get("refund_amount"))
+            units = int(item.get("quantity") or 0)
+            product = _id(item.get("product_id"))
+            lines.append(
+                {
+                    "order_id": order_id,
+                    "order_item_id": item.get("order_item_id"),
+                    "customer_id": customer if customer in customers else None,
+                    "product_id": product if product in self.staged["products"] else None,
+                    "ordered_at": _time(order.get("order_date") or item.get("created_at")),
+                    "order_lines": 1 if item else 0,
+                    "units": units,
+                    "returned_units": units if item.get("returned_at") else 0,
+                    "gross_amount": gross[n],
+                    "discount_amount": discount,
+                    "net_amount": net,
+                    "shipping_amount": shipping[n],
+                    "cancelled_amount": net if cancelled else Decimal(0),
+                    "refund_amount": refund,
+                    "revenue": Decimal(0) if cancelled else net - refund,
+                    "is_cancelled": cancelled,
+                }
+            )
+        return lines
+
+
+def shares(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
+    """Hamilton's method in whole cents, one cent after another."""
+    cents = int(abs(amount) * 100)
+    weighed = [abs(weight) for weight in weights]
+    if not sum(weighed):
+        weighed = [Decimal(1)] * len(weights)
+    total = sum(weighed)
+    given = [int(cents * weight / total) for weight in weighed]
+    remainders = [cents * weight % total for weight in weighed]
+    for n in sorted(range(len(weights)), key=lambda n: -remainders[n])[: cents - sum(given)]:
+        given[n] += 1
+    sign = -1 if amount < 0 else 1
+    return [sign * Decimal(cent) / 100 for cent in given]
+
+
+def _gross(item: dict) -> Decimal:
+    if item.get("total_price") is not None:
+        return _money(item["total_price"])
+    return _money(item.get("unit_price")) * int(item.get("quantity") or 0)
+
+
+def _business_key(table: str, row: dict) -> str | None:
+    names = {"order_items": ("order_id", "order_item_id"), "interactions": ("event_id",)}
+    singular = {"categories": "category_id", "subcategories": "subcategory_id"}
+    parts = [_id(row.get(name)) for name in names.get(table, (singular.get(table, f"{table[:-1]}_id"),))]
+    if table == "reviews" and parts == [None]:
+        return str(sorted(row.items(), key=str))
+    return None if None in parts else "|".join(parts)
+
+
+def _is_sound(table: str, row: dict) -> bool:
+    try:
+        _money(row.get("total_amount"))
+        _money(row.get("total_price"))
+        return Decimal(row.get("quantity") or 0) % 1 == 0
+    except InvalidOperation:
+        return False
+
+
+def _id(value: str | None) -> str | None:
+    return None if value is None else value.strip().removesuffix(".0")
+
+
+def _word(value: str | None) -> str | None:
+    return None if value is None else value.strip().lower()
+
+
+def _money(value: str | None) -> Decimal:
+    return Decimal(value or 0)
+
+
+def _time(value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    told = datetime.fromisoformat(value)
+    return told.astimezone(UTC).replace(tzinfo=None) if told.tzinfo else told
