@@ -118,9 +118,9 @@ def test_their_money_reaches_the_marts_to_the_cent(run):
     totals = {
         row["mart"]: Decimal(str(row["mart_total"]))
         for row in run["reconciliation"]
-        if row["measure"] == "gross_revenue"
+        if row["measure"] == "gross_amount"
     }
-    assert totals, "no mart carries gross_revenue"
+    assert totals, "no mart carries gross_amount"
     assert set(totals.values()) == {truth}
     assert all(row["equal"] for row in run["reconciliation"])
 
@@ -131,7 +131,7 @@ def test_an_order_of_an_unknown_customer_keeps_its_money(run, store):
     current = (Path(store["DUCKBOOK_DATA"]) / "published" / "CURRENT").read_text("utf-8").strip()
     marts = Path(store["DUCKBOOK_DATA"]) / "published" / current
     total = duckdb.sql(
-        f"select sum(gross_revenue) from '{marts}/fct_order_details.parquet' where order_id = 'o-3'"
+        f"select sum(gross_amount) from '{marts}/fct_order_details.parquet' where order_id = 'o-3'"
     ).fetchone()[0]
     assert total == Decimal("100.01")
 
