@@ -140,6 +140,12 @@ def upload(client, path: Path, bucket: str, key: str) -> None:
         client.upload_file(str(path), bucket, key)
 
 
+def download(client, bucket: str, key: str, path: Path) -> None:
+    """Copy an object into a file."""
+    with _told(f"read s3://{bucket}/{key}"):
+        client.download_file(bucket, key, str(path))
+
+
 def delete_prefix(client, bucket: str, prefix: str) -> int:
     """Delete the objects whose keys start with `prefix`; how many there were.
 
