@@ -1,0 +1,168 @@
+"""Landing: writes slices of the simulated store to S3 and to Postgres.
+
+The historic load comes once, the latest days come on top of it, day by day or with days skipped. Each landing can
+be done again: what is complete is left as it is, what was killed half way is written again and comes out the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from duckbook import manifest as manifests
+from duckbook.endpoints import Endpoints
+from duckbook.errors import LandingError
+from duckbook.manifest import Manifest
+from duckbook.settings import Settings
+
+if TYPE_CHECKING:
+    from duckbook.store.simulation import Store, Window
+
+S3_TABLES = ("customers", "products", "orders", "reviews")
+POSTGRES_TABLES = ("categories", "subcategories", "order_items")
+"""Tables of Postgres that are landed in one piece; interactions come in many."""
+
+
+def manifest(settings: Settings, endpoints: Endpoints) -> Manifest | None:
+    """What has been generated into the landing zone, or None."""
+    return manifests.read(settings, endpoints)
+
+
+def resolve_as_of(settings: Settings, endpoints: Endpoints, requested: date | None) -> date:
+    """The as-of date to work with: the requested one, else the last one landed, else the first of the settings."""
+    if requested is not None:
+        return requested
+    landed = manifest(settings, endpoints)
+    return (landed and (landed.last_as_of or landed.first_as_of)) or settings.first_as_of
+
+
+def next_as_of(settings: Settings, endpoints: Endpoints) -> date:
+    """The as-of date that follows: the day after the last one landed, or the first of the settings."""
+    landed = manifest(settings, endpoints)
+    if landed and landed.last_as_of:
+        return landed.last_as_of + timedelta(days=1)
+    return landed.first_as_of if landed else settings.first_as_of
+
+
+def land_history(
+    settings: Settings, endpoints: Endpoints, *, customers: int, seed: int, dirt: float, first_as_of: date
+) -> list[dict]:
+    """Land the history: three years up to 30 days before the first as-of date.
+
+    Parameters
+    ----------
+    customers, seed, dirt, first_as_of
+        What to generate; fixed in the landing zone from then on.
+
+    Returns
+    -------
+    list of dict
+        A record an object of S3 or table of Postgres: table, system, where, date, rows.
+
+    Raises
+    ------
+    LandingError
+        Another store has been generated here.
+    """
+    wanted = Manifest(customers, seed, dirt, first_as_of)
+    found = manifest(settings, endpoints)
+    if found and found.complete:
+        _refuse_another(settings, found, wanted)
+        return found.history
+
+    from duckbook.landing_writer import Writer
+    from duckbook.store.simulation import Store, Window, history_end, quarters
+
+    with Writer(settings, endpoints) as writer:
+        if found != wanted:
+            # A killed load of another size may have left objects that this one would not overwrite.
+            writer.forget_history()
+            manifests.write(settings, endpoints, wanted)
+        store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt)
+        for window in quarters(first_as_of):
+            _land_objects(writer, settings.s3_historic_bucket, store, window)
+        whole = Window(store.before_first, store.until)
+        _land_tables(writer, "", store, whole)
+        writer.put_truth(store)
+        landed = writer.landed()
+        writer.put_dirt(store.until)
+    manifests.write(settings, endpoints, replace(wanted, history=landed))
+    return landed
+
+
+def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[dict]:
+    """Land the latest days: the 30 up to the as-of date, or all since the last landing where that is longer.
+
+    Returns
+    -------
+    list of dict
+        As `land_history`.
+
+    Raises
+    ------
+    LandingError
+        There is no history yet, or a later day has been landed already.
+    """
+    found = manifest(settings, endpoints)
+    if found is None or not found.complete:
+        raise LandingError("The history has not been landed: run 01_generate_history.ipynb first, or `make pipeline`.")
+    if as_of.isoformat() in found.latest and as_of == found.last_as_of:
+        return found.latest[as_of.isoformat()]
+    _refuse_the_past(found, as_of)
+
+    from duckbook.landing_writer import Writer
+    from duckbook.store.simulation import Store, history_end, latest_window
+
+    landed_until = found.last_as_of or history_end(found.first_as_of)
+    with Writer(settings, endpoints) as writer:
+        store = Store(found.customers, found.seed, found.first_as_of, as_of, found.dirt)
+        window = latest_window(as_of, landed_until)
+        _land_objects(writer, settings.s3_latest_bucket, store, window)
+        _land_tables(writer, "latest_", store, window)
+        writer.put_truth(store)
+        landed = writer.landed()
+        writer.put_dirt(as_of)
+    latest = found.latest | {as_of.isoformat(): landed}
+    manifests.write(settings, endpoints, replace(found, latest=latest))
+    return landed
+
+
+def _land_objects(writer, bucket: str, store: Store, window: Window) -> None:
+    from duckbook.store import records
+
+    for table in S3_TABLES:
+        found = records.SLICES[table](store, window)
+        writer.put_object(store, bucket, table, window.until, found)
+
+
+def _land_tables(writer, prefix: str, store: Store, window: Window) -> None:
+    from duckbook.store import records
+
+    for table in POSTGRES_TABLES:
+        pieces = iter([records.SLICES[table](store, window)])
+        writer.put_table(store, prefix, table, window.until, pieces)
+    writer.put_table(store, prefix, "interactions", window.until, records.interactions(store, window))
+
+
+def _refuse_another(settings: Settings, found: Manifest, wanted: Manifest) -> None:
+    for name in ("customers", "seed", "dirt", "first_as_of"):
+        have, want = getattr(found, name), getattr(wanted, name)
+        if have != want:
+            raise LandingError(
+                f"The landing zone s3://{settings.s3_historic_bucket} holds a store generated with {name}={have}, not "
+                f"{want}: go on with {name}={have}, or take another data folder (DATA=folder), or `make clean`."
+            )
+
+
+def _refuse_the_past(found: Manifest, as_of: date) -> None:
+    if found.last_as_of and as_of < found.last_as_of:
+        raise LandingError(
+            f"The landing zone has been filled up to {found.last_as_of}, and {as_of} is earlier: take "
+            f"{found.last_as_of} or a later as-of date, or another data folder (DATA=folder)."
+        )
+    if as_of < found.first_as_of:
+        raise LandingError(
+            f"The latest days of {as_of} lie within the history, which ends 30 days before {found.first_as_of}: take "
+            f"{found.first_as_of} or a later as-of date, or another data folder (DATA=folder)."
+        )

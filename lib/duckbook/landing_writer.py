@@ -1,0 +1,159 @@
+"""Writes Arrow tables to where they land: objects of JSON lines in S3, tables of Postgres by COPY.
+
+DuckDB turns Arrow into JSON and into Postgres' COPY; boto3 uploads. Generation of the next piece overlaps with the
+writing of this one.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from duckbook import storage, warehouse
+from duckbook.endpoints import Endpoints
+from duckbook.settings import Settings
+from duckbook.store import dirt
+from duckbook.store.records import dirt_keys
+from duckbook.store.simulation import Store
+from duckbook.store.truth import truth
+
+UPLOADS = 4
+"""Objects that are uploaded side by side, while the next ones are made."""
+
+_AS_JSON = "(format json, timestampformat '%Y-%m-%dT%H:%M:%S')"
+
+
+class Writer:
+    """Lands one load; a context manager that waits for the uploads and closes the connection."""
+
+    def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
+        self._settings = settings
+        self._s3 = storage.client(endpoints.s3)
+        self._connection = warehouse.engine(settings)
+        # Without order by threads the lines of an object come in the order of the records.
+        self._connection.execute("set preserve_insertion_order = true")
+        warehouse.use_landing(self._connection, endpoints, read_only=False)
+        self._folder = tempfile.TemporaryDirectory(dir=settings.data / "tmp", prefix="landing-")
+        self._uploads = ThreadPoolExecutor(UPLOADS)
+        self._ahead = ThreadPoolExecutor(1)
+        self._pending: list[Future] = []
+        self._landed: list[dict] = []
+        self._dirt: dict[tuple[str, str], Counter] = {}
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._uploads.shutdown(wait=True, cancel_futures=error[0] is not None)
+        self._ahead.shutdown(wait=True, cancel_futures=True)
+        self._connection.close()
+        self._folder.cleanup()
+
+    def landed(self) -> list[dict]:
+        """What has been landed, once all uploads are done."""
+        for upload in self._pending:
+            upload.result()
+        self._pending.clear()
+        return list(self._landed)
+
+    def forget_history(self) -> None:
+        """Delete the objects of an earlier historic load."""
+        for table in ("customers", "products", "orders", "reviews"):
+            storage.delete_prefix(self._s3, self._settings.s3_historic_bucket, f"json/{table}/")
+
+    def put_object(self, store: Store, bucket: str, table: str, day: date, records: pa.Table) -> None:
+        """Land records of a table as one object of JSON lines."""
+        where = f"s3://{bucket}/json/{table}/date={day}/{table}.ndjson"
+        clean, lines, counts = store.dirt.of_lines(table, records, dirt_keys(table, records), self._lines)
+        path = self._write(clean, f"{table}-{day}.ndjson")
+        if lines:
+            with path.open("a", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{line}\n" for line in lines)
+        self._note(table, "s3", where, day, len(clean) + len(lines), counts)
+        key = where.removeprefix(f"s3://{bucket}/")
+        self._pending.append(self._uploads.submit(self._upload, path, bucket, key))
+
+    def put_table(self, store: Store, prefix: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
+        """Land records as a table of Postgres, which takes the place of the one before in one transaction."""
+        schema, name = self._settings.postgres_schema, f"{prefix}{table}"
+        number, counts = 0, Counter()
+        run = self._connection.execute
+        run("begin transaction")
+        try:
+            for records in self._one_ahead(pieces):
+                rows, soiled = (
+                    store.dirt.of_rows(table, records, dirt_keys(table, records))
+                    if table in dirt.KINDS
+                    else (records, Counter())
+                )
+                if not number:
+                    self._create(schema, f"{name}__new", rows)
+                run(f"insert into {warehouse.LANDING_DATABASE}.{schema}.{name}__new select * from rows")
+                number += len(rows)
+                counts += soiled
+            self._swap(schema, name, day)
+            run("commit")
+        except BaseException:
+            run("rollback")
+            raise
+        self._note(table, "postgres", f"{schema}.{name}", day, number, counts)
+
+    def put_truth(self, store: Store) -> None:
+        """Write the truth tables beside the data."""
+        for name, table in truth(store).items():
+            path = Path(self._folder.name) / f"{name}.parquet"
+            pq.write_table(table, path, compression="zstd")
+            storage.upload(self._s3, path, self._settings.s3_historic_bucket, f"truth/{name}.parquet")
+
+    def put_dirt(self, day: date) -> None:
+        """Write the counts of dirt of this landing beside the truth."""
+        data = json.dumps(dirt.rows(self._dirt), indent=1).encode()
+        storage.put_bytes(self._s3, self._settings.s3_historic_bucket, f"truth/dirt_{day}.json", data)
+
+    def _upload(self, path: Path, bucket: str, key: str) -> None:
+        storage.upload(self._s3, path, bucket, key)
+        path.unlink()
+
+    def _write(self, records: pa.Table, name: str) -> Path:
+        path = Path(self._folder.name) / name
+        self._connection.execute(f"copy (select * from records) to '{path}' {_AS_JSON}")
+        return path
+
+    def _lines(self, records: pa.Table) -> list[str]:
+        path = self._write(records, "soiled.ndjson")
+        return path.read_text("utf-8").splitlines()
+
+    def _one_ahead(self, pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """The pieces, each made while the one before is written."""
+        coming = self._ahead.submit(next, pieces, None)
+        while (piece := coming.result()) is not None:
+            coming = self._ahead.submit(next, pieces, None)
+            yield piece
+
+    def _create(self, schema: str, name: str, rows: pa.Table) -> None:
+        run = self._connection.execute
+        run(f"drop table if exists {warehouse.LANDING_DATABASE}.{schema}.{name}")
+        run(f"create table {warehouse.LANDING_DATABASE}.{schema}.{name} as select * from rows limit 0")
+
+    def _swap(self, schema: str, name: str, day: date) -> None:
+        declared = json.dumps({"date": day.isoformat()})
+        statements = (
+            f"drop table if exists {schema}.{name}",
+            f"alter table {schema}.{name}__new rename to {name}",
+            f"comment on table {schema}.{name} is '{declared}'",
+        )
+        for statement in statements:
+            self._connection.execute("call postgres_execute(?, ?)", [warehouse.LANDING_DATABASE, statement])
+
+    def _note(self, table: str, system: str, where: str, day: date, rows: int, counts: Counter) -> None:
+        self._landed.append({"table": table, "system": system, "where": where, "date": day.isoformat(), "rows": rows})
+        if counts:
+            self._dirt[table, where] = counts

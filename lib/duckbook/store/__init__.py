@@ -1,0 +1,14 @@
+"""The simulated store: an online retailer in the USA that sells in USD, with returns and reviews.
+
+Ten categories of goods, three years of history, growing by about a fifth a year. What is planted, with the source
+of each assumption, stands in `duckbook.store.parameters`; the latent values are written beside the data as truth
+tables that no model reads.
+
+The process is continuous in time and knows no as-of date: a landing is a slice of it. Every number is a hash of the
+seed and of what it is for (`duckbook.store.randomness`), money is whole cents until it lands, and no exp or log of
+the machine is used (`duckbook.store.distributions`), so that seed, size and dates decide every byte.
+
+From the bottom up: randomness → distributions → season, parameters, catalogue, places → products, customers →
+purchases → shelves → baskets → fulfilment → reviews; visits → interactions; simulation joins them, records slices
+them, dirt soils them.
+"""

@@ -1,0 +1,195 @@
+"""Baskets: what each order holds and what it costs, in whole cents.
+
+The value of an order is drawn first (gamma-gamma: the customer's mean times a gamma variate), the number of lines
+second, and the lines are then looked for at prices that make up that value. So what a customer spends is planted,
+and demand for a product still follows its popularity and its price among products of that price. Further lines of
+an order come from subcategories that go with that of the first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from duckbook.store.catalogue import CATEGORIES, SUBCATEGORIES, partners
+from duckbook.store.customers import Customers
+from duckbook.store.distributions import Lookup, gamma
+from duckbook.store.parameters import Parameters
+from duckbook.store.products import PRICE_BANDS, Products
+from duckbook.store.purchases import Purchases
+from duckbook.store.randomness import Randomness, part
+from duckbook.store.shelves import BANDS, Shelves
+
+CHUNK = 200_000
+"""Orders that are worked on at once, which bounds the memory of intermediate arrays."""
+
+COUPONS = (5, 10, 10, 15, 20)
+"""Percent that a coupon takes off."""
+
+STANDARD, EXPRESS, HEAVY = 599, 1499, 700
+"""Shipping in cents: standard below the free threshold, express, and the surcharge of heavy orders."""
+
+HEAVY_FROM = 12_000
+"""Grams from which an order is heavy."""
+
+
+class Baskets:
+    """The lines of all orders, in the order of the orders.
+
+    Attributes
+    ----------
+    order, line, product, quantity : int arrays of shape (lines,)
+        Position of the order, number of the line (1, 2, …), position of the product, units.
+    price, total, discount : int64 arrays of shape (lines,)
+        Cents: of a unit, of the line (quantity × price), and the line's share of the order's discount.
+    begin : int64 array of shape (orders + 1,)
+        Where each order's lines begin.
+    goods, order_discount, shipping : int64 arrays of shape (orders,)
+        Cents; the order's total is goods - order_discount + shipping.
+    express : bool array of shape (orders,)
+    """
+
+    def __init__(
+        self,
+        randomness: Randomness,
+        parameters: Parameters,
+        customers: Customers,
+        products: Products,
+        purchases: Purchases,
+    ) -> None:
+        self._randomness, self._parameters = randomness, parameters
+        self._customers, self._products, self._purchases = customers, products, purchases
+        self.shelves = Shelves(products)
+        self._partners = _partner_tables()
+        bits = randomness.bits("basket size", purchases.key)
+        self.lines = Lookup.weighted(parameters.lines)(bits) + 1
+        self.begin = np.concatenate([[0], np.cumsum(self.lines)])
+        self.order = np.repeat(np.arange(len(purchases), dtype=np.int32), self.lines)
+        self.line = (np.arange(len(self.order)) - self.begin[self.order] + 1).astype(np.int8)
+        self.product = np.empty(len(self.order), dtype=np.int32)
+        self.quantity = np.empty(len(self.order), dtype=np.int8)
+        for start in range(0, len(purchases), CHUNK):
+            self._fill(np.arange(start, min(start + CHUNK, len(purchases))))
+        week = products.week_of(purchases.placed)[self.order]
+        self.price = products.sale[week, self.product]
+        self.total = self.price * self.quantity
+        self._charge()
+
+    def _fill(self, orders: np.ndarray) -> None:
+        """Choose the products of some orders, line by line."""
+        draw, planted = self._randomness, self._parameters
+        key, who = self._purchases.key[orders], self._purchases.customer[orders]
+        week = self._products.week_of(self._purchases.placed[orders])
+        count = self.lines[orders]
+        value = self._customers.spend[who] * gamma(draw.uniform("order value", key), planted.spend_p) / planted.spend_p
+        budget = value / count
+        band = np.searchsorted(np.array(PRICE_BANDS, dtype=np.float64), budget, side="right")
+        leading = np.zeros(len(orders), dtype=np.int64)
+        for line in range(int(count.max())):
+            on = np.flatnonzero(count > line)
+            choice = draw.bits("line choice", key[on], line)
+            if line == 0:
+                wanted = part(choice, 0, 16) < planted.favourite_share * 65_536
+                product = self._free(
+                    key[on], line, week[on], band[on], np.where(wanted, self._customers.favourite[who[on]], -1)
+                )
+                leading[on] = self._products.subcategory[product]
+            else:
+                wanted = part(choice, 0, 16) < planted.partner_share * 65_536
+                product = self._free(key[on], line, week[on], band[on], np.full(len(on), -1))
+                partner = self._partner(key[on], line, week[on], band[on], leading[on], choice)
+                product = np.where(wanted & (partner >= 0), partner, product)
+            at = self.begin[orders[on]] + line
+            self.product[at] = product
+            price = self._products.sale[week[on], product]
+            self.quantity[at] = np.clip(budget[on] / price + part(choice, 32, 16) / 131_072, 1, 4).astype(np.int8)
+
+    def _free(self, key: np.ndarray, line: int, week: np.ndarray, band: np.ndarray, category: np.ndarray) -> np.ndarray:
+        """A product near the budget: of the category where one is asked for, else of any."""
+        shelf, bits = self.shelves.by_price, self._randomness.bits("product choice", key, line)
+        size = len(CATEGORIES)
+        asked = category >= 0
+        low = band * size + np.where(asked, category, 0)
+        product = shelf.draw(bits, week, low, np.where(asked, low + 1, low + size))
+        # A small catalogue may lack the band: then the whole shelf below it is as near as one comes.
+        for low, high in (
+            (band * size, (band + 1) * size),
+            (band * 0, (band + 1) * size),
+            (band * 0, band * 0 + BANDS * size),
+        ):
+            if (product >= 0).all():
+                break
+            product = np.where(product >= 0, product, shelf.draw(bits, week, low, high))
+        return product
+
+    def _partner(
+        self, key: np.ndarray, line: int, week: np.ndarray, band: np.ndarray, leading: np.ndarray, choice: np.ndarray
+    ) -> np.ndarray:
+        """A product, not much above the budget, of a subcategory that goes with the leading one; -1 where there is
+        none.
+        """
+        subcategory = self._partners[leading, part(choice, 16, 8)]
+        bits = self._randomness.bits("partner choice", key, line)
+        low = subcategory * BANDS
+        return self.shelves.by_subcategory.draw(bits, week, low, low + np.minimum(band + 2, BANDS))
+
+    def _charge(self) -> None:
+        """Discount, shipping, and each line's share of the discount."""
+        draw, planted, key = self._randomness, self._parameters, self._purchases.key
+        self.goods = np.add.reduceat(self.total, self.begin[:-1]) if len(key) else np.zeros(0, dtype=np.int64)
+        bits = draw.bits("coupon", key)
+        welcome = (self._purchases.number == 0) & (part(bits, 0, 16) < 0.25 * 65_536)
+        coupon = part(bits, 16, 16) < planted.coupon_share * 65_536
+        percent = np.where(welcome, 10, np.where(coupon, np.array(COUPONS)[part(bits, 32, 16) * len(COUPONS) >> 16], 0))
+        self.order_discount = (self.goods * percent + 50) // 100
+        self.discount = share_out(self.order_discount, self.total, self.begin)
+        bits = draw.bits("shipping", key)
+        self.express = part(bits, 0, 16) < 0.11 * 65_536
+        grams = np.add.reduceat(self._products.grams[self.product] * self.quantity, self.begin[:-1])
+        free = self.goods - self.order_discount >= planted.free_shipping_from * 100
+        self.shipping = np.where(self.express, EXPRESS, np.where(free, 0, STANDARD))
+        self.shipping += np.where(grams > HEAVY_FROM, HEAVY, 0)
+
+
+def share_out(amount: np.ndarray, weight: np.ndarray, begin: np.ndarray) -> np.ndarray:
+    """Share whole amounts out over the members of groups in proportion to weights, by largest remainder.
+
+    Parameters
+    ----------
+    amount : int64 array of shape (groups,)
+        What each group has to share, in cents.
+    weight : int64 array of shape (members,)
+        Positive weights; the members of a group stand together.
+    begin : int64 array of shape (groups + 1,)
+        Where each group's members begin.
+
+    Returns
+    -------
+    int64 array of shape (members,)
+        Shares that add up to each group's amount exactly; of equal remainders the earlier member takes the cent.
+    """
+    share = np.zeros(len(weight), dtype=np.int64)
+    group = np.repeat(np.arange(len(amount)), np.diff(begin))
+    held = np.flatnonzero(amount[group] > 0)
+    if not len(held):
+        return share
+    group, parts = group[held], weight[held]
+    first = np.flatnonzero(np.concatenate([[True], group[1:] != group[:-1]]))
+    size = np.diff(np.concatenate([first, [len(group)]]))
+    total = np.repeat(np.add.reduceat(parts, first), size)
+    share[held], rest = np.divmod(amount[group] * parts, total)
+    left = amount[group[first]] - np.add.reduceat(share[held], first)
+    by_rest = np.lexsort((np.arange(len(group)), -rest, group))
+    place = np.empty(len(group), dtype=np.int64)
+    place[by_rest] = np.arange(len(group)) - np.repeat(first, size)
+    share[held] += place < np.repeat(left, size)
+    return share
+
+
+def _partner_tables() -> np.ndarray:
+    """For each subcategory 256 slots that hold the subcategories that go with it, by weight."""
+    tables = np.empty((len(SUBCATEGORIES), 256), dtype=np.int64)
+    for subcategory, found in partners().items():
+        edges = np.cumsum([weight for _, weight in found])
+        drawn = np.searchsorted(edges / edges[-1], (np.arange(256) + 0.5) / 256)
+        tables[subcategory] = np.array([partner for partner, _ in found])[drawn]
+    return tables

@@ -1,0 +1,211 @@
+"""Records: slices of the store as the source tables hold them, in Arrow.
+
+A slice is what is new or changed in a window of days, in its state at the window's end. Columns and their order are
+those of ``dbt/models/staging/_sources.yml``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+
+import numpy as np
+import pyarrow as pa
+
+from duckbook.store import season
+from duckbook.store.catalogue import CATEGORIES, SUBCATEGORIES
+from duckbook.store.columns import hexadecimal, moment, money, pick
+from duckbook.store.customer_records import addresses, customers
+from duckbook.store.fulfilment import STATUSES
+from duckbook.store.interactions import KINDS, PURCHASE
+from duckbook.store.product_records import products
+from duckbook.store.randomness import part
+from duckbook.store.reviews import LINES
+from duckbook.store.simulation import Store, Window
+from duckbook.store.visits import DEVICES
+from duckbook.tables import source_tables
+
+PAYMENTS = ("credit card", "debit card", "paypal", "apple pay", "google pay", "gift card", "pay later")
+_PAYMENT_SHARES = (40, 19, 21, 8, 5, 2, 5)
+
+EVENTS_AT_ONCE = 300_000
+"""About as many interactions are made at once, which bounds the memory."""
+
+
+def categories(store: Store, window: Window) -> pa.Table:
+    """All categories; they come whole each time, as small reference tables do."""
+    number = np.arange(len(CATEGORIES))
+    created = np.full(len(number), season.epoch(store.first) - 90 * season.DAY)
+    return _table(
+        "categories",
+        category_id=pa.array(number + 1),
+        category_name=pa.array([category.name for category in CATEGORIES]),
+        created_at=moment(created),
+    )
+
+
+def subcategories(store: Store, window: Window) -> pa.Table:
+    """All subcategories; they come whole each time."""
+    number = np.arange(len(SUBCATEGORIES))
+    created = np.full(len(number), season.epoch(store.first) - 90 * season.DAY)
+    return _table(
+        "subcategories",
+        subcategory_id=pa.array(number + 1),
+        category_id=pa.array([subcategory.category + 1 for subcategory in SUBCATEGORIES]),
+        subcategory_name=pa.array([subcategory.name for subcategory in SUBCATEGORIES]),
+        created_at=moment(created),
+    )
+
+
+def orders(store: Store, window: Window) -> pa.Table:
+    """Orders placed or moved on in the window."""
+    known = np.searchsorted(store.purchases.placed, window.end)
+    status, updated = store.fulfilment.state(store.purchases.placed, window.end)
+    number = np.arange(1, known + 1)
+    arrived = store.purchases.placed[:known] + store.dirt.delay("orders", number)
+    changed = np.maximum(updated[:known], arrived) >= window.begin
+    which = np.flatnonzero(changed & (arrived < window.end))
+    placed, who = store.purchases.placed[which], store.purchases.customer[which]
+    plan, baskets = store.fulfilment, store.baskets
+    bits = store.randomness.bits("payment", store.purchases.key[which])
+    method = np.searchsorted(np.cumsum(_PAYMENT_SHARES), part(bits, 0, 16) * 100 // 65_536, side="right")
+    moves = (store.customers.moved[who] <= placed[:, None]).sum(axis=1)
+    elsewhere = part(bits, 16, 16) < 0.1 * 65_536
+    discount, shipping = baskets.order_discount[which], baskets.shipping[which]
+    return _table(
+        "orders",
+        order_id=pa.array(which + 1),
+        customer_id=pa.array(store.customers.id[who]),
+        order_date=moment(placed),
+        status=pick(STATUSES, status[which]),
+        total_amount=money(baskets.goods[which] - discount + shipping),
+        shipping_cost=money(shipping),
+        payment_method=pick(PAYMENTS, method),
+        shipping_address=addresses(store.customers, who, np.where(elsewhere, 9, moves)),
+        billing_address=addresses(store.customers, who, moves),
+        created_at=moment(placed),
+        updated_at=moment(updated[which]),
+        discount_amount=money(discount),
+        promised_at=moment(plan.promised[which]),
+        shipped_at=moment(plan.shipped[which], window.end),
+        delivered_at=moment(plan.delivered[which], window.end),
+    )
+
+
+def order_items(store: Store, window: Window) -> pa.Table:
+    """Lines of orders placed in the window, and lines that came back in it."""
+    baskets = store.baskets
+    known = baskets.begin[np.searchsorted(store.purchases.placed, window.end)]
+    placed = store.purchases.placed[baskets.order[:known]]
+    back = store.fulfilment.line_returned[:known]
+    which = np.flatnonzero((placed >= window.begin) | ((back >= window.begin) & (back < window.end)))
+    returned = back[which] < window.end
+    return _table(
+        "order_items",
+        order_item_id=pa.array(baskets.line[which].astype(np.int64)),
+        order_id=pa.array(baskets.order[which].astype(np.int64) + 1),
+        product_id=pa.array(baskets.product[which].astype(np.int64) + 1),
+        quantity=pa.array(baskets.quantity[which].astype(np.int32)),
+        unit_price=money(baskets.price[which]),
+        total_price=money(baskets.total[which]),
+        created_at=moment(placed[which]),
+        discount_amount=money(baskets.discount[which]),
+        returned_at=moment(back[which], window.end),
+        refund_amount=money(baskets.total[which] - baskets.discount[which], returned),
+    )
+
+
+def reviews(store: Store, window: Window) -> pa.Table:
+    """Reviews written in the window."""
+    told = store.reviews
+    arrived = told.written + store.dirt.delay("reviews", review_ids(store))
+    which = np.flatnonzero((arrived >= window.begin) & (arrived < window.end))
+    which = which[np.lexsort((told.of[which], told.written[which]))]
+    line = told.of[which]
+    order = store.baskets.order[line].astype(np.int64)
+    return _table(
+        "reviews",
+        review_id=pa.array(review_ids(store)[which]),
+        product_id=pa.array(store.baskets.product[line].astype(np.int64) + 1),
+        order_id=pa.array(order + 1),
+        customer_id=pa.array(store.customers.id[store.purchases.customer[order]]),
+        review_score=pa.array(told.score[which].astype(np.int32)),
+        review_text=told.texts(which),
+        created_at=moment(told.written[which]),
+    )
+
+
+def review_ids(store: Store) -> np.ndarray:
+    """review_id of each review, shape (reviews,)."""
+    line = store.reviews.of
+    return (store.baskets.order[line].astype(np.int64) + 1) * LINES + store.baskets.line[line]
+
+
+def dirt_keys(table: str, records: pa.Table) -> np.ndarray:
+    """The number of each record by which its dirt is decided."""
+    if table == "order_items":
+        return records.column("order_id").to_numpy() * LINES + records.column("order_item_id").to_numpy()
+    key = {"customers": "customer_id", "products": "product_id", "orders": "order_id", "reviews": "review_id"}
+    return records.column(key.get(table, "event_id")).to_numpy()
+
+
+def interactions(store: Store, window: Window, days: int | None = None) -> Iterator[pa.Table]:
+    """Events of the window, some days at a time; how many (`days`) changes nothing but the memory that it takes."""
+    # A visit that begins before midnight has its last events after it.
+    day = window.after
+    while day <= window.until:
+        span = days or _days_at_once(store, day)
+        last = min(day + timedelta(days=span - 1), window.until)
+        yield _interactions(store, day, last, window)
+        day = last + timedelta(days=1)
+
+
+def _interactions(store: Store, first: date, last: date, window: Window) -> pa.Table:
+    visits = store.visiting.between(season.epoch(first), season.epoch(last) + season.DAY)
+    events = store.interacting.of(visits)
+    inside = (events.at >= window.begin) & (events.at < window.end)
+    visit, kind, at = events.visit[inside], events.kind[inside], events.at[inside]
+    line, product = events.line[inside], events.product[inside]
+    bought = kind == PURCHASE
+    when = moment(at)
+    return _table(
+        "interactions",
+        event_id=pa.array(events.id[inside]),
+        customer_id=pa.array(store.customers.id[visits.customer[visit]]),
+        product_id=pa.array(product + 1, mask=product < 0),
+        event_type=_coded(pa.array(KINDS), kind),
+        event_date=when,
+        device_type=_coded(pa.array(DEVICES), store.interacting.devices(visits)[visit].astype(np.int8)),
+        session_id=_coded(hexadecimal(visits.key), visit.astype(np.int32)),
+        created_at=when,
+        order_id=pa.array(visits.order[visit] + 1, mask=~bought),
+        order_item_id=pa.array(line.astype(np.int64), mask=~bought),
+    )
+
+
+def _days_at_once(store: Store, day: date) -> int:
+    """Days whose events fit into memory, by the orders of the month that begins with a day."""
+    begin = season.epoch(day)
+    count = np.diff(np.searchsorted(store.purchases.placed, [begin, begin + 30 * season.DAY]))[0]
+    return int(np.clip(EVENTS_AT_ONCE * 30 // (30 * max(count, 1)), 1, 100))
+
+
+def _coded(pool: pa.Array, index: np.ndarray) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(index), pool)
+
+
+def _table(name: str, **columns: pa.Array) -> pa.Table:
+    """A table with the columns of its definition, in its order."""
+    return pa.table({column: columns[column] for column in source_tables()[name].column_names})
+
+
+SLICES: dict[str, Callable[[Store, Window], pa.Table]] = {
+    "customers": customers,
+    "products": products,
+    "orders": orders,
+    "reviews": reviews,
+    "categories": categories,
+    "subcategories": subcategories,
+    "order_items": order_items,
+}
+"""What makes a slice of each table; interactions come in pieces by `interactions`."""

@@ -1,0 +1,65 @@
+"""The truth: planted parameters and latent values, for scoring analyses. No staging or mart model reads it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from duckbook.store.catalogue import AFFINITIES
+from duckbook.store.columns import decimal, moment, money
+from duckbook.store.simulation import Store
+
+
+def truth(store: Store) -> dict[str, pa.Table]:
+    """The truth tables by name, as known at the end of the store's last day.
+
+    Returns
+    -------
+    dict
+        ``parameters`` (a row a planted parameter), ``customers`` (a row a customer who has signed up), ``products``
+        (a row a product that has been launched), ``affinities`` (a row a pair of subcategories that go together).
+    """
+    return {
+        "parameters": pa.Table.from_pylist(store.parameters.rows()),
+        "customers": _customers(store),
+        "products": _products(store),
+        "affinities": pa.Table.from_pylist(
+            [{"subcategory": one, "other": other, "weight": weight} for one, other, weight in AFFINITIES]
+        ),
+    }
+
+
+def _customers(store: Store) -> pa.Table:
+    people, end = store.customers, store.whole.end
+    known = np.flatnonzero(people.signup < end)
+    return pa.table(
+        {
+            "customer_id": pa.array(people.id[known]),
+            "orders_weekly": _millionths(people.rate[known]),
+            "dropout_chance": _millionths(people.dropout[known]),
+            "dropped_at": moment(store.purchases.dropped[known], end),
+            "closed_at": moment(store.closed[known], end),
+            "mean_order_value": money(np.rint(people.spend[known]).astype(np.int64)),
+            "favourite_category_id": pa.array(people.favourite[known] + 1),
+            "ever_buys": pa.array(people.buys[known]),
+        }
+    )
+
+
+def _products(store: Store) -> pa.Table:
+    goods = store.products
+    known = np.flatnonzero(goods.launched < store.whole.end)
+    return pa.table(
+        {
+            "product_id": pa.array(known + 1),
+            "quality": _millionths(goods.quality[known]),
+            "popularity": _millionths(goods.popularity[known]),
+            "elasticity": _millionths(goods.elasticity[known]),
+            "withdrawn_at": moment(goods.withdrawn[known], store.whole.end),
+        }
+    )
+
+
+def _millionths(values: np.ndarray) -> pa.Array:
+    """Rounded before it is written, as every float is."""
+    return decimal(np.rint(values * 1e6).astype(np.int64), 6)

@@ -1,0 +1,162 @@
+"""Visits and what is done in them: views, searches, wishlist, cart and purchases.
+
+A visit either ends in an order, or looks at what a coming order will hold, or is a visit like any other. The visits
+of a stretch of days are made from the keys of orders and of customers alone, so that no stretch depends on another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from duckbook.store import season
+from duckbook.store.baskets import Baskets
+from duckbook.store.customers import NEVER, Customers
+from duckbook.store.distributions import Lookup, log, poisson
+from duckbook.store.parameters import Parameters
+from duckbook.store.purchases import Purchases
+from duckbook.store.randomness import Randomness, part
+
+CELL = 4.0
+"""Operational weeks of a cell: visits that lead to no order are counted by customer and cell."""
+
+MOST_IN_CELL = 64
+
+LOOK_AHEAD = 8
+"""Days after a stretch whose orders may have visits in it."""
+
+DEVICES = ("desktop", "mobile", "tablet")
+
+
+@dataclass(frozen=True)
+class Visits:
+    """Visits in order of their start.
+
+    Attributes
+    ----------
+    start : int64 array of shape (visits,)
+        Second of the first event.
+    customer : int64 array
+        Position of the customer.
+    key : uint64 array
+        Tells the visit and its random numbers; session_id is made of it.
+    order : int64 array
+        Position of the order that the visit ends in, that it prepares (`buys` is false), or -1.
+    buys : bool array
+    gap : int64 array
+        Seconds between two products that are looked at; -1 where the visit decides it itself.
+    products : int64 array
+        How many products are looked at.
+    """
+
+    start: np.ndarray
+    customer: np.ndarray
+    key: np.ndarray
+    order: np.ndarray
+    buys: np.ndarray
+    gap: np.ndarray
+    products: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+
+class Visiting:
+    """Makes the visits of any stretch of days."""
+
+    def __init__(
+        self,
+        randomness: Randomness,
+        parameters: Parameters,
+        customers: Customers,
+        purchases: Purchases,
+        baskets: Baskets,
+        closed: np.ndarray,
+    ) -> None:
+        self._randomness, self._parameters = randomness, parameters
+        self._customers, self._purchases, self._baskets = customers, purchases, baskets
+        self._closed = closed
+        mean = parameters.bgnbd_r / parameters.bgnbd_alpha
+        # Those who order more visit more, though not in proportion.
+        eager = np.minimum(0.55 + 0.45 * customers.rate / mean, 5.0)
+        self._per_cell = parameters.visits_weekly * CELL * eager
+        self._looks = Lookup.weighted([0.42, 0.25, 0.14, 0.08, 0.05, 0.03, 0.02, 0.01])
+        self._more_looks = Lookup.weighted([0.20, 0.22, 0.19, 0.14, 0.10, 0.07, 0.05, 0.03])
+
+    def between(self, begin: int, end: int) -> Visits:
+        """The visits that start from `begin` on and before `end`, seconds since 1970."""
+        parts = [self._buying(begin, end), self._preparing(begin, end), self._idle(begin, end)]
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        inside = (joined[0] >= begin) & (joined[0] < end)
+        joined = [column[inside] for column in joined]
+        by_time = np.lexsort((joined[2], joined[0]))
+        return Visits(*(column[by_time] for column in joined))
+
+    def _orders(self, begin: int, end: int) -> np.ndarray:
+        placed = self._purchases.placed
+        return np.arange(*np.searchsorted(placed, [begin, end]))
+
+    def _buying(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        orders = self._orders(begin, end + 3 * season.HOUR)
+        key = self._randomness.bits("buying visit", self._purchases.key[orders])
+        looks = self._baskets.lines[orders] + self._more_looks(key, 48)
+        who, placed = self._purchases.customer[orders], self._purchases.placed[orders]
+        # Someone who signs up in this visit has not looked around before it.
+        signup = self._customers.signup[who]
+        gap = np.minimum(25 + part(key, 0, 16) * 130 // 65_536, (placed - signup) // (looks + 1))
+        return placed - gap * looks, who, key, orders, np.full(len(orders), True), gap, looks
+
+    def _preparing(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        orders = self._orders(begin, end + LOOK_AHEAD * season.DAY)
+        count = Lookup.weighted(self._parameters.research_visits)(
+            self._randomness.bits("preparing visits", self._purchases.key[orders])
+        )
+        orders, nth = np.repeat(orders, count), _within(count)
+        key = self._randomness.bits("preparing visit", self._purchases.key[orders], nth + 1)
+        days = part(key, 0, 16) * 7 >> 16
+        ahead = days * season.DAY + (part(key, 16, 16) * 4 * season.HOUR >> 16) + 2 * season.HOUR
+        start, who = self._purchases.placed[orders] - ahead, self._purchases.customer[orders]
+        known = start >= self._customers.signup[who]
+        looks = self._looks(key, 48) + 2
+        columns = (start, who, key, orders, np.full(len(key), False), np.full(len(key), -1), looks)
+        return tuple(column[known] for column in columns)
+
+    def _idle(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        customers, clock = self._customers, self._purchases.clock
+        low, high = clock.weeks(np.array([begin - 12 * season.HOUR, end])) // CELL
+        found = [self._idle_of_cell(int(cell), end, begin) for cell in range(int(low), int(high) + 1)]
+        who, start, key = (np.concatenate(column) for column in zip(*found, strict=True))
+        dropped = start >= self._purchases.dropped[who]
+        stays = self._randomness.uniform("visit after leaving", key) < self._parameters.visits_after_dropout
+        keep = (start >= customers.signup[who]) & (start < self._closed[who]) & (~dropped | stays)
+        who, start, key = who[keep], start[keep], key[keep]
+        none = np.full(len(key), -1)
+        return start, who, key, none, np.full(len(key), False), none, self._looks(key, 48) + 1
+
+    def _idle_of_cell(self, cell: int, end: int, begin: int) -> tuple[np.ndarray, ...]:
+        customers, clock = self._customers, self._purchases.clock
+        here = np.searchsorted(customers.signup, end)
+        count = poisson(self._randomness.uniform("visits", customers.id[:here], cell), self._per_cell[:here])
+        who = np.repeat(np.arange(here), count)
+        entity = (customers.id[who] * 4096 + cell) * MOST_IN_CELL + _within(count)
+        key = self._randomness.bits("visit", entity)
+        share = self._randomness.uniform("visit time", entity)
+        start = clock.second((cell + share) * CELL) + customers.offset[who]
+        inside = (start >= begin) & (start < end)
+        return who[inside], start[inside], key[inside]
+
+
+def _within(count: np.ndarray) -> np.ndarray:
+    """0, 1, … within each of the repeats of `np.repeat(…, count)`."""
+    ends = np.cumsum(count)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - count, count)
+
+
+def closing(randomness: Randomness, parameters: Parameters, customers: Customers, purchases: Purchases) -> np.ndarray:
+    """When customers who have dropped out close their account; `NEVER` where they do not, shape (customers,)."""
+    year = 365.25 * season.DAY
+    wait = -log(randomness.uniform("closing", customers.id)) * year / parameters.closed_yearly
+    gone = purchases.dropped < NEVER
+    moment = np.where(gone, purchases.dropped, 0) + np.minimum(wait, 1e10).astype(np.int64) + 30 * season.DAY
+    return np.where(gone, moment, NEVER)
