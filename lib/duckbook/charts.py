@@ -33,7 +33,7 @@ def shown(figure: dict[str, Any]) -> str:
         return "–"
     if figure.get("unit") == "USD":
         return f"${compact(value)}" if abs(value) >= 1e5 else f"${value:,.2f}"
-    return compact(value) if abs(value) >= 1e6 else number(value)
+    return compact(value) if abs(value) >= 1e6 else f"{value:,.0f}"
 
 
 def cards(figures: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:

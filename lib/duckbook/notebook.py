@@ -262,7 +262,9 @@ def _show_tables_whole() -> None:
 def _shown(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
         return str(value)
-    return f"{value:,}" if isinstance(value, (int, Decimal)) else f"{value:,.6g}"
+    if isinstance(value, float):
+        return f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6g}"
+    return f"{value:,}"
 
 
 def _as_json(value: Any) -> Any:

@@ -1,9 +1,10 @@
 """Publishing the marts: readers see whole, tested results and hold no lock on the warehouse.
 
 A publication is a folder ``data/published/<run_id>/`` with ``MART.parquet`` for each mart and ``publication.json``,
-which says what is in it. The file ``CURRENT`` names the one that readers take; it is replaced in one move when everything is
-there. Earlier publications stay for a while, so that a reader in the middle of a query is not disturbed and one can go
-back. On MotherDuck the published marts are tables of a schema that is switched in one transaction (`motherduck`).
+which says what is in it. The file ``CURRENT`` names the one that readers take; it is replaced in one move when
+everything is there. Earlier publications stay for a while, so that a reader in the middle of a query is not disturbed
+and one can go back. On MotherDuck the published marts are tables of a schema that is switched in one transaction
+(`motherduck`).
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ SCHEMA = "ecom_marts"
 INTERNAL = {"reconciliation"}
 """Tables beside the marts that serve their tests."""
 
-KEPT = 5
-"""How many publications stay, the current one included."""
-
 BAD = {"fail", "error", "runtime error", "skipped"}
 """Statuses of dbt after which marts are not published."""
 
@@ -54,13 +52,15 @@ class Published:
     publication: Publication
 
 
-def publish(settings: Settings, run_id: str | None = None) -> Publication:
+def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> Publication:
     """Publish the marts of the warehouse.
 
     Parameters
     ----------
     run_id
         The run that publishes; None: the one that the chain's environment names, or a name by the time.
+    keep
+        How many publications stay, this one included.
 
     Raises
     ------
@@ -78,10 +78,12 @@ def publish(settings: Settings, run_id: str | None = None) -> Publication:
         as_of = connection.execute("select max(as_of)::varchar from ecom_raw.as_of").fetchone()[0]
         if settings.target == "motherduck":
             return Publication(run_id, as_of, motherduck.publish(connection, marts, run_id, as_of))
-        return _publish_files(settings, connection, marts, run_id, as_of)
+        return _publish_files(settings, connection, marts, run_id, as_of, keep)
 
 
-def _publish_files(settings: Settings, connection, marts: list[str], run_id: str, as_of: str | None) -> Publication:
+def _publish_files(
+    settings: Settings, connection, marts: list[str], run_id: str, as_of: str | None, keep: int
+) -> Publication:
     folder = _folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     making = folder / f".making-{run_id}"
@@ -104,7 +106,7 @@ def _publish_files(settings: Settings, connection, marts: list[str], run_id: str
         number, final = number + 1, folder / f"{run_id}-{number + 1}"
     making.replace(final)
     _point_at(settings, final.name)
-    _prune(settings)
+    _prune(settings, keep)
     return _read(final)
 
 
@@ -184,11 +186,11 @@ def _point_at(settings: Settings, name: str) -> None:
     write_private(_folder(settings) / "CURRENT", name + "\n")
 
 
-def _prune(settings: Settings) -> None:
+def _prune(settings: Settings, keep: int) -> None:
     """Remove what is beyond the last few, and what a killed publication left."""
-    keep = {publication.run_id for publication in publications(settings)[:KEPT]} | {_current(settings).name}
+    kept = {publication.run_id for publication in publications(settings)[: max(keep, 1)]} | {_current(settings).name}
     for folder in _folder(settings).iterdir():
-        if folder.is_dir() and folder.name not in keep:
+        if folder.is_dir() and folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 
