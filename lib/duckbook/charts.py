@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-WIDTH, HEIGHT, LEFT = 480, 200, 52
+WIDTH, HEIGHT, LEFT = 400, 190, 48
 
 
 def number(value: Any) -> str:
@@ -47,8 +47,8 @@ def _change(figure: dict[str, Any], old: dict[str, Any]) -> str:
     if value is None or not previous:
         return ""
     if value == previous:
-        return "as in the run before"
-    return f"{100 * (value - previous) / previous:+.2f} % since the run before"
+        return "as in the last run"
+    return f"{100 * (value - previous) / previous:+.2f} % since the last run"
 
 
 def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ def mix(rows: list[dict[str, Any]], most: int = 8) -> dict[str, Any] | None:
     kept, rest = ranked[:most], ranked[most:]
     if rest:
         kept = [*kept, {"category": f"{len(rest)} others", "net_revenue": sum(row["net_revenue"] for row in rest)}]
-    left, room = 150, 240
+    left, room = 134, 205
     widest = max(row["net_revenue"] for row in kept) or 1
     bars = [
         {

@@ -146,8 +146,8 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
             if tests["passed"]
             else "No tests ran"
         ),
-        # What went wrong first.
-        "test_results": sorted(results, key=lambda row: (row["class"] == "good", row["class"] != "bad")),
+        "not_passed": sorted((row for row in results if row["class"] != "good"), key=lambda row: row["class"]),
+        "passed": [row for row in results if row["class"] == "good"],
         "dbt_docs": f"dbt/{docs[0].name}" if docs else None,
     }
 

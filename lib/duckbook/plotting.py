@@ -101,6 +101,15 @@ def money(axis: Any) -> None:
     axis.set_major_formatter(lambda value, _position: dollars(value))
 
 
+def months(axis: Any) -> None:
+    """Write the ticks of a date axis as years and months, as many as there is room for."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=8)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+
+
 def percent(axis: Any) -> None:
     """Write the ticks of an x or y axis, which are shares, as per cent."""
     axis.set_major_formatter(lambda value, _position: f"{100 * value:.0f} %")

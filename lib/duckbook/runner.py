@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from datetime import date
 from importlib.metadata import version
@@ -103,16 +104,22 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
 def _carry_out(settings, request, record: Run, steps, parameters, listener) -> None:
     from duckbook import kernels, page, redaction, servers
 
-    environment = kernels.environment(
-        {"DUCKBOOK_RUN_ID": record.record["run_id"], "DUCKBOOK_RUN_DIR": str(record.folder)}, settings.data / "ipython"
-    )
+    variables = {
+        "DUCKBOOK_DATA": str(settings.data),
+        "DUCKBOOK_RUNS": str(settings.runs),
+        "DUCKBOOK_TARGET": settings.target,
+        "DUCKBOOK_RUN_ID": record.record["run_id"],
+        "DUCKBOOK_RUN_DIR": str(record.folder),
+    }
+    environment = kernels.environment(variables, settings.data / "ipython")
+    archivist = _Archivist(environment, record, steps)
     supervisor = Supervisor(
         record,
         steps,
         environment,
         secrets=redaction.secrets_of(settings),
         listener=listener,
-        after_step=lambda name: page.write_step(record.folder, record.step(name)["notebook"]),
+        after_step=archivist.after_step,
         parameters=parameters,
     )
     try:
@@ -140,8 +147,64 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         raise
     finally:
         supervisor.discard()
+        archivist.end()
         page.write_run(record.folder)
         page.write_index(settings.runs)
+
+
+class _Archivist:
+    """Brings into the archive, while later steps run, what a step leaves: its notebook as HTML, and dbt's artifacts.
+
+    dbt's documentation needs the warehouse, so it is made when the last step that writes to it, or reads it, has ended;
+    what follows reads the published marts. It is made by a process of its own, because dbt takes seconds to import.
+    """
+
+    def __init__(self, environment: dict[str, str], record: Run, steps: list[chain.Step]):
+        self.environment, self.record = environment, record
+        self._transforms = [step.name for step in steps if step.group == "transform"]
+        self._last = next((s.name for s in reversed(steps) if s.group in {"transform", "publish"}), None)
+        self._dbt: subprocess.Popen | None = None
+
+    def after_step(self, name: str) -> None:
+        """A step ended."""
+        from duckbook import page
+
+        if name == self._last:
+            self._archive_dbt()
+        step = self.record.step(name)
+        if (self.record.folder / step["notebook"]).exists():
+            page.write_step(self.record.folder, step["notebook"])
+
+    def _archive_dbt(self) -> None:
+        if self._dbt is None and any(self.record.step(name)["started_at"] for name in self._transforms):
+            code = (
+                "import pathlib, sys; from duckbook import settings, transform; "
+                "transform.archive(settings.settings(), pathlib.Path(sys.argv[1]))"
+            )
+            self._dbt = subprocess.Popen(
+                [sys.executable, "-c", code, str(self.record.folder)],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+
+    def end(self) -> None:
+        """Wait for what is under way; a stopped run waits for nothing and leaves nothing running."""
+        if self.record.record["status"] == runs.INTERRUPTED:
+            if self._dbt is not None:
+                self._dbt.kill()
+                self._dbt.wait()
+            return
+        self._archive_dbt()
+        if self._dbt is None:
+            return
+        _, said = self._dbt.communicate(timeout=120)
+        if self._dbt.returncode:
+            self.record.record["dbt_archive"] = said.strip().splitlines()[-1] if said.strip() else "failed"
+            self.record.save()
 
 
 def _as_of(settings: Settings, endpoints, request: Request) -> date | None:

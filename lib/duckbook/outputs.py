@@ -1,0 +1,113 @@
+"""The committed outputs of the notebooks: those of one small canonical run, refreshed by running it again.
+
+The run has the default seed and as-of date, few customers, and a store of its own that is thrown away. A committed
+notebook keeps its own source and takes the outputs of the executed one, without what differs from run to run: execution counts,
+injected parameters, times, and papermill's notes.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from duckbook import runs
+from duckbook.chain import CHAIN_FILE, read_chain
+from duckbook.errors import ChainError, SettingError
+from duckbook.settings import ROOT, Settings, read_settings
+
+CUSTOMERS = 500
+"""Enough that every chart has something to show, and few enough that nbval is quick."""
+
+
+def canonical_environment(folder: Path, customers: int = CUSTOMERS) -> dict[str, str]:
+    """The environment of the canonical run.
+
+    Parameters
+    ----------
+    folder
+        An empty folder that the run may fill: its store and its archive.
+    """
+    defaults = Settings.model_fields
+    return {
+        "DUCKBOOK_DATA": str(folder / "data"),
+        "DUCKBOOK_RUNS": str(folder / "runs"),
+        "DUCKBOOK_TARGET": "duckdb",
+        "DUCKBOOK_CUSTOMERS": str(customers),
+        "DUCKBOOK_SEED": str(defaults["seed"].default),
+        "DUCKBOOK_DIRT": str(defaults["dirt"].default),
+        "DUCKBOOK_FIRST_AS_OF": defaults["first_as_of"].default.isoformat(),
+    }
+
+
+def refresh(customers: int = CUSTOMERS) -> Iterator[str]:
+    """Run the canonical run and take its outputs into the notebooks.
+
+    Yields
+    ------
+    str
+        A line for each notebook: whether its outputs changed.
+
+    Raises
+    ------
+    SettingError
+        Settings name servers of a person's own, which the canonical run must not touch.
+    ChainError
+        The run failed, or an output holds something of this machine; no notebook is changed then.
+    """
+    from duckbook import servers, terminal
+    from duckbook.runner import Request, run
+
+    with tempfile.TemporaryDirectory(prefix="duckbook-outputs-") as name:
+        folder = Path(name)
+        os.environ.update(canonical_environment(folder, customers))
+        settings = read_settings()
+        if not (settings.embedded_postgres and settings.embedded_s3):
+            raise SettingError(
+                "The canonical run takes the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
+            )
+        try:
+            with terminal.LiveListener(terminal.console(stderr=True)) as listener:
+                record = run(settings, Request(), listener)
+            if record.record["status"] != runs.SUCCEEDED:
+                raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")
+            fresh = {step.notebook: _fresh(step.notebook, record.folder) for step in read_chain(CHAIN_FILE)}
+            for notebook, text in fresh.items():
+                _refuse_traces(notebook, text, [name, str(ROOT), record.record["run_id"], "127.0.0.1"])
+        finally:
+            servers.down(settings)
+    for notebook, text in fresh.items():
+        changed = notebook.read_text("utf-8") != text
+        if changed:
+            notebook.write_text(text, "utf-8")
+        yield f"{notebook.name}: {'refreshed' if changed else 'as it was'}"
+
+
+def _fresh(notebook: Path, run_folder: Path) -> str:
+    """The committed notebook with the outputs of the executed one."""
+    import nbformat
+
+    committed = nbformat.read(notebook, as_version=4)
+    executed = {cell["id"]: cell for cell in nbformat.read(run_folder / notebook.name, as_version=4).cells}
+    for cell in committed.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [_bare(output) for output in executed[cell["id"]].outputs]
+            cell.execution_count = None
+    return nbformat.writes(committed, indent=1) + "\n"
+
+
+def _bare(output: Any) -> Any:
+    """An output without what differs from run to run."""
+    if "execution_count" in output:
+        output.execution_count = None
+    return output
+
+
+def _refuse_traces(notebook: Path, text: str, traces: list[str]) -> None:
+    for trace in traces:
+        if trace in text:
+            raise ChainError(
+                f"An output of {notebook.name} holds {trace!r}, which differs by run or machine: do not show it."
+            )
