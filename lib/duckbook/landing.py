@@ -75,9 +75,12 @@ def land_history(
     from duckbook.store.simulation import Store, Window, history_end, quarters
 
     with Writer(settings, endpoints) as writer:
-        if found != wanted:
+        if found is None:
+            writer.refuse_what_others_landed()
+        elif found != wanted:
             # A killed load of another size may have left objects that this one would not overwrite.
             writer.forget_history()
+        if found != wanted:
             manifests.write(settings, endpoints, wanted)
         store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt)
         for window in quarters(first_as_of):

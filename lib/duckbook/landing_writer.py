@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 
 from duckbook import storage, warehouse
 from duckbook.endpoints import Endpoints
+from duckbook.errors import LandingError
 from duckbook.settings import Settings
 from duckbook.store import dirt
 from duckbook.store.records import dirt_keys
 from duckbook.store.simulation import Store
 from duckbook.store.truth import truth
+from duckbook.tables import source_tables
 
 UPLOADS = 4
 """Objects that are uploaded side by side, while the next ones are made."""
@@ -66,8 +68,27 @@ class Writer:
 
     def forget_history(self) -> None:
         """Delete the objects of an earlier historic load."""
-        for table in ("customers", "products", "orders", "reviews"):
-            storage.delete_prefix(self._s3, self._settings.s3_historic_bucket, f"json/{table}/")
+        storage.delete_prefix(self._s3, self._settings.s3_historic_bucket, "json/")
+
+    def refuse_what_others_landed(self) -> None:
+        """Raise a `LandingError` where data lies that was not generated: it would be mixed with ours, or lost."""
+        settings = self._settings
+        found = [
+            f"s3://{bucket}/{next(iter(there)).key}"
+            for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket)
+            if (there := storage.list_objects(self._s3, bucket, "json/"))
+        ]
+        schema = settings.postgres_schema
+        ours = ", ".join(f"'{name}', 'latest_{name}'" for name in source_tables())
+        listed = f"select tablename from pg_tables where schemaname = '{schema}' and tablename in ({ours}) order by 1"
+        query = "select * from postgres_query(?, ?)"
+        rows = self._connection.execute(query, [warehouse.LANDING_DATABASE, listed]).fetchall()
+        found += [f"Postgres table {schema}.{name}" for (name,) in rows]
+        if found:
+            raise LandingError(
+                f"The landing zone holds data that was not generated here, such as {found[0]}: run what is landed by "
+                "`make pipeline GENERATE=0`, or take another data folder (DATA=folder) to generate a store."
+            )
 
     def put_object(self, store: Store, bucket: str, table: str, day: date, records: pa.Table) -> None:
         """Land records of a table as one object of JSON lines."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import date
+from functools import lru_cache
 
 from duckbook import storage
-from duckbook.endpoints import Endpoints
+from duckbook.endpoints import Endpoints, S3Endpoint
 from duckbook.errors import LandingError
 from duckbook.settings import Settings
 
@@ -61,7 +62,7 @@ def read(settings: Settings, endpoints: Endpoints) -> Manifest | None:
         The object is there and is no manifest.
     """
     bucket = settings.s3_historic_bucket
-    data = storage.get_bytes(storage.client(endpoints.s3), bucket, KEY)
+    data = storage.get_bytes(_client(endpoints.s3), bucket, KEY)
     if data is None:
         return None
     try:
@@ -82,4 +83,10 @@ def write(settings: Settings, endpoints: Endpoints, manifest: Manifest) -> None:
     for name in _DATES:
         values[name] = values[name].isoformat() if values[name] else None
     data = json.dumps(values, indent=1).encode()
-    storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, KEY, data)
+    storage.put_bytes(_client(endpoints.s3), settings.s3_historic_bucket, KEY, data)
+
+
+@lru_cache(maxsize=4)
+def _client(s3: S3Endpoint):
+    # A client takes 40 ms to make, and the manifest is read often.
+    return storage.client(s3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -36,13 +37,18 @@ def moment(second: np.ndarray, until: int | None = None) -> pa.Array:
     return pa.array(stamp.view("datetime64[us]"), mask=none if none.any() else None)
 
 
-def pick(pool: Sequence[str] | pa.Array, index: np.ndarray) -> pa.Array:
+def pick(pool: Iterable[str], index: np.ndarray) -> pa.Array:
     """Texts from a pool; null where the index is negative."""
-    values = pool if isinstance(pool, pa.Array) else pa.array(pool)
+    values = _pool(tuple(pool))
     index = index.astype(np.int32)
     missing = index < 0
     codes = pa.array(index, mask=missing if missing.any() else None)
     return pa.DictionaryArray.from_arrays(codes, values).dictionary_decode()
+
+
+@lru_cache
+def _pool(texts: tuple[str, ...]) -> pa.Array:
+    return pa.array(texts)
 
 
 def text(number: np.ndarray) -> pa.Array:

@@ -18,7 +18,7 @@ from duckbook.store.customers import (
     YEAR,
     Customers,
 )
-from duckbook.store.places import CITIES, first_names, last_names, streets
+from duckbook.store.places import CITIES, all_first_names, last_names, streets
 from duckbook.store.randomness import part
 from duckbook.store.simulation import Store, Window
 from duckbook.tables import source_tables
@@ -98,8 +98,7 @@ def addresses(people: Customers, who: np.ndarray, moves: np.ndarray) -> pa.Array
 
 
 def _names(people: Customers, which: np.ndarray) -> tuple[pa.Array, pa.Array]:
-    given = [name for kind in ("female", "male", "nonbinary") for name in first_names(kind).values]
-    return pick(given, people.first_name[which]), pick(last_names().values, people.last_name[which])
+    return pick(all_first_names(), people.first_name[which]), pick(last_names().values, people.last_name[which])
 
 
 def _emails(store: Store, which: np.ndarray, first: pa.Array, last: pa.Array) -> pa.Array:

@@ -17,6 +17,7 @@ from duckbook.store.distributions import Lookup, exp, gamma, log, normal
 from duckbook.store.distributions import beta as beta_variates
 from duckbook.store.parameters import Parameters
 from duckbook.store.places import CITIES, SUBURBS, first_names, last_names, streets
+from duckbook.store.places import GENDERS as NAME_POOLS
 from duckbook.store.randomness import Randomness, below, part
 
 GENDERS = ("female", "male", "non-binary")
@@ -141,7 +142,7 @@ class Customers:
         favourite = self._randomness.bits("favourite category", self.id)
         self.favourite = np.choose(self.gender, [table(favourite) for table in tables])
         names = self._randomness.bits("name", self.id)
-        pools = [first_names(kind) for kind in ("female", "male", "nonbinary")]
+        pools = [first_names(gender) for gender in NAME_POOLS]
         starts = np.cumsum([0] + [len(pool.values) for pool in pools])
         drawn = [
             Lookup.weighted(pool.weights)(names, 0) + start for pool, start in zip(pools, starts[:-1], strict=True)

@@ -135,13 +135,18 @@ class Lookup:
     @classmethod
     def weighted(cls, weights: Sequence[float] | np.ndarray) -> Lookup:
         """Tabulate the indices 0 … n-1 drawn with these weights."""
-        edges = np.cumsum(np.asarray(weights, dtype=np.float64))
-        values = np.searchsorted(edges / edges[-1], (np.arange(65_536) + 0.5) / 65_536, side="right")
-        return cls(np.minimum(values, len(edges) - 1).astype(np.int64))
+        return _weighted(tuple(weights))
 
     def __call__(self, bits: np.ndarray, shift: int = 48) -> np.ndarray:
         """The value that 16 of the 64 bits stand for."""
         return self.values[((bits >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.int64)]
+
+
+@lru_cache
+def _weighted(weights: tuple[float, ...]) -> Lookup:
+    edges = np.cumsum(np.array(weights, dtype=np.float64))
+    values = np.searchsorted(edges / edges[-1], (np.arange(65_536) + 0.5) / 65_536, side="right")
+    return Lookup(np.minimum(values, len(edges) - 1).astype(np.int64))
 
 
 @lru_cache

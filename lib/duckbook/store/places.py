@@ -60,6 +60,9 @@ CITIES = tuple(
     )
 )  # fmt: skip
 
+GENDERS = ("female", "male", "nonbinary")
+"""The pools of given names that Faker has."""
+
 SUBURBS = 1500
 """Thousands of people that each city's surroundings add to its weight, so that the largest ones do not hold
 everyone."""
@@ -78,6 +81,12 @@ def first_names(gender: str) -> Pool:
     from faker.providers.person.en_US import Provider
 
     return _pool(getattr(Provider, f"first_names_{gender}"))
+
+
+@lru_cache
+def all_first_names() -> tuple[str, ...]:
+    """The given names of all genders, one pool after the other."""
+    return tuple(name for gender in GENDERS for name in first_names(gender).values)
 
 
 @lru_cache
