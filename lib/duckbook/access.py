@@ -16,7 +16,9 @@ from duckbook.errors import ServerError
 from duckbook.settings import Settings
 
 REACH_SECONDS = 0.8
-ANSWER_SECONDS = 3
+QUICK_SECONDS = 2
+"""How long a server may think in a check before any work; libpq counts in whole seconds, from two."""
+ANSWER_SECONDS = 10
 
 DEFAULT_REGION = "us-east-1"
 """What S3 servers other than AWS take when they do not care."""
@@ -49,8 +51,15 @@ def postgres_address(dsn: str) -> tuple[str, int] | None:
 
 
 @contextmanager
-def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN"):
+def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = ANSWER_SECONDS):
     """A Postgres connection in autocommit, closed at the end.
+
+    Parameters
+    ----------
+    setting
+        What a refusal names.
+    seconds
+        How long signing in may take.
 
     Raises
     ------
@@ -60,7 +69,7 @@ def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN"):
     import psycopg
 
     try:
-        connection = psycopg.connect(dsn, connect_timeout=ANSWER_SECONDS, autocommit=True, application_name="duckbook")
+        connection = psycopg.connect(dsn, connect_timeout=seconds, autocommit=True, application_name="duckbook")
     except psycopg.OperationalError as error:
         raise ServerError(_postgres_refusal(str(error), dsn, setting)) from None
     with connection:
@@ -96,7 +105,7 @@ def check_schema(dsn: str, schema: str) -> None:
     ServerError
         Postgres does not let us in, or not into the schema.
     """
-    with postgres(dsn) as connection:
+    with postgres(dsn, seconds=QUICK_SECONDS) as connection:
         usable, creatable = connection.execute(
             "select (select has_schema_privilege(oid, 'usage') from pg_namespace where nspname = %s),"
             " has_database_privilege(current_database(), 'create')",

