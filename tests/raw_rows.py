@@ -29,7 +29,7 @@ class Raw:
         self.arrivals += 1
         batch_id = f"{table}-{on}-{self.arrivals}"
         batch = (batch_id, table, system, f"json/{table}/{on}", on, self.arrivals, batch_id, on)
-        self._insert("batches", [(*batch, len(rows), 0, 0, 0, "{}")])
+        self._insert("batches", [(*batch, len(rows), 0, 0, 0, "{}", True)])
         appended = unchanged = 0
         for number, row in enumerate(rows, start=1):
             key, content = _key(table, row), _hash(row)
@@ -47,6 +47,11 @@ class Raw:
             [appended, unchanged, batch_id],
         )
         return batch_id
+
+    def _insert_batch(self, **values) -> None:
+        values |= {"sequence": self.arrivals, "source": "json", "unreadable": 0, "declared": True}
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        self.connection.execute(f"insert into ecom_raw.batches ({names}) values ({marks})", list(values.values()))
 
     def unreadable(self, table: str, line: str) -> None:
         """Leave a line that could not be read."""

@@ -1,29 +1,29 @@
 """The raw layer of a warehouse: rows as the sources gave them, and the bookkeeping of their batches.
 
-Raw is a copy of what the history in S3 has committed. It can be dropped and made again at any time, and nothing
-else writes to it but the quarantine model of dbt.
+Raw is a copy of what the history in S3 has committed: `load` brings the commits that a warehouse lacks, `rebuild`
+makes it anew. Nothing else writes to the schema but the quarantine model of dbt.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING
 
+from duckbook import rows
+from duckbook.batches import Batch, Chronicle
+from duckbook.endpoints import Endpoints
+from duckbook.errors import IngestError, WarehouseError
+from duckbook.rows import ROW_COLUMNS, listed, quoted
+from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
 if TYPE_CHECKING:
     import duckdb
 
 SCHEMA = "ecom_raw"
-
-ROW_COLUMNS = {
-    "_key": "varchar",
-    "_batch_id": "varchar",
-    "_row_number": "bigint",
-    "_row_hash": "ubigint",
-    "_source": "varchar",
-    "_loaded_at": "timestamp",
-}
-"""What ingestion adds to every row, and the types of it."""
 
 BOOKKEEPING = {
     "sightings": {
@@ -47,6 +47,7 @@ BOOKKEEPING = {
         "unchanged": "bigint",
         "unreadable": "bigint",
         "drift": "varchar",
+        "declared": "boolean",
     },
     "unreadable": {
         "table_name": "varchar",
@@ -57,9 +58,17 @@ BOOKKEEPING = {
         "original": "varchar",
     },
     "as_of": {"as_of": "date"},
-    "commits": {"number": "bigint"},
+    "commits": {"number": "bigint", "digest": "varchar"},
 }
 """The tables beside the source tables: name → column → type."""
+
+
+ROLES = {
+    "rows": (None, "appended"),
+    "sightings": ("sightings", "unchanged"),
+    "unreadable": ("unreadable", "unreadable"),
+}
+"""Kind of file of a batch → the table that takes it (None: the source table's own), and the flow that counts it."""
 
 
 def create(connection: duckdb.DuckDBPyConnection) -> None:
@@ -76,6 +85,131 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(_create_table(name, columns))
     for name, columns in BOOKKEEPING.items():
         connection.execute(_create_table(name, columns))
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What was loaded: the numbers of the commits, and their batches."""
+
+    commits: tuple[int, ...]
+    batches: tuple[Batch, ...]
+
+
+def load(settings: Settings, endpoints: Endpoints) -> LoadReport:
+    """Bring the commits of the history that the warehouse lacks, all of them or none.
+
+    Raises
+    ------
+    WarehouseError
+        The warehouse cannot be opened, or was loaded from another history.
+    IngestError
+        A file of the history does not hold what its commit says.
+    """
+    return _load(settings, endpoints, anew=False)
+
+
+def rebuild(settings: Settings, endpoints: Endpoints) -> LoadReport:
+    """Make raw anew from the history alone; what was there is replaced in one transaction.
+
+    Raises
+    ------
+    WarehouseError, IngestError
+        As `load`; raw is then as it was.
+    """
+    return _load(settings, endpoints, anew=True)
+
+
+def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
+    from duckbook import commit_log, storage, warehouse
+
+    bucket = settings.s3_historic_bucket
+    chronicle = commit_log.read(storage.client(endpoints.s3), bucket)
+    with warehouse.open_warehouse(settings) as connection:
+        connection.execute("begin")
+        if anew:
+            for name in (*source_tables(), *BOOKKEEPING):
+                connection.execute(f"drop table if exists {SCHEMA}.{name}")
+        create(connection)
+        lacking = chronicle.commits[_applied(connection, chronicle) :]
+        batches = tuple(batch for commit in lacking for batch in commit.batches)
+        if lacking:
+            warehouse.use_s3(connection, endpoints.s3)
+            _insert_batches(connection, batches)
+            for name in source_tables():
+                _insert_table(connection, bucket, name, [batch for batch in batches if batch.table == name])
+            connection.execute(f"delete from {SCHEMA}.as_of")
+            connection.execute(f"insert into {SCHEMA}.as_of values (?)", [lacking[-1].as_of])
+            connection.execute(
+                f"insert into {SCHEMA}.commits select unnest(?), unnest(?)",
+                [[commit.number for commit in lacking], [commit.digest for commit in lacking]],
+            )
+        connection.execute("commit")
+    return LoadReport(tuple(commit.number for commit in lacking), batches)
+
+
+def _applied(connection, chronicle: Chronicle) -> int:
+    """How many commits the warehouse has."""
+    applied = connection.execute(f"select number, digest from {SCHEMA}.commits order by number").fetchall()
+    if applied != [(commit.number, commit.digest) for commit in chronicle.commits[: len(applied)]]:
+        raise WarehouseError(
+            "The warehouse was loaded from another history than the one in S3: `make rebuild` makes it anew from that."
+        )
+    return len(applied)
+
+
+def _insert_batches(connection, batches: Sequence[Batch]) -> None:
+    columns = {name: [] for name in BOOKKEEPING["batches"]}
+    for batch in batches:
+        told = {"table_name": batch.table, "drift": json.dumps(batch.drift)}
+        for name, values in columns.items():
+            values.append(told[name] if name in told else getattr(batch, name))
+    unnested = ", ".join(f"unnest(?::{kind}[])" for kind in BOOKKEEPING["batches"].values())
+    connection.execute(f"insert into {SCHEMA}.batches select {unnested}", list(columns.values()))
+
+
+def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch]) -> None:
+    """Insert rows, sightings and unreadable records of a table's batches, as many as the batches say."""
+    known = (*source_tables()[name].column_names, *ROW_COLUMNS)
+    for column in dict.fromkeys(c for batch in batches for c in batch.columns if c not in known):
+        connection.execute(f"alter table {SCHEMA}.{name} add column if not exists {quoted(column)} varchar")
+    for role, (target, flow) in ROLES.items():
+        bearing = sorted((batch for batch in batches if role in batch.files), key=lambda batch: batch.columns)
+        for columns, alike in groupby(bearing, key=lambda batch: batch.columns):
+            alike = list(alike)
+            files = [f"s3://{bucket}/{batch.files[role]}" for batch in alike]
+            found = connection.execute(
+                f"insert into {SCHEMA}.{target or name} by name {_selected(name, role, columns, files)}"
+            ).fetchone()[0]
+            if found != (expected := sum(getattr(batch, flow) for batch in alike)):
+                raise IngestError(
+                    f"{name}: the commits of the history name {expected:,} {flow} rows, its files hold {found:,}: an "
+                    "object below history/ was changed or lost. Restore it, or empty history/ and ingest anew."
+                )
+
+
+def _selected(name: str, role: str, columns: Sequence[str], files: Sequence[str]) -> str:
+    """A query for the rows of files, with what is known of their batches."""
+    batch_id, told = "split_part(split_part(filename, '/batch=', 2), '/', 1)", ""
+    if role == "rows":
+        table, data = source_tables()[name], [column for column in columns if column not in ROW_COLUMNS]
+        key = rows.key(table, data)
+        if table.derived_key and "_key" in columns:
+            key = f"coalesce({key}, _key)"
+        number = "_row_number" if "_row_number" in columns else "file_row_number + 1"
+        selected = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
+        told = "told.source as _source, cast(told.as_of as timestamp) as _loaded_at"
+    elif role == "sightings":
+        selected = [f"'{name}' as table_name", "_key", "_row_hash", "_row_number"]
+        told = "told.batch_id as _batch_id"
+    else:
+        selected = [f"'{name}' as table_name", "row_number", "reason", "original"]
+        told = "told.batch_id as batch_id, told.source as source"
+    read = f"read_parquet({listed(files)}, filename = true, file_row_number = true, hive_partitioning = false)"
+    kept = "files.* exclude (_batch)" if role != "rows" else "files.* rename (_batch as _batch_id)"
+    return (
+        f"select {kept}, {told} from (select {', '.join(selected)}, {batch_id} as _batch from {read}) as files "
+        f"inner join {SCHEMA}.batches as told on files._batch = told.batch_id"
+    )
 
 
 def _create_table(name: str, columns: dict[str, str]) -> str:

@@ -30,7 +30,10 @@ class Column:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A source table; `key` names the columns that tell one record from another."""
+    """A source table; `key` names the columns that tell one record from another.
+
+    Where `derived_key` is set, a record without a key is a record all the same, and told apart by its content.
+    """
 
     name: str
     description: str
@@ -39,6 +42,7 @@ class SourceTable:
     columns: tuple[Column, ...]
     update_time: str | None = None
     required: bool = False
+    derived_key: bool = False
 
     @property
     def column_names(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 import psycopg.conninfo
 
-from duckbook.endpoints import Endpoints
+from duckbook.endpoints import Endpoints, S3Endpoint
 from duckbook.errors import WarehouseError, WarehouseLocked
 from duckbook.settings import Settings
 
@@ -105,12 +105,8 @@ def _open_motherduck(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, read_only: bool = True) -> None:
-    """Let a connection read S3 by httpfs, and Postgres as the database `landing_postgres`.
-
-    Credentials go into DuckDB's secrets, which redact them, and never into the text of an ATTACH.
-    """
-    s3 = endpoints.s3
+def use_s3(connection: duckdb.DuckDBPyConnection, s3: S3Endpoint) -> None:
+    """Let a connection read S3 by httpfs."""
     connection.execute("load httpfs")
     secret = {"key_id": s3.access_key_id, "secret": s3.secret_access_key, "region": s3.region}
     if s3.session_token:
@@ -119,6 +115,13 @@ def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, rea
         secret |= {"endpoint": s3.host, "url_style": "path", "use_ssl": str(s3.use_ssl).lower()}
     _create_secret(connection, "landing_s3", "s3", secret)
 
+
+def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, read_only: bool = True) -> None:
+    """Let a connection read S3 by httpfs, and Postgres as the database `landing_postgres`.
+
+    Credentials go into DuckDB's secrets, which redact them, and never into the text of an ATTACH.
+    """
+    use_s3(connection, endpoints.s3)
     connection.execute("load postgres_scanner")
     dsn = psycopg.conninfo.conninfo_to_dict(endpoints.postgres_dsn)
     names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}

@@ -21,8 +21,12 @@ placed as (
 
         ---------- numerics
         sequence,
-        -- Where the batch stands in the history of its table. A batch that arrives late still has its place by its date.
-        row_number() over (partition by table_name order by batch_date, source, sequence, batch_id) as place,
+        -- Where the batch stands in the history of its table. A batch that arrives late still has its place by its date;
+        -- one without a date has it by its arrival, after those that declare the day on which it came.
+        row_number() over (
+            partition by table_name
+            order by batch_date, declared desc, case when declared then source end, sequence, batch_id
+        ) as place,
         landed,
         appended,
         unchanged,

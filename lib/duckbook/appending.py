@@ -1,0 +1,140 @@
+"""From readings to batches: what is new in them becomes the files that the history is to get.
+
+Works table by table and changes nothing but local files; the caller puts them into S3 and commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from hashlib import md5
+from pathlib import Path
+
+import duckdb
+
+from duckbook import versions
+from duckbook.batches import Batch, Chronicle, place
+from duckbook.errors import IngestError
+from duckbook.reading import PARQUET, Reading
+from duckbook.rows import literal, quoted
+from duckbook.tables import source_tables
+
+Files = dict[str, Path]
+"""Key in the historic bucket → local file."""
+
+
+def append(
+    connection: duckdb.DuckDBPyConnection, bucket: str, chronicle: Chronicle, as_of: date, readings: Sequence[Reading]
+) -> tuple[list[Batch], Files]:
+    """Compare readings with the history, and write what it lacks to local files.
+
+    Parameters
+    ----------
+    bucket
+        The historic bucket, where the files of the history lie.
+    as_of
+        Last day of data; the date of a batch that declares none.
+    readings
+        New batches of any tables, in order of arrival.
+
+    Returns
+    -------
+    tuple
+        The batches in order of arrival, and the files that belong to them.
+
+    Raises
+    ------
+    IngestError
+        The flows of a batch do not add up.
+    """
+    batches: list[Batch] = []
+    files: Files = {}
+    sequences = {id(r): n for n, r in enumerate(readings, chronicle.next_sequence)}
+    for name in dict.fromkeys(r.source.table for r in readings):
+        mine = [r for r in readings if r.source.table == name]
+        places = [place(r.date or as_of, r.date is not None, r.source.name, sequences[id(r)]) for r in mine]
+        found = _find_unchanged(connection, bucket, chronicle, name, mine, places)
+        for r in mine:
+            batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0))
+            if batch.landed != batch.appended + batch.unchanged + batch.unreadable:
+                raise IngestError(
+                    f"{batch.source}: {batch.landed} rows landed, but {batch.appended} appended, {batch.unchanged} "
+                    f"unchanged and {batch.unreadable} unreadable do not add up to them. Nothing was ingested."
+                )
+            batches.append(batch)
+            files |= local
+    return batches, files
+
+
+def _find_unchanged(connection, bucket: str, chronicle: Chronicle, name: str, mine, places) -> dict[str, int]:
+    """File → number of its rows that are unchanged; the rows themselves are in the temp table `unchanged`."""
+    before = [batch for batch in chronicle.batches if batch.table == name]
+
+    def files(role: str) -> list[tuple[Batch, str]]:
+        return [(batch, f"s3://{bucket}/{batch.files[role]}") for batch in before if role in batch.files]
+
+    versions.find_unchanged(
+        connection,
+        source_tables()[name],
+        landed=[(str(r.path), r.columns, where) for r, where in zip(mine, places, strict=True)],
+        appended=[(path, batch.columns, batch.place) for batch, path in files("rows")],
+        sighted=[(path, batch.place) for batch, path in files("sightings")],
+    )
+    return dict(connection.execute("select file, count(*) from unchanged group by file").fetchall())
+
+
+def _batch(connection, r: Reading, sequence: int, as_of: date, unchanged: int) -> tuple[Batch, Files]:
+    batch_date = r.date or as_of
+    digest = md5(r.content_hash.encode(), usedforsecurity=False).hexdigest()[:8]
+    batch_id = f"{r.source.table}-{batch_date:%Y%m%d}-{sequence:05d}-{digest}"
+    local = _written(connection, r, unchanged)
+    keys = {role: f"history/{r.source.table}/batch={batch_id}/{role}.parquet" for role in local}
+    numbered = ("_row_number",) if unchanged and "_row_number" not in r.columns else ()
+    batch = Batch(
+        batch_id=batch_id,
+        table=r.source.table,
+        system=r.source.system,
+        source=r.source.name,
+        batch_date=batch_date,
+        declared=r.date is not None,
+        sequence=sequence,
+        fingerprint=r.source.fingerprint,
+        content_hash=r.content_hash,
+        as_of=as_of,
+        landed=r.landed,
+        appended=_rows_in(connection, local.get("rows")),
+        unchanged=_rows_in(connection, local.get("sightings")),
+        unreadable=_rows_in(connection, local.get("unreadable")),
+        drift=r.drift,
+        columns=(*r.columns, *numbered),
+        files=keys,
+    )
+    return batch, {keys[role]: path for role, path in local.items()}
+
+
+def _written(connection, r: Reading, unchanged: int) -> Files:
+    """Role → file: the rows less those that are unchanged, the sightings of these, and what could not be read."""
+    local = {"unreadable": r.unreadable} if r.unreadable else {}
+    if not unchanged:
+        return local | ({"rows": r.path} if r.readable else {})
+    file = literal(str(r.path))
+    number = "_row_number" if "_row_number" in r.columns else "file_row_number + 1"
+    columns = ", ".join(quoted(name) for name in r.columns if name != "_row_number")
+    rows, sightings = r.path.with_name("rows.parquet"), r.path.with_name("sightings.parquet")
+    if unchanged < r.readable:
+        connection.execute(
+            f"copy (select {columns}, {number} as _row_number from read_parquet({file}, file_row_number = true) "
+            f"where {number} not in (select row_number from unchanged where file = {file}) order by _row_number) "
+            f"to {literal(str(rows))} {PARQUET}"
+        )
+        local["rows"] = rows
+    connection.execute(
+        "copy (select key as _key, row_hash as _row_hash, row_number as _row_number from unchanged "
+        f"where file = {file} order by _row_number) to {literal(str(sightings))} {PARQUET}"
+    )
+    return local | {"sightings": sightings}
+
+
+def _rows_in(connection, path: Path | None) -> int:
+    """Rows of a file as it was written, not as they were reckoned: the flows are checked with them."""
+    return connection.execute(f"select count(*) from {literal(str(path))}").fetchone()[0] if path else 0

@@ -1,0 +1,192 @@
+"""Batches and the commits that name them: the bookkeeping of the history.
+
+A batch is what one object, or one Postgres table, held when it was read. A commit is what one ingest added to the
+history; a batch belongs to the history if and only if a commit names it. Commits are plain JSON, written once.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import date
+from functools import cached_property
+from hashlib import md5
+
+FLOWS = ("landed", "appended", "unchanged", "unreadable")
+"""The counts of rows that a batch carries; the first is the sum of the others."""
+
+FORMAT = 1
+"""Of the commits' JSON; a reader refuses one that it does not know."""
+
+
+Place = tuple[date, bool, str, int]
+"""What sorts the batches of a table in time."""
+
+
+def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place:
+    """The place of a batch: by its date, so that those which declare one may arrive in any order.
+
+    A batch without a date has its place by its arrival, after those that declare the day on which it came.
+    """
+    return batch_date, not declared, source if declared else "", sequence
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of the history.
+
+    Attributes
+    ----------
+    source
+        Where it was read: ``s3://BUCKET/KEY`` or ``postgres:SCHEMA.TABLE``.
+    batch_date
+        The date that its path, metadata or comment declares, else the as-of date of the ingest that it arrived in.
+    sequence
+        Number of its arrival, over all tables.
+    fingerprint
+        What tells, without reading it, that the source has not changed since: the ETag, or the state of the table.
+    content_hash
+        What tells whether the content is the same as before, once it has been read.
+    landed, appended, unchanged, unreadable
+        Rows; the first is the sum of the others.
+    drift
+        ``added``: columns that the definition lacks; ``missing``: columns that the source lacks.
+    columns
+        Columns of the file of rows.
+    files
+        Keys of its objects in the historic bucket: ``rows``, ``sightings``, ``unreadable``, as far as there are such.
+    """
+
+    batch_id: str
+    table: str
+    system: str
+    source: str
+    batch_date: date
+    declared: bool
+    sequence: int
+    fingerprint: str | None
+    content_hash: str
+    as_of: date
+    landed: int
+    appended: int
+    unchanged: int
+    unreadable: int
+    drift: dict[str, list[str]]
+    columns: tuple[str, ...]
+    files: dict[str, str]
+
+    @property
+    def place(self) -> Place:
+        """Its place in time among the batches of its table."""
+        return place(self.batch_date, self.declared, self.source, self.sequence)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What one ingest added to the history.
+
+    Attributes
+    ----------
+    previous
+        Digest of the commit before it, so that two histories are never taken for one.
+    origins
+        Places in the landing zone where tables were found: a place that was there and is missing is an error.
+    fingerprints
+        Source → fingerprint, of sources that changed their fingerprint but not their content.
+    """
+
+    number: int
+    previous: str
+    as_of: date
+    origins: tuple[str, ...]
+    fingerprints: dict[str, str]
+    batches: tuple[Batch, ...]
+
+    @cached_property
+    def text(self) -> str:
+        """The commit as JSON."""
+        return json.dumps({"format": FORMAT} | asdict(self), default=str, ensure_ascii=False)
+
+    @cached_property
+    def digest(self) -> str:
+        """What identifies the commit and all those before it."""
+        return md5(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    @classmethod
+    def read(cls, text: str | bytes) -> Commit:
+        """Parse a commit.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            The text is not a commit of a format that is known.
+        """
+        raw = json.loads(text)
+        if raw.pop("format") != FORMAT:
+            raise ValueError("a format of another version of duckbook")
+        batches = tuple(
+            Batch(
+                **batch
+                | {
+                    "batch_date": date.fromisoformat(batch["batch_date"]),
+                    "as_of": date.fromisoformat(batch["as_of"]),
+                    "columns": tuple(batch["columns"]),
+                }
+            )
+            for batch in raw["batches"]
+        )
+        as_of, origins = date.fromisoformat(raw["as_of"]), tuple(raw["origins"])
+        commit = cls(**raw | {"batches": batches, "as_of": as_of, "origins": origins})
+        # The digest is that of what was written, also when a later version would write it otherwise.
+        commit.__dict__["text"] = text if isinstance(text, str) else text.decode()
+        return commit
+
+
+@dataclass(frozen=True)
+class Chronicle:
+    """All that has been committed, in order."""
+
+    commits: tuple[Commit, ...] = ()
+
+    @cached_property
+    def batches(self) -> tuple[Batch, ...]:
+        """Every batch, in order of arrival."""
+        return tuple(batch for commit in self.commits for batch in commit.batches)
+
+    @cached_property
+    def newest(self) -> dict[str, Batch]:
+        """Source → the batch that it held last."""
+        return {batch.source: batch for batch in self.batches}
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str | None]:
+        """Source → fingerprint at the last ingest that saw it change."""
+        found: dict[str, str | None] = {}
+        for commit in self.commits:
+            found |= {batch.source: batch.fingerprint for batch in commit.batches} | commit.fingerprints
+        return found
+
+    @property
+    def origins(self) -> set[str]:
+        """Every place in the landing zone where a table was found."""
+        return {origin for commit in self.commits for origin in commit.origins}
+
+    @property
+    def as_of(self) -> date | None:
+        """The as-of date of the last commit."""
+        return self.commits[-1].as_of if self.commits else None
+
+    @property
+    def digest(self) -> str:
+        """What identifies the history so far."""
+        return self.commits[-1].digest if self.commits else ""
+
+    @property
+    def next_number(self) -> int:
+        """Number of the commit that comes next."""
+        return self.commits[-1].number + 1 if self.commits else 1
+
+    @property
+    def next_sequence(self) -> int:
+        """Number of the next batch to arrive."""
+        return max((batch.sequence for batch in self.batches), default=0) + 1

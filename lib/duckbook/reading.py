@@ -1,0 +1,277 @@
+"""Reading one source into a local Parquet file of text columns, by DuckDB.
+
+A record that cannot be read is kept apart with its original text and the reason; a source that cannot be read at all
+is an error. Nothing is written but files in the folder that the caller gives.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import date
+from hashlib import md5
+from pathlib import Path
+
+import duckdb
+
+from duckbook import objects, rows
+from duckbook.errors import IngestError
+from duckbook.rows import literal, quoted
+from duckbook.sources import PostgresSource, Source, StoredSource
+from duckbook.tables import source_tables
+from duckbook.warehouse import LANDING_DATABASE
+
+PARQUET = "(format parquet, compression zstd)"
+
+MOST_COLUMNS = 2_000
+"""A source whose records have more names between them uses its names as data."""
+
+TEXT_ALIKE = re.compile(
+    r"smallint|integer|bigint|text|character varying(\(\d+\))?|boolean|uuid|date"
+    r"|timestamp(\(\d\))? with(out)? time zone|numeric\((\d|[12]\d|3[0-8]),\d+\)"
+)
+"""Postgres types that DuckDB reads without a loss, and writes as text the way Postgres does."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One source, read.
+
+    Attributes
+    ----------
+    date
+        The date that the source declares, None when it declares none.
+    path
+        Parquet file of the rows that could be read: text columns, `_row_hash`, and where the row itself does not
+        tell them, `_row_number` (else its position, from 1) and `_key` (of rows without one of their own).
+    columns
+        Columns of that file.
+    landed, readable
+        Records that the source holds, and those among them that could be read.
+    unreadable
+        Parquet file of the others (row_number, reason, original); None when there are none.
+    content_hash
+        Tells whether the content is the same as before.
+    """
+
+    source: Source
+    date: date | None
+    path: Path
+    columns: tuple[str, ...]
+    landed: int
+    readable: int
+    unreadable: Path | None
+    content_hash: str
+
+    @property
+    def drift(self) -> dict[str, list[str]]:
+        """Columns that the definition lacks, and columns that the source lacks, which only rows can tell."""
+        defined = source_tables()[self.source.table].column_names
+        given = [name for name in self.columns if name not in rows.ROW_COLUMNS]
+        return {
+            "added": [name for name in given if name not in defined],
+            "missing": [name for name in defined if name not in given] if self.readable else [],
+        }
+
+
+def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: Path) -> Reading:
+    """Read a source into files of a folder of its own.
+
+    Parameters
+    ----------
+    connection
+        An engine with the landing zone in use.
+    client
+        A boto3 client of the object store.
+
+    Raises
+    ------
+    IngestError
+        The source cannot be read; the sentence names it.
+    """
+    connection.execute("set timezone = 'UTC'")
+    try:
+        if isinstance(source, PostgresSource):
+            return _read_relation(connection, source, folder)
+        return _read_object(connection, client, source, folder)
+    except duckdb.Error as error:
+        why = re.sub(r'"?\S*?([^/"\s]+\.(?:copy|text|bare))"?', source.name, str(error).splitlines()[0])
+        raise IngestError(f"{source.name} cannot be read: {why} Mend it at its source and land it again.") from error
+
+
+def _read_object(connection, client, source: StoredSource, folder: Path) -> Reading:
+    with objects.opened(client, source, folder) as opened:
+        shapes = _shapes(connection, source, opened.records_sql)
+        columns = shapes.columns
+        path = folder / "read.parquet"
+        parsed = (
+            f"select {', '.join([*shapes.selected, f'{shapes.readable} as _readable'])} from ({opened.records_sql})"
+        )
+        kept = "*" if shapes.faulty else "* exclude (_readable)"
+        connection.execute(
+            f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash from ({parsed})) "
+            f"to {literal(str(path))} {PARQUET}"
+        )
+        declared = source.declared or opened.declared(connection)
+        unreadable = _set_apart(connection, opened, path, folder) if shapes.faulty else None
+    reading = Reading(source, declared, *_settled(connection, source, path, columns, unreadable))
+    if reading.landed and not reading.readable:
+        raise IngestError(
+            f"{source.name} cannot be read: none of its {reading.landed:,} lines is a JSON object. "
+            'Land one record a line, one array of records, or one document with a list of them under "data".'
+        )
+    return reading
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """The names that the records of an object use, and whether some cannot be read."""
+
+    variants: dict[str, list[str]]
+    faulty: bool
+    readable: str
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.variants)
+
+    @property
+    def selected(self) -> list[str]:
+        """The expressions that take the columns out of a record."""
+        plain = {name: keys[0] for name, keys in self.variants.items() if len(keys) == 1 and keys[0]}
+        transformed = f"json_transform(json, {literal(json.dumps(dict.fromkeys(plain.values(), 'VARCHAR')))})"
+        taken = {name: f"{transformed}[{literal(key)}]" for name, key in plain.items()}
+        for name, keys in self.variants.items():
+            pointers = (literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
+            found = ", ".join(f"json_extract_string(json, {pointer})" for pointer in pointers)
+            taken.setdefault(name, f"coalesce({found})")
+        return [f"{taken[name]} as {quoted(name)}" for name in self.variants]
+
+
+def _shapes(connection, source: Source, records: str) -> _Shapes:
+    """Ask every record for its names: a sample would miss a column that begins late.
+
+    The records of one program have few shapes, so what is asked of each shape costs nothing.
+    """
+    bare = "case len(keys) when 0 then json_type(json) = 'OBJECT' end"
+    twice = "list_unique(list_transform({}, lambda k: lower(trim(k)))) < len({})"
+    connection.execute(
+        f"create or replace temp table shapes as "
+        f"select json_keys(json) as keys, {bare} as bare from ({records}) group by all"
+    )
+    malformed, odd = connection.execute(
+        f"select bool_or(keys is null), bool_or(not bare or {twice.format('keys', 'keys')}) from shapes"
+    ).fetchone()
+    names = connection.execute(
+        "select k, lower(trim(k)) from (select distinct unnest(keys) as k from shapes) order by k"
+    ).fetchall()
+    if len(names) > MOST_COLUMNS:
+        raise IngestError(
+            f"{source.name} cannot be read: its records have {len(names):,} names between them, more than "
+            f"{MOST_COLUMNS:,}. Land records that have the columns as their names."
+        )
+    variants: dict[str, list[str]] = {name: [] for name in source_tables()[source.table].column_names}
+    for name, plain in names:
+        variants.setdefault(rows.column_name(plain), []).append(name)
+    readable = "json is not null"
+    if odd:
+        keys = "json_keys(json)"
+        readable = f"coalesce({bare.replace('keys', keys)}, not {twice.format(keys, keys)}, false)"
+    return _Shapes({name: keys for name, keys in variants.items() if keys}, bool(malformed or odd), readable)
+
+
+def _set_apart(connection, opened: objects.Opened, path: Path, folder: Path) -> Path:
+    """Write the records that cannot be read to a file of their own, with the reason and their text."""
+    found = connection.execute(
+        f"select file_row_number from read_parquet({literal(str(path))}, file_row_number = true) "
+        "where not _readable order by 1"
+    )
+    numbers = [number for (number,) in found.fetchall()]
+    if opened.format == "lines":
+        lines = opened.lines(numbers, folder)
+    else:
+        connection.execute(f"create or replace temp table elements as {opened.records_sql}")
+        found = connection.execute(
+            "select json from elements where rowid in (select unnest(?)) order by rowid", [numbers]
+        )
+        lines = [text.encode() for (text,) in found.fetchall()]
+    apart = folder / "unreadable.parquet"
+    reasons = [objects.why_unreadable(line) for line in lines]
+    originals = [line.decode("utf-8", errors="backslashreplace") for line in lines]
+    connection.execute(
+        "create or replace temp table unreadable as select unnest(?::bigint[]) + 1 as row_number, "
+        "unnest(?::varchar[]) as reason, unnest(?::varchar[]) as original",
+        [numbers, reasons, originals],
+    )
+    connection.execute(f"copy unreadable to {literal(str(apart))} {PARQUET}")
+    return apart
+
+
+def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
+    named: dict[str, str] = {}
+    for name, _ in source.columns:
+        column = rows.column_name(name.strip().lower())
+        if column in named:
+            raise IngestError(f"{source.name} has two columns called {column}: rename one of them.")
+        named[column] = name
+    path, columns = folder / "read.parquet", list(named)
+    scanned = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(column)}" for column, name in named.items())
+    table = f"{LANDING_DATABASE}.{quoted(source.schema)}.{quoted(source.relation)}"
+    try:
+        if not all(TEXT_ALIKE.fullmatch(kind) for _, kind in source.columns):
+            raise duckdb.NotImplementedException("types that only Postgres can write as text")
+        _copy_relation(connection, f"select {scanned} from {table}", columns, path)
+    except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.InvalidInputException):
+        # Slower, in one stream, but every type has a text in Postgres.
+        cast = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}"::text' for name in named.values())
+        query = f"select {cast} from {quoted(source.schema)}.{quoted(source.relation)}"
+        renamed = ", ".join(f"#{n} as {quoted(column)}" for n, column in enumerate(columns, 1))
+        queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
+        _copy_relation(connection, queried, columns, path)
+    return Reading(source, source.declared, *_settled(connection, source, path, columns, None))
+
+
+def _copy_relation(connection, query: str, columns: list[str], path: Path) -> None:
+    connection.execute(
+        f"copy (select *, {rows.row_hash(columns)} as _row_hash from ({query})) to {literal(str(path))} {PARQUET}"
+    )
+
+
+def _settled(connection, source: Source, path: Path, columns: list[str], unreadable: Path | None) -> tuple:
+    """Take out what could not be read, and give rows without a key of their own one that tells them apart.
+
+    Returns
+    -------
+    tuple
+        The fields of a `Reading` after its source and date.
+    """
+    table = source_tables()[source.table]
+    parts = [f"coalesce(trim({quoted(name)}), '') = ''" for name in table.key]
+    without_key = " or ".join(parts) if set(table.key) <= set(columns) else "true"
+    is_readable = "_readable" if unreadable else "true"
+    landed, readable, keyless, content = connection.execute(
+        f"select count(*), count(*) filter ({is_readable}), bool_or({is_readable} and ({without_key})), "
+        f"sum(cast(_row_hash as hugeint)) from {literal(str(path))}"
+    ).fetchone()
+    written = [*columns, "_row_hash"]
+    if unreadable or keyless:
+        settled = path.with_name("settled.parquet")
+        written += ["_row_number", *(["_key"] if keyless else [])]
+        listed = ", ".join(map(quoted, written))
+        hashed = f"md5({rows.content(columns)})"
+        keyed = (
+            f"select row_read.*, keyless._key from row_read left join (select _row_number, "
+            f"{hashed} || '#' || row_number() over (partition by {hashed} order by _row_number) as _key "
+            f"from row_read where {without_key}) as keyless using (_row_number)"
+        )
+        connection.execute(
+            "copy (with row_read as (select *, file_row_number + 1 as _row_number "
+            f"from read_parquet({literal(str(path))}, file_row_number = true) where {is_readable}) "
+            f"select {listed} from ({keyed if keyless else 'from row_read'}) order by _row_number) "
+            f"to {literal(str(settled))} {PARQUET}"
+        )
+        path.unlink()
+        path = settled
+    told = source.fingerprint or md5(f"{landed}:{content}".encode(), usedforsecurity=False).hexdigest()
+    return path, tuple(written), landed, readable, unreadable, told

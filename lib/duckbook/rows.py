@@ -1,0 +1,86 @@
+"""What ingestion says about a row, as SQL expressions: its columns' names, its key and its hash.
+
+Rows are text throughout: types are the business of staging. The expressions read the columns that a source gave,
+so that a column which a source never had costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from duckbook.tables import SourceTable
+
+ROW_COLUMNS = {
+    "_key": "varchar",
+    "_batch_id": "varchar",
+    "_row_number": "bigint",
+    "_row_hash": "ubigint",
+    "_source": "varchar",
+    "_loaded_at": "timestamp",
+}
+"""What ingestion adds to every row in raw, and the types of it."""
+
+RESERVED = {*ROW_COLUMNS, "_readable", "filename", "file_row_number"}
+
+UNIT, RECORD = "\x1f", "\x1e"
+"""Separators that no one writes into a name or a value."""
+
+
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def listed(texts: Iterable[str]) -> str:
+    """Texts as an SQL list."""
+    return "[" + ", ".join(literal(text) for text in texts) + "]"
+
+
+def column_name(name: str) -> str:
+    """The column of raw that keeps what a source calls `name`, already trimmed and in lower case.
+
+    Names of our own bookkeeping are left to it.
+    """
+    if not name:
+        return "unnamed"
+    return f"{name}_of_source" if name in RESERVED else name
+
+
+def normalised(part: str) -> str:
+    """An id without what a source's type adds to it: 123, '123', ' 123 ' and '123.0' are one id; blank is none."""
+    return (
+        f"nullif(case when ends_with(trim({part}), '.0') "
+        f"then regexp_replace(trim({part}), '^(-?[0-9]+)[.]0$', '\\1') else trim({part}) end, '')"
+    )
+
+
+def key(table: SourceTable, columns: Sequence[str]) -> str:
+    """The business key of a row, null when a part of it is missing.
+
+    Parts are joined by ``|``; a part that holds one itself is escaped, so that ('a|b', 'c') is not ('a', 'b|c').
+    """
+    if not set(table.key) <= set(columns):
+        return "cast(null as varchar)"
+    parts = [normalised(quoted(name)) for name in table.key]
+    if len(parts) == 1:
+        return parts[0]
+    return " || '|' || ".join(f"replace(replace({part}, '\\', '\\\\'), '|', '\\|')" for part in parts)
+
+
+def content(columns: Sequence[str]) -> str:
+    """A row as one text: its values that are not null, each with the name of its column, in the order of the names.
+
+    A further column that is null, and another order of columns, change nothing.
+    """
+    named = (f"{literal(f'{UNIT}{name}{RECORD}')} || {quoted(name)}" for name in sorted(columns))
+    return f"concat({', '.join(named)})" if columns else "''"
+
+
+def row_hash(columns: Sequence[str]) -> str:
+    """64 bits of the MD5 of a row's `content`: the same on every machine and in every version of DuckDB."""
+    return f"md5_number_lower({content(columns)})"

@@ -1,0 +1,273 @@
+"""What the landing zone holds: objects in S3 and tables in Postgres, found without reading a row.
+
+A source is one of them. Its fingerprint tells whether it changed since it was read: for an object its ETag, for a
+Postgres table the table's identity and the transactions that wrote its rows, which Postgres adds up by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+import psycopg
+from psycopg import sql
+
+from duckbook import access, storage
+from duckbook.endpoints import Endpoints
+from duckbook.errors import IngestError
+from duckbook.settings import Settings
+from duckbook.tables import source_tables
+
+PREFIX = "json/"
+
+OBJECT_KEY = re.compile(r"json/(?:(?P<folder>[^/]+)/.*|(?P<file>[^/.]+)\.(?:json|ndjson|jsonl)(?:\.gz)?)")
+
+LATEST = "latest_"
+
+DATE_KEYS = ("date", "as_of", "batch_date", "generated_at")
+"""Names under which metadata or a comment may declare the date of a batch, in order of precedence."""
+
+PATH_DATES = (
+    re.compile(r"date=(\d{4})-(\d{2})-(\d{2})"),
+    re.compile(r"year=(\d{4})/month=(\d{1,2})/day=(\d{1,2})"),
+    re.compile(r"(?<!\d)(\d{4})-(\d{2})-(\d{2})(?!\d)"),
+    re.compile(r"(?<!\d)(\d{4})/(\d{2})/(\d{2})(?!\d)"),
+    re.compile(r"(?<!\d)(\d{4})(\d{2})(\d{2})(?!\d)"),
+)
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """An object in S3 that holds rows of a table; `latest` where it lies in the bucket of the latest days."""
+
+    table: str
+    bucket: str
+    key: str
+    fingerprint: str
+    size: int
+    latest: bool
+
+    system = "s3"
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def origin(self) -> str:
+        """The place where objects of its table lie."""
+        return f"s3://{self.bucket}/{PREFIX}{self.table}"
+
+    @property
+    def declared(self) -> date | None:
+        """The date that the path declares."""
+        return date_in_path(self.key)
+
+
+@dataclass(frozen=True)
+class PostgresSource:
+    """A table or view in Postgres that holds rows of a table; `columns` are names and types as Postgres knows them."""
+
+    table: str
+    schema: str
+    relation: str
+    kind: str
+    identity: str
+    comment: str | None
+    columns: tuple[tuple[str, str], ...]
+    size: int
+    fingerprint: str | None = None
+
+    system = "postgres"
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return f"postgres:{self.schema}.{self.relation}"
+
+    @property
+    def latest(self) -> bool:
+        """Whether it holds the latest days."""
+        return self.relation.startswith(LATEST)
+
+    @property
+    def origin(self) -> str:
+        """The place where its table lies: the relation itself."""
+        return self.name
+
+    @property
+    def declared(self) -> date | None:
+        """The date that the comment of the table declares."""
+        try:
+            return date_in_metadata(json.loads(self.comment or "null"))
+        except ValueError:
+            return None
+
+
+Source = StoredSource | PostgresSource
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What is in the landing zone.
+
+    Attributes
+    ----------
+    sources
+        In the order in which new ones arrive: table by table, the past first.
+    ignored
+        Objects that belong to no source table.
+    """
+
+    sources: tuple[Source, ...]
+    ignored: tuple[str, ...]
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The places where tables were found."""
+        return tuple(sorted({source.origin for source in self.sources}))
+
+
+def discover(settings: Settings, endpoints: Endpoints, client) -> Landed:
+    """Look at the landing zone; nothing is read and nothing is changed.
+
+    Raises
+    ------
+    ServerError
+        The object store or Postgres does not answer.
+    """
+    stored, ignored = _objects(settings, client)
+    tables = list(source_tables())
+
+    def arrival(source: Source) -> tuple:
+        return tables.index(source.table), source.latest, source.declared or date.max, source.name
+
+    found = [*stored, *_relations(settings, endpoints)]
+    return Landed(tuple(sorted(found, key=arrival)), tuple(sorted(ignored)))
+
+
+def date_in_path(path: str) -> date | None:
+    """The date that a path declares; the last one where there are several of one form, such as a range."""
+    for form in PATH_DATES:
+        for parts in reversed(form.findall(path)):
+            try:
+                found = date(*map(int, parts))
+            except ValueError:
+                continue
+            if 1970 <= found.year < 2200:
+                return found
+    return None
+
+
+def date_in_metadata(metadata: object) -> date | None:
+    """The date that a document's metadata, or a table's comment, declares."""
+    if not isinstance(metadata, dict):
+        return None
+    for name in DATE_KEYS:
+        try:
+            return date.fromisoformat(str(metadata[name])[:10])
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def _objects(settings: Settings, client) -> tuple[list[StoredSource], list[str]]:
+    found, ignored = [], []
+    for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
+        for key, etag, size in storage.list_objects(client, bucket, PREFIX):
+            if key.endswith("/"):
+                continue
+            match = OBJECT_KEY.fullmatch(key)
+            table = match and (match["folder"] or match["file"])
+            # Names such as _SUCCESS and .part are how other programs mark their own.
+            if table in source_tables() and not key.rsplit("/", 1)[-1].startswith(("_", ".")):
+                found.append(StoredSource(table, bucket, key, etag, size, bucket == settings.s3_latest_bucket))
+            else:
+                ignored.append(f"s3://{bucket}/{key}")
+    return found, ignored
+
+
+RELATIONS = """
+select
+    relation.relname,
+    relation.relkind::text,
+    concat_ws(
+        ':', (select system_identifier from pg_control_system()), relation.oid, pg_relation_filenode(relation.oid)
+    ),
+    obj_description(relation.oid, 'pg_class'),
+    array_agg(attribute.attname::text order by attribute.attnum),
+    array_agg(format_type(attribute.atttypid, attribute.atttypmod) order by attribute.attnum),
+    coalesce(pg_table_size(relation.oid), 0)
+from pg_class as relation
+inner join pg_namespace as namespace on namespace.oid = relation.relnamespace
+inner join pg_attribute as attribute
+    on attribute.attrelid = relation.oid and attribute.attnum > 0 and not attribute.attisdropped
+where
+    namespace.nspname = %(schema)s
+    and relation.relname = any(%(names)s)
+    and relation.relkind::text = any('{r,p,v,m,f}')
+group by relation.oid, relation.relname, relation.relkind
+"""
+
+
+def _relations(settings: Settings, endpoints: Endpoints) -> list[PostgresSource]:
+    return describe(settings, endpoints, [f"{prefix}{name}" for name in source_tables() for prefix in ("", LATEST)])
+
+
+def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> list[PostgresSource]:
+    """The relations of these names that the landing schema has.
+
+    Raises
+    ------
+    ServerError
+        Postgres does not answer.
+    """
+    schema = settings.postgres_schema
+    with _postgres(endpoints) as connection:
+        # Where pg_control_system is not for everyone, one server is not told from another.
+        allowed = connection.execute("select has_function_privilege('pg_control_system()', 'execute')").fetchone()[0]
+        query = RELATIONS if allowed else RELATIONS.replace("(select system_identifier from pg_control_system())", "''")
+        rows = connection.execute(query, {"schema": schema, "names": list(names)}).fetchall()
+    return [
+        PostgresSource(
+            name.removeprefix(LATEST),
+            schema,
+            name,
+            kind,
+            identity,
+            comment,
+            tuple(zip(names, types, strict=True)),
+            size,
+        )
+        for name, kind, identity, comment, names, types, size in rows
+    ]
+
+
+def fingerprints(endpoints: Endpoints, relations: Iterable[PostgresSource]) -> dict[str, str]:
+    """Name → state of each Postgres table; a view has none and is always read.
+
+    A row's xmin is the transaction that wrote it, so rows that come, go or change alter the count or the sum.
+    """
+    found = {}
+    query = "select sum(n), sum(n * xid::text::bigint) from (select xmin, count(*) from {}.{} group by 1) as t(xid, n)"
+    with _postgres(endpoints) as connection:
+        for source in relations:
+            if source.kind in {"r", "m"}:
+                named = sql.SQL(query).format(sql.Identifier(source.schema), sql.Identifier(source.relation))
+                state = connection.execute(named).fetchone()
+                found[source.name] = ":".join(map(str, (source.identity, *state, source.declared)))
+    return found
+
+
+@contextmanager
+def _postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
+    with access.postgres(endpoints.postgres_dsn) as connection:
+        try:
+            yield connection
+        except psycopg.Error as error:
+            raise IngestError(f"Postgres cannot tell what is in the landing zone: {error}") from error

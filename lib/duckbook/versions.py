@@ -1,0 +1,94 @@
+"""Which rows are new, and which are what their key was already: the comparison of batches with the history.
+
+A row is unchanged when it is identical to the version of its key that precedes it in source order: by the place of
+its batch, then by its number within it. The history is asked only about the keys that the new batches hold, and not at
+all where there is none yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+import duckdb
+
+from duckbook import rows
+from duckbook.batches import Place
+from duckbook.rows import listed
+from duckbook.tables import SourceTable
+
+
+def find_unchanged(
+    connection: duckdb.DuckDBPyConnection,
+    table: SourceTable,
+    landed: Sequence[tuple[str, Sequence[str], Place]],
+    appended: Sequence[tuple[str, Sequence[str], Place]],
+    sighted: Sequence[tuple[str, Place]],
+) -> bool:
+    """Make the temp table `unchanged` (file, row_number, key, row_hash) of the rows that need not be stored again.
+
+    Parameters
+    ----------
+    landed, appended
+        Files of rows that came now, and that the history has: path, columns, place of the batch.
+    sighted
+        Files of the history's sightings: path, place of the batch.
+
+    Returns
+    -------
+    bool
+        Whether there are such rows.
+    """
+    connection.execute("create or replace temp table places (file varchar, place bigint)")
+    files = [(path, place) for path, _, place in (*landed, *appended)] + list(sighted)
+    order = {place: n for n, place in enumerate(sorted({place for _, place in files}))}
+    connection.execute(
+        "insert into places select unnest(?), unnest(?)", [[f for f, _ in files], [order[place] for _, place in files]]
+    )
+    came = _versions(table, [(path, columns) for path, columns, _ in landed])
+    known = [_versions(table, [(path, columns) for path, columns, _ in appended])] if appended else []
+    if sighted:
+        known.append(
+            "select _key as key, _row_hash as row_hash, _row_number as row_number, filename as file "
+            f"from read_parquet({listed(path for path, _ in sighted)}, filename = true, hive_partitioning = false)"
+        )
+    # Keys are compared by their hash first: most occur once, and those never leave the scan.
+    connection.execute(
+        f"create or replace temp table contested as select hash(key) as h from ({came}) group by 1 having count(*) > 1"
+    )
+    connection.execute(
+        "create or replace temp table known (key varchar, row_hash ubigint, row_number bigint, file varchar)"
+    )
+    if known:
+        connection.execute(
+            f"insert into known select * from ({' union all '.join(known)}) "
+            f"where hash(key) in (select hash(key) from ({came}))"
+        )
+        connection.execute("insert into contested select distinct hash(key) from known")
+    (count,) = connection.execute(
+        "create or replace temp table unchanged as "
+        f"with came as (select *, true as is_new from ({came}) where hash(key) in (select h from contested)), "
+        "versions as (select * from came union all select *, false from known), "
+        "preceded as (select versions.*, lag(row_hash) over (partition by key order by place, row_number) as before "
+        "from versions inner join places using (file)) "
+        "select file, row_number, key, row_hash from preceded where is_new and row_hash = before"
+    ).fetchone()
+    return count > 0
+
+
+def _versions(table: SourceTable, files: Iterable[tuple[str, Sequence[str]]]) -> str:
+    """A query for key, hash, number and file of rows; files are read together where they have the same of these."""
+
+    def told(file: tuple[str, Sequence[str]]) -> tuple[bool, bool, bool]:
+        return set(table.key) <= set(file[1]), "_key" in file[1], "_row_number" in file[1]
+
+    selects = []
+    for (has_key, has_derived, is_numbered), group in groupby(sorted(files, key=told), key=told):
+        key = rows.key(table, table.key if has_key else ())
+        selects.append(
+            f"select {f'coalesce({key}, _key)' if has_derived else key} as key, _row_hash as row_hash, "
+            f"{'_row_number' if is_numbered else 'file_row_number + 1'} as row_number, filename as file "
+            f"from read_parquet({listed(path for path, _ in group)}, filename = true, file_row_number = true, "
+            "union_by_name = true, hive_partitioning = false)"
+        )
+    return " union all ".join(selects)
