@@ -1,22 +1,22 @@
 {#
-    Why a raw row cannot be staged: it has no key, or a value that is there cannot be cast to the type that the sources
-    file declares. Null for a row that can. Each column at fault is named with its value, so that a person can mend it.
+    Why a raw row cannot be staged: it has no key, or a value that is there cannot be cast. Null for a row that can.
+    Each column at fault is named with its value, so that a person can mend it.
+
+    key    the columns of the business key
+    casts  column → data type, of every column that is not text; tests hold them to the sources file
 #}
-{% macro rejection(table_name) -%}
-    {%- if not execute -%}cast(null as varchar)
-    {%- else -%}
-    {%- set table = graph.sources['source.' ~ project_name ~ '.ecom_raw.' ~ table_name] -%}
+{% macro rejection(key, casts) -%}
     {%- set faults = [] -%}
-    {%- for column in table.columns.values() if column.data_type != 'varchar' -%}
+    {%- for column, data_type in casts.items() -%}
         {%- do faults.append({
-            'column': column.name,
-            'type': column.data_type,
-            'test': as_text(column.name) ~ ' is not null and ' ~ as_type(column.name, column.data_type) ~ ' is null'
+            'column': column,
+            'type': data_type,
+            'test': as_text(column) ~ ' is not null and ' ~ as_type(column, data_type) ~ ' is null'
         }) -%}
     {%- endfor -%}
     case
         when _key is null
-            then '{{ table.meta.key | join(', ') }}: the record has no key'
+            then '{{ key | join(', ') }}: the record has no key'
         when {% for fault in faults %}({{ fault.test }}){{ ' or ' if not loop.last }}{% endfor %}
             then concat_ws(
                 '; '
@@ -25,7 +25,6 @@
                 {%- endfor %}
             )
     end
-    {%- endif -%}
 {%- endmacro %}
 
 

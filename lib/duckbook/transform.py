@@ -113,10 +113,12 @@ def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool 
     parts = []
     for name in layers:
         _expect_the_layer_before(settings, name)
-        arguments = ["build", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
+        # Without dbt's own artifacts, which are written twice a run and cost half a second: `archive` makes them.
+        arguments = ["build", "--no-write-json", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
         outcome = _dbt(settings, [*arguments, *(["--full-refresh"] if full_refresh else [])])
         results = list(getattr(outcome.result, "results", ()))
-        _keep_results(settings, name)
+        if results:
+            _keep_results(settings, name, outcome.result)
         _raise_failures(name, outcome, results)
         parts.append(_told(settings, name, results))
     return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
@@ -169,7 +171,7 @@ def _dbt(settings: Settings, arguments: list[str]) -> Any:
 
     target = str(_target(settings))
     always = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", target]
-    quiet = ["--log-path", target, "--log-level-file", "none", "--quiet", "--no-use-colors", "--no-version-check"]
+    quiet = ["--log-path", target, "--log-level-file", "none", "--log-level", "none", "--quiet", "--no-use-colors", "--no-version-check"]
     warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
     with _environment(settings):
         try:
@@ -206,7 +208,7 @@ def _environment(settings: Settings) -> Iterator[None]:
 
 def _expect_the_layer_before(settings: Settings, layer: str) -> None:
     schema, notebook = SCHEMA_BEFORE[layer]
-    with closing(warehouse.open_warehouse(settings)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
         found = connection.execute(
             "select count(*) from duckdb_tables() where schema_name = ? and database_name = current_database()",
             [schema],
@@ -260,19 +262,16 @@ def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
 
 def _test(result: Any) -> Test:
     node = result.node
-    if str(node.resource_type) == "unit_test":
-        return Test(node.name, node.model, "unit", str(result.status), int(result.failures or 0))
+    kind = "unit" if str(node.resource_type) == "unit_test" else "data"
     attached = getattr(node, "attached_node", None) or next(iter(node.depends_on.nodes), "")
-    return Test(node.name, attached.split(".")[-1], "data", str(result.status), int(result.failures or 0))
+    model = getattr(node, "tested_node_unique_id", None) or attached
+    return Test(node.name, model.split(".")[-1], kind, str(result.status), int(result.failures or 0))
 
 
-def _keep_results(settings: Settings, layer: str) -> None:
-    """Each run overwrites run_results.json: keep one a layer."""
-    results = _target(settings) / "run_results.json"
-    if results.exists():
-        kept = _target(settings) / "layers" / f"{layer}.json"
-        kept.parent.mkdir(exist_ok=True)
-        shutil.copyfile(results, kept)
+def _keep_results(settings: Settings, layer: str, result: Any) -> None:
+    kept = _target(settings) / "layers" / f"{layer}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    result.write(str(kept))
 
 
 def _merged_results(settings: Settings) -> dict:

@@ -23,7 +23,12 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('categories') }} as _rejection
+        {{ rejection(
+            key=['category_id'],
+            casts={
+                'created_at': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 

@@ -42,7 +42,16 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('customers') }} as _rejection
+        {{ rejection(
+            key=['customer_id'],
+            casts={
+                'age': 'integer',
+                'annual_income': 'decimal(18,2)',
+                'is_active': 'boolean',
+                'signup_date': 'timestamp',
+                'last_login': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 

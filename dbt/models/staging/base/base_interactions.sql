@@ -30,7 +30,13 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('interactions') }} as _rejection
+        {{ rejection(
+            key=['event_id'],
+            casts={
+                'event_date': 'timestamp',
+                'created_at': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 

@@ -30,7 +30,18 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('order_items') }} as _rejection
+        {{ rejection(
+            key=['order_id', 'order_item_id'],
+            casts={
+                'quantity': 'integer',
+                'unit_price': 'decimal(18,2)',
+                'total_price': 'decimal(18,2)',
+                'discount_amount': 'decimal(18,2)',
+                'refund_amount': 'decimal(18,2)',
+                'created_at': 'timestamp',
+                'returned_at': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 

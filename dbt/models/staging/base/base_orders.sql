@@ -37,7 +37,20 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('orders') }} as _rejection
+        {{ rejection(
+            key=['order_id'],
+            casts={
+                'total_amount': 'decimal(18,2)',
+                'shipping_cost': 'decimal(18,2)',
+                'discount_amount': 'decimal(18,2)',
+                'order_date': 'timestamp',
+                'created_at': 'timestamp',
+                'updated_at': 'timestamp',
+                'promised_at': 'timestamp',
+                'shipped_at': 'timestamp',
+                'delivered_at': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 

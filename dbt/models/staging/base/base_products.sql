@@ -40,7 +40,20 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('products') }} as _rejection
+        {{ rejection(
+            key=['product_id'],
+            casts={
+                'base_price': 'decimal(18,2)',
+                'sale_price': 'decimal(18,2)',
+                'stock_quantity': 'integer',
+                'weight_kg': 'decimal(18,3)',
+                'rating': 'decimal(4,2)',
+                'review_count': 'integer',
+                'cost': 'decimal(18,2)',
+                'is_active': 'boolean',
+                'created_at': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 

@@ -29,7 +29,13 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('reviews') }} as _rejection
+        {{ rejection(
+            key=['review_id'],
+            casts={
+                'review_score': 'integer',
+                'created_at': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 

@@ -24,7 +24,12 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
-        {{ rejection('subcategories') }} as _rejection
+        {{ rejection(
+            key=['subcategory_id'],
+            casts={
+                'created_at': 'timestamp'
+            }
+        ) }} as _rejection
 
     from source
 
