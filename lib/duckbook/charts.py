@@ -98,11 +98,11 @@ def mix(rows: list[dict[str, Any]], most: int = 8) -> dict[str, Any] | None:
     kept, rest = ranked[:most], ranked[most:]
     if rest:
         kept = [*kept, {"category": f"{len(rest)} others", "net_revenue": sum(row["net_revenue"] for row in rest)}]
-    left, room = 134, 205
+    left, room = 140, 200
     widest = max(row["net_revenue"] for row in kept) or 1
     bars = [
         {
-            "name": str(row["category"])[:22],
+            "name": str(row["category"])[:21],
             "y": 4 + 25 * index,
             "width": round(max(room * row["net_revenue"] / widest, 1), 1),
             "shown": f"{100 * row['net_revenue'] / total:.1f} %",

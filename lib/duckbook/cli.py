@@ -9,77 +9,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from datetime import date
+from pathlib import Path
 from typing import Any
 
 import click
 
-from duckbook.errors import DuckbookError, SettingError
+from duckbook.errors import DuckbookError
+from duckbook.options import parameter_option, size_options, store_options, when_option
 
 
 class Stopped(KeyboardInterrupt):
     """SIGTERM or SIGHUP asked the process to stop."""
-
-
-def store_options(command: Callable) -> Callable:
-    """Options that say which store and target a command works on."""
-    for option in (
-        click.option("--data", help="Folder of the store's state.", callback=_setting),
-        click.option("--runs", help="Folder of the run archive.", callback=_setting),
-        click.option("--target", help="Where the warehouse lives: duckdb or motherduck.", callback=_setting),
-    ):
-        command = option(command)
-    return command
-
-
-def size_options(command: Callable) -> Callable:
-    """Options that say what is generated."""
-    for option in (
-        click.option("--customers", help="Customers at the end of the history.", callback=_setting),
-        click.option("--seed", help="Seed of every random choice.", callback=_setting),
-        click.option("--dirt", help="Share of records made dirty on purpose.", callback=_setting),
-    ):
-        command = option(command)
-    return command
-
-
-def when_option(command: Callable) -> Callable:
-    """The as-of date."""
-    return click.option("--as-of", callback=_date, help="Last day of the data, YYYY-MM-DD.")(command)
-
-
-def parameter_option(command: Callable) -> Callable:
-    """Parameters for whichever notebooks have them."""
-    text = "A parameter for the notebooks that have it; may be given several times."
-    return click.option("-p", "--parameter", "extra", multiple=True, metavar="NAME=VALUE", callback=_pairs, help=text)(
-        command
-    )
-
-
-def _setting(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None:
-        os.environ[f"DUCKBOOK_{parameter.name.upper()}"] = value
-    return value
-
-
-def _date(context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
-    if value is None:
-        return None
-    try:
-        return date.fromisoformat(value)
-    except ValueError:
-        raise SettingError(f"AS_OF={value} is no date: write it as YYYY-MM-DD, such as 2026-06-30.") from None
-
-
-def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or not name.isidentifier():
-            raise SettingError(f"Parameter {value!r} is not NAME=VALUE.")
-        pairs[name] = text
-    return pairs
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -96,13 +36,14 @@ def cli() -> None:
 @click.option("--from", "first", help="First step to do.")
 @click.option("--until", "last", help="Last step to do.")
 @click.option("--only", help="The one step to do.")
-def run(customers, seed, dirt, as_of, extra, generate, first, last, only, **_store) -> None:
+@click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
+def run(customers, seed, dirt, as_of, extra, generate, first, last, only, chain, **_store) -> None:
     """Run the chain: generate, ingest, transform, publish, explore."""
     from duckbook.runner import Request
 
     given = {"customers": customers, "seed": seed, "dirt": dirt}
     values = {name: value for name, value in given.items() if value is not None}
-    _run(Request(as_of, False, values, extra, first, last, only, generate))
+    _run(Request(as_of, False, values, extra, first, last, only, generate), chain)
 
 
 @cli.command()
@@ -118,8 +59,9 @@ def latest(as_of, extra, **_store) -> None:
     _run(Request(as_of, True, extra=extra, leave_out=("generate_history", *explorations)))
 
 
-def _run(request: Any) -> None:
+def _run(request: Any, chain_file: Path | None = None) -> None:
     from duckbook import runs, terminal
+    from duckbook.chain import CHAIN_FILE
     from duckbook.runner import resume_command
     from duckbook.runner import run as run_chain
     from duckbook.settings import settings
@@ -128,7 +70,7 @@ def _run(request: Any) -> None:
     listener = terminal.LiveListener(out)
     try:
         with listener:
-            record = run_chain(chosen, request, listener)
+            record = run_chain(chosen, request, listener, chain_file or CHAIN_FILE)
     except KeyboardInterrupt:
         newest = runs.latest(chosen.runs)
         if newest is not None and listener.began:
@@ -200,6 +142,18 @@ def show(run_id, **_store) -> None:
 
     folder = settings().runs / run_id
     terminal.show_summary(terminal.console(), runs.read(folder.resolve()), folder.resolve() / "index.html")
+
+
+@cli.command()
+@store_options
+@click.argument("run_id")
+def rollback(run_id, **_store) -> None:
+    """Point readers at the publication of an earlier run."""
+    from duckbook import publish
+    from duckbook.settings import settings
+
+    publication = publish.roll_back(settings(), run_id)
+    click.echo(f"Readers now take the marts of run {publication.run_id}, as of {publication.as_of}.")
 
 
 @cli.command()

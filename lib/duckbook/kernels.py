@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -57,9 +57,17 @@ class Kernel:
         Its whole environment.
     imports
         Modules that are imported before the notebook begins.
+    on_start
+        Called with the id of its process.
     """
 
-    def __init__(self, cwd: Path, env: dict[str, str], imports: Iterable[str] = ()):
+    def __init__(
+        self,
+        cwd: Path,
+        env: dict[str, str],
+        imports: Iterable[str] = (),
+        on_start: Callable[[int], None] = lambda _pid: None,
+    ):
         # Sockets in a private folder: two kernels that start at once cannot take the same port, and no other user can
         # speak to them. A socket's path has at most about 100 characters, hence the system's temporary folder.
         self._folder = Path(tempfile.mkdtemp(prefix="duckbook-"))
@@ -76,6 +84,7 @@ class Kernel:
         self._process: psutil.Process | None = None
         self._failure: Exception | None = None
         self._imports = tuple(imports)
+        self._on_start = on_start
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._start, args=(cwd, env), daemon=True)
         self._thread.start()
@@ -87,6 +96,7 @@ class Kernel:
                     return
                 self.manager.start_kernel(cwd=str(cwd), env=env)
                 self._process = psutil.Process(self.manager.provisioner.pid)
+                self._on_start(self._process.pid)
             self._warm()
         except Exception as error:
             self._failure = error

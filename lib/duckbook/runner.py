@@ -22,6 +22,7 @@ from duckbook.lock import one_writer
 from duckbook.runs import Run
 from duckbook.settings import ROOT, Settings
 from duckbook.supervisor import Listener, Supervisor
+from duckbook.witness import Witness
 
 PACKAGES = ("duckbook", "duckdb", "dbt-core", "dbt-duckdb", "papermill", "jupysql", "pandas", "ipykernel")
 
@@ -112,6 +113,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         "DUCKBOOK_RUN_DIR": str(record.folder),
     }
     environment = kernels.environment(variables, settings.data / "ipython")
+    witness = Witness(record.folder)
     archivist = _Archivist(environment, record, steps)
     supervisor = Supervisor(
         record,
@@ -119,6 +121,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         environment,
         secrets=redaction.secrets_of(settings),
         listener=listener,
+        witness=witness,
         after_step=archivist.after_step,
         parameters=parameters,
     )
@@ -150,6 +153,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         archivist.end()
         page.write_run(record.folder)
         page.write_index(settings.runs)
+        witness.dismiss()
 
 
 class _Archivist:

@@ -44,7 +44,8 @@ def now() -> str:
 
 def seconds_between(start: str, end: str) -> float:
     """Seconds from one moment of the archive to another."""
-    return round((datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds(), 3)
+    between = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return round(max(between.total_seconds(), 0), 3)
 
 
 class Run:
@@ -176,9 +177,7 @@ def read(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ChainError(f"The record of run {folder.name} cannot be read ({error}).") from None
     if record.get("status") == RUNNING and not _lives(record.get("process") or {}):
-        last_sign = datetime.fromtimestamp((folder / "run.json").stat().st_mtime, UTC)
-        ended = last_sign.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        _close(record, INTERRUPTED, GONE, ended)
+        _close(record, INTERRUPTED, GONE, _last_sign(folder))
     return record
 
 
@@ -194,22 +193,49 @@ def read_all(runs: Path) -> list[dict[str, Any]]:
 
 def settle(runs: Path) -> list[str]:
     """Write down that runs were interrupted whose process is gone, and return their ids."""
-    settled = []
-    for record in read_all(runs):
-        folder = runs / record["run_id"]
-        if (
-            record["status"] == INTERRUPTED
-            and json.loads((folder / "run.json").read_text("utf-8"))["status"] == RUNNING
-        ):
-            Run(folder, record).save()
-            settled.append(record["run_id"])
-    return settled
+    return [record["run_id"] for record in read_all(runs) if interrupt(runs / record["run_id"])]
+
+
+def interrupt(folder: Path) -> bool:
+    """Write down that a run was interrupted, if its record still says running and its process is gone.
+
+    The cell that was running is marked in its notebook; cells that never ran stay pending.
+    """
+    if json.loads((folder / "run.json").read_text("utf-8"))["status"] != RUNNING:
+        return False
+    record = read(folder)
+    if record["status"] == RUNNING:
+        return False
+    for step in record["steps"]:
+        if step["status"] == INTERRUPTED:
+            _mark_killed_cell(folder / step["notebook"])
+    Run(folder, record).save()
+    return True
+
+
+def _mark_killed_cell(notebook: Path) -> None:
+    try:
+        told = json.loads(notebook.read_text("utf-8"))
+    except (OSError, ValueError):
+        return
+    for cell in told.get("cells", []):
+        paper = cell["metadata"].get("papermill", {})
+        if paper.get("status") == RUNNING:
+            paper.update(status=FAILED, exception=True)
+            told["metadata"].setdefault("papermill", {})["exception"] = True
+    write_private(notebook, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
 
 def latest(runs: Path) -> Path | None:
     """The folder of the newest run, or None when there is none."""
     pointer = runs / "latest"
     return pointer.resolve() if (pointer / "run.json").exists() else None
+
+
+def _last_sign(folder: Path) -> str:
+    """When a run last wrote something: it lived until then at least."""
+    written = max(path.stat().st_mtime for path in folder.iterdir())
+    return datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _close(record: dict[str, Any], status: str, error: str | None, ended: str) -> None:

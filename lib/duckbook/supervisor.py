@@ -18,6 +18,7 @@ from duckbook.chain import Step
 from duckbook.kernels import COMMON_IMPORTS, Kernel
 from duckbook.redaction import Redactor
 from duckbook.runs import Run
+from duckbook.witness import Witness
 
 # How often the watcher looks at time and memory, in seconds.
 TICK = 0.2
@@ -65,6 +66,8 @@ class Supervisor:
         Values that must not be written; they may be completed until the steps begin.
     listener
         Who is told.
+    witness
+        Who is told of each kernel.
     after_step
         Called in a thread of its own when a step has ended, with its name; the run waits for it at its end.
     abreast
@@ -76,6 +79,7 @@ class Supervisor:
     environment: dict[str, str]
     secrets: list[str]
     listener: Listener
+    witness: Witness
     after_step: Callable[[str], None] = lambda _name: None
     abreast: int = 2
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -88,7 +92,8 @@ class Supervisor:
             self._warm[waiting[0].name] = self._new_kernel(waiting[0])
 
     def _new_kernel(self, step: Step) -> Kernel:
-        return Kernel(step.notebook.parent, self.environment, (*COMMON_IMPORTS, *step.imports))
+        imports = (*COMMON_IMPORTS, *step.imports)
+        return Kernel(step.notebook.parent, self.environment, imports, self.witness.kernel_started)
 
     def carry_out(self) -> str | None:
         """Do the steps until they are done or one fails.
@@ -186,12 +191,13 @@ class Supervisor:
         for work in at_work.values():
             work.kernel.kill("interrupted")
         for future, work in at_work.items():
+            cell = None
             with contextlib.suppress(Exception):
-                future.result(timeout=10)
+                cell = getattr(future.exception(timeout=10), "cell", None)
             work.kernel.stop()
-            self.run.step_ended(
-                work.step.name, runs.INTERRUPTED, peak_rss_mb=work.kernel.peak_rss_mb or None, error="Stopped."
-            )
+            error = f"It was stopped in cell {cell}." if cell else "It was stopped."
+            peak = work.kernel.peak_rss_mb or None
+            self.run.step_ended(work.step.name, runs.INTERRUPTED, peak_rss_mb=peak, error=error)
             self.listener.step_ended(work.step, self.run.step(work.step.name))
 
     def discard(self) -> None:
