@@ -45,6 +45,13 @@ ARTIFACTS = ("manifest.json", "run_results.json", "catalog.json", "index.html")
 """What `archive` leaves in the folder of a run."""
 
 
+QUIETLY = (
+    *("--quiet", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
+    *("--no-version-check", "--no-send-anonymous-usage-stats"),
+)
+"""What dbt would say is in its results, which `build` turns into a sentence."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A model (or seed) that was built; `rows` counts the relation after the build."""
@@ -113,12 +120,15 @@ def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool 
     parts = []
     for name in layers:
         _expect_the_layer_before(settings, name)
-        # Without dbt's own artifacts, which are written twice a run and cost half a second: `archive` makes them.
-        arguments = ["build", "--no-write-json", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
+        arguments = ["build", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
+        if name != "marts":
+            # dbt writes its manifest twice a run, which costs half a second: once for all layers is enough.
+            arguments.append("--no-write-json")
+        _kept_results(settings, name).unlink(missing_ok=True)
         outcome = _dbt(settings, [*arguments, *(["--full-refresh"] if full_refresh else [])])
         results = list(getattr(outcome.result, "results", ()))
         if results:
-            _keep_results(settings, name, outcome.result)
+            outcome.result.write(str(_kept_results(settings, name)))
         _raise_failures(name, outcome, results)
         parts.append(_told(settings, name, results))
     return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
@@ -170,12 +180,11 @@ def _dbt(settings: Settings, arguments: list[str]) -> Any:
     from dbt.cli.main import dbtRunner
 
     target = str(_target(settings))
-    always = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", target]
-    quiet = ["--log-path", target, "--log-level-file", "none", "--log-level", "none", "--quiet", "--no-use-colors", "--no-version-check"]
+    always = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", target, *QUIETLY]
     warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
     with _environment(settings):
         try:
-            return dbtRunner().invoke([*arguments, *always, *quiet, "--no-send-anonymous-usage-stats"])
+            return dbtRunner().invoke([*arguments, *always, "--log-path", target])
         finally:
             DuckDBConnectionManager.close_all_connections()
 
@@ -268,14 +277,15 @@ def _test(result: Any) -> Test:
     return Test(node.name, model.split(".")[-1], kind, str(result.status), int(result.failures or 0))
 
 
-def _keep_results(settings: Settings, layer: str, result: Any) -> None:
-    kept = _target(settings) / "layers" / f"{layer}.json"
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    result.write(str(kept))
+def _kept_results(settings: Settings, layer: str) -> Path:
+    """Where the results of a layer's newest build are kept: each run of dbt overwrites run_results.json."""
+    folder = _target(settings) / "layers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{layer}.json"
 
 
 def _merged_results(settings: Settings) -> dict:
-    files = [_target(settings) / "layers" / f"{layer}.json" for layer in SELECTION]
+    files = [_kept_results(settings, layer) for layer in SELECTION]
     kept = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
     if not kept:
         raise TransformError("dbt has built nothing yet: run 04_staging.ipynb first, or `make pipeline`.")
