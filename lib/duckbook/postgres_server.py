@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -160,21 +161,25 @@ class PostgresServer:
         return ["-D", str(self.cluster), *(word for pair in settings.items() for word in ("-c", "=".join(pair)))]
 
     def _initialise(self, programs: Path, prefix: list[str], owner: int | None) -> None:
-        """Make the cluster beside its place and move it there whole: one that was killed half-way is made anew."""
-        new = self.folder / "postgres.new"
-        password_file = self.folder / "postgres.pwfile"
-        shutil.rmtree(new, ignore_errors=True)
+        """Make the cluster beside its place and move it there whole: one that was left half-made is of no account.
+
+        Each try has a folder of its own, because the ``initdb`` of a starter that was killed goes on by itself.
+        """
+        new = Path(tempfile.mkdtemp(dir=self.folder, prefix="postgres.new-"))
+        password_file = new.with_name(f"{new.name}.password")
         processes.write_private(password_file, self._password + "\n")
-        new.mkdir(mode=0o700)
         if owner is not None:
             for path in (new, password_file):
                 os.chown(path, owner, processes.group_of(owner))
         options = ["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "-k", "--no-instructions"]
         command = [*prefix, programs / "initdb", "-D", new, "--pwfile", password_file, *options]
-        try:
-            failed = processes.run([str(word) for word in command], self.daemon.log, self.folder, owner)
-        finally:
-            password_file.unlink(missing_ok=True)
+        failed = processes.run([str(word) for word in command], self.daemon.log, self.folder, owner)
+        password_file.unlink()
+        for left in self.folder.glob("postgres.new-*"):
+            if left.is_file():
+                left.unlink(missing_ok=True)
+            elif failed or left != new:
+                shutil.rmtree(left, ignore_errors=True)
         if failed:
             end = self.daemon.tail([self._password])
             raise ServerError(f"Postgres cannot make its data folder. The end of {self.daemon.log}:\n{end}")

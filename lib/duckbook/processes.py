@@ -165,12 +165,14 @@ class Daemon:
 
     @staticmethod
     def _command_line(process: psutil.Process) -> list[str]:
-        # While a process becomes another program, which takes it a moment, it has no command line.
+        # While a process becomes another program, which takes it a moment, it has no command line. While one ends
+        # that has many threads, the first may have ended and the others still hold its ports.
         for _ in poll(time.monotonic() + 1, pause=0.002):
-            if process.status() == psutil.STATUS_ZOMBIE:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                if words := process.cmdline():
+                    return words
+            elif process.num_threads() <= 1:
                 break
-            if words := process.cmdline():
-                return words
         return []
 
     def stop(self, signal: int, seconds: float = 30) -> bool:

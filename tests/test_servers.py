@@ -1,0 +1,446 @@
+"""The embedded servers: real ones, kept and found again, safe against kills and races, closed to strangers."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from duckbook import object_store, postgres_programs, servers, storage
+from duckbook.errors import ServerError
+from duckbook.settings import Settings
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from duckbook import servers
+from duckbook.settings import Settings
+found = servers.up(Settings(data=Path(sys.argv[1]), _env_file=None))
+print(json.dumps([found.postgres_dsn, found.s3.url]))
+"""
+
+
+def up_in_another_process(settings: Settings) -> subprocess.Popen:
+    command = [sys.executable, "-c", SCRIPT, str(settings.data)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def processes_of(settings: Settings) -> list[psutil.Process]:
+    """Every living process whose command line names the store's folder of servers; a starter is none of them."""
+    folder = f"{settings.data}/servers/"
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if any(folder in word for word in words) and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def kill(settings: Settings) -> None:
+    """Kill both servers as a power cut would."""
+    for process in processes_of(settings):
+        process.kill()
+
+
+def rows(dsn: str, sql: str) -> list:
+    with psycopg.connect(dsn) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def status_of(url: str) -> int:
+    """What an unsigned request is answered, 0 when nothing answers it."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+@pytest.fixture(scope="module")
+def victim(start_store) -> Settings:
+    """A store whose servers may be stopped and killed; each test leaves it so that `up` brings it back."""
+    return start_store("victim")
+
+
+@pytest.fixture
+def fresh(tmp_path) -> Settings:
+    """A store that has no servers yet, in a folder whose path is longer than a socket's may be."""
+    settings = Settings(data=tmp_path / ("a long name " * 15).strip() / "data", _env_file=None)
+    yield settings
+    kill(settings)
+    servers.down(settings)
+
+
+def test_up_again_finds_the_same_servers_within_50_ms(store_settings, endpoints):
+    before = {process.pid for process in processes_of(store_settings)}
+    seconds = []
+    for _ in range(10):
+        started = time.perf_counter()
+        assert servers.up(store_settings) == endpoints
+        seconds.append(time.perf_counter() - started)
+    assert min(seconds) < 0.05
+    assert {process.pid for process in processes_of(store_settings)} == before
+
+
+def test_another_process_finds_them_too(store_settings, endpoints):
+    before = {process.pid for process in processes_of(store_settings)}
+    found, _ = up_in_another_process(store_settings).communicate(timeout=60)
+    assert json.loads(found) == [endpoints.postgres_dsn, endpoints.s3.url]
+    assert {process.pid for process in processes_of(store_settings)} == before
+
+
+def test_they_listen_on_this_machine_alone(store_settings, endpoints):
+    listening = {
+        (listener.laddr.ip, listener.laddr.port)
+        for process in processes_of(store_settings)
+        for listener in process.net_connections("tcp")
+        if listener.status == psutil.CONN_LISTEN
+    }
+    assert {ip for ip, _ in listening} == {"127.0.0.1"}
+    assert int(endpoints.s3.url.rpartition(":")[2]) in {port for _, port in listening}
+
+
+def test_the_schema_and_the_buckets_are_there(store_settings, endpoints):
+    assert rows(endpoints.postgres_dsn, "select 1 from pg_namespace where nspname = 'ecom'") == [(1,)]
+    names = {bucket["Name"] for bucket in storage.client(endpoints.s3).list_buckets()["Buckets"]}
+    assert names >= {store_settings.s3_historic_bucket, store_settings.s3_latest_bucket}
+
+
+def test_a_schema_and_a_bucket_that_were_dropped_are_made_again(victim):
+    found = servers.up(victim)
+    with psycopg.connect(found.postgres_dsn) as connection:
+        connection.execute("drop schema ecom")
+    storage.client(found.s3).delete_bucket(Bucket=victim.s3_latest_bucket)
+    servers.up(victim)
+    assert rows(found.postgres_dsn, "select 1 from pg_namespace where nspname = 'ecom'") == [(1,)]
+    storage.put_bytes(storage.client(found.s3), victim.s3_latest_bucket, "x", b"1")
+
+
+def test_stores_side_by_side_have_servers_of_their_own(store_settings, victim):
+    ours, theirs = servers.up(store_settings), servers.up(victim)
+    assert (ours.postgres_dsn, ours.s3.url) != (theirs.postgres_dsn, theirs.s3.url)
+    storage.put_bytes(storage.client(ours.s3), store_settings.s3_historic_bucket, "mine/x", b"1")
+    assert storage.get_bytes(storage.client(theirs.s3), victim.s3_historic_bucket, "mine/x") is None
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(theirs.postgres_dsn, password=ours.postgres_dsn.split(":")[2].split("@")[0])
+
+
+def test_processes_that_call_up_at_once_start_one_pair_that_outlives_them(fresh):
+    starters = [up_in_another_process(fresh) for _ in range(3)]
+    # It would not return while a server held a starter's pipe.
+    told = [starter.communicate(timeout=60) for starter in starters]
+    assert [starter.returncode for starter in starters] == [0, 0, 0], told
+    assert len({out for out, _ in told}) == 1
+    found = processes_of(fresh)
+    assert len(found) == 2
+    for server in found:
+        assert server.ppid() not in {starter.pid for starter in starters}
+        assert os.getsid(server.pid) != os.getsid(0)
+
+
+def test_a_starter_killed_at_any_moment_leaves_a_store_that_comes_up(fresh, soak):
+    draw = random.Random(7)
+    for _ in range(40 if soak else 5):
+        starter = up_in_another_process(fresh)
+        time.sleep(draw.uniform(0.2, 1.6))
+        starter.kill()
+        starter.communicate()
+    found = servers.up(fresh)
+    assert rows(found.postgres_dsn, "select 1") == [(1,)]
+    assert len(processes_of(fresh)) == 2
+    assert list((fresh.data / "servers").glob("postgres.new-*")) == []
+
+
+def test_what_was_acknowledged_survives_a_kill(victim, soak):
+    for _ in range(10 if soak else 2):
+        found = servers.up(victim)
+        s3 = storage.client(found.s3, attempts=1)
+        acknowledged: dict[str, list[int]] = {"rows": [], "objects": []}
+        with psycopg.connect(found.postgres_dsn, autocommit=True) as connection:
+            connection.execute("drop table if exists ecom.kept; create table ecom.kept (n int)")
+
+        def write_rows(found=found, acknowledged=acknowledged) -> None:
+            with psycopg.connect(found.postgres_dsn, autocommit=True) as connection:
+                for n in range(100_000):
+                    connection.execute("insert into ecom.kept values (%s)", [n])
+                    acknowledged["rows"].append(n)
+
+        def write_objects(s3=s3, acknowledged=acknowledged) -> None:
+            for n in range(100_000):
+                storage.put_bytes(s3, victim.s3_historic_bucket, f"kept/{n}", f"{n}".encode() * 1_000)
+                acknowledged["objects"].append(n)
+
+        writers = [threading.Thread(target=swallow, args=[write]) for write in (write_rows, write_objects)]
+        for writer in writers:
+            writer.start()
+        time.sleep(0.5)
+        kill(victim)
+        for writer in writers:
+            writer.join(30)
+        assert len(acknowledged["rows"]) > 10
+        assert len(acknowledged["objects"]) > 10
+
+        again = servers.up(victim)
+        assert again == found, "the ports were free, so they are kept"
+        kept = {n for (n,) in rows(again.postgres_dsn, "select n from ecom.kept")}
+        assert set(acknowledged["rows"]) <= kept
+        for n in acknowledged["objects"]:
+            assert storage.get_bytes(s3, victim.s3_historic_bucket, f"kept/{n}") == f"{n}".encode() * 1_000
+        storage.delete_prefix(s3, victim.s3_historic_bucket, "kept/")
+
+
+def swallow(write) -> None:
+    """Write until the server dies, which is what is wanted here."""
+    with contextlib.suppress(ServerError, psycopg.OperationalError):
+        write()
+
+
+def test_ports_that_were_taken_meanwhile_are_replaced_and_nothing_is_lost(victim):
+    before = servers.up(victim)
+    storage.put_bytes(storage.client(before.s3), victim.s3_historic_bucket, "moved/x", b"1")
+    assert servers.down(victim) == ["postgres", "s3"]
+    taken = [int(before.postgres_dsn.rpartition(":")[2].split("/")[0]), int(before.s3.url.rpartition(":")[2])]
+    listeners = [socket.create_server(("127.0.0.1", port)) for port in taken]
+    try:
+        assert {row["state"] for row in servers.status(victim)} == {"stopped"}
+        after = servers.up(victim)
+    finally:
+        for listener in listeners:
+            listener.close()
+    assert after.postgres_dsn != before.postgres_dsn
+    assert after.s3.url != before.s3.url
+    assert storage.get_bytes(storage.client(after.s3), victim.s3_historic_bucket, "moved/x") == b"1"
+    assert rows(after.postgres_dsn, "select 1 from pg_namespace where nspname = 'ecom'") == [(1,)]
+
+
+def test_one_server_that_died_is_brought_back_and_the_other_left_alone(victim):
+    servers.up(victim)
+    postgres, weed = sorted(processes_of(victim), key=lambda process: "weed" in process.cmdline()[0])
+    weed.kill()
+    servers.up(victim)
+    again = {process.pid for process in processes_of(victim)}
+    assert postgres.pid in again
+    assert weed.pid not in again
+    assert len(again) == 2
+
+
+def test_down_says_what_it_stopped_and_status_what_runs(victim):
+    found = servers.up(victim)
+    told = {row["name"]: (row["state"], row["address"]) for row in servers.status(victim)}
+    assert told["s3"] == ("running", found.s3.host)
+    assert told["postgres"][0] == "running"
+    assert f"@{told['postgres'][1]}/" in found.postgres_dsn
+    assert servers.down(victim) == ["postgres", "s3"]
+    assert processes_of(victim) == []
+    assert servers.down(victim) == []
+    assert [(row["state"], row["address"]) for row in servers.status(victim)] == [("stopped", "")] * 2
+
+
+def test_status_and_down_of_a_store_that_never_had_servers_make_nothing(tmp_path):
+    settings = Settings(data=tmp_path / "none", _env_file=None)
+    assert {row["state"] for row in servers.status(settings)} == {"stopped"}
+    assert servers.down(settings) == []
+    assert not settings.data.exists()
+
+
+def test_status_imports_nothing_heavy(store_settings, endpoints):
+    script = (
+        SCRIPT.replace("found = servers.up", "found = servers.status").rpartition("print")[0] + "print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", script, str(store_settings.data)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert {"boto3", "botocore", "psycopg", "duckdb", "pandas", "dbt", "IPython"} & set(loaded) == set()
+
+
+def test_no_password_stands_in_a_process_list_or_in_a_servers_environment(store_settings, endpoints):
+    secret_file = store_settings.data / "servers" / "secrets.json"
+    secrets = list(json.loads(secret_file.read_text()).values())
+    found = processes_of(store_settings)
+    assert len(found) == 2
+    for process in found:
+        shown = " ".join([*process.cmdline(), *(f"{k}={v}" for k, v in process.environ().items())])
+        assert not any(secret in shown for secret in secrets)
+        assert not any(name.startswith(("DUCKBOOK_", "AWS_", "PYTEST")) for name in process.environ())
+
+
+def test_passwords_lie_where_only_the_owner_reads(store_settings, endpoints):
+    folder = store_settings.data / "servers"
+    secrets = list(json.loads((folder / "secrets.json").read_text()).values())
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.glob("*"):
+        if path.is_file() and any(secret in path.read_text() for secret in secrets):
+            assert (path.name, stat.S_IMODE(path.stat().st_mode)) == ("secrets.json", 0o600)
+    for path in (folder / "s3.config").iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_stranger_is_refused_by_both(store_settings, endpoints):
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(endpoints.postgres_dsn, password="hunter2")
+    stranger = storage.client(replace(endpoints.s3, secret_access_key="hunter2hunter2hunter2"))
+    with pytest.raises(ServerError, match="SignatureDoesNotMatch"):
+        storage.put_bytes(stranger, store_settings.s3_historic_bucket, "stolen", b"x")
+    assert status_of(f"{endpoints.s3.url}/{store_settings.s3_historic_bucket}?list-type=2") == 403
+
+
+def test_the_object_stores_inner_ports_take_no_unsigned_request(store_settings, endpoints):
+    bucket = store_settings.s3_historic_bucket
+    storage.put_bytes(storage.client(endpoints.s3), bucket, "guarded/x", b"precious")
+    ports = json.loads((store_settings.data / "servers" / "s3.json").read_text())
+    inner = {
+        "filer": ["/", f"/buckets/{bucket}/guarded/x", f"/buckets/{bucket}/?recursive=true"],
+        # Were it open, this would erase the bucket's objects.
+        "master": [f"/col/delete?collection={bucket}", "/dir/assign", "/dir/status", "/vol/grow?count=1"],
+        "volume": ["/ui/index.html", "/1,01637037d6"],
+    }
+    answers = {
+        f"{part}{path}": status_of(f"http://127.0.0.1:{ports[part]}{path}") for part in inner for path in inner[part]
+    }
+    assert {path: answer for path, answer in answers.items() if answer not in {401, 403, 404}} == {}
+    assert storage.get_bytes(storage.client(endpoints.s3), bucket, "guarded/x") == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "needed", "log"),
+    [("Postgres", "postgres/postgresql.conf", "postgres.log"), ("The object store", "s3/filerldb2", "s3.log")],
+)
+def test_a_server_that_cannot_start_is_told_with_the_end_of_its_log(victim, name, needed, log):
+    servers.up(victim)
+    folder = victim.data / "servers"
+    kill(victim)
+    kept = (folder / needed).rename(folder / "kept")
+    (folder / needed).write_text("nonsense = on")
+    try:
+        with pytest.raises(ServerError) as told:
+            servers.up(victim)
+    finally:
+        (folder / needed).unlink()
+        kept.rename(folder / needed)
+    sentence = str(told.value)
+    assert sentence.startswith(f"{name} does not start. The end of {folder / log}:\n    ")
+    assert {"Postgres": "nonsense", "The object store": "filerldb2"}[name] in sentence
+    assert not any(secret in sentence for secret in json.loads((folder / "secrets.json").read_text()).values())
+
+
+def test_passwords_that_are_gone_are_told_before_anything_is_started(victim):
+    servers.down(victim)
+    path = victim.data / "servers" / "secrets.json"
+    text = path.read_text()
+    try:
+        path.unlink()
+        with pytest.raises(ServerError, match=r"secrets\.json is gone"):
+            servers.up(victim)
+        path.write_text("{")
+        with pytest.raises(ServerError, match=r"secrets\.json is damaged"):
+            servers.up(victim)
+    finally:
+        path.write_text(text)
+    assert processes_of(victim) == []
+
+
+def test_another_stores_process_id_is_not_taken_for_ours(fresh, store_settings, endpoints):
+    """As after a reboot, when a noted process id is somebody else's, or in a copy of a store that runs."""
+    folder = fresh.data / "servers"
+    shutil.copytree(store_settings.data / "servers", folder, ignore=shutil.ignore_patterns("postgres", "s3", "lock"))
+    assert {row["state"] for row in servers.status(fresh)} == {"stopped"}
+    assert servers.down(fresh) == []
+    assert len(processes_of(store_settings)) == 2
+
+
+def test_programs_of_the_system_serve_where_there_is_no_wheel(tmp_path, monkeypatch):
+    wheel = postgres_programs.find_programs()
+    (tmp_path / "18").mkdir()
+    (tmp_path / "18" / "bin").symlink_to(wheel)
+    monkeypatch.setattr(postgres_programs, "SYSTEM", tmp_path)
+    monkeypatch.setattr(postgres_programs, "WHEELS", ())
+    assert postgres_programs.find_programs() == tmp_path / "18" / "bin"
+    assert postgres_programs.find_programs("18") == tmp_path / "18" / "bin"
+    with pytest.raises(
+        ServerError, match="programs of Postgres 15, which made this store's data, are not on this machine"
+    ):
+        postgres_programs.find_programs("15")
+
+
+def test_a_machine_without_the_object_stores_program_is_told_what_to_set(monkeypatch):
+    monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ServerError, match="DUCKBOOK_S3_ENDPOINT"):
+        object_store.find_weed()
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone must be somebody else for Postgres")
+
+
+@pytest.fixture
+def without_namespaces(tmp_path, monkeypatch) -> None:
+    """A machine on which `unshare` is not to be had, as in many containers."""
+    for name in ("true", "sh"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@needs_root
+def test_root_without_namespaces_lets_nobody_serve(without_namespaces):
+    folder = Path(tempfile.mkdtemp(prefix="duckbook-open-"))
+    folder.chmod(0o755)
+    settings = Settings(data=folder / "data", s3_endpoint="http://127.0.0.1:9", _env_file=None)
+    try:
+        server = servers._ready(settings)[0]
+        assert rows(server.dsn, "select 1") == [(1,)]
+        assert {process.username() for process in processes_of(settings)} == {"nobody"}
+        # Once its data are nobody's they stay so, also where namespaces are to be had.
+        kill(settings)
+        assert servers._ready(settings)[0].dsn == server.dsn
+    except ServerError as error:
+        if "may not enter" in str(error) and ".venv" in str(error):
+            pytest.skip("this checkout is in a folder that nobody may enter")
+        raise
+    finally:
+        servers.down(settings)
+        shutil.rmtree(folder)
+
+
+@needs_root
+def test_root_without_namespaces_in_a_closed_folder_is_told_the_way_out(without_namespaces, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    settings = Settings(data=closed / "data", s3_endpoint="http://127.0.0.1:9", _env_file=None)
+    with pytest.raises(
+        ServerError, match=r"Postgres refuses to run as root.*run as an ordinary user, or set DUCKBOOK_DATA"
+    ):
+        servers._ready(settings)
+
+
+def test_a_data_folder_that_cannot_be_made_is_told(tmp_path):
+    settings = Settings(data=Path("/proc/no/such"), _env_file=None)
+    with pytest.raises(ServerError, match=r"DUCKBOOK_DATA=/proc/no/such cannot be made or written"):
+        servers.up(settings)
+
+
+def test_a_server_that_hangs_is_killed_in_the_end(victim):
+    servers.up(victim)
+    postgres = servers._embedded(victim)[0]
+    process = postgres.daemon.find()
+    process.suspend()
+    try:
+        assert postgres.daemon.stop(signal.SIGTERM, seconds=0.3) is True
+    finally:
+        assert postgres.daemon.find() is None
+    assert rows(servers.up(victim).postgres_dsn, "select 1") == [(1,)]
