@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from duckbook import plotting
-from duckbook.transform import Model
+from duckbook.built import Model
 
 Place = tuple[float, float]
 
@@ -31,7 +31,7 @@ def draw(models: Iterable[Model], title: str) -> Any:
     Axes
         The picture; what was built is blue, what it reads from elsewhere grey.
     """
-    reads = {model.name: model.reads for model in models}
+    reads = without_shortcuts({model.name: model.reads for model in models})
     places = arrange(reads)
     columns = 1 + max((x for x, _ in places.values()), default=0)
     tallest = max((abs(y) for _, y in places.values()), default=0)
@@ -39,13 +39,28 @@ def draw(models: Iterable[Model], title: str) -> Any:
     for name, sources in reads.items():
         for source in sources:
             (x0, y0), (x1, y1) = places[source], places[name]
-            ax.plot([x0 + 0.36, x1 - 0.36], [y0, y1], color="#B8C2CC", linewidth=0.7, zorder=1)
+            ax.plot([x0 + 0.4, x1 - 0.4], [y0, y1], color="#B8C2CC", linewidth=0.7, zorder=1)
     for name, (x, y) in places.items():
         colour = plotting.BLUE if name in reads else plotting.GREY
-        ax.text(x, y, name, ha="center", va="center", fontsize=7, color=colour, zorder=2)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        ax.text(x, y, name, ha="center", va="center", fontsize=7, color=colour, bbox=box, zorder=2)
     ax.set_xlim(-0.6, columns - 0.4)
     ax.set_axis_off()
     return ax
+
+
+def without_shortcuts(reads: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What each model reads, without what it is led to by something else that it reads (the transitive reduction)."""
+
+    @cache
+    def ancestors(name: str) -> frozenset[str]:
+        direct = reads.get(name, ())
+        return frozenset(direct).union(*(ancestors(source) for source in direct))
+
+    return {
+        name: tuple(s for s in sources if not any(s in ancestors(other) for other in sources))
+        for name, sources in reads.items()
+    }
 
 
 def arrange(reads: dict[str, tuple[str, ...]]) -> dict[str, Place]:

@@ -12,11 +12,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from duckbook import warehouse
+from duckbook.built import Build, Model, Test
 from duckbook.errors import TransformError
 from duckbook.settings import ROOT, Settings
 
@@ -50,49 +50,6 @@ QUIETLY = (
     *("--no-version-check", "--no-send-anonymous-usage-stats"),
 )
 """What dbt would say is in its results, which `build` turns into a sentence."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model (or seed) that was built; `rows` counts the relation after the build."""
-
-    name: str
-    schema: str
-    kind: str
-    rows: int | None
-    description: str
-    reads: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Test:
-    """A test that ran; `kind` is data or unit, `status` is pass, warn, fail, error or skipped."""
-
-    __test__ = False  # not a test of pytest's
-
-    name: str
-    model: str
-    kind: str
-    status: str
-    failures: int
-
-
-@dataclass(frozen=True)
-class Build:
-    """What a build made and tested, in the order of their names."""
-
-    layer: str
-    models: tuple[Model, ...]
-    tests: tuple[Test, ...]
-
-    @property
-    def verdicts(self) -> dict[str, int]:
-        """Number of tests passed, failed and warned."""
-        of = {"pass": "passed", "warn": "warned"}
-        counts = dict.fromkeys(("passed", "failed", "warned"), 0)
-        for test in self.tests:
-            counts[of.get(test.status, "failed")] += 1
-        return counts
 
 
 def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool = False) -> Build:
@@ -132,6 +89,11 @@ def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool 
         _raise_failures(name, outcome, results)
         parts.append(_told(settings, name, results))
     return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
+
+
+def prepare(settings: Settings) -> None:
+    """Parse the project, so that the first build of a new store need not: takes seconds, and no warehouse."""
+    _dbt(settings, ["parse", "--no-write-json"])
 
 
 def archive(settings: Settings, run_dir: Path) -> Path:
@@ -265,16 +227,28 @@ def _told(settings: Settings, layer: str, results: list) -> Build:
 
 def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
     (rows,) = connection.execute(f"select count(*) from {node.schema}.{node.alias}").fetchone()
-    reads = tuple(sorted(unique_id.split(".")[-1] for unique_id in getattr(node.depends_on, "nodes", ())))
-    return Model(node.name, node.schema, node.config.materialized, rows, node.description, reads)
+    return Model(
+        name=node.name,
+        schema=node.schema,
+        kind=node.config.materialized,
+        rows=rows,
+        grain=tuple(node.config.meta.get("grain", ())),
+        description=node.description,
+        reads=tuple(sorted({_name(unique_id) for unique_id in getattr(node.depends_on, "nodes", ())})),
+    )
 
 
 def _test(result: Any) -> Test:
     node = result.node
     kind = "unit" if str(node.resource_type) == "unit_test" else "data"
-    attached = getattr(node, "attached_node", None) or next(iter(node.depends_on.nodes), "")
-    model = getattr(node, "tested_node_unique_id", None) or attached
-    return Test(node.name, model.split(".")[-1], kind, str(result.status), int(result.failures or 0))
+    # A test that is written by itself, and not in a model's YAML, stands with the last model that it reads.
+    attached = getattr(node, "attached_node", None) or next(reversed(node.depends_on.nodes), "")
+    model = _name(getattr(node, "tested_node_unique_id", None) or attached)
+    return Test(node.name, model, kind, str(result.status), int(result.failures or 0), node.description or "")
+
+
+def _name(unique_id: str) -> str:
+    return unique_id.split(".")[-1]
 
 
 def _kept_results(settings: Settings, layer: str) -> Path:

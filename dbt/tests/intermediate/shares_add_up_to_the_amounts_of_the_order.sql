@@ -1,0 +1,47 @@
+-- Shared out over the lines of an order, its shipping comes back to the cent; its discount too, where no item has its own.
+with
+
+orders as (
+
+    select * from {{ ref('stg_orders') }}
+
+),
+
+items as (
+
+    select * from {{ ref('stg_order_items') }}
+
+),
+
+lines as (
+
+    select
+        order_id,
+        sum(shipping_amount) as shipping_amount,
+        sum(discount_amount) as discount_amount
+    from {{ ref('int_order_items') }}
+    group by order_id
+
+),
+
+own_discounts as (
+
+    select
+        order_id,
+        sum(discount_amount) as discount_amount
+    from items
+    where discount_amount is not null
+    group by order_id
+
+)
+
+select
+    orders.order_id,
+    lines.shipping_amount,
+    lines.discount_amount
+from orders
+left join lines on orders.order_id = lines.order_id
+left join own_discounts on orders.order_id = own_discounts.order_id
+where
+    lines.shipping_amount is distinct from coalesce(orders.shipping_cost, 0)
+    or lines.discount_amount is distinct from coalesce(own_discounts.discount_amount, orders.discount_amount, 0)

@@ -1,0 +1,11 @@
+{{ config(severity='warn') }}
+
+-- Reported, never altered: orders whose own total is not what their items, discount and shipping come to.
+select
+    order_id,
+    source_total_amount,
+    net_amount,
+    shipping_amount,
+    source_difference
+from {{ ref('int_orders') }}
+where source_difference <> 0

@@ -1,0 +1,11 @@
+{{ config(severity='warn') }}
+
+-- Reported, never altered: items whose own total is not quantity times unit price. Revenue takes the total.
+select
+    order_id,
+    order_item_id,
+    quantity,
+    unit_price,
+    total_price
+from {{ ref('stg_order_items') }}
+where total_price <> quantity * unit_price
