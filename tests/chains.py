@@ -1,0 +1,79 @@
+"""Small chains for the tests: a chain file over the notebooks of ``tests/notebooks``, and a listener that remembers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from duckbook.settings import Settings
+
+NOTEBOOKS = Path(__file__).parent / "notebooks"
+
+
+def write_chain(folder: Path, *steps: str, **options: dict) -> Path:
+    """Write a chain of copies of the tiny notebooks, one after the other.
+
+    A step is named for its notebook; ``name=notebook`` names it otherwise. `options` are keys of a step by its name.
+    The steps explore, so that the chain starts no server.
+    """
+    lines = []
+    before: list[str] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    for step in steps:
+        name, _, notebook = step.partition("=")
+        shutil.copy(NOTEBOOKS / f"{notebook or name}.ipynb", folder / f"{name}.ipynb")
+        keys = {"name": name, "notebook": f"{name}.ipynb", "needs": before, "group": "explore"} | options.get(name, {})
+        lines += ["[[step]]", *(f"{key} = {json.dumps(value)}" for key, value in keys.items()), ""]
+        before = [name]
+    file = folder / "chain.toml"
+    file.write_text("\n".join(lines), "utf-8")
+    return file
+
+
+class Memory:
+    """A listener that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple] = []
+
+    def run_started(self, steps) -> None:
+        self.told.append(("run", [step.name for step in steps]))
+
+    def step_started(self, step) -> None:
+        self.told.append(("start", step.name))
+
+    def cell_started(self, step, cell) -> None:
+        self.told.append(("cell", step.name, cell))
+
+    def step_ended(self, step, entry) -> None:
+        self.told.append(("end", step.name, entry["status"]))
+
+
+def duckbook(store: Settings, *arguments: str, **environment: str) -> subprocess.Popen:
+    """Start the command line on a store, as a person would from a shell."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
+    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs)} | environment
+    return subprocess.Popen(
+        [sys.executable, "-m", "duckbook.cli", *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def cell_states(notebook: Path) -> list[str]:
+    """The state of each code cell that the notebook had before papermill added its own."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return [cell["metadata"]["papermill"]["status"] for cell in cells if cell["cell_type"] == "code"]
+
+
+def text_of(notebook: Path) -> str:
+    """Everything that the cells of an executed notebook printed."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return "".join("".join(output.get("text", "")) for output in outputs)

@@ -1,0 +1,312 @@
+"""The chain: what is refused before it starts, how it ends, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from chains import NOTEBOOKS, Memory, cell_states, duckbook, text_of, write_chain
+from duckbook import chain, runs
+from duckbook.errors import ChainError
+from duckbook.inspection import read_parameters
+from duckbook.lock import one_writer
+from duckbook.runner import Request, run
+from duckbook.settings import Settings
+
+SECRET = "planted-SECRET-of-a-test"
+
+
+@pytest.fixture
+def store(tmp_path) -> Settings:
+    return Settings(data=tmp_path / "the data", runs=tmp_path / "runs", _env_file=None)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> tuple[runs.Run, Memory]:
+    """A run in which the last step but one fails."""
+    folder = tmp_path_factory.mktemp("done")
+    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    file = write_chain(
+        folder / "notebooks",
+        "succeeds",
+        "first=leaves_state",
+        "second=leaves_state",
+        "writes_facts",
+        "fails",
+        "never=succeeds",
+        succeeds={"parameters": ["as_of"]},
+    )
+    memory = Memory()
+    return run(store, Request(generate=False, extra={"count": "3"}), memory, file), memory
+
+
+def ended(store: Settings, *steps: str, request: Request | None = None, **options: dict) -> runs.Run:
+    return run(
+        store, request or Request(generate=False), Memory(), write_chain(store.runs.parent / "nb", *steps, **options)
+    )
+
+
+def test_the_record_tells_how_each_step_ended(done):
+    record = done[0].record
+    assert [step["status"] for step in record["steps"]] == ["succeeded"] * 4 + ["failed", "skipped"]
+    assert record["status"] == "failed"
+    assert json.loads((done[0].folder / "run.json").read_text("utf-8")) == record
+    failed = record["steps"][4]
+    assert failed["error"] == "cell 3: ValueError: the shelf is empty"
+    assert failed["seconds"] > 0
+    assert failed["peak_rss_mb"] > 50
+    assert record["steps"][5]["started_at"] is None
+
+
+def test_a_listener_hears_of_every_step_and_cell(done):
+    told = done[1].told
+    assert told[0][0] == "run"
+    assert [(what, name) for what, name, *_ in told[1:] if name == "succeeds"] == [
+        ("start", "succeeds"),
+        *[("cell", "succeeds")] * 3,
+        ("end", "succeeds"),
+    ]
+    assert told[-1] == ("end", "fails", "failed")
+
+
+def test_a_parameter_reaches_the_notebook_with_its_type(done):
+    assert "hello 3" in text_of(done[0].folder / "succeeds.ipynb")
+    cells = json.loads((done[0].folder / "succeeds.ipynb").read_text("utf-8"))["cells"]
+    assert any("count = 3" in "".join(cell["source"]) for cell in cells)
+
+
+def test_no_state_leaks_from_one_notebook_to_the_next(done):
+    assert text_of(done[0].folder / "first.ipynb") == "False False\n"
+    assert text_of(done[0].folder / "second.ipynb") == "False False\n"
+
+
+def test_facts_of_a_notebook_reach_the_record(done):
+    record = done[0].record
+    assert record["tables"] == [{"table": "orders", "landed": 3, "appended": 2, "unchanged": 1, "unreadable": 0}]
+    assert record["tests"] == {"passed": 1, "failed": 0, "warned": 1}
+    assert record["reconciliation"][0]["equal"] is True
+
+
+def test_cells_after_the_failing_one_are_not_called_completed(done):
+    assert cell_states(done[0].folder / "fails.ipynb") == ["completed", "completed", "failed", "pending"]
+
+
+def test_the_executed_notebook_names_no_path_of_the_machine(done):
+    paper = json.loads((done[0].folder / "succeeds.ipynb").read_text("utf-8"))["metadata"]["papermill"]
+    assert (paper["input_path"], paper["output_path"]) == ("succeeds.ipynb", "succeeds.ipynb")
+
+
+def test_the_archive_is_the_owners_alone(done):
+    for path in [done[0].folder, *done[0].folder.rglob("*")]:
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_a_failing_sql_cell_fails_the_step_with_what_the_database_said(store):
+    failed = ended(store, "fails_in_sql").record["steps"][0]
+    assert failed["status"] == "failed"
+    assert "Table with name no_such_table does not exist" in failed["error"]
+    assert cell_states(store.runs / "latest" / "fails_in_sql.ipynb") == ["completed", "completed", "failed", "pending"]
+
+
+def test_a_failing_check_is_told_in_its_words(store):
+    assert ended(store, "checks_fail").record["steps"][0]["error"].endswith("orders: expected 3, found 2.")
+
+
+def test_a_kernel_that_dies_fails_its_step_and_marks_the_cell(store):
+    failed = ended(store, "kills_its_kernel").record["steps"][0]
+    assert failed["error"] == "cell 2: The kernel died."
+    assert cell_states(store.runs / "latest" / "kills_its_kernel.ipynb") == ["completed", "failed", "pending"]
+
+
+def test_a_step_past_its_limit_is_stopped_with_what_it_started(store):
+    # The limit covers the kernel's start too, which is slow on a busy machine.
+    record = ended(store, "starts_a_process", starts_a_process={"timeout": 8}).record
+    assert record["status"] == "failed"
+    assert "past its limit of 8 s in cell 3" in record["steps"][0]["error"]
+    assert is_gone(int((store.runs / "latest" / "child.pid").read_text()))
+
+
+def test_steps_that_do_not_need_each_other_run_side_by_side(store):
+    file = write_chain(store.runs.parent / "nb", "one=sleeps", "two=sleeps", two={"needs": []})
+    one, two = run(store, Request(generate=False), Memory(), file).record["steps"]
+    assert one["status"] == two["status"] == "succeeded"
+    assert two["started_at"] < one["ended_at"]
+
+
+def test_a_secret_reaches_no_file_and_fails_the_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("DUCKBOOK_S3_SECRET_ACCESS_KEY", SECRET)
+    secrets = {"s3_access_key_id": "id", "s3_secret_access_key": SECRET, "s3_endpoint": "http://127.0.0.1:1"}
+    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
+    # Only the record's first steps are of interest: the servers of these settings are not there to be checked.
+    monkeypatch.setattr("duckbook.servers.preflight", lambda _settings: None)
+    record = ended(store, "succeeds", "tells_a_secret").record
+    assert [step["status"] for step in record["steps"]] == ["succeeded", "failed"]
+    assert "secret" in record["error"]
+    for path in store.runs.rglob("*"):
+        assert not path.is_file() or SECRET not in path.read_text("utf-8"), path
+
+
+def test_a_secret_in_the_text_of_an_error_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.setenv("DUCKBOOK_S3_SECRET_ACCESS_KEY", SECRET)
+    secrets = {"s3_access_key_id": "id", "s3_secret_access_key": SECRET, "s3_endpoint": "http://127.0.0.1:1"}
+    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
+    monkeypatch.setattr("duckbook.servers.preflight", lambda _settings: None)
+    record = ended(store, "raises_a_secret").record
+    assert record["steps"][0]["error"] == "cell 2: RuntimeError: cannot sign in with ***"
+    for path in store.runs.rglob("*"):
+        assert not path.is_file() or SECRET not in path.read_text("utf-8"), path
+
+
+@pytest.mark.parametrize(
+    ("steps", "request_", "sentence"),
+    [
+        (["succeeds"], Request(generate=False, extra={"cuont": "2"}), "parameter 'cuont' (did you mean count?)"),
+        (["succeeds"], Request(generate=False, extra={"count": "two"}), "count=two is not of the type int"),
+        (["succeeds", "does_not_compile"], Request(generate=False), "does_not_compile.ipynb, code cell 2, line 1"),
+        (["succeeds", "has_no_parameters_cell"], Request(generate=False), "has 0 cells tagged `parameters`"),
+        (["succeeds"], Request(generate=False, first="sucseeds"), "no step 'sucseeds' (did you mean succeeds?)"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(store, steps, request_, sentence):
+    with pytest.raises(ChainError) as told:
+        ended(store, *steps, request=request_)
+    assert sentence in str(told.value)
+    assert not store.runs.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nneeds = ["b"]', "needs b, which is no step"),
+        ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nafter = "b"', "does not know the key 'after'"),
+        ('[[step]]\nname = "a"', "lacks a name or a notebook"),
+        ('[[step]]\nname = "a"\nnotebook = "x"\n[[step]]\nname = "a"\nnotebook = "y"', "two steps named a"),
+        (
+            '[[step]]\nname = "a"\nnotebook = "a"\nneeds = ["b"]\n[[step]]\nname = "b"\nnotebook = "b"\nneeds = ["a"]',
+            "need each other in a circle",
+        ),
+        ("[[step]", "cannot be read"),
+    ],
+)
+def test_a_wrong_chain_file_is_told(tmp_path, text, sentence):
+    file = tmp_path / "chain.toml"
+    file.write_text(text, "utf-8")
+    with pytest.raises(ChainError, match=sentence):
+        chain.read_chain(file)
+
+
+def test_the_projects_own_chain_can_be_run():
+    steps = chain.read_chain()
+    assert [step.name for step in steps][:2] == ["generate_history", "generate_latest"]
+    chain.check(steps, {"customers": "500", "seed": "7", "dirt": "0.01", "as_of": "2026-06-30"}, {})
+    assert {path.name for path in chain.CHAIN_FILE.parent.glob("*.ipynb")} == {step.notebook.name for step in steps}
+
+
+def test_steps_are_chosen_by_their_place():
+    steps = chain.read_chain()
+
+    def names(**chosen):
+        return [step.name for step in chain.select(steps, **chosen)]
+
+    assert names(only="marts") == ["marts"]
+    assert names(first="staging", last="marts") == ["staging", "intermediate", "marts"]
+    assert names(generate=False)[0] == "ingest"
+    with pytest.raises(ChainError, match="No step is left"):
+        names(first="marts", last="staging")
+
+
+def test_the_help_of_a_parameter_is_its_comment():
+    count = read_parameters(NOTEBOOKS / "succeeds.ipynb")["count"]
+    assert (count.type, count.default, count.help) == ("int", 1, "how often")
+
+
+def test_a_second_run_is_told_who_holds_the_store(store):
+    with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match=r"A run of the chain \(process \d+"):
+        ended(store, "succeeds")
+    assert ended(store, "succeeds").record["status"] == "succeeded"
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet has."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for(condition, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("sent", "exit_status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
+)
+def test_a_stopped_run_says_so_and_leaves_nothing_running(store, sent, exit_status):
+    file = write_chain(store.runs.parent / "nb", "starts_a_process", "never=succeeds")
+    process = duckbook(store, "run", "--no-generate", "--chain", str(file))
+    latest = store.runs / "latest"
+    wait_for(lambda: (latest / "child.pid").exists() and cell_states(latest / "starts_a_process.ipynb")[2] == "running")
+    running = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == exit_status, out + err
+    wait_for(lambda: json.loads((latest / "run.json").read_text("utf-8"))["status"] == "interrupted")
+    wait_for(lambda: all(map(is_gone, running)))
+    record = runs.read(latest.resolve())
+    assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
+    assert cell_states(latest / "starts_a_process.ipynb") == ["completed", "completed", "failed"]
+    assert "Traceback" not in out + err
+
+
+def test_the_command_line_ends_with_a_summary_and_says_what_to_do_next(store):
+    file = write_chain(store.runs.parent / "nb", "writes_facts", "fails")
+    process = duckbook(store, "run", "--no-generate", "--chain", str(file))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    page = store.runs.resolve() / runs.latest(store.runs).name / "index.html"
+    assert f"Page: {page}" in out
+    assert "Marts: all 1 totals of 1 marts equal staging." in out
+    assert "Step fails failed: cell 3: ValueError: the shelf is empty" in err
+    assert "make pipeline FROM=fails" in err
+    assert page.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        (["run", "--customers", "many"], {}, "DUCKBOOK_CUSTOMERS=many is wrong"),
+        (["run", "--as-of", "yesterday"], {}, "AS_OF=yesterday is no date"),
+        (["run", "-p", "state"], {}, "'state' is not NAME=VALUE"),
+        (["status"], {"DUCKBOOK_CUSTOMRES": "5"}, "did you mean DUCKBOOK_CUSTOMERS?"),
+        (["run", "--target", "motherduck"], {}, "needs a token"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence_and_exit_status_two(store, arguments, environment, sentence):
+    process = duckbook(store, *arguments, **environment)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (2, "")
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not store.runs.exists()
+
+
+def test_a_look_at_the_state_imports_nothing_heavy(store):
+    code = (
+        "import sys; from duckbook import cli, overview, settings; "
+        "overview.lines(settings.settings()); print(*sys.modules)"
+    )
+    env = {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "PATH": "/usr/bin:/bin"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert not {"pandas", "duckdb", "dbt", "boto3", "matplotlib", "papermill", "psycopg"} & set(loaded)
+    assert not Path(store.data).exists()

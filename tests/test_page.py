@@ -1,0 +1,171 @@
+"""The pages of the archive, also as a browser shows them."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from chains import Memory, write_chain
+from duckbook import charts, page, runs
+from duckbook.runner import Request, run
+from duckbook.runs import Run
+from duckbook.settings import Settings
+
+TABLE = {
+    "table": "orders", "landed": 30, "appended": 20, "unchanged": 9, "unreadable": 1,
+    "raw": 20, "staged": 15, "superseded": 3, "quarantined": 2,
+}  # fmt: skip
+
+
+class Links(HTMLParser):
+    """What a page leads to or loads."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, _tag, attributes) -> None:
+        self.found += [value for name, value in attributes if name in {"href", "src"} and value]
+
+
+def make(archive: Path, status: str = runs.SUCCEEDED, **facts) -> Run:
+    steps = [("ingest", "03_ingest.ipynb"), ("marts", "06_marts.ipynb")]
+    known = {"git": {"commit": "0123456789abcdef", "dirty": False}, "versions": {"duckdb": "1.5.5"}, "store": "data"}
+    record = Run.begin(
+        archive, target="duckdb", as_of="2026-06-30", parameters={"customers": 500}, steps=steps, **known
+    )
+    record.step_started("ingest")
+    error = None if status == runs.SUCCEEDED else "cell 4: IngestError: <orders> is unreadable & more"
+    record.step_ended("ingest", status, peak_rss_mb=250.0, error=error)
+    if status == runs.SUCCEEDED:
+        record.step_started("marts")
+        record.step_ended("marts", status)
+    record.record["tables"] = [TABLE]
+    record.record["facts"] = facts
+    record.end(status, error)
+    return record
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """An archive with a run that failed in a notebook, one that succeeded, and one that was interrupted."""
+    folder = tmp_path_factory.mktemp("archive")
+    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    run(store, Request(generate=False), Memory(), write_chain(folder / "nb", "writes_facts", "fails", "never=succeeds"))
+    months = [{"month": f"2025-{m:02d}", "net_revenue": 1000.0 * m, "orders": m} for m in range(1, 13)]
+    mix = [{"category": f"Category {n}", "net_revenue": 100.0 - n} for n in range(12)]
+    for value in (100, 110):
+        figures = [{"name": "Orders", "value": value, "unit": "orders"}]
+        page.write_run(make(store.runs, figures=figures, monthly=months, categories=mix).folder)
+    page.write_run(make(store.runs, runs.INTERRUPTED).folder)
+    page.write_index(store.runs)
+    return store.runs
+
+
+def pages(archive: Path) -> list[Path]:
+    return [path for path in sorted(archive.rglob("*.html")) if "latest" not in path.parts]
+
+
+def test_a_page_loads_nothing_and_every_link_leads_somewhere(archive):
+    assert len(pages(archive)) == 7
+    for path in pages(archive):
+        text = path.read_text("utf-8")
+        assert "<script" not in text
+        for link in Links(text).found:
+            if link.startswith(("data:", "#")):
+                continue
+            assert not re.match(r"\w+:|//", link), (path, link)
+            assert (path.parent / link).exists(), (path, link)
+
+
+def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
+    failed = next(r for r in runs.read_all(archive) if r["status"] == "failed")
+    text = (archive / failed["run_id"] / "index.html").read_text("utf-8")
+    assert text.index("the shelf is empty") < text.index("The chain")
+    notebook = (archive / failed["run_id"] / "fails.html").read_text("utf-8")
+    assert notebook.index("the shelf is empty") < notebook.index("<main")
+
+
+def test_what_a_run_says_is_text_and_never_markup(tmp_path):
+    text = page.write_run(make(tmp_path, runs.FAILED).folder).read_text("utf-8")
+    assert "&lt;orders&gt; is unreadable &amp; more" in text
+    assert "<orders>" not in text
+
+
+def test_figures_are_shown_with_their_change(archive):
+    texts = [
+        (archive / r["run_id"] / "index.html").read_text("utf-8")
+        for r in runs.read_all(archive)
+        if r["status"] == "succeeded"
+    ]
+    assert "+10.00 % since the last run" in texts[0]
+    assert "since the last run" not in texts[1]
+
+
+def test_rows_that_do_not_add_up_are_said_so(tmp_path):
+    record = make(tmp_path)
+    assert "every one is accounted for" in page.write_run(record.folder).read_text("utf-8")
+    record.record["tables"] = [TABLE | {"staged": 14}]
+    record.save()
+    assert "Rows do not add up in orders" in page.write_run(record.folder).read_text("utf-8")
+
+
+def test_a_run_that_only_began_has_a_page(tmp_path):
+    started = Run.begin(tmp_path, target="duckdb", as_of=None, parameters={}, steps=[("one", "one.ipynb")])
+    assert "Running" in page.write_run(started.folder).read_text("utf-8")
+    page.write_index(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (1234, "orders", "1,234"),
+        (1_250_000.0, "orders", "1.25M"),
+        (99.5, "USD", "$99.50"),
+        (2_500_000, "USD", "$2.5M"),
+        (None, "USD", "–"),
+    ],
+)
+def test_figures_are_written_as_people_write_them(value, unit, text):
+    assert charts.shown({"name": "x", "value": value, "unit": unit}) == text
+
+
+def test_a_month_that_is_not_over_is_pale():
+    rows = [{"month": "2026-05", "net_revenue": 10.0}, {"month": "2026-06", "net_revenue": 5.0}]
+    assert [bar["partial"] for bar in charts.months(rows, "2026-06-15")["bars"]] == [False, True]
+    assert [bar["partial"] for bar in charts.months(rows, "2026-06-30")["bars"]] == [False, False]
+
+
+def test_the_shares_of_a_mix_are_of_the_whole():
+    bars = charts.mix([{"category": str(n), "net_revenue": 1.0} for n in range(20)], most=8)["bars"]
+    assert (len(bars), bars[0]["shown"], bars[-1]["name"], bars[-1]["shown"]) == (9, "5.0 %", "12 others", "60.0 %")
+
+
+def browser() -> str | None:
+    return next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+
+
+@pytest.mark.skipif(browser() is None, reason="no Chromium on this machine: apt install chromium")
+def test_a_browser_shows_the_pages_without_error_request_or_sideways_scrolling(archive):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
+        for width, scheme in ((390, "dark"), (1280, "light")):
+            tab = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+            said, asked = [], []
+            tab.on("console", lambda message, said=said: said.append(message.text))
+            tab.on("pageerror", lambda error, said=said: said.append(str(error)))
+            tab.on("request", lambda request, asked=asked: asked.append(request.url))
+            for path in pages(archive):
+                tab.goto(path.as_uri())
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+            assert said == []
+            assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        chromium.close()

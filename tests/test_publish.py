@@ -1,0 +1,159 @@
+"""Publications: whole, tested, switched at once, and read without a lock."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from duckbook import publish, transform, warehouse
+from duckbook.errors import PublishError
+from duckbook.settings import Settings
+from raw_rows import Raw
+from shop import batches
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Settings:
+    """A small shop whose marts are built and tested."""
+    store = Settings(data=tmp_path_factory.mktemp("a shop"), _env_file=None)
+    with warehouse.open_warehouse(store) as connection:
+        raw = Raw(connection)
+        for table, rows, on in batches():
+            raw.land(table, rows, on)
+    transform.build(store, "all")
+    return store
+
+
+@pytest.fixture
+def shop(built, tmp_path) -> Settings:
+    """A copy of it with nothing published."""
+    shutil.copytree(built.data, tmp_path / "data", symlinks=True)
+    return Settings(data=tmp_path / "data", _env_file=None)
+
+
+def checksums(shop: Settings, name: str) -> dict[str, str]:
+    folder = shop.data / "published" / name
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in folder.glob("*.parquet")}
+
+
+def test_every_mart_is_published_and_nothing_else(shop):
+    publication = publish.publish(shop, "a")
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        names = {
+            name
+            for (name,) in connection.execute(
+                "select table_name from duckdb_tables() where schema_name = 'ecom_marts'"
+            ).fetchall()
+        }
+    assert set(publication.marts) == names - {"reconciliation"}
+    assert publication.as_of == "2026-06-30"
+    told = json.loads((shop.data / "published" / "a" / "publication.json").read_text("utf-8"))
+    assert {f"{mart}.parquet": entry["sha256"] for mart, entry in told["marts"].items()} == checksums(shop, "a")
+
+
+def test_readers_find_the_marts_by_the_names_of_the_warehouse(shop):
+    publish.publish(shop, "a")
+    reader = publish.published(shop)
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        for mart, rows in reader.publication.marts.items():
+            query = f"from ecom_marts.{mart} order by all"
+            found = reader.connection.execute(query).fetchall()
+            assert len(found) == rows
+            assert found == connection.execute(query).fetchall()
+
+
+def test_the_same_marts_give_the_same_bytes(shop):
+    publish.publish(shop, "a")
+    publish.publish(shop.model_copy(update={"threads": 1}), "b")
+    assert checksums(shop, "a") == checksums(shop, "b")
+
+
+def test_a_reader_holds_no_lock_on_the_warehouse(shop):
+    publish.publish(shop, "a")
+    reader = publish.published(shop)
+    code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('create table x as select 1')"
+    subprocess.run([sys.executable, "-c", code, str(shop.warehouse_path)], check=True)
+    assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 0
+
+
+def test_nothing_published_names_the_notebook_to_run(shop):
+    with pytest.raises(PublishError, match=r"run 07_publish\.ipynb first"):
+        publish.published(shop)
+    assert publish.current(shop) is None
+
+
+def spoil(shop: Settings) -> None:
+    results = shop.data / "dbt" / "layers" / "marts.json"
+    told = json.loads(results.read_text("utf-8"))
+    test = next(result for result in told["results"] if result["unique_id"].startswith("test."))
+    test["status"] = "fail"
+    results.write_text(json.dumps(told), "utf-8")
+
+
+def test_marts_that_failed_a_test_are_refused_and_readers_keep_the_last_good_ones(shop):
+    publish.publish(shop, "good")
+    spoil(shop)
+    with pytest.raises(PublishError, match="Tests of the marts did not pass"):
+        publish.publish(shop, "bad")
+    assert publish.current(shop).run_id == "good"
+    assert sorted(path.name for path in (shop.data / "published").iterdir()) == ["CURRENT", "good"]
+
+
+def test_marts_that_were_never_tested_are_refused(shop):
+    (shop.data / "dbt" / "layers" / "marts.json").unlink()
+    with pytest.raises(PublishError, match="have not been tested"):
+        publish.publish(shop, "a")
+
+
+def test_marts_that_differ_from_staging_are_refused(shop):
+    with warehouse.open_warehouse(shop) as connection:
+        one = "mart = 'fct_sales_by_date' and measure = 'revenue'"
+        connection.execute(f"update ecom_marts.reconciliation set equal = false where {one}")
+    with pytest.raises(PublishError, match=r"differ from staging in fct_sales_by_date\.revenue"):
+        publish.publish(shop, "a")
+
+
+def test_a_publication_that_dies_half_way_is_never_seen(shop, monkeypatch):
+    publish.publish(shop, "good")
+
+    def die(_file):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publish, "_sha256", die)
+    with pytest.raises(KeyboardInterrupt):
+        publish.publish(shop, "half")
+    monkeypatch.undo()
+    assert publish.published(shop).publication.run_id == "good"
+    publish.publish(shop, "next")
+    assert sorted(path.name for path in (shop.data / "published").iterdir()) == ["CURRENT", "good", "next"]
+
+
+def test_a_run_that_publishes_again_leaves_its_first_publication_to_its_readers(shop):
+    publish.publish(shop, "a")
+    reader = publish.published(shop)
+    again = publish.publish(shop, "a")
+    assert again.run_id == "a-2"
+    assert publish.current(shop).run_id == "a-2"
+    assert reader.connection.execute("select count(*) from ecom_marts.dim_dates").fetchone()[0] > 0
+
+
+def test_the_last_few_publications_stay_and_one_can_go_back(shop):
+    for name in "abcd":
+        publish.publish(shop, name, keep=3)
+    assert [publication.run_id for publication in publish.publications(shop)] == ["d", "c", "b"]
+    assert publish.roll_back(shop, "b").run_id == "b"
+    assert publish.published(shop).publication.run_id == "b"
+    with pytest.raises(PublishError, match="kept are d, c, b"):
+        publish.roll_back(shop, "a")
+
+
+def test_an_empty_warehouse_names_the_notebook_to_run(tmp_path):
+    store = Settings(data=tmp_path, _env_file=None)
+    with warehouse.open_warehouse(store):
+        pass
+    with pytest.raises(PublishError, match=r"run 06_marts\.ipynb first"):
+        publish.publish(store, "a")

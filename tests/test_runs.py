@@ -1,0 +1,156 @@
+"""The archive's records: true at every moment, whoever died."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from duckbook import runs
+from duckbook.errors import ChainError
+from duckbook.redaction import Redactor, secrets_of
+from duckbook.runs import Run
+from duckbook.settings import Settings
+
+DESIGNED = {
+    "run_id", "status", "target", "as_of", "parameters", "started_at", "ended_at", "git", "versions", "steps", "tables",
+    "reconciliation", "tests",
+}  # fmt: skip
+
+
+def begin(archive, *names, **more) -> Run:
+    steps = [(name, f"{name}.ipynb") for name in names or ("one", "two")]
+    facts = {"git": {"commit": None, "dirty": None}, "versions": {}} | more
+    return Run.begin(archive, target="duckdb", as_of="2026-06-30", parameters={}, steps=steps, **facts)
+
+
+def on_disk(run: Run) -> dict:
+    return json.loads((run.folder / "run.json").read_text("utf-8"))
+
+
+def test_a_record_has_every_key_of_the_design_from_its_first_moment(tmp_path):
+    record = on_disk(begin(tmp_path))
+    assert set(record) >= DESIGNED
+    assert set(record["steps"][0]) == {
+        "name", "notebook", "status", "started_at", "ended_at", "seconds", "peak_rss_mb", "error",
+    }  # fmt: skip
+    assert (record["status"], record["steps"][0]["status"]) == ("running", "waiting")
+
+
+def test_run_ids_sort_by_time_and_latest_names_the_newest(tmp_path):
+    ids = [begin(tmp_path).folder.name for _ in range(5)]
+    assert ids == sorted(set(ids))
+    assert runs.latest(tmp_path).name == ids[-1]
+    assert [record["run_id"] for record in runs.read_all(tmp_path)] == ids[::-1]
+
+
+def test_every_change_is_on_disk_at_once(tmp_path):
+    run = begin(tmp_path)
+    run.step_started("one")
+    assert on_disk(run)["steps"][0]["status"] == "running"
+    run.step_ended("one", runs.SUCCEEDED, peak_rss_mb=100.0)
+    assert (on_disk(run)["steps"][0]["status"], on_disk(run)["steps"][0]["peak_rss_mb"]) == ("succeeded", 100.0)
+    run.end(runs.FAILED, "because")
+    assert (on_disk(run)["status"], on_disk(run)["error"]) == ("failed", "because")
+    assert on_disk(run)["steps"][1]["status"] == "skipped"
+
+
+def test_a_run_of_a_living_process_reads_as_running(tmp_path):
+    assert runs.read(begin(tmp_path).folder)["status"] == "running"
+    assert runs.settle(tmp_path) == []
+
+
+def test_a_run_whose_process_was_killed_reads_as_interrupted_and_is_settled(tmp_path):
+    code = (
+        "import os, sys, pathlib; from duckbook.runs import Run; "
+        "run = Run.begin(pathlib.Path(sys.argv[1]), target='duckdb', as_of=None, parameters={}, "
+        "steps=[('one', 'one.ipynb'), ('two', 'two.ipynb')]); run.step_started('one'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    folder = runs.latest(tmp_path)
+    cell = {"cell_type": "code", "metadata": {"papermill": {"status": "running"}}, "source": "", "outputs": []}
+    never = {"cell_type": "code", "metadata": {"papermill": {"status": "pending"}}, "source": "", "outputs": []}
+    (folder / "one.ipynb").write_text(json.dumps({"cells": [cell, never], "metadata": {}}), "utf-8")
+
+    record = runs.read(folder)
+    assert record["status"] == "interrupted"
+    assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
+    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "running"
+
+    assert runs.settle(tmp_path) == [folder.name]
+    assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "interrupted"
+    cells = json.loads((folder / "one.ipynb").read_text("utf-8"))["cells"]
+    assert [c["metadata"]["papermill"]["status"] for c in cells] == ["failed", "pending"]
+
+
+def test_a_reused_process_id_is_not_taken_for_the_run(tmp_path):
+    run = begin(tmp_path)
+    run.record["process"]["started"] -= 1000
+    run.save()
+    assert runs.read(run.folder)["status"] == "interrupted"
+
+
+def report(run: Run, name: str, rows) -> None:
+    (run.folder / "facts").mkdir(exist_ok=True)
+    (run.folder / "facts" / f"{name}.json").write_text(json.dumps(rows), "utf-8")
+
+
+def test_facts_of_several_steps_are_merged_by_their_keys(tmp_path):
+    run = begin(tmp_path)
+    report(run, "tables", [{"table": "orders", "landed": 5}, {"table": "reviews", "landed": 1}])
+    report(run, "tests", [{"name": "unique", "status": "pass"}])
+    run.step_started("one")
+    run.step_ended("one", runs.SUCCEEDED)
+    report(run, "tables", [{"table": "orders", "raw": 5, "staged": 5}])
+    report(run, "tests", [{"name": "unique", "status": "fail"}, {"name": "fresh", "status": "warn"}])
+    report(run, "run", {"as_of": "2026-07-01", "status": "succeeded"})
+    report(run, "figures", [{"name": "Orders", "value": 5}])
+    run.step_started("two")
+    run.step_ended("two", runs.SUCCEEDED)
+    record = on_disk(run)
+    assert record["tables"] == [
+        {"table": "orders", "landed": 5, "raw": 5, "staged": 5},
+        {"table": "reviews", "landed": 1},
+    ]
+    assert record["tests"] == {"passed": 1, "failed": 1, "warned": 1}
+    assert record["as_of"] == "2026-07-01"
+    assert record["status"] == "running"
+    assert record["facts"] == {"figures": [{"name": "Orders", "value": 5}]}
+
+
+def test_a_step_that_is_done_again_does_not_count_its_tests_twice(tmp_path):
+    run = begin(tmp_path)
+    for _ in range(2):
+        report(run, "tests", [{"name": "unique", "status": "pass"}])
+        run.step_started("one")
+        run.step_ended("one", runs.SUCCEEDED)
+    assert on_disk(run)["tests"]["passed"] == 1
+
+
+def test_a_missing_run_is_told_by_name(tmp_path):
+    with pytest.raises(ChainError, match="There is no run 2020"):
+        runs.read(tmp_path / "2020")
+
+
+def test_secrets_are_replaced_as_they_are_and_as_urls_carry_them():
+    redactor = Redactor(["p@ss/word!"])
+    assert redactor.text("x p@ss/word! y postgresql://app:p%40ss%2Fword%21@host") == "x *** y postgresql://app:***@host"
+    assert redactor.hits == 2
+
+
+def test_tokens_of_well_known_shapes_are_replaced_without_being_known():
+    redactor = Redactor()
+    node = {"a": ["AKIAABCDEFGHIJKLMNOP", {"b": "ghp_" + "a" * 36}], "c": 1}
+    assert redactor.scrub(node) == {"a": ["***", {"b": "***"}], "c": 1}
+    assert redactor.hits == 2
+
+
+def test_plain_words_are_not_taken_for_secrets():
+    redactor = Redactor(["postgres", "app", ""])
+    assert redactor.text("postgres is an app") == "postgres is an app"
+
+
+def test_the_password_within_a_dsn_is_a_secret(tmp_path):
+    store = Settings(data=tmp_path, postgres_dsn="postgresql://me:s3cret-word@db.example:5432/x", _env_file=None)
+    assert "s3cret-word" in secrets_of(store)
