@@ -7,7 +7,6 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from duckbook import notebook
 from duckbook.errors import CheckFailed, DuckbookError, PublishError, WarehouseError
 from duckbook.notebook import Notebook
 from duckbook.settings import Settings
