@@ -79,6 +79,7 @@ def _find_unchanged(connection, bucket: str, chronicle: Chronicle, name: str, mi
         landed=[(str(r.path), r.columns, where) for r, where in zip(mine, places, strict=True)],
         appended=[(path, batch.columns, batch.place) for batch, path in files("rows")],
         sighted=[(path, batch.place) for batch, path in files("sightings")],
+        rows_landed=sum(r.readable for r in mine),
     )
     return dict(connection.execute("select file, count(*) from unchanged group by file").fetchall())
 
@@ -87,7 +88,7 @@ def _batch(connection, r: Reading, sequence: int, as_of: date, unchanged: int) -
     batch_date = r.date or as_of
     digest = md5(r.content_hash.encode(), usedforsecurity=False).hexdigest()[:8]
     batch_id = f"{r.source.table}-{batch_date:%Y%m%d}-{sequence:05d}-{digest}"
-    local = _written(connection, r, unchanged)
+    local, counts = _written(connection, r, unchanged)
     keys = {role: f"history/{r.source.table}/batch={batch_id}/{role}.parquet" for role in local}
     numbered = ("_row_number",) if unchanged and "_row_number" not in r.columns else ()
     batch = Batch(
@@ -102,9 +103,9 @@ def _batch(connection, r: Reading, sequence: int, as_of: date, unchanged: int) -
         content_hash=r.content_hash,
         as_of=as_of,
         landed=r.landed,
-        appended=_rows_in(connection, local.get("rows")),
-        unchanged=_rows_in(connection, local.get("sightings")),
-        unreadable=_rows_in(connection, local.get("unreadable")),
+        appended=counts.get("rows", 0),
+        unchanged=counts.get("sightings", 0),
+        unreadable=counts.get("unreadable", 0),
         drift=r.drift,
         columns=(*r.columns, *numbered),
         files=keys,
@@ -112,29 +113,29 @@ def _batch(connection, r: Reading, sequence: int, as_of: date, unchanged: int) -
     return batch, {keys[role]: path for role, path in local.items()}
 
 
-def _written(connection, r: Reading, unchanged: int) -> Files:
-    """Role → file: the rows less those that are unchanged, the sightings of these, and what could not be read."""
-    local = {"unreadable": r.unreadable} if r.unreadable else {}
+def _written(connection, r: Reading, unchanged: int) -> tuple[Files, dict[str, int]]:
+    """Role → file, and role → rows of it: the rows less those that are unchanged, the sightings of these, the rest.
+
+    Rows are counted as they are written, so that the flows are checked and not reckoned.
+    """
+    local, counts = {}, {}
+    if r.unreadable:
+        local["unreadable"], counts["unreadable"] = r.unreadable
     if not unchanged:
-        return local | ({"rows": r.path} if r.readable else {})
+        return (local | {"rows": r.path}, counts | {"rows": r.readable}) if r.readable else (local, counts)
     file = literal(str(r.path))
     number = "_row_number" if "_row_number" in r.columns else "file_row_number + 1"
     columns = ", ".join(quoted(name) for name in r.columns if name != "_row_number")
-    rows, sightings = r.path.with_name("rows.parquet"), r.path.with_name("sightings.parquet")
-    if unchanged < r.readable:
-        connection.execute(
-            f"copy (select {columns}, {number} as _row_number from read_parquet({file}, file_row_number = true) "
-            f"where {number} not in (select row_number from unchanged where file = {file}) order by _row_number) "
-            f"to {literal(str(rows))} {PARQUET}"
-        )
-        local["rows"] = rows
-    connection.execute(
-        "copy (select key as _key, row_hash as _row_hash, row_number as _row_number from unchanged "
-        f"where file = {file} order by _row_number) to {literal(str(sightings))} {PARQUET}"
-    )
-    return local | {"sightings": sightings}
-
-
-def _rows_in(connection, path: Path | None) -> int:
-    """Rows of a file as it was written, not as they were reckoned: the flows are checked with them."""
-    return connection.execute(f"select count(*) from {literal(str(path))}").fetchone()[0] if path else 0
+    queries = {
+        "rows": f"select {columns}, {number} as _row_number from read_parquet({file}, file_row_number = true) "
+        f"where {number} not in (select row_number from unchanged where file = {file})",
+        "sightings": "select key as _key, row_hash as _row_hash, row_number as _row_number from unchanged "
+        f"where file = {file}",
+    }
+    for role, query in queries.items():
+        if role == "sightings" or unchanged < r.readable:
+            local[role] = r.path.with_name(f"{role}.parquet")
+            (counts[role],) = connection.execute(
+                f"copy ({query} order by _row_number) to {literal(str(local[role]))} {PARQUET}"
+            ).fetchone()
+    return local, counts

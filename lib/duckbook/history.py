@@ -90,7 +90,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         if not new and as_of in (None, chronicle.as_of):
             return IngestReport(chronicle.as_of, None, (), landed.ignored)
         with warehouse.engine(settings) as connection:
-            warehouse.use_landing(connection, endpoints)
+            use_what_is_read(connection, endpoints, new)
             readings = read_all(connection, client, new, folder)
             check_still(settings, endpoints, new)
             fresh, same = _without_repeats(readings, chronicle)
@@ -111,6 +111,14 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         commit_log.put(client, bucket, commit)
         _open_file(settings).unlink(missing_ok=True)
     return IngestReport(as_of, commit.number, commit.batches, landed.ignored)
+
+
+def use_what_is_read(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, new: Sequence[Source]) -> None:
+    """Let a connection read S3, and Postgres where something is to be read there: attaching it takes a while."""
+    if any(isinstance(source, PostgresSource) for source in new):
+        warehouse.use_landing(connection, endpoints)
+    else:
+        warehouse.use_s3(connection, endpoints.s3)
 
 
 def check_complete(landed: Landed, chronicle: Chronicle, settings: Settings) -> None:

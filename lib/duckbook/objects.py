@@ -12,7 +12,6 @@ import re
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -27,7 +26,8 @@ from duckbook.sources import StoredSource, date_in_metadata
 if TYPE_CHECKING:
     import duckdb
 
-HEAD_BYTES = 65_536
+SMALL_BYTES = 2**20
+"""An object below this is fetched whole: for DuckDB to ask for it costs more requests than it has bytes to save."""
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
@@ -41,24 +41,26 @@ DOCUMENT = re.compile(rb'"(?:metadata|data)"\s*:\s*[\[{]')
 PLAIN_KEY = re.compile(r"[A-Za-z0-9=_./-]+")
 
 LARGEST_RECORD = 16 * 2**20
-"""DuckDB's own default; buffers grow with it."""
+"""DuckDB's own default; its buffers grow with it, and shrink."""
 
 
 @dataclass
 class Opened:
-    """An object that can be read: where DuckDB finds it, and its format."""
+    """An object that can be read: where DuckDB finds it, its format, and its copy, once there is one."""
 
     source: StoredSource
     location: str
     format: Literal["lines", "array", "document"]
     size: int
-    local: Path | None
+    local: Path
     client: object
+    has_huge_records: bool = False
 
     @property
     def largest(self) -> int:
         """Bytes that a record may have: a document is one."""
-        return max(LARGEST_RECORD, self.size if self.format == "document" else 0)
+        enough = max(self.size, 2**16)
+        return enough if self.format == "document" or self.has_huge_records else min(enough, LARGEST_RECORD)
 
     @property
     def records_sql(self) -> str:
@@ -92,7 +94,7 @@ class Opened:
             )
         return date_in_metadata(json.loads(found[0][0] or "null"))
 
-    def lines(self, numbers: Sequence[int], folder: Path) -> list[bytes]:
+    def lines(self, numbers: Sequence[int]) -> list[bytes]:
         """Lines as they stand, by ascending number among those that are not blank; the first is 0.
 
         Raises
@@ -100,8 +102,8 @@ class Opened:
         IngestError
             The object does not hold the lines that DuckDB counted.
         """
-        if self.local is None:
-            self.local = _fetched(self.client, self.source, folder)
+        if not self.local.exists():
+            storage.download(self.client, self.source.bucket, self.source.key, self.local)
         with self.local.open("rb") as file:
             lines = (line for line in file if line.strip(SPACE))
             found = list(_picked(lines, numbers))
@@ -117,8 +119,7 @@ def _picked(lines: Iterable[bytes], numbers: Sequence[int]) -> Iterator[bytes]:
         last = number
 
 
-@contextmanager
-def opened(client, source: StoredSource, folder: Path) -> Iterator[Opened]:
+def opened(client, source: StoredSource, folder: Path) -> Opened:
     """Find out how an object is to be read; what DuckDB cannot read where it lies is copied into `folder` first.
 
     Raises
@@ -126,23 +127,27 @@ def opened(client, source: StoredSource, folder: Path) -> Iterator[Opened]:
     IngestError
         The object is not text in UTF-8, or its compression is broken.
     """
-    head, local = storage.read_head(client, source.bucket, source.key, HEAD_BYTES), None
+    local = folder / "object.copy"
+    if source.size < SMALL_BYTES:
+        head = storage.get_bytes(client, source.bucket, source.key)
+        if head is None:
+            raise IngestError(f"{source.name} was deleted while it was read: run the ingest again.")
+        local.write_bytes(head)
+    else:
+        head = storage.read_head(client, source.bucket, source.key, SMALL_BYTES)
+        if head.startswith((GZIP, BOM)) or not PLAIN_KEY.fullmatch(source.key):
+            storage.download(client, source.bucket, source.key, local)
     if head.startswith(GZIP):
-        local = _unpacked(_fetched(client, source, folder), source)
-    elif head.startswith(BOM) or not head.strip(SPACE) or not PLAIN_KEY.fullmatch(source.key):
-        local = _fetched(client, source, folder)
-    if local is not None:
+        local = _unpacked(local, source)
+    if local.exists():
         _without_bom(local)
         with local.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+            head = file.read(SMALL_BYTES)
     if head.startswith(OTHER_UNICODE):
         raise IngestError(f"{source.name} cannot be read: it is not text in UTF-8. Land it as UTF-8.")
-    size = local.stat().st_size if local else source.size
-    try:
-        yield Opened(source, str(local or source.name), _format(head), size, local, client)
-    finally:
-        for leftover in folder.glob(f"{source.fingerprint}*"):
-            leftover.unlink()
+    is_local = local.exists()
+    size = local.stat().st_size if is_local else source.size
+    return Opened(source, str(local) if is_local else source.name, _format(head), size, local, client)
 
 
 def _format(head: bytes) -> Literal["lines", "array", "document"]:
@@ -152,19 +157,15 @@ def _format(head: bytes) -> Literal["lines", "array", "document"]:
     line, newline, rest = start.partition(b"\n")
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         # A document that is longer than the head, or is written over several lines.
         spread = not newline or line.strip() == b"{" or DOCUMENT.match(line.lstrip(b"{ \t"))
         return "document" if start.startswith(b"{") and spread and DOCUMENT.search(start) else "lines"
-    # A record may have a field that is called data; a document is alone in its object.
-    is_document = isinstance(record, dict) and isinstance(record.get("data"), list) and not rest.strip()
-    return "document" if is_document else "lines"
-
-
-def _fetched(client, source: StoredSource, folder: Path) -> Path:
-    path = folder / f"{source.fingerprint}.copy"
-    storage.download(client, source.bucket, source.key, path)
-    return path
+    if not isinstance(record, dict) or "data" not in record:
+        return "lines"
+    # A record may have a field that is called data; a document has little else, or is alone in its object.
+    alone = isinstance(record["data"], list) and not rest.strip()
+    return "document" if alone or set(record) <= {"metadata", "data"} else "lines"
 
 
 def _unpacked(packed: Path, source: StoredSource) -> Path:

@@ -50,7 +50,7 @@ class Reading:
     landed, readable
         Records that the source holds, and those among them that could be read.
     unreadable
-        Parquet file of the others (row_number, reason, original); None when there are none.
+        Parquet file of the others (row_number, reason, original), and how many it holds; None when there are none.
     content_hash
         Tells whether the content is the same as before.
     """
@@ -61,7 +61,7 @@ class Reading:
     columns: tuple[str, ...]
     landed: int
     readable: int
-    unreadable: Path | None
+    unreadable: tuple[Path, int] | None
     content_hash: str
 
     @property
@@ -96,26 +96,31 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
             return _read_relation(connection, source, folder)
         return _read_object(connection, client, source, folder)
     except duckdb.Error as error:
-        why = re.sub(r'"?\S*?([^/"\s]+\.(?:copy|text|bare))"?', source.name, str(error).splitlines()[0])
-        raise IngestError(f"{source.name} cannot be read: {why} Mend it at its source and land it again.") from error
+        why = str(error).splitlines()[0].partition(": ")[2].replace(str(folder / "object.copy"), source.name)
+        why = why.replace(str(folder / "object.text"), source.name).rstrip(". ")
+        raise IngestError(f"{source.name} cannot be read: {why}. Mend it at its source and land it again.") from error
 
 
 def _read_object(connection, client, source: StoredSource, folder: Path) -> Reading:
-    with objects.opened(client, source, folder) as opened:
+    opened = objects.opened(client, source, folder)
+    try:
         shapes = _shapes(connection, source, opened.records_sql)
-        columns = shapes.columns
-        path = folder / "read.parquet"
-        parsed = (
-            f"select {', '.join([*shapes.selected, f'{shapes.readable} as _readable'])} from ({opened.records_sql})"
-        )
-        kept = "*" if shapes.faulty else "* exclude (_readable)"
-        connection.execute(
-            f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash from ({parsed})) "
-            f"to {literal(str(path))} {PARQUET}"
-        )
-        declared = source.declared or opened.declared(connection)
-        unreadable = _set_apart(connection, opened, path, folder) if shapes.faulty else None
-    reading = Reading(source, declared, *_settled(connection, source, path, columns, unreadable))
+    except duckdb.InvalidInputException as error:
+        if "maximum_object_size" not in str(error):
+            raise
+        opened.has_huge_records = True
+        shapes = _shapes(connection, source, opened.records_sql)
+    columns, path = shapes.columns, folder / "read.parquet"
+    parsed = f"select {', '.join([*shapes.selected, f'{shapes.readable} as _readable'])} from ({opened.records_sql})"
+    kept = "*" if shapes.faulty else "* exclude (_readable)"
+    connection.execute(
+        f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash from ({parsed})) to {literal(str(path))} {PARQUET}"
+    )
+    in_document = opened.declared(connection)
+    declared = source.declared or in_document
+    unreadable = _set_apart(connection, opened, path) if shapes.faulty else None
+    opened.local.unlink(missing_ok=True)
+    reading = _settled(connection, source, declared, path, columns, unreadable)
     if reading.landed and not reading.readable:
         raise IngestError(
             f"{source.name} cannot be read: none of its {reading.landed:,} lines is a JSON object. "
@@ -156,24 +161,20 @@ def _shapes(connection, source: Source, records: str) -> _Shapes:
     """
     bare = "case len(keys) when 0 then json_type(json) = 'OBJECT' end"
     twice = "list_unique(list_transform({}, lambda k: lower(trim(k)))) < len({})"
-    connection.execute(
-        f"create or replace temp table shapes as "
-        f"select json_keys(json) as keys, {bare} as bare from ({records}) group by all"
-    )
-    malformed, odd = connection.execute(
-        f"select bool_or(keys is null), bool_or(not bare or {twice.format('keys', 'keys')}) from shapes"
+    malformed, odd, names = connection.execute(
+        f"with shapes as (select json_keys(json) as keys, {bare} as bare from ({records}) group by all) "
+        f"select bool_or(keys is null), bool_or(not bare or {twice.format('keys', 'keys')}), "
+        "list_sort(list_distinct(flatten(list(keys)))) from shapes"
     ).fetchone()
-    names = connection.execute(
-        "select k, lower(trim(k)) from (select distinct unnest(keys) as k from shapes) order by k"
-    ).fetchall()
+    names = names or []
     if len(names) > MOST_COLUMNS:
         raise IngestError(
             f"{source.name} cannot be read: its records have {len(names):,} names between them, more than "
             f"{MOST_COLUMNS:,}. Land records that have the columns as their names."
         )
     variants: dict[str, list[str]] = {name: [] for name in source_tables()[source.table].column_names}
-    for name, plain in names:
-        variants.setdefault(rows.column_name(plain), []).append(name)
+    for name in names:
+        variants.setdefault(rows.column_name(name), []).append(name)
     readable = "json is not null"
     if odd:
         keys = "json_keys(json)"
@@ -181,7 +182,7 @@ def _shapes(connection, source: Source, records: str) -> _Shapes:
     return _Shapes({name: keys for name, keys in variants.items() if keys}, bool(malformed or odd), readable)
 
 
-def _set_apart(connection, opened: objects.Opened, path: Path, folder: Path) -> Path:
+def _set_apart(connection, opened: objects.Opened, path: Path) -> tuple[Path, int]:
     """Write the records that cannot be read to a file of their own, with the reason and their text."""
     found = connection.execute(
         f"select file_row_number from read_parquet({literal(str(path))}, file_row_number = true) "
@@ -189,14 +190,14 @@ def _set_apart(connection, opened: objects.Opened, path: Path, folder: Path) -> 
     )
     numbers = [number for (number,) in found.fetchall()]
     if opened.format == "lines":
-        lines = opened.lines(numbers, folder)
+        lines = opened.lines(numbers)
     else:
         connection.execute(f"create or replace temp table elements as {opened.records_sql}")
         found = connection.execute(
             "select json from elements where rowid in (select unnest(?)) order by rowid", [numbers]
         )
         lines = [text.encode() for (text,) in found.fetchall()]
-    apart = folder / "unreadable.parquet"
+    apart = path.with_name("unreadable.parquet")
     reasons = [objects.why_unreadable(line) for line in lines]
     originals = [line.decode("utf-8", errors="backslashreplace") for line in lines]
     connection.execute(
@@ -204,14 +205,14 @@ def _set_apart(connection, opened: objects.Opened, path: Path, folder: Path) -> 
         "unnest(?::varchar[]) as reason, unnest(?::varchar[]) as original",
         [numbers, reasons, originals],
     )
-    connection.execute(f"copy unreadable to {literal(str(apart))} {PARQUET}")
-    return apart
+    (count,) = connection.execute(f"copy unreadable to {literal(str(apart))} {PARQUET}").fetchone()
+    return apart, count
 
 
 def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
     named: dict[str, str] = {}
     for name, _ in source.columns:
-        column = rows.column_name(name.strip().lower())
+        column = rows.column_name(name)
         if column in named:
             raise IngestError(f"{source.name} has two columns called {column}: rename one of them.")
         named[column] = name
@@ -229,7 +230,7 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
         renamed = ", ".join(f"#{n} as {quoted(column)}" for n, column in enumerate(columns, 1))
         queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
         _copy_relation(connection, queried, columns, path)
-    return Reading(source, source.declared, *_settled(connection, source, path, columns, None))
+    return _settled(connection, source, source.declared, path, columns, None)
 
 
 def _copy_relation(connection, query: str, columns: list[str], path: Path) -> None:
@@ -238,14 +239,15 @@ def _copy_relation(connection, query: str, columns: list[str], path: Path) -> No
     )
 
 
-def _settled(connection, source: Source, path: Path, columns: list[str], unreadable: Path | None) -> tuple:
-    """Take out what could not be read, and give rows without a key of their own one that tells them apart.
-
-    Returns
-    -------
-    tuple
-        The fields of a `Reading` after its source and date.
-    """
+def _settled(
+    connection,
+    source: Source,
+    declared: date | None,
+    path: Path,
+    columns: list[str],
+    unreadable: tuple[Path, int] | None,
+) -> Reading:
+    """Take out what could not be read, and give rows without a key of their own one that tells them apart."""
     table = source_tables()[source.table]
     parts = [f"coalesce(trim({quoted(name)}), '') = ''" for name in table.key]
     without_key = " or ".join(parts) if set(table.key) <= set(columns) else "true"
@@ -274,4 +276,4 @@ def _settled(connection, source: Source, path: Path, columns: list[str], unreada
         path.unlink()
         path = settled
     told = source.fingerprint or md5(f"{landed}:{content}".encode(), usedforsecurity=False).hexdigest()
-    return path, tuple(written), landed, readable, unreadable, told
+    return Reading(source, declared, path, tuple(written), landed, readable, unreadable, told)

@@ -42,10 +42,11 @@ def listed(texts: Iterable[str]) -> str:
 
 
 def column_name(name: str) -> str:
-    """The column of raw that keeps what a source calls `name`, already trimmed and in lower case.
+    """The column of raw that keeps what a source calls `name`: DuckDB's names know no case.
 
     Names of our own bookkeeping are left to it.
     """
+    name = name.strip(" ").lower()
     if not name:
         return "unnamed"
     return f"{name}_of_source" if name in RESERVED else name

@@ -17,6 +17,9 @@ from duckbook.batches import Place
 from duckbook.rows import listed
 from duckbook.tables import SourceTable
 
+FEW_ROWS = 2_000_000
+"""Below this, what came is read once and held; above, it is read again from its files for each question."""
+
 
 def find_unchanged(
     connection: duckdb.DuckDBPyConnection,
@@ -24,7 +27,8 @@ def find_unchanged(
     landed: Sequence[tuple[str, Sequence[str], Place]],
     appended: Sequence[tuple[str, Sequence[str], Place]],
     sighted: Sequence[tuple[str, Place]],
-) -> bool:
+    rows_landed: int,
+) -> None:
     """Make the temp table `unchanged` (file, row_number, key, row_hash) of the rows that need not be stored again.
 
     Parameters
@@ -33,11 +37,8 @@ def find_unchanged(
         Files of rows that came now, and that the history has: path, columns, place of the batch.
     sighted
         Files of the history's sightings: path, place of the batch.
-
-    Returns
-    -------
-    bool
-        Whether there are such rows.
+    rows_landed
+        How many rows came now.
     """
     connection.execute("create or replace temp table places (file varchar, place bigint)")
     files = [(path, place) for path, _, place in (*landed, *appended)] + list(sighted)
@@ -46,6 +47,9 @@ def find_unchanged(
         "insert into places select unnest(?), unnest(?)", [[f for f, _ in files], [order[place] for _, place in files]]
     )
     came = _versions(table, [(path, columns) for path, columns, _ in landed])
+    if rows_landed < FEW_ROWS:
+        connection.execute(f"create or replace temp table came as {came}")
+        came = "from came"
     known = [_versions(table, [(path, columns) for path, columns, _ in appended])] if appended else []
     if sighted:
         known.append(
@@ -65,15 +69,14 @@ def find_unchanged(
             f"where hash(key) in (select hash(key) from ({came}))"
         )
         connection.execute("insert into contested select distinct hash(key) from known")
-    (count,) = connection.execute(
+    connection.execute(
         "create or replace temp table unchanged as "
-        f"with came as (select *, true as is_new from ({came}) where hash(key) in (select h from contested)), "
-        "versions as (select * from came union all select *, false from known), "
+        f"with arrived as (select *, true as is_new from ({came}) where hash(key) in (select h from contested)), "
+        "versions as (select * from arrived union all select *, false from known), "
         "preceded as (select versions.*, lag(row_hash) over (partition by key order by place, row_number) as before "
         "from versions inner join places using (file)) "
         "select file, row_number, key, row_hash from preceded where is_new and row_hash = before"
-    ).fetchone()
-    return count > 0
+    )
 
 
 def _versions(table: SourceTable, files: Iterable[tuple[str, Sequence[str]]]) -> str:
