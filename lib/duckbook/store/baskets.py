@@ -28,6 +28,12 @@ COUPONS = (5, 10, 10, 15, 20)
 STANDARD, EXPRESS, HEAVY = 599, 1499, 700
 """Shipping in cents: standard below the free threshold, express, and the surcharge of heavy orders."""
 
+REDRAWS = 3
+"""How often a line that repeats a product of its order is drawn again."""
+
+MOST_UNITS = 4
+"""Most units of a product in a line."""
+
 HEAVY_FROM = 12_000
 """Grams from which an order is heavy."""
 
@@ -83,42 +89,55 @@ class Baskets:
         value = self._customers.spend[who] * gamma(draw.uniform("order value", key), planted.spend_p) / planted.spend_p
         budget = value / count
         band = np.searchsorted(np.array(PRICE_BANDS, dtype=np.float64), budget, side="right")
-        leading = np.zeros(len(orders), dtype=np.int64)
-        for line in range(int(count.max())):
+        chosen = np.full((len(orders), int(count.max(initial=1))), -1)
+        for line in range(chosen.shape[1]):
             on = np.flatnonzero(count > line)
-            choice = draw.bits("line choice", key[on], line)
+            about = (key[on], line, week[on], band[on])
             if line == 0:
-                wanted = part(choice, 0, 16) < planted.favourite_share * 65_536
-                product = self._free(
-                    key[on], line, week[on], band[on], np.where(wanted, self._customers.favourite[who[on]], -1)
-                )
-                leading[on] = self._products.subcategory[product]
+                product = self._first(*about, self._customers.favourite[who[on]])
             else:
-                wanted = part(choice, 0, 16) < planted.partner_share * 65_536
-                product = self._free(key[on], line, week[on], band[on], np.full(len(on), -1))
-                partner = self._partner(key[on], line, week[on], band[on], leading[on], choice)
-                product = np.where(wanted & (partner >= 0), partner, product)
+                product = self._further(*about, self._products.subcategory[chosen[on, 0]])
+                for again in range(1, REDRAWS + 1):
+                    # One puts two of a thing into the cart, not the thing twice; small catalogues may have no other.
+                    twice = np.flatnonzero((chosen[on] == product[:, None]).any(axis=1))
+                    product[twice] = self._near(
+                        *(part[twice] for part in (key[on], week[on], band[on])), line + 16 * again
+                    )
+            chosen[on, line] = product
             at = self.begin[orders[on]] + line
             self.product[at] = product
-            price = self._products.sale[week[on], product]
-            self.quantity[at] = np.clip(budget[on] / price + part(choice, 32, 16) / 131_072, 1, 4).astype(np.int8)
+            luck = part(draw.bits("quantity", key[on], line), 0, 16) / 131_072
+            units = budget[on] / self._products.sale[week[on], product] + luck
+            self.quantity[at] = np.clip(units, 1, MOST_UNITS).astype(np.int8)
 
-    def _free(self, key: np.ndarray, line: int, week: np.ndarray, band: np.ndarray, category: np.ndarray) -> np.ndarray:
-        """A product near the budget: of the category where one is asked for, else of any."""
-        shelf, bits = self.shelves.by_price, self._randomness.bits("product choice", key, line)
+    def _first(
+        self, key: np.ndarray, line: int, week: np.ndarray, band: np.ndarray, favourite: np.ndarray
+    ) -> np.ndarray:
+        """The first line: at the budget, and of the favourite category for a share of the orders."""
+        choice = self._randomness.bits("line choice", key, line)
+        asked = part(choice, 0, 16) < self._parameters.favourite_share * 65_536
+        low = band * len(CATEGORIES) + favourite
+        product = self.shelves.by_price.draw(self._randomness.bits("favourite", key, line), week, low, low + 1)
+        return np.where(asked & (product >= 0), product, self._near(key, week, band, line, below=0))
+
+    def _further(
+        self, key: np.ndarray, line: int, week: np.ndarray, band: np.ndarray, leading: np.ndarray
+    ) -> np.ndarray:
+        """A further line: of a subcategory that goes with the leading one, or anything up to the budget."""
+        choice = self._randomness.bits("line choice", key, line)
+        asked = part(choice, 0, 16) < self._parameters.partner_share * 65_536
+        partner = self._partner(key, line, week, band, leading, choice)
+        return np.where(asked & (partner >= 0), partner, self._near(key, week, band, line))
+
+    def _near(self, key: np.ndarray, week: np.ndarray, band: np.ndarray, counter: int, below: int = 4) -> np.ndarray:
+        """A product of the price band of the budget, or of some bands below it."""
+        shelf, bits = self.shelves.by_price, self._randomness.bits("product choice", key, counter)
         size = len(CATEGORIES)
-        asked = category >= 0
-        low = band * size + np.where(asked, category, 0)
-        product = shelf.draw(bits, week, low, np.where(asked, low + 1, low + size))
-        # A small catalogue may lack the band: then the whole shelf below it is as near as one comes.
-        for low, high in (
-            (band * size, (band + 1) * size),
-            (band * 0, (band + 1) * size),
-            (band * 0, band * 0 + BANDS * size),
-        ):
-            if (product >= 0).all():
-                break
-            product = np.where(product >= 0, product, shelf.draw(bits, week, low, high))
+        product = shelf.draw(bits, week, np.maximum(band - below, 0) * size, (band + 1) * size)
+        # A small catalogue may lack the band in that week: then what is cheaper, then anything.
+        for low, high in ((band * 0, (band + 1) * size), (band * 0, band * 0 + BANDS * size)):
+            if (product < 0).any():
+                product = np.where(product >= 0, product, shelf.draw(bits, week, low, high))
         return product
 
     def _partner(

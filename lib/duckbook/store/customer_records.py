@@ -41,7 +41,8 @@ def customers(store: Store, window: Window) -> pa.Table:
     )
     _, _, city, _, kind = people.address(which, moves)
     first, last = _names(people, which)
-    age = (window.end - people.born[which]) // int(YEAR)
+    # The age at the last visit, so that a record changes with what the customer does and not with the day it lands.
+    age = (seen[which] - people.born[which]) // int(YEAR)
     columns = {
         "customer_id": pa.array(people.id[which]),
         "email": _emails(store, which, first, last),

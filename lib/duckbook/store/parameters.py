@@ -23,7 +23,7 @@ class Parameters:
     yearly_growth: float = 0.25
     """Growth of sign-ups a year, as a factor exp(0.25) = 1.28; young retailers outgrow the 8 to 15 % a year of US
     e-commerce as a whole (US Census Bureau, Quarterly Retail E-Commerce Sales, 2015-2024)."""
-    share_ever_buying: float = 0.88
+    share_ever_buying: float = 0.86
     """Share of those who sign up that ever buy; the others only wanted the newsletter. Assumption."""
     share_first_at_signup: float = 0.65
     """Share of buyers whose first purchase is in the visit in which they sign up (most accounts are made in checkout;
@@ -32,11 +32,12 @@ class Parameters:
     """Mean weeks from sign-up to first purchase for the other buyers. Assumption."""
 
     # -- repeat purchases: BG/NBD -----------------------------------------------------------------------------------
-    bgnbd_r: float = 0.35
-    """Shape of the gamma-distributed purchase rate; CDNOW 0.243 (Fader, Hardie and Lee, "Counting Your Customers the
-    Easy Way", Marketing Science 2005). A little less unequal here, for a shop of many categories."""
-    bgnbd_alpha: float = 16.0
-    """Rate parameter, in weeks, of the same gamma; CDNOW 4.414. Set so that customers place about 1.5 orders."""
+    bgnbd_r: float = 0.243
+    """Shape of the gamma-distributed purchase rate; CDNOW 0.243 (Fader, Hardie and Lee, "Counting Your Customers
+    the Easy Way", Marketing Science 2005)."""
+    bgnbd_alpha: float = 10.0
+    """Rate parameter, in weeks, of the same gamma; CDNOW 4.414 for a shop of compact discs, which people buy more
+    often. Set so that customers place about 1.6 orders."""
     bgnbd_a: float = 0.793
     """First parameter of the beta-distributed drop-out probability; CDNOW 0.793."""
     bgnbd_b: float = 2.426
@@ -46,8 +47,9 @@ class Parameters:
     spend_p: float = 6.25
     """Shape of the spend of one order around the customer's mean; CDNOW 6.25 (Fader and Hardie, "The Gamma-Gamma Model
     of Monetary Value", 2013)."""
-    spend_q: float = 3.74
-    """Shape of the customers' own scale; CDNOW 3.74."""
+    spend_q: float = 2.8
+    """Shape of the customers' own scale; CDNOW 3.74. Less here, because a general store sells dearer and cheaper
+    things, so that customers differ more."""
     spend_mean: float = 92.0
     """Mean value of an order before discounts; about the average order of US online retail, 80 to 120 USD (Dynamic
     Yield, eCommerce benchmarks). CDNOW's 35 USD was a shop of compact discs."""
@@ -85,7 +87,7 @@ class Parameters:
     """Value of goods from which standard shipping is free. Assumption."""
 
     # -- funnel -----------------------------------------------------------------------------------------------------
-    visits_weekly: float = 0.112
+    visits_weekly: float = 0.134
     """Mean visits without a purchase a week of a customer who has not dropped out. Set so that 15.5 % of sessions
     end in a purchase (Sakar et al., "Online Shoppers Purchasing Intention", UCI 2018: 1,908 of 12,330)."""
     visits_after_dropout: float = 0.45
@@ -118,7 +120,7 @@ class Parameters:
     unhappy_on_time: float = 0.112
     """Chance that a line delivered on time disappoints at average quality. With the two score distributions below: 4.28
     stars on time and 2.55 late (Olist), and the J shape of Hu, Pavlou and Zhang (CACM 2009)."""
-    unhappy_late: float = 0.60
+    unhappy_late: float = 0.70
     """The same for a late one."""
     happy_scores: tuple[float, ...] = (0.0, 0.01, 0.05, 0.23, 0.71)
     """Chances of 1 to 5 stars from someone who is content."""

@@ -152,6 +152,7 @@ class Products:
         for week in range(self.weeks):
             step = np.array(STEPS)[below(self._randomness.bits("price step", number, week + 1), len(STEPS))]
             reviewed = (phase == week % 26) & (self.week_start(np.int64(week)) > self.launched + 8 * season.WEEK)
+            reviewed &= self.on_sale[week]
             changed = np.maximum((current * (100 + step) + 5000) // 10_000, 2) * 100 - 1
             current = np.where(reviewed & (step != 0), changed, current)
             base[week] = current
@@ -169,7 +170,7 @@ class Products:
         promoted = part(bits, 0, 24) < share[:, None] * eager[None, :] * 2**24
         deep = np.where(share[:, None] > 3 * base, 2, 1)
         depth = np.minimum(1 + (part(bits, 24, 16) * 3 >> 16) + deep * (part(bits, 40, 16) * 2 >> 16), len(DEPTHS) - 1)
-        return np.where(promoted, np.array(DEPTHS)[depth], 0)
+        return np.where(promoted & self.on_sale, np.array(DEPTHS)[depth], 0)
 
 
 def _promotion_factor(monday: date) -> float:

@@ -1,0 +1,90 @@
+"""The same seed, dates and size give the same store, however it is cut and looked at; days follow on from days."""
+
+import hashlib
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+from duckbook.store import baskets, records
+from duckbook.store.simulation import Store, Window, history_end, latest_window, quarters
+from store_slices import END, FIRST_AS_OF, KEYS, history, newest, piece, store
+
+WINDOW = Window(date(2025, 11, 20), date(2025, 12, 10))
+
+
+def test_interactions_do_not_depend_on_how_many_days_are_made_at_once():
+    one, forty = (
+        [row for table in records.interactions(store(), WINDOW, days=days) for row in table.to_pylist()]
+        for days in (1, 40)
+    )
+    assert one == forty
+    assert len(one) > 300
+
+
+def test_baskets_do_not_depend_on_how_many_orders_are_filled_at_once(monkeypatch):
+    monkeypatch.setattr(baskets, "CHUNK", 7)
+    other = Store(400, 42, FIRST_AS_OF, END)
+    for table in ("orders", "order_items"):
+        assert piece(other, table, WINDOW).equals(piece(store(), table, WINDOW))
+
+
+@pytest.mark.parametrize("table", KEYS)
+def test_a_longer_look_shows_the_same_days(table):
+    longer = store(until=END + timedelta(days=200))
+    assert piece(longer, table, WINDOW).equals(piece(store(), table, WINDOW))
+
+
+@pytest.mark.parametrize("table", ["customers", "products", "orders", "order_items", "interactions", "reviews"])
+def test_another_seed_gives_another_store(table):
+    assert not piece(store(seed=43), table, WINDOW).equals(piece(store(), table, WINDOW))
+
+
+@pytest.mark.parametrize("table", KEYS)
+def test_days_one_by_one_and_days_skipped_end_in_the_same_state(table):
+    """Also over a gap that is longer than the thirty days of a window."""
+    last = FIRST_AS_OF + timedelta(days=45)
+    every_few_days = [FIRST_AS_OF + timedelta(days=n) for n in (0, 1, 2, 5, 20, 21, 45)]
+    ends = []
+    for days in (every_few_days, [last]):
+        slices, landed = history(store(), table), END
+        for day in days:
+            slices.append(piece(store(until=day), table, latest_window(day, landed)))
+            landed = day
+        ends.append(newest(slices, KEYS[table]))
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("table", ["orders", "order_items", "interactions", "reviews", "customers"])
+def test_what_is_landed_in_pieces_is_what_there_is(table):
+    """History and latest days put together are the store as one long look shows it."""
+    later = store(until=FIRST_AS_OF)
+    together = newest([*history(store(), table), piece(later, table, latest_window(FIRST_AS_OF, END))], KEYS[table])
+    assert together == newest([piece(later, table, later.whole)], KEYS[table])
+
+
+def test_quarters_cover_three_years_without_a_gap():
+    spans = quarters(FIRST_AS_OF)
+    assert len(spans) == 12
+    assert spans[0].after == date(2023, 5, 31) and spans[-1].until == END == date(2026, 5, 31)
+    assert all(one.until == other.after for one, other in pairwise(spans))
+
+
+@pytest.mark.parametrize("first_as_of", [date(2024, 3, 30), date(2026, 1, 1), date(2024, 3, 31), date(2023, 12, 30)])
+def test_quarters_fit_any_first_date(first_as_of):
+    spans = quarters(first_as_of)
+    assert spans[-1].until == history_end(first_as_of)
+    assert all(80 <= (span.until - span.after).days <= 95 for span in spans)
+
+
+def test_as_many_customers_as_asked_for_have_signed_up_by_the_end_of_the_history():
+    for customers in (200, 401):
+        assert (store(customers, until=FIRST_AS_OF).customers.signup < store(customers).whole.end).sum() == customers
+
+
+def test_the_bytes_are_those_of_every_other_machine():
+    """A change of the generator changes this sum; a change of machine, thread count or chunk must not."""
+    digest = hashlib.sha256()
+    for table in KEYS:
+        rows = piece(store(), table, WINDOW).to_pylist()
+        digest.update(repr([[str(value) for value in row.values()] for row in rows]).encode())
+    assert digest.hexdigest()[:16] == "137dc8b8301b7452"
