@@ -15,6 +15,9 @@ from hashlib import md5
 FLOWS = ("landed", "appended", "unchanged", "unreadable")
 """The counts of rows that a batch carries; the first is the sum of the others."""
 
+SHOWN = ("table", "system", "source", "batch_date", *FLOWS)
+"""What a person wants to see of a batch."""
+
 FORMAT = 1
 """Of the commits' JSON; a reader refuses one that it does not know."""
 
@@ -74,6 +77,11 @@ class Batch:
     drift: dict[str, list[str]]
     columns: tuple[str, ...]
     files: dict[str, str]
+
+    @property
+    def row(self) -> dict:
+        """What a person wants to see of it."""
+        return {name: getattr(self, name) for name in SHOWN}
 
     @property
     def place(self) -> Place:
