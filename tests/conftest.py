@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,8 @@ def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
         return store
 
     yield start
-    for store in started:
-        servers.down(store)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(servers.down, started))
 
 
 @pytest.fixture(scope="session")

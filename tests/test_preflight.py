@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
@@ -190,10 +191,12 @@ def test_postgres_and_s3_mixed_up_is_told(own, external_endpoints):
 
 
 def test_a_server_that_says_nothing_is_told_in_seconds(own, external_endpoints, silent_port):
-    dsn = with_dsn(external_endpoints.postgres_dsn, port=silent_port)
-    assert "Postgres refuses DUCKBOOK_POSTGRES_DSN" in refusal(own(postgres_dsn=dsn), seconds=3.5)
-    told = refusal(own(s3_endpoint=f"http://127.0.0.1:{silent_port}"), seconds=3.5)
-    assert "No S3 server answers at DUCKBOOK_S3_ENDPOINT=" in told
+    silent_postgres = own(postgres_dsn=with_dsn(external_endpoints.postgres_dsn, port=silent_port))
+    silent_s3 = own(s3_endpoint=f"http://127.0.0.1:{silent_port}")
+    with ThreadPoolExecutor() as pool:
+        told = list(pool.map(lambda settings: refusal(settings, seconds=3.5), (silent_postgres, silent_s3)))
+    assert "Postgres refuses DUCKBOOK_POSTGRES_DSN" in told[0]
+    assert "No S3 server answers at DUCKBOOK_S3_ENDPOINT=" in told[1]
 
 
 def test_boto3s_own_chain_gives_the_credentials_that_the_settings_lack(own, external_endpoints, monkeypatch):

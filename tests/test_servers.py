@@ -157,9 +157,9 @@ def test_processes_that_call_up_at_once_start_one_pair_that_outlives_them(fresh)
 
 def test_a_starter_killed_at_any_moment_leaves_a_store_that_comes_up(fresh, soak):
     draw = random.Random(7)
-    for _ in range(40 if soak else 5):
+    for _ in range(40 if soak else 3):
         starter = up_in_another_process(fresh)
-        time.sleep(draw.uniform(0.2, 1.6))
+        time.sleep(draw.uniform(0.2, 1.4))
         starter.kill()
         starter.communicate()
     found = servers.up(fresh)
@@ -169,7 +169,7 @@ def test_a_starter_killed_at_any_moment_leaves_a_store_that_comes_up(fresh, soak
 
 
 def test_what_was_acknowledged_survives_a_kill(victim, soak):
-    for _ in range(10 if soak else 2):
+    for _ in range(10 if soak else 1):
         found = servers.up(victim)
         s3 = storage.client(found.s3, attempts=1)
         acknowledged: dict[str, list[int]] = {"rows": [], "objects": []}
@@ -339,7 +339,7 @@ def test_a_server_that_cannot_start_is_told_with_the_end_of_its_log(victim, name
     assert not any(secret in sentence for secret in json.loads((folder / "secrets.json").read_text()).values())
 
 
-def test_passwords_that_are_gone_are_told_before_anything_is_started(victim):
+def test_passwords_that_are_gone_damaged_or_wrong_are_told(victim):
     servers.down(victim)
     path = victim.data / "servers" / "secrets.json"
     text = path.read_text()
@@ -350,9 +350,12 @@ def test_passwords_that_are_gone_are_told_before_anything_is_started(victim):
         path.write_text("{")
         with pytest.raises(ServerError, match=r"secrets\.json is damaged"):
             servers.up(victim)
+        path.write_text(json.dumps(json.loads(text) | {"postgres_password": "hunter2"}))
+        with pytest.raises(ServerError, match=r"The password in secrets\.json is not the one of this store's Postgres"):
+            servers.up(victim)
     finally:
         path.write_text(text)
-    assert processes_of(victim) == []
+    assert rows(servers.up(victim).postgres_dsn, "select 1") == [(1,)]
 
 
 def test_another_stores_process_id_is_not_taken_for_ours(fresh, store_settings, endpoints):
@@ -426,6 +429,15 @@ def test_root_without_namespaces_in_a_closed_folder_is_told_the_way_out(without_
         ServerError, match=r"Postgres refuses to run as root.*run as an ordinary user, or set DUCKBOOK_DATA"
     ):
         servers._ready(settings)
+
+
+@needs_root
+def test_root_leaves_another_users_store_alone(tmp_path):
+    settings = Settings(data=tmp_path / "data", _env_file=None)
+    (settings.data / "servers").mkdir(parents=True)
+    os.chown(settings.data / "servers", 65534, 65534)
+    with pytest.raises(ServerError, match=r"belongs to another user \(id 65534\): work as that user"):
+        servers.up(settings)
 
 
 def test_a_data_folder_that_cannot_be_made_is_told(tmp_path):

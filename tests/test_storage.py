@@ -3,12 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from duckbook import storage
+from duckbook.errors import ServerError
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-
-from duckbook import storage
-from duckbook.errors import ServerError
 
 BUCKET = "storage-tests"
 

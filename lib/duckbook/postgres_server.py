@@ -126,15 +126,17 @@ class PostgresServer:
 
     def _wait(self, deadline: float) -> str | None:
         """Wait until it lets us in; None when it does, else what stands in the way."""
+        wrong_password = 0
         for _ in processes.poll(deadline):
-            alive = self.daemon.find() is not None
-            refusal = self._refusal() if alive else None
-            if alive and refusal is None:
-                return None
-            if refusal and "password authentication failed" in refusal:
-                return "    The password in secrets.json is not the one of this store's Postgres."
-            if not alive:
+            if self.daemon.find() is None:
                 break
+            refusal = self._refusal()
+            if refusal is None:
+                return None
+            # Once may be another store's Postgres, which took the port a moment before ours could, and ours now ends.
+            wrong_password += "password authentication failed" in refusal
+            if wrong_password > 20:
+                return "    The password in secrets.json is not the one of this store's Postgres."
         return self.daemon.tail([self._password])
 
     def _cluster_version(self) -> str | None:

@@ -7,6 +7,7 @@ Nothing heavy is imported before it is needed: `status` asks nothing of Postgres
 from __future__ import annotations
 
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -89,6 +90,10 @@ def preflight(settings: Settings) -> None:
 def _ready(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | None]:
     """The embedded servers that the settings ask for, started where they do not run."""
     _make_secrets(settings)
+    owner = _folder(settings).stat().st_uid
+    if owner != os.geteuid():
+        # Root could, but would leave files there that the owner cannot open.
+        raise ServerError(f"{_folder(settings)} belongs to another user (id {owner}): work as that user.")
     postgres, store = _embedded(settings)
     wanted = [
         server for server, asked in ((postgres, settings.embedded_postgres), (store, settings.embedded_s3)) if asked
