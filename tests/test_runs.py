@@ -99,7 +99,7 @@ def report(run: Run, name: str, rows) -> None:
 def test_facts_of_several_steps_are_merged_by_their_keys(tmp_path):
     run = begin(tmp_path)
     report(run, "tables", [{"table": "orders", "landed": 5}, {"table": "reviews", "landed": 1}])
-    report(run, "tests", [{"name": "unique", "status": "pass"}])
+    report(run, "tests", [{"test": "unique", "status": "passed"}])
     run.step_started("one")
     run.step_ended("one", runs.SUCCEEDED)
     report(run, "tables", [{"table": "orders", "raw": 5, "staged": 5}])
@@ -122,7 +122,7 @@ def test_facts_of_several_steps_are_merged_by_their_keys(tmp_path):
 def test_a_step_that_is_done_again_does_not_count_its_tests_twice(tmp_path):
     run = begin(tmp_path)
     for _ in range(2):
-        report(run, "tests", [{"name": "unique", "status": "pass"}])
+        report(run, "tests", [{"test": "unique", "status": "passed"}])
         run.step_started("one")
         run.step_ended("one", runs.SUCCEEDED)
     assert on_disk(run)["tests"]["passed"] == 1

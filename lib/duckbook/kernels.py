@@ -22,15 +22,10 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from duckbook.errors import ChainError
+from duckbook.zygote import PROVISIONER, Zygote
 
-COMMON_IMPORTS = (
-    "duckbook.notebook",
-    "duckbook.warehouse",
-    "duckbook.servers",
-    "pandas",
-    "sql.magic",
-    "matplotlib_inline",
-)
+# Not matplotlib_inline: it ties itself to the shell of the process that imports it, and a zygote has none.
+COMMON_IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "duckbook.servers", "pandas", "sql.magic")
 
 START_SECONDS = 60
 
@@ -43,7 +38,14 @@ class OwnEnvironment(KernelSpecManager):
         # The log level silences a notice about unencrypted TCP; a history in memory saves opening a database.
         options = ["--IPKernelApp.log_level=40", "--HistoryManager.hist_file=:memory:"]
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options]
-        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
+        provisioner = {"kernel_provisioner": {"provisioner_name": PROVISIONER}}
+        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python", metadata=provisioner)
+
+
+class Manager(KernelManager):
+    """A kernel manager that may have a zygote to get its kernel from."""
+
+    zygote: Zygote | None = None
 
 
 class Kernel:
@@ -59,6 +61,8 @@ class Kernel:
         Modules that are imported before the notebook begins.
     on_start
         Called with the id of its process.
+    zygote
+        Where the kernel is split off, None to start it the ordinary way.
     """
 
     def __init__(
@@ -67,17 +71,19 @@ class Kernel:
         env: dict[str, str],
         imports: Iterable[str] = (),
         on_start: Callable[[int], None] = lambda _pid: None,
+        zygote: Zygote | None = None,
     ):
         # Sockets in a private folder: two kernels that start at once cannot take the same port, and no other user can
         # speak to them. A socket's path has at most about 100 characters, hence the system's temporary folder.
         self._folder = Path(tempfile.mkdtemp(prefix="duckbook-"))
-        self.manager = KernelManager(
+        self.manager = Manager(
             transport="ipc",
             ip=str(self._folder / "k"),
             connection_file=str(self._folder / "kernel.json"),
             kernel_spec_manager=OwnEnvironment(),
             kernel_name="python3",
         )
+        self.manager.zygote = zygote
         self.manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
         self.peak_rss_mb = 0.0
         self.killed_because: str | None = None

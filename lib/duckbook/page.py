@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from duckbook import charts, runs
+from duckbook import charts, facts, runs
 from duckbook.processes import write_private
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -112,27 +112,25 @@ def _render(template: str, **context: Any) -> str:
 
 
 def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    facts = record.get("facts", {})
+    told = record.get("facts", {})
     before = _previous(folder.parent, record)
     tests = record["tests"]
-    results = [
-        {"failures": None} | row | {"class": {"pass": "good", "warn": "interrupted"}.get(row["status"], "bad")}
-        for row in record.get("test_results", [])
-    ]
+    classes = {facts.PASSED: "good", facts.WARNED: "interrupted", facts.FAILED: "bad"}
+    results = [row | {"class": classes[row["status"]]} for row in record.get("test_results", [])]
     differing = [row for row in record["reconciliation"] if not row["equal"]]
     marts = len({row["mart"] for row in record["reconciliation"]})
     docs = sorted((folder / "dbt").glob("*.html"))
     return {
         "run": {"git": {}, "versions": {}} | record,
         "headline": _headline(record),
-        "figures": charts.cards(facts.get("figures", []), before.get("facts", {}).get("figures", [])),
-        "monthly": charts.months(facts.get("monthly", []), record["as_of"]),
-        "mix": charts.mix(facts.get("categories", [])),
+        "figures": charts.cards(told.get("figures", []), before.get("facts", {}).get("figures", [])),
+        "monthly": charts.months(told.get("monthly", []), record["as_of"]),
+        "mix": charts.mix(told.get("categories", [])),
         "steps": [_step(folder, record, step) for step in record["steps"]],
         "tables": _tables(record["tables"]),
         "rows_headline": _rows_headline(_tables(record["tables"])),
-        "flows": runs.FLOWS,
-        "stocks": runs.STOCKS,
+        "flows": facts.FLOWS,
+        "stocks": facts.STOCKS,
         "differing": differing,
         "marts_headline": (
             f"{len(differing)} of {len(record['reconciliation'])} mart totals differ from staging"
@@ -182,7 +180,7 @@ def _step(folder: Path, record: dict[str, Any], step: dict[str, Any]) -> dict[st
 
 
 def _tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    columns = (*runs.FLOWS, *runs.STOCKS)
+    columns = (*facts.FLOWS, *facts.STOCKS)
     whole = [{"total": False} | dict.fromkeys(columns) | row for row in rows]
     sums = {name: sum(row[name] for row in whole if row[name] is not None) for name in columns}
     seen = {name: sums[name] if any(row[name] is not None for row in whole) else None for name in columns}
@@ -190,7 +188,7 @@ def _tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in whole:
         row["adds_up"] = all(
             row[total] is None or row[total] == sum(row[part] or 0 for part in parts)
-            for total, *parts in (runs.FLOWS, runs.STOCKS)
+            for total, *parts in (facts.FLOWS, facts.STOCKS)
         )
     return whole
 

@@ -19,6 +19,8 @@ from typing import Any
 from duckbook import chain, runs
 from duckbook.errors import DuckbookError
 from duckbook.lock import one_writer
+from duckbook.processes import write_private
+from duckbook.redaction import Redactor
 from duckbook.runs import Run
 from duckbook.settings import ROOT, Settings
 from duckbook.supervisor import Listener, Supervisor
@@ -103,7 +105,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
 
 
 def _carry_out(settings, request, record: Run, steps, parameters, listener) -> None:
-    from duckbook import kernels, page, redaction, servers
+    from duckbook import kernels, redaction, servers
 
     variables = {
         "DUCKBOOK_DATA": str(settings.data),
@@ -114,6 +116,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
     }
     environment = kernels.environment(variables, settings.data / "ipython")
     witness = Witness(record.folder)
+    mother = _zygote(steps, environment)
     archivist = _Archivist(environment, record, steps)
     supervisor = Supervisor(
         record,
@@ -122,6 +125,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         secrets=redaction.secrets_of(settings),
         listener=listener,
         witness=witness,
+        zygote=mother,
         after_step=archivist.after_step,
         parameters=parameters,
     )
@@ -150,10 +154,34 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         raise
     finally:
         supervisor.discard()
-        archivist.end()
+        if mother is not None:
+            mother.close()
+        archivist.end(redaction.Redactor(supervisor.secrets))
+        witness.dismiss()
+        _write_pages(settings, record)
+
+
+def _zygote(steps: list[chain.Step], environment: dict[str, str]) -> Any:
+    """Where the kernels of a run are split off: it pays once what it costs each to import."""
+    from duckbook import kernels, zygote
+
+    if not zygote.SUPPORTED or len(steps) < 2:
+        return None
+    urgent = [*kernels.COMMON_IMPORTS, *steps[0].imports]
+    later = [name for step in steps[1:] for name in step.imports]
+    return zygote.Zygote(dict.fromkeys([*urgent, *later]), len(set(urgent)), environment)
+
+
+def _write_pages(settings: Settings, record: Run) -> None:
+    """A page that cannot be written is told, and takes nothing from what the run has done."""
+    from duckbook import page
+
+    try:
         page.write_run(record.folder)
         page.write_index(settings.runs)
-        witness.dismiss()
+    except Exception as error:
+        record.record["page_error"] = f"{type(error).__name__}: {error}"
+        record.save()
 
 
 class _Archivist:
@@ -195,7 +223,7 @@ class _Archivist:
                 start_new_session=True,
             )
 
-    def end(self) -> None:
+    def end(self, redactor: Redactor) -> None:
         """Wait for what is under way; a stopped run waits for nothing and leaves nothing running."""
         if self.record.record["status"] == runs.INTERRUPTED:
             if self._dbt is not None:
@@ -207,8 +235,13 @@ class _Archivist:
             return
         _, said = self._dbt.communicate(timeout=120)
         if self._dbt.returncode:
-            self.record.record["dbt_archive"] = said.strip().splitlines()[-1] if said.strip() else "failed"
+            lines = said.strip().splitlines()
+            self.record.record["dbt_archive"] = redactor.text(lines[-1]) if lines else "failed"
             self.record.save()
+        for file in (self.record.folder / "dbt").glob("*"):
+            write_private(file, redactor.text(file.read_text("utf-8")))
+        if redactor.hits:
+            self.record.end(runs.FAILED, "A secret was on its way into dbt's artifacts and was replaced by ***.")
 
 
 def _as_of(settings: Settings, endpoints, request: Request) -> date | None:

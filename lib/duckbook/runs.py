@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 
+from duckbook import facts
 from duckbook.errors import ChainError
 from duckbook.processes import write_private
 
@@ -30,9 +31,6 @@ WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED, SKIPPED = (
     "interrupted",
     "skipped",
 )
-
-FLOWS = ("landed", "appended", "unchanged", "unreadable")
-STOCKS = ("raw", "staged", "superseded", "quarantined")
 
 GONE = "The process of the run ended without saying so: it was killed, or the machine stopped."
 
@@ -66,7 +64,7 @@ class Run:
 
     @classmethod
     def begin(
-        cls, runs: Path, *, target: str, as_of: str | None, parameters: dict, steps: Iterable[tuple[str, str]], **facts
+        cls, runs: Path, *, target: str, as_of: str | None, parameters: dict, steps: Iterable[tuple[str, str]], **more
     ) -> Run:
         """Make the folder of a new run and write its first ``run.json``.
 
@@ -76,7 +74,7 @@ class Run:
             The folder of the archive.
         steps
             Name and notebook of each step that this run is to do, in order.
-        facts
+        more
             Further keys of ``run.json``, such as `git` and `versions`.
         """
         folder = _new_folder(runs)
@@ -91,7 +89,7 @@ class Run:
             "ended_at": None,
             "seconds": None,
             "process": _this_process(),
-            **facts,
+            **more,
             "steps": [
                 {"name": name, "notebook": notebook, "status": WAITING}
                 | dict.fromkeys(("started_at", "ended_at", "seconds", "peak_rss_mb", "error"))
@@ -124,42 +122,13 @@ class Run:
         step, ended = self.step(name), now()
         seconds = seconds_between(step["started_at"], ended) if step["started_at"] else None
         step.update(status=status, ended_at=ended, seconds=seconds, peak_rss_mb=peak_rss_mb, error=error)
-        self.take_facts(name)
+        facts.merge(self.record, self.folder / "facts", name)
         self.save()
 
     def end(self, status: str, error: str | None = None) -> None:
         """Note how the run ended; steps that never ran are skipped."""
         _close(self.record, status, error, now())
         self.save()
-
-    def take_facts(self, step: str) -> None:
-        """Merge what a step's notebook reported (``facts/NAME.json``) into the record.
-
-        Tables are merged by name, so that the ingest tells the flows and staging the stocks; reconciliation rows by
-        mart and measure; tests are counted; other reports stand under ``facts`` by their name.
-        """
-        folder = self.folder / "facts"
-        mine = folder / step
-        for report in sorted(folder.glob("*.json")):
-            mine.mkdir(mode=0o700, exist_ok=True)
-            report.replace(mine / report.name)
-        for report in sorted(mine.glob("*.json")):
-            self._take(step, report.stem, json.loads(report.read_text("utf-8")))
-
-    def _take(self, step: str, name: str, rows: Any) -> None:
-        record = self.record
-        if name == "tables":
-            record["tables"] = _merged(record["tables"], rows, "table")
-        elif name == "reconciliation":
-            record["reconciliation"] = _merged(record["reconciliation"], rows, "mart", "measure")
-        elif name == "tests" and isinstance(rows, list):
-            results = record.setdefault("test_results", [])
-            results[:] = [row for row in results if row["step"] != step] + [{"step": step} | row for row in rows]
-            record["tests"] = _counted(results)
-        elif name == "run":
-            record.update((key, value) for key, value in rows.items() if key in {"as_of"})
-        else:
-            record.setdefault("facts", {})[name] = rows
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -280,19 +249,3 @@ def _lives(process: dict[str, Any]) -> bool:
         return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - process["started"]) < 1
     except psutil.Error:
         return False
-
-
-def _merged(old: list[dict], new: list[dict], *key: str) -> list[dict]:
-    """Rows by key: a newer row adds and replaces columns of an older one, and the order of arrival stays."""
-    rows = {tuple(row.get(k) for k in key): dict(row) for row in old}
-    for row in new:
-        rows.setdefault(tuple(row.get(k) for k in key), {}).update(row)
-    return list(rows.values())
-
-
-def _counted(results: list[dict]) -> dict[str, int]:
-    words = {"pass": "passed", "passed": "passed", "success": "passed", "warn": "warned", "warned": "warned"}
-    counts = {"passed": 0, "failed": 0, "warned": 0}
-    for row in results:
-        counts[words.get(str(row.get("status")), "failed")] += 1
-    return counts

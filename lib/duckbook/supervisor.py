@@ -19,6 +19,7 @@ from duckbook.kernels import COMMON_IMPORTS, Kernel
 from duckbook.redaction import Redactor
 from duckbook.runs import Run
 from duckbook.witness import Witness
+from duckbook.zygote import Zygote
 
 # How often the watcher looks at time and memory, in seconds.
 TICK = 0.2
@@ -68,6 +69,8 @@ class Supervisor:
         Who is told.
     witness
         Who is told of each kernel.
+    zygote
+        Where kernels are split off; None to start each the ordinary way.
     after_step
         Called in a thread of its own when a step has ended, with its name; the run waits for it at its end.
     abreast
@@ -80,6 +83,7 @@ class Supervisor:
     secrets: list[str]
     listener: Listener
     witness: Witness
+    zygote: Zygote | None = None
     after_step: Callable[[str], None] = lambda _name: None
     abreast: int = 2
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -93,7 +97,7 @@ class Supervisor:
 
     def _new_kernel(self, step: Step) -> Kernel:
         imports = (*COMMON_IMPORTS, *step.imports)
-        return Kernel(step.notebook.parent, self.environment, imports, self.witness.kernel_started)
+        return Kernel(step.notebook.parent, self.environment, imports, self.witness.kernel_started, self.zygote)
 
     def carry_out(self) -> str | None:
         """Do the steps until they are done or one fails.

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from duckbook import runs
+from duckbook import facts, runs
 from duckbook.chain import Step
 
 MARKS = {
@@ -98,7 +98,9 @@ def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
     out.print(f"Tests: {tests['passed']} passed, {tests['failed']} failed, {tests['warned']} warned.")
     as_of = f", as of {record['as_of']}" if record["as_of"] else ""
     out.print(f"Run {record['run_id']} {record['status']} in {record['seconds']:.1f} s on {record['target']}{as_of}.")
-    out.print(f"Page: {page}", soft_wrap=True)
+    if record.get("page_error"):
+        out.print(f"The run's page could not be written: {record['page_error']}", markup=False, soft_wrap=True)
+    out.print(f"Page: {page}", markup=False, soft_wrap=True)
 
 
 def show_failure(out: Console, record: dict[str, Any], notebook: Path | None, again: str) -> None:
@@ -136,7 +138,7 @@ def _steps_table(record: dict[str, Any]) -> Table:
 def _rows_table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="Rows: this run's flows, and the stocks after it", title_justify="left")
     table.add_column("table")
-    columns = (*runs.FLOWS, *runs.STOCKS)
+    columns = (*facts.FLOWS, *facts.STOCKS)
     for name in columns:
         table.add_column(name, justify="right")
     for row in rows:

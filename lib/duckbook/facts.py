@@ -1,0 +1,74 @@
+"""Facts that notebooks report to the archive, and how those of several steps make one record.
+
+A notebook leaves ``facts/NAME.json`` in the folder of its run (`notebook.Notebook.report`). When its step has ended they
+are put aside under the step's name, so that a step that is done again replaces what it said.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+FLOWS = ("landed", "appended", "unchanged", "unreadable")
+"""What a run did to a source table, in rows: the first is the sum of the others."""
+
+STOCKS = ("raw", "staged", "superseded", "quarantined")
+"""What there is of a source table after a run, in rows: the first is the sum of the others."""
+
+PASSED, WARNED, FAILED = "passed", "warned", "failed"
+
+TEST_WORDS = {"pass": PASSED, "passed": PASSED, "success": PASSED, "warn": WARNED, "warned": WARNED}
+
+
+def merge(record: dict[str, Any], folder: Path, step: str) -> None:
+    """Take what a step's notebook reported into the record of the run.
+
+    Tables are merged by name, so that the ingest tells the flows and staging the stocks; reconciliation rows by mart
+    and measure; tests are counted; ``run`` may tell the as-of date; other reports stand under ``facts`` by their name.
+
+    Parameters
+    ----------
+    record
+        The content of ``run.json``; it is changed.
+    folder
+        Where notebooks leave their facts.
+    step
+        The name of the step that has ended.
+    """
+    mine = folder / step
+    for report in sorted(folder.glob("*.json")):
+        mine.mkdir(mode=0o700, exist_ok=True)
+        report.replace(mine / report.name)
+    for report in sorted(mine.glob("*.json")):
+        _take(record, step, report.stem, json.loads(report.read_text("utf-8")))
+
+
+def _take(record: dict[str, Any], step: str, name: str, rows: Any) -> None:
+    if name == "tables":
+        record["tables"] = _merged(record["tables"], rows, "table")
+    elif name == "reconciliation":
+        record["reconciliation"] = _merged(record["reconciliation"], rows, "mart", "measure")
+    elif name == "tests":
+        others = [row for row in record.get("test_results", []) if row["step"] != step]
+        record["test_results"] = others + [_test(step, row) for row in rows]
+        statuses = [row["status"] for row in record["test_results"]]
+        record["tests"] = {word: statuses.count(word) for word in (PASSED, FAILED, WARNED)}
+    elif name == "run":
+        record["as_of"] = rows.get("as_of") or record["as_of"]
+    else:
+        record.setdefault("facts", {})[name] = rows
+
+
+def _merged(old: list[dict], new: list[dict], *key: str) -> list[dict]:
+    """Rows by key: a newer row adds and replaces columns of an older one, and the order of arrival stays."""
+    rows = {tuple(row.get(k) for k in key): dict(row) for row in old}
+    for row in new:
+        rows.setdefault(tuple(row.get(k) for k in key), {}).update(row)
+    return list(rows.values())
+
+
+def _test(step: str, row: dict[str, Any]) -> dict[str, Any]:
+    name = row.get("test") or row.get("name")
+    status = TEST_WORDS.get(str(row.get("status")), FAILED)
+    return {"step": step, "test": name, "model": row.get("model"), "status": status, "failures": row.get("failures")}
