@@ -24,3 +24,11 @@
         'fct_product_interactions': events,
     }) }}
 {%- endmacro %}
+
+
+{# The total of each measure, as one type for money and counts alike. #}
+{% macro sums_of(measures) -%}
+    {%- for measure in measures -%}
+        cast(coalesce(sum({{ measure }}), 0) as decimal(38, 2)) as {{ measure }}{{ ', ' if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}

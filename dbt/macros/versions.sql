@@ -93,7 +93,7 @@
         select
             _key,
             _row_hash,
-            max({'place': place, 'row_number': _row_number}) as last_seen
+            max(struct_pack(place := place, row_number := _row_number)) as last_seen
         from appearances
         group by _key, _row_hash
 

@@ -55,7 +55,11 @@ read_from_the_end as (
         parts,
         len(parts) as part_count,
         -- 'IL 62701', or 'FPO AP 96601', where the city stands in the same part.
-        regexp_extract(parts[-1], '^(.*?)\s*\b([A-Za-z]{2})\s+([0-9]{5}(?:-[0-9]{4})?)$', ['city', 'state', 'postal_code']) as tail
+        regexp_extract(
+            parts[-1],
+            '^(.*?)\s*\b([A-Za-z]{2})\s+([0-9]{5}(?:-[0-9]{4})?)$',
+            ['city', 'state', 'postal_code']
+        ) as tail
     from split
 
 ),

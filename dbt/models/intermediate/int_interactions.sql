@@ -23,7 +23,7 @@ session_starts as (
 
     select
         session_id,
-        min({'occurred_at': coalesce(event_date, created_at), 'event_id': event_id}) as first_event
+        min(struct_pack(occurred_at := coalesce(event_date, created_at), event_id := event_id)) as first_event
     from interactions
     where session_id is not null
     group by session_id

@@ -20,11 +20,19 @@ us_states as (
 
 places as (
 
-    select city, state, country from customers
+    select
+        city,
+        state,
+        country
+    from customers
 
     union all
 
-    select city, state, country from addresses
+    select
+        city,
+        state,
+        country
+    from addresses
 
 ),
 
@@ -57,7 +65,9 @@ joined as (
             locations.state = us_states.state
             and (
                 locations.country is null
-                or lower(locations.country) in ('united states', 'united states of america', 'usa', 'us', 'u.s.', 'u.s.a.')
+                or lower(locations.country) in (
+                    'united states', 'united states of america', 'usa', 'us', 'u.s.', 'u.s.a.'
+                )
             )
 
 )

@@ -60,13 +60,27 @@ lines as (
 
 with_discount as (
 
-    {{ largest_remainder('lines', 'order_discount_amount', 'gross_amount', 'order_id', 'order_item_id', 'allocated_discount_amount') }}
+    {{ largest_remainder(
+        'lines',
+        amount='order_discount_amount',
+        weight='gross_amount',
+        partition_by='order_id',
+        order_by='order_item_id',
+        share='allocated_discount_amount'
+    ) }}
 
 ),
 
 with_shipping as (
 
-    {{ largest_remainder('with_discount', 'order_shipping_amount', 'gross_amount', 'order_id', 'order_item_id', 'shipping_amount') }}
+    {{ largest_remainder(
+        'with_discount',
+        amount='order_shipping_amount',
+        weight='gross_amount',
+        partition_by='order_id',
+        order_by='order_item_id',
+        share='shipping_amount'
+    ) }}
 
 ),
 

@@ -26,23 +26,37 @@ customers as (
 
 spans as (
 
-    select min(ordered_at) as first_at, max(ordered_at) as last_at from order_items
+    select
+        min(ordered_at) as first_at,
+        max(ordered_at) as last_at
+    from order_items
 
     union all
 
-    select min(occurred_at) as first_at, max(occurred_at) as last_at from interactions
+    select
+        min(occurred_at) as first_at,
+        max(occurred_at) as last_at
+    from interactions
 
     union all
 
-    select min(reviewed_at) as first_at, max(reviewed_at) as last_at from reviews
+    select
+        min(reviewed_at) as first_at,
+        max(reviewed_at) as last_at
+    from reviews
 
     union all
 
-    select min(signed_up_at) as first_at, max(signed_up_at) as last_at from customers
+    select
+        min(signed_up_at) as first_at,
+        max(signed_up_at) as last_at
+    from customers
 
     union all
 
-    select cast({{ as_of() }} as timestamp) as first_at, cast({{ as_of() }} as timestamp) as last_at
+    select
+        cast({{ as_of() }} as timestamp) as first_at,
+        cast({{ as_of() }} as timestamp) as last_at
 
 ),
 

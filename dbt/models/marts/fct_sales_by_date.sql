@@ -55,7 +55,9 @@ joined as (
         cast(coalesce(sums.cancelled_amount, 0) as decimal(38, 2)) as cancelled_amount,
         cast(coalesce(sums.refund_amount, 0) as decimal(38, 2)) as refund_amount,
         cast(coalesce(sums.revenue, 0) as decimal(38, 2)) as revenue,
-        {{ ratio('sums.net_amount - sums.cancelled_amount', 'sums.orders - sums.cancelled_orders') }} as average_order_value
+        {{ ratio(
+            'sums.net_amount - sums.cancelled_amount', 'sums.orders - sums.cancelled_orders'
+        ) }} as average_order_value
     from dates
     left join sums on dates.date_key = sums.date_key
 

@@ -19,7 +19,19 @@ placed as (
         locations.region,
         locations.state,
         {{ month_key('orders.ordered_at') }} as month_key,
-        orders.* exclude (location_key, date_key)
+        orders.customer_key,
+        orders.orders,
+        orders.cancelled_orders,
+        orders.order_lines,
+        orders.units,
+        orders.returned_units,
+        orders.gross_amount,
+        orders.discount_amount,
+        orders.net_amount,
+        orders.shipping_amount,
+        orders.cancelled_amount,
+        orders.refund_amount,
+        orders.revenue
     from orders
     inner join locations on orders.location_key = locations.location_key
 
@@ -46,7 +58,9 @@ sums as (
         sum(cancelled_amount) as cancelled_amount,
         sum(refund_amount) as refund_amount,
         sum(revenue) as revenue,
-        {{ ratio('sum(net_amount) - sum(cancelled_amount)', 'sum(orders) - sum(cancelled_orders)') }} as average_order_value
+        {{ ratio(
+            'sum(net_amount) - sum(cancelled_amount)', 'sum(orders) - sum(cancelled_orders)'
+        ) }} as average_order_value
     from placed
     group by country, state, month_key
 

@@ -50,9 +50,17 @@ item_totals as (
         coalesce(sum(items.discount_amount), 0) as discount_amount,
         coalesce(sum(items.refund_amount), 0) as refund_amount,
         coalesce(
-            sum(coalesce(items.total_price, items.quantity * items.unit_price)) filter (where cancelled.order_id is not null), 0
+            sum(
+                case
+                    when cancelled.order_id is not null
+                        then coalesce(items.total_price, items.quantity * items.unit_price)
+                end
+            ),
+            0
         ) as cancelled_gross_amount,
-        coalesce(sum(items.discount_amount) filter (where cancelled.order_id is not null), 0) as cancelled_discount_amount,
+        coalesce(
+            sum(items.discount_amount) filter (where cancelled.order_id is not null), 0
+        ) as cancelled_discount_amount,
         coalesce(sum(items.refund_amount) filter (where cancelled.order_id is not null), 0) as cancelled_refund_amount
     from items
     left join cancelled on items.order_id = cancelled.order_id
@@ -68,8 +76,13 @@ order_totals as (
         coalesce(sum(orders.total_amount), 0) as source_total_amount,
         coalesce(sum(orders.discount_amount) filter (where discounted_items.order_id is null), 0) as discount_amount,
         coalesce(
-            sum(orders.discount_amount)
-                filter (where discounted_items.order_id is null and cancelled.order_id is not null), 0
+            sum(
+                case
+                    when discounted_items.order_id is null and cancelled.order_id is not null
+                        then orders.discount_amount
+                end
+            ),
+            0
         ) as cancelled_discount_amount
     from orders
     left join cancelled on orders.order_id = cancelled.order_id
@@ -165,9 +178,7 @@ staging_totals as (
 sums_of_{{ mart }} as (
 
     select
-        {%- for measure in measures %}
-        cast(coalesce(sum({{ measure }}), 0) as decimal(38, 2)) as {{ measure }}{{ ',' if not loop.last }}
-        {%- endfor %}
+        {{ sums_of(measures) }}
     from {{ ref(mart) }}
 
 ),

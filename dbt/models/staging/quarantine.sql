@@ -52,7 +52,8 @@ quarantined_{{ table_name }} as (
         -- The row as it came, without what ingestion added to it.
         cast(json_merge_patch(
             to_json(original_{{ table_name }}),
-            '{"_key": null, "_batch_id": null, "_row_number": null, "_row_hash": null, "_source": null, "_loaded_at": null}'
+            '{"_key": null, "_batch_id": null, "_row_number": null, "_row_hash": null, '
+            || '"_source": null, "_loaded_at": null}'
         ) as varchar) as original
     from original_{{ table_name }}
     inner join rejected_{{ table_name }}

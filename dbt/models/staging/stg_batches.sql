@@ -21,11 +21,16 @@ placed as (
 
         ---------- numerics
         sequence,
-        -- Where the batch stands in the history of its table. A batch that arrives late still has its place by its date;
-        -- one without a date has it by its arrival, after those that declare the day on which it came.
+        -- Where the batch stands in the history of its table. A batch that arrives late still has its place by its
+        -- date; one without a date has it by its arrival, after those that declare the day on which it came.
         row_number() over (
             partition by table_name
-            order by batch_date, declared desc, case when declared then source end, sequence, batch_id
+            order by
+                batch_date asc,
+                declared desc,
+                case when declared then source end asc,
+                sequence asc,
+                batch_id asc
         ) as place,
         landed,
         appended,

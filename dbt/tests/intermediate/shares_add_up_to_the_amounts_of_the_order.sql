@@ -1,4 +1,5 @@
--- Shared out over the lines of an order, its shipping comes back to the cent; its discount too, where no item has its own.
+-- Shared out over the lines of an order, its shipping comes back to the cent; its discount too, where no item has
+-- one of its own.
 with
 
 orders as (
