@@ -144,7 +144,9 @@ class ObjectStore:
 
     def _remove_sockets(self) -> None:
         for port in processes.read_json(self._ports_file).values():
-            for path in _sockets(port):
+            # In a copy of a store these ports, and the sockets with them, may be the original's, which runs.
+            dead = _are_free(port)
+            for path in _sockets(port) if dead else []:
                 with contextlib.suppress(OSError):  # somebody else's
                     path.unlink()
 
@@ -248,7 +250,10 @@ def _sockets(port: int) -> list[Path]:
     return [path for kind in (port, port + GRPC_OFFSET) for path in folder.glob(f"seaweedfs-*-{kind}.sock")]
 
 
+def _are_free(port: int) -> bool:
+    return processes.is_free(port) and processes.is_free(port + GRPC_OFFSET)
+
+
 def _is_usable(port: int) -> bool:
     """Whether a part's two ports are free, and no socket left by another user, which we cannot remove, blocks them."""
-    theirs = any(path.lstat().st_uid != os.geteuid() for path in _sockets(port))
-    return processes.is_free(port) and processes.is_free(port + GRPC_OFFSET) and not theirs
+    return _are_free(port) and all(path.lstat().st_uid == os.geteuid() for path in _sockets(port))

@@ -186,5 +186,7 @@ def ensure_bucket(client, bucket: str) -> None:
         try:
             client.create_bucket(Bucket=bucket, **abroad)
         except ClientError as made:
-            if error_code(made) != "BucketAlreadyOwnedByYou":
+            if error_code(made) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
+            # Another process made it at the same moment, unless it is somebody else's, which this tells.
+            client.head_bucket(Bucket=bucket)
