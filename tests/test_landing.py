@@ -199,6 +199,27 @@ def test_a_load_killed_at_any_moment_is_done_again_to_the_same_end(landed, start
     assert fingerprints(settings, endpoints) == fingerprints(landed[0], landed[1])
 
 
+def test_a_table_that_cannot_be_made_to_the_end_leaves_the_one_before(landed):
+    from duckbook.landing_writer import Writer
+    from duckbook.store import records
+    from duckbook.store.simulation import Store
+
+    settings, endpoints, _, _ = landed
+    store = Store(250, 7, FIRST, FIRST)
+    before = fingerprints(settings, endpoints)
+
+    def pieces():
+        yield records.order_items(store, store.whole)
+        raise MemoryError("no more")
+
+    with Writer(settings, endpoints) as writer:
+        with pytest.raises(MemoryError):
+            writer.put_table(store, "latest_", "order_items", FIRST, pieces())
+        assert fingerprints(settings, endpoints) == before
+        writer.put_table(store, "", "categories", date(2026, 5, 31), iter([records.categories(store, store.whole)]))
+    assert fingerprints(settings, endpoints) == before
+
+
 def test_a_killed_load_of_another_size_leaves_nothing_behind(start_store, landed):
     settings = start_store("resized")
     endpoints = servers.up(settings)

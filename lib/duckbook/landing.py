@@ -6,6 +6,7 @@ be done again: what is complete is left as it is, what was killed half way is wr
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
@@ -83,11 +84,8 @@ def land_history(
         if found != wanted:
             manifests.write(settings, endpoints, wanted)
         store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt)
-        for window in quarters(first_as_of):
-            _land_objects(writer, settings.s3_historic_bucket, store, window)
         whole = Window(store.before_first, store.until)
-        _land_tables(writer, "", store, whole)
-        writer.put_truth(store)
+        _land(writer, store, settings.s3_historic_bucket, quarters(first_as_of), "", whole)
         landed = writer.landed()
         writer.put_dirt(store.until)
     manifests.write(settings, endpoints, replace(wanted, history=landed))
@@ -121,9 +119,7 @@ def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[d
     with Writer(settings, endpoints) as writer:
         store = Store(found.customers, found.seed, found.first_as_of, as_of, found.dirt)
         window = latest_window(as_of, landed_until)
-        _land_objects(writer, settings.s3_latest_bucket, store, window)
-        _land_tables(writer, "latest_", store, window)
-        writer.put_truth(store)
+        _land(writer, store, settings.s3_latest_bucket, [window], "latest_", window)
         landed = writer.landed()
         writer.put_dirt(as_of)
     latest = found.latest | {as_of.isoformat(): landed}
@@ -131,7 +127,17 @@ def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[d
     return landed
 
 
-def _land_objects(writer, bucket: str, store: Store, window: Window) -> None:
+def _land(writer, store: Store, bucket: str, exports: list[Window], prefix: str, batch: Window) -> None:
+    """Land the tables of both systems side by side: while Postgres copies, the exports to S3 are made."""
+    with ThreadPoolExecutor(1) as beside:
+        tables = beside.submit(_land_tables, writer, store, prefix, batch)
+        for window in exports:
+            _land_objects(writer, store, bucket, window)
+        tables.result()
+    writer.put_truth(store)
+
+
+def _land_objects(writer, store: Store, bucket: str, window: Window) -> None:
     from duckbook.store import records
 
     for table in S3_TABLES:
@@ -139,7 +145,7 @@ def _land_objects(writer, bucket: str, store: Store, window: Window) -> None:
         writer.put_object(store, bucket, table, window.until, found)
 
 
-def _land_tables(writer, prefix: str, store: Store, window: Window) -> None:
+def _land_tables(writer, store: Store, prefix: str, window: Window) -> None:
     from duckbook.store import records
 
     for table in POSTGRES_TABLES:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from duckdb import DuckDBPyConnection
 
 from duckbook import storage, warehouse
 from duckbook.endpoints import Endpoints
@@ -60,11 +61,12 @@ class Writer:
         self._folder.cleanup()
 
     def landed(self) -> list[dict]:
-        """What has been landed, once all uploads are done."""
+        """What has been landed, S3 first and by date, once all uploads are done."""
         for upload in self._pending:
             upload.result()
         self._pending.clear()
-        return list(self._landed)
+        order = list(source_tables())
+        return sorted(self._landed, key=lambda row: (row["system"] != "s3", row["date"], order.index(row["table"])))
 
     def forget_history(self) -> None:
         """Delete the objects of an earlier historic load."""
@@ -100,31 +102,24 @@ class Writer:
                 file.writelines(f"{line}\n" for line in lines)
         self._note(table, "s3", where, day, len(clean) + len(lines), counts)
         key = where.removeprefix(f"s3://{bucket}/")
-        self._pending.append(self._uploads.submit(self._upload, path, bucket, key))
+        self._submit(path, bucket, key)
 
     def put_table(self, store: Store, prefix: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
         """Land records as a table of Postgres, which takes the place of the one before in one transaction."""
         schema, name = self._settings.postgres_schema, f"{prefix}{table}"
         number, counts = 0, Counter()
-        run = self._connection.execute
-        run("begin transaction")
-        try:
+        # A connection of its own, because exports to S3 are made meanwhile.
+        with self._connection.cursor() as postgres:
+            postgres.execute("begin transaction")
             for records in self._one_ahead(pieces):
-                rows, soiled = (
-                    store.dirt.of_rows(table, records, dirt_keys(table, records))
-                    if table in dirt.KINDS
-                    else (records, Counter())
-                )
+                rows, soiled = self._soiled(store, table, records)
                 if not number:
-                    self._create(schema, f"{name}__new", rows)
-                run(f"insert into {warehouse.LANDING_DATABASE}.{schema}.{name}__new select * from rows")
+                    self._create(postgres, schema, f"{name}__new", rows)
+                postgres.execute(f"insert into {warehouse.LANDING_DATABASE}.{schema}.{name}__new select * from rows")
                 number += len(rows)
                 counts += soiled
-            self._swap(schema, name, day)
-            run("commit")
-        except BaseException:
-            run("rollback")
-            raise
+            self._swap(postgres, schema, name, day)
+            postgres.execute("commit")
         self._note(table, "postgres", f"{schema}.{name}", day, number, counts)
 
     def put_truth(self, store: Store) -> None:
@@ -132,12 +127,15 @@ class Writer:
         for name, table in truth(store).items():
             path = Path(self._folder.name) / f"{name}.parquet"
             pq.write_table(table, path, compression="zstd")
-            storage.upload(self._s3, path, self._settings.s3_historic_bucket, f"truth/{name}.parquet")
+            self._submit(path, self._settings.s3_historic_bucket, f"truth/{name}.parquet")
 
     def put_dirt(self, day: date) -> None:
         """Write the counts of dirt of this landing beside the truth."""
         data = json.dumps(dirt.rows(self._dirt), indent=1).encode()
         storage.put_bytes(self._s3, self._settings.s3_historic_bucket, f"truth/dirt_{day}.json", data)
+
+    def _submit(self, path: Path, bucket: str, key: str) -> None:
+        self._pending.append(self._uploads.submit(self._upload, path, bucket, key))
 
     def _upload(self, path: Path, bucket: str, key: str) -> None:
         storage.upload(self._s3, path, bucket, key)
@@ -159,12 +157,16 @@ class Writer:
             coming = self._ahead.submit(next, pieces, None)
             yield piece
 
-    def _create(self, schema: str, name: str, rows: pa.Table) -> None:
-        run = self._connection.execute
-        run(f"drop table if exists {warehouse.LANDING_DATABASE}.{schema}.{name}")
-        run(f"create table {warehouse.LANDING_DATABASE}.{schema}.{name} as select * from rows limit 0")
+    def _soiled(self, store: Store, table: str, records: pa.Table) -> tuple[pa.Table, Counter]:
+        if table not in dirt.KINDS:
+            return records, Counter()
+        return store.dirt.of_rows(table, records, dirt_keys(table, records))
 
-    def _swap(self, schema: str, name: str, day: date) -> None:
+    def _create(self, postgres: DuckDBPyConnection, schema: str, name: str, rows: pa.Table) -> None:
+        postgres.execute(f"drop table if exists {warehouse.LANDING_DATABASE}.{schema}.{name}")
+        postgres.execute(f"create table {warehouse.LANDING_DATABASE}.{schema}.{name} as select * from rows limit 0")
+
+    def _swap(self, postgres: DuckDBPyConnection, schema: str, name: str, day: date) -> None:
         declared = json.dumps({"date": day.isoformat()})
         statements = (
             f"drop table if exists {schema}.{name}",
@@ -172,7 +174,7 @@ class Writer:
             f"comment on table {schema}.{name} is '{declared}'",
         )
         for statement in statements:
-            self._connection.execute("call postgres_execute(?, ?)", [warehouse.LANDING_DATABASE, statement])
+            postgres.execute("call postgres_execute(?, ?)", [warehouse.LANDING_DATABASE, statement])
 
     def _note(self, table: str, system: str, where: str, day: date, rows: int, counts: Counter) -> None:
         self._landed.append({"table": table, "system": system, "where": where, "date": day.isoformat(), "rows": rows})

@@ -110,21 +110,21 @@ class Parameters:
     """Median days from dispatch to delivery by standard shipping. Assumption."""
     transit_sigma: float = 0.42
     """Spread of the logarithm of that. Set so that about 8 % are late (Olist 2016-2018: 8.1 %)."""
-    return_scale: float = 1.0
+    return_scale: float = 1.06
     """Factor on the categories' return rates, which average about 17.6 % of sales (NRF and Appriss Retail, 2023
     Consumer Returns in the Retail Industry, online sales)."""
 
     # -- reviews ----------------------------------------------------------------------------------------------------
     reviewed_share: float = 0.13
     """Share of delivered lines that are reviewed. Assumption; shops report 5 to 15 %."""
-    unhappy_on_time: float = 0.112
+    unhappy_on_time: float = 0.095
     """Chance that a line delivered on time disappoints at average quality. With the two score distributions below: 4.28
     stars on time and 2.55 late (Olist), and the J shape of Hu, Pavlou and Zhang (CACM 2009)."""
     unhappy_late: float = 0.70
     """The same for a late one."""
     happy_scores: tuple[float, ...] = (0.0, 0.01, 0.05, 0.23, 0.71)
     """Chances of 1 to 5 stars from someone who is content."""
-    unhappy_scores: tuple[float, ...] = (0.66, 0.20, 0.11, 0.03, 0.0)
+    unhappy_scores: tuple[float, ...] = (0.70, 0.17, 0.10, 0.03, 0.0)
     """Chances of 1 to 5 stars from someone who is not."""
 
     # -- slow change: events a year ----------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ mostly five. Lateness and latent quality decide who is disappointed (`duckbook.s
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -114,6 +116,7 @@ def _pick(groups: tuple[tuple[str, ...], ...], group: np.ndarray, bits: np.ndarr
     return starts[group] + (bits * sizes[group] >> 16)
 
 
+@lru_cache
 def _openings() -> pa.Array:
     """Each opening with the noun of each subcategory."""
     nouns = [subcategory.nouns[0].lower() for subcategory in SUBCATEGORIES]

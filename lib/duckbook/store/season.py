@@ -49,7 +49,7 @@ def thanksgiving(year: int) -> date:
 def occasion(day: date) -> float:
     """Factor of a special day on top of month and weekday; 1 on an ordinary one."""
     since = (day - thanksgiving(day.year)).days
-    cyber_week = {-3: 1.15, -2: 1.20, -1: 1.30, 0: 1.75, 1: 2.70, 2: 1.70, 3: 1.75, 4: 2.60, 5: 1.60, 6: 1.20}
+    cyber_week = {-3: 1.15, -2: 1.20, -1: 1.30, 0: 1.75, 1: 3.10, 2: 1.75, 3: 1.80, 4: 2.95, 5: 1.60, 6: 1.20}
     if since in cyber_week:
         return cyber_week[since]
     fixed = {(1, 1): 0.75, (2, 12): 1.15, (2, 13): 1.10, (7, 4): 0.80, (12, 24): 0.55, (12, 25): 0.50, (12, 31): 0.75}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from duckbook.store import season
 from duckbook.store.catalogue import AFFINITIES
 from duckbook.store.columns import decimal, moment, money
 from duckbook.store.simulation import Store
@@ -17,12 +18,14 @@ def truth(store: Store) -> dict[str, pa.Table]:
     -------
     dict
         ``parameters`` (a row a planted parameter), ``customers`` (a row a customer who has signed up), ``products``
-        (a row a product that has been launched), ``affinities`` (a row a pair of subcategories that go together).
+        (a row a product that has been launched), ``prices`` (a row a product and week in which it is on sale),
+        ``affinities`` (a row a pair of subcategories that go together).
     """
     return {
         "parameters": pa.Table.from_pylist(store.parameters.rows()),
         "customers": _customers(store),
         "products": _products(store),
+        "prices": _prices(store),
         "affinities": pa.Table.from_pylist(
             [{"subcategory": one, "other": other, "weight": weight} for one, other, weight in AFFINITIES]
         ),
@@ -56,6 +59,21 @@ def _products(store: Store) -> pa.Table:
             "popularity": _millionths(goods.popularity[known]),
             "elasticity": _millionths(goods.elasticity[known]),
             "withdrawn_at": moment(goods.withdrawn[known], store.whole.end),
+        }
+    )
+
+
+def _prices(store: Store) -> pa.Table:
+    goods = store.products
+    weeks = int(goods.week_of(np.array([store.whole.end - 1]))[0]) + 1
+    week, product = np.nonzero(goods.on_sale[:weeks])
+    day = (goods.week_start(week) // season.DAY).astype("datetime64[D]")
+    return pa.table(
+        {
+            "product_id": pa.array(product + 1),
+            "week": pa.array(day),
+            "base_price": money(goods.base[week, product]),
+            "sale_price": money(goods.sale[week, product]),
         }
     )
 

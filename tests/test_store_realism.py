@@ -1,0 +1,93 @@
+"""The store is within published bands at several seeds, and a band fails when its pattern is switched off."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import duckdb
+import pyarrow as pa
+import pytest
+from duckbook.store import realism, records, season
+from duckbook.store.parameters import Parameters
+from duckbook.store.simulation import Store
+from duckbook.store.truth import truth
+from store_slices import END, FIRST_AS_OF
+
+PLANTED = Parameters()
+
+
+def measured(seed=42, customers=5000, bands=realism.BANDS, **switched):
+    """The bands of a store held in memory, by name."""
+    store = Store(customers, seed, FIRST_AS_OF, END, parameters=replace(PLANTED, **switched))
+    connection = duckdb.connect()
+    for table, make in records.SLICES.items():
+        connection.register(table, make(store, store.whole))
+    events = records.interactions(store, store.whole)
+    connection.register("interactions", pa.concat_tables(events).unify_dictionaries())
+    for table in ("prices", "affinities"):
+        connection.register(table, truth(store)[table])
+    return {row["name"]: row for row in realism.measure(connection, bands)}
+
+
+measured_once = lru_cache(measured)
+
+
+@pytest.mark.parametrize("seed", [42, 7, 2026])
+def test_the_store_is_within_published_bands(seed):
+    failed = [row for row in measured_once(seed).values() if not row["passed"]]
+    assert failed == []
+
+
+SWITCHED = {
+    "sessions that buy": {"visits_weekly": 0.01},
+    "carts abandoned": {"abandoned_cart_share": 0.1},
+    "cart adds for a line bought": {"abandoned_cart_share": 0.02},
+    "conversion, desktop to mobile": {"device_conversion": (1.0, 1.0, 1.0)},
+    "value of goods returned": {"return_scale": 0.3},
+    "deliveries late": {"transit_sigma": 0.01},
+    "stars when on time": {"unhappy_on_time": 0.4},
+    "stars when late": {"unhappy_late": PLANTED.unhappy_on_time},
+    "reviews with five stars": {"happy_scores": (0.0, 0.2, 0.4, 0.2, 0.2)},
+    "reviews, one star to two": {"unhappy_scores": (0.3, 0.5, 0.1, 0.1, 0.0)},
+    "price elasticity": {"elasticity_mean": 0.0, "elasticity_sd": 0.0},
+    "Zipf exponent of units sold": {"popularity_exponent": 0.01},
+    "Gini of spend, buyers of 18 months or more": {"bgnbd_r": 24.3, "bgnbd_alpha": 1000.0, "spend_q": 100.0},
+    "spend of the top fifth of them": {"bgnbd_r": 24.3, "bgnbd_alpha": 1000.0, "spend_q": 100.0},
+    "buyers without a second order in 39 weeks": {"bgnbd_alpha": 1.0},
+    "value of an order, USD": {"spend_mean": 35.0},
+    "planted pairs among the twenty with most lift": {"partner_share": 0.0},
+}
+
+
+@pytest.mark.parametrize("name", SWITCHED)
+def test_a_band_fails_when_its_pattern_is_switched_off(name):
+    band = [band for band in realism.BANDS if band.name == name]
+    assert not measured(bands=band, **SWITCHED[name])[name]["passed"]
+
+
+def test_the_bands_of_the_calendar_fail_without_a_season(monkeypatch):
+    monkeypatch.setattr(season, "occasion", lambda day: 1.0)
+    monkeypatch.setattr(season, "WEEKDAYS", (1.0,) * 7)
+    monkeypatch.setattr("duckbook.store.fulfilment.is_peak", lambda placed: placed < 0)
+    names = {
+        "orders of Black Friday to a mean day",
+        "orders of Monday to Saturday",
+        "returns of January to a mean month",
+    }
+    found = measured(bands=[band for band in realism.BANDS if band.name in names])
+    assert {name for name in names if not found[name]["passed"]} == names
+
+
+def test_every_band_is_switched_off_by_one_of_these_tests():
+    calendar = {
+        "orders of Black Friday to a mean day",
+        "orders of Monday to Saturday",
+        "returns of January to a mean month",
+    }
+    assert set(SWITCHED) | calendar == {band.name for band in realism.BANDS}
+
+
+def test_a_band_that_cannot_be_measured_does_not_pass():
+    connection = duckdb.connect()
+    connection.execute("create table reviews (review_score int)")
+    (row,) = realism.measure(connection, [band for band in realism.BANDS if band.name == "reviews with five stars"])
+    assert row["value"] is None and not row["passed"]
