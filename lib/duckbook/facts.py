@@ -1,7 +1,7 @@
 """Facts that notebooks report to the archive, and how those of several steps make one record.
 
-A notebook leaves ``facts/NAME.json`` in the folder of its run (`notebook.Notebook.report`). When its step has ended they
-are put aside under the step's name, so that a step that is done again replaces what it said.
+A notebook leaves ``facts/NAME.json`` in the folder of its run (`notebook.Notebook.report`). When its step has ended
+they are put aside under the step's name, so that a step that is done again replaces what it said.
 """
 
 from __future__ import annotations

@@ -154,8 +154,9 @@ def _headline(record: dict[str, Any]) -> str:
     steps = record["steps"]
     broken = [step["name"] for step in steps if step["status"] in {runs.FAILED, runs.INTERRUPTED}]
     if record["status"] == runs.SUCCEEDED:
-        landed = sum(row.get("appended") or 0 for row in record["tables"])
-        return f"All {len(steps)} steps succeeded" + (f", {landed:,} new rows" if record["tables"] else "")
+        new = sum(row.get("appended") or 0 for row in record["tables"])
+        rows = f", {new:,} new rows" if new else ", no new rows" if record["tables"] else ""
+        return f"All {len(steps)} steps succeeded{rows}"
     if record["status"] == runs.RUNNING:
         running = [step["name"] for step in steps if step["status"] == runs.RUNNING]
         return f"Running: {', '.join(running) or 'starting'}"
@@ -198,8 +199,8 @@ def _rows_headline(tables: list[dict[str, Any]]) -> str:
     if wrong:
         return f"Rows do not add up in {', '.join(wrong)}"
     total = tables[-1]
-    if total["landed"] is None:
-        return "Every row is accounted for"
+    if not total["landed"]:
+        return "Nothing new landed, and every row is accounted for"
     return f"{total['landed']:,} rows landed, {total['appended'] or 0:,} of them new, and every one is accounted for"
 
 

@@ -1,0 +1,60 @@
+"""The committed outputs: taken from an executed notebook, without what differs from run to run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from chains import Memory, write_chain
+from duckbook import chain, outputs
+from duckbook.errors import ChainError
+from duckbook.runner import Request, run
+from duckbook.settings import Settings, read_settings
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory) -> tuple[Path, Path]:
+    """A notebook, and the folder of a run that executed it with other parameters."""
+    folder = tmp_path_factory.mktemp("outputs")
+    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    file = write_chain(folder / "nb", "succeeds")
+    record = run(store, Request(generate=False, extra={"count": "7"}), Memory(), file)
+    return folder / "nb" / "succeeds.ipynb", record.folder
+
+
+def test_a_notebook_keeps_its_source_and_takes_the_outputs(executed):
+    committed, folder = executed
+    before, after = json.loads(committed.read_text("utf-8")), json.loads(outputs._fresh(committed, folder))
+    assert [cell["source"] for cell in after["cells"]] == [cell["source"] for cell in before["cells"]]
+    assert after["metadata"] == before["metadata"]
+    assert after["cells"][-1]["outputs"] == [{"name": "stdout", "output_type": "stream", "text": ["hello 7\n"]}]
+
+
+def test_nothing_of_the_run_is_taken(executed):
+    text = outputs._fresh(*executed)
+    assert "papermill" not in text
+    assert executed[1].name not in text
+    assert {cell.get("execution_count") for cell in json.loads(text)["cells"]} == {None}
+
+
+def test_an_output_that_names_this_machine_is_refused(executed):
+    with pytest.raises(ChainError, match=r"An output of succeeds\.ipynb holds '/home/me'"):
+        outputs._refuse_traces(executed[0], '"text": "read /home/me/data"', ["/home/me"])
+
+
+def test_the_canonical_run_is_small_and_has_a_store_of_its_own(tmp_path, monkeypatch):
+    for name, value in outputs.canonical_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    store = read_settings(None)
+    assert store.data.is_relative_to(tmp_path)
+    assert store.runs.is_relative_to(tmp_path)
+    assert store.customers == outputs.CUSTOMERS
+
+
+def test_every_cell_can_be_told_from_the_others():
+    """Outputs are found again by the id of their cell."""
+    for step in chain.read_chain():
+        cells = json.loads(step.notebook.read_text("utf-8"))["cells"]
+        ids = [cell["id"] for cell in cells]
+        assert len(set(ids)) == len(ids), step.notebook.name
