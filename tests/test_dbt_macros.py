@@ -1,0 +1,161 @@
+"""Casting, sharing out and the choice of the newest version, over open inputs."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+from itertools import permutations
+
+import duckdb
+import pytest
+import rendered
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from raw_rows import Raw
+from shop import shares
+
+CENTS = st.integers(-(10**9), 10**9).map(lambda cents: Decimal(cents) / 100)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with duckdb.connect(config={"threads": 1}) as connection:
+        # A cast must not depend on where the machine stands.
+        connection.execute("set timezone = 'America/New_York'")
+        yield connection
+
+
+def cast(engine, expression: str, value: str | None):
+    return engine.execute(f"select {expression} from (select $1::varchar as v)", [value]).fetchone()[0]
+
+
+@pytest.mark.parametrize(
+    ("data_type", "written", "read"),
+    [
+        ("decimal(18,2)", "1e2", "100.00"),
+        ("decimal(18,2)", " 12.5 ", "12.50"),
+        ("decimal(18,2)", "-0.005", "-0.01"),
+        ("decimal(18,2)", "12.340000000000001", "12.34"),
+        ("decimal(18,2)", "1,000", None),
+        ("decimal(18,2)", "$5", None),
+        ("decimal(18,2)", "NaN", None),
+        ("decimal(18,2)", "inf", None),
+        ("decimal(18,2)", "99999999999999999", None),
+        ("decimal(18,3)", "0.1234", "0.123"),
+        ("integer", "3", "3"),
+        ("integer", "3.0", "3"),
+        ("integer", " -2 ", "-2"),
+        ("integer", "2.5", None),
+        ("integer", "3000000000", None),
+        ("integer", "three", None),
+        ("boolean", "True", "True"),
+        ("boolean", "1.0", "True"),
+        ("boolean", " no ", "False"),
+        ("boolean", "maybe", None),
+        ("timestamp", "2026-06-30", "2026-06-30 00:00:00"),
+        ("timestamp", "2026-06-30T12:00:00", "2026-06-30 12:00:00"),
+        ("timestamp", " 2026-06-30 12:00:00.25 ", "2026-06-30 12:00:00.250000"),
+        ("timestamp", "2026-06-30T12:00:00Z", "2026-06-30 12:00:00"),
+        ("timestamp", "2026-06-30T12:00:00+02:00", "2026-06-30 10:00:00"),
+        ("timestamp", "2026-06-30 23:30:00-0530", "2026-07-01 05:00:00"),
+        ("timestamp", "2026-06-30 12:00:00 UTC", "2026-06-30 12:00:00"),
+        ("timestamp", "2026-02-30", None),
+        ("timestamp", "06/30/2026", None),
+        ("timestamp", "infinity", None),
+        ("timestamp", "0001-01-01", None),
+        ("timestamp", "9999-12-31", None),
+        ("varchar", "  ", None),
+        ("varchar", " a b ", "a b"),
+    ],
+)
+def test_a_value_is_read_or_null_and_never_guessed(engine, data_type, written, read):
+    found = cast(engine, rendered.macro("as_type", "v", data_type), written)
+    assert (None if found is None else str(found)) == read
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("123.0", "123"),
+        (" 123 ", "123"),
+        ("-5.0", "-5"),
+        ("A-1.0", "A-1.0"),
+        ("1.00", "1.00"),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_an_id_stays_text_without_what_a_data_frame_adds_to_it(engine, written, read):
+    assert cast(engine, rendered.macro("as_id", "v"), written) == read
+
+
+def test_the_key_of_an_id_that_is_null_is_the_unknown_member(engine):
+    key, unknown = rendered.macro("surrogate_key", ["v"]), rendered.macro("unknown_key")
+    assert cast(engine, f"{key} = {unknown}", None)
+    assert not cast(engine, f"{key} = {unknown}", "unknown")
+
+
+def test_parts_of_a_surrogate_key_do_not_run_into_each_other(engine):
+    ab, c = rendered.macro("surrogate_key", ["'ab'", "'c'"]), rendered.macro("surrogate_key", ["'a'", "'bc'"])
+    assert engine.execute(f"select {ab} <> {c}").fetchone()[0]
+
+
+@settings(max_examples=150, deadline=None)
+@given(amount=CENTS, weights=st.lists(CENTS, min_size=1, max_size=7))
+def test_shares_are_those_of_the_largest_remainder_and_add_up(engine, amount, weights):
+    engine.execute("create or replace temp table lines (o int, line int, amount decimal(18,2), weight decimal(18,2))")
+    engine.execute("insert into lines select 1, unnest(range(len($1))), $2, unnest($1)", [weights, amount])
+    query = rendered.macro("largest_remainder", "lines", "amount", "weight", "o", "line", "share")
+    found = [row[0] for row in engine.execute(f"select share from ({query}) order by line").fetchall()]
+    assert found == shares(amount, weights)
+    assert sum(found) == amount
+
+
+PRICES = st.sampled_from(["1.00", "2.00", "3.00", "three", None])
+LANDINGS = st.lists(
+    st.tuples(st.integers(0, 3), st.lists(st.tuples(st.sampled_from("ab"), PRICES), min_size=1, max_size=3)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@pytest.fixture(scope="module")
+def raw():
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("create schema ecom_staging")
+        yield Raw(connection)
+
+
+def staged(raw: Raw, landings: list) -> dict[str, Decimal | None]:
+    """What is staged after batches of (day, rows of (product, price)) landed in this order."""
+    for table in ("products", "sightings", "batches"):
+        raw.connection.execute(f"delete from ecom_raw.{table}")
+    for day, rows in landings:
+        records = [{"product_id": product, "base_price": price} for product, price in rows]
+        raw.land("products", records, date(2026, 6, 1) + timedelta(day))
+    for name in ("stg_batches", "base_products"):
+        raw.connection.execute(f"create or replace table ecom_staging.{name} as {rendered.model(name)}")
+    query = "select product_id, base_price from ecom_staging.base_products where _state = 'staged'"
+    found = raw.connection.execute(query).fetchall()
+    (raw_rows, states) = raw.connection.execute(
+        "select (select count(*) from ecom_raw.products), count(_state) from ecom_staging.base_products"
+    ).fetchone()
+    assert raw_rows == states
+    assert len(found) == len(dict(found)), "a key is staged once"
+    return dict(found)
+
+
+@settings(max_examples=40, deadline=None)
+@given(landings=LANDINGS)
+def test_the_last_sound_row_in_source_order_is_staged(raw, landings):
+    expected = {}
+    for _, rows in sorted(landings, key=lambda landing: landing[0]):
+        expected.update({product: price and Decimal(price) for product, price in rows if price != "three"})
+    assert staged(raw, landings) == expected
+
+
+@settings(max_examples=8, deadline=None)
+@given(rows=st.lists(LANDINGS.map(lambda landings: landings[0][1]), min_size=3, max_size=3))
+def test_dated_batches_stage_the_same_in_any_order_of_arrival(raw, rows):
+    results = [staged(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
+    assert all(result == results[0] for result in results)
