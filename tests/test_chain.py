@@ -217,6 +217,8 @@ def test_steps_are_chosen_by_their_place():
     assert names(only="marts") == ["marts"]
     assert names(first="staging", last="marts") == ["staging", "intermediate", "marts"]
     assert names(generate=False)[0] == "ingest"
+    assert "realism" not in names()
+    assert names(only="realism") == ["realism"]
     with pytest.raises(ChainError, match="No step is left"):
         names(first="marts", last="staging")
 

@@ -18,12 +18,12 @@ from duckbook.settings import ROOT
 
 CHAIN_FILE = ROOT / "notebooks" / "chain.toml"
 
-KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "group"}
+KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "group", "on_request"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A notebook in the chain; `timeout` is in seconds."""
+    """A notebook in the chain; `timeout` is in seconds; one `on_request` is done only when it is named."""
 
     name: str
     notebook: Path
@@ -32,6 +32,7 @@ class Step:
     timeout: float = 3600
     imports: tuple[str, ...] = ()
     group: str | None = None
+    on_request: bool = False
 
 
 def read_chain(file: Path = CHAIN_FILE) -> list[Step]:
@@ -117,10 +118,15 @@ def select(
             raise ChainError(f"There is no step {asked!r}{hint(asked, names)}: the steps are {', '.join(names)}.")
     if only is not None:
         return [step for step in steps if step.name == only]
+    asked_for = {first, last}
     begin = names.index(first) if first else 0
     end = names.index(last) + 1 if last else len(names)
     chosen = [
-        step for step in steps[begin:end] if step.name not in leave_out and (generate or step.group != "generate")
+        step
+        for step in steps[begin:end]
+        if step.name not in leave_out
+        and (generate or step.group != "generate")
+        and (not step.on_request or step.name in asked_for)
     ]
     if not chosen:
         raise ChainError(f"No step is left to run from {first or names[0]} until {last or names[-1]}: swap the two.")

@@ -73,7 +73,8 @@ def refresh(customers: int = CUSTOMERS) -> Iterator[str]:
                 record = run(settings, Request(), listener)
             if record.record["status"] != runs.SUCCEEDED:
                 raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")
-            fresh = {step.notebook: _fresh(step.notebook, record.folder) for step in read_chain(CHAIN_FILE)}
+            done = [step.notebook for step in read_chain(CHAIN_FILE) if not step.on_request]
+            fresh = {notebook: _fresh(notebook, record.folder) for notebook in done}
             for notebook, text in fresh.items():
                 _refuse_traces(notebook, text, [name, str(ROOT), record.record["run_id"], "127.0.0.1"])
         finally:
