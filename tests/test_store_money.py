@@ -149,6 +149,21 @@ def test_an_event_has_a_product_unless_it_is_a_search(rows):
         assert (event["order_id"] is None) == (event["event_type"] != "purchase")
 
 
+def test_the_events_of_a_session_come_in_the_order_of_their_ids(rows):
+    sessions = defaultdict(list)
+    for event in sorted(rows["interactions"], key=lambda event: event["event_id"]):
+        sessions[event["session_id"]].append(event)
+    for events in sessions.values():
+        moments = [event["event_date"] for event in events]
+        assert moments == sorted(moments)
+        assert moments[-1] - moments[0] < timedelta(hours=2)
+        carts = Counter()
+        for event in events:
+            carts[event["product_id"]] += {"cart_add": 1, "cart_remove": -1}.get(event["event_type"], 0)
+            assert carts[event["product_id"]] >= 0
+            assert event["event_type"] != "purchase" or carts[event["product_id"]] > 0
+
+
 def test_event_ids_and_review_ids_are_given_once(rows):
     for table, key in (("interactions", "event_id"), ("reviews", "review_id")):
         assert len({row[key] for row in rows[table]}) == len(rows[table])

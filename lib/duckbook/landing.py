@@ -129,6 +129,7 @@ def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[d
 
 def _land(writer, store: Store, bucket: str, exports: list[Window], prefix: str, batch: Window) -> None:
     """Land the tables of both systems side by side: while Postgres copies, the exports to S3 are made."""
+    store.build()
     with ThreadPoolExecutor(1) as beside:
         tables = beside.submit(_land_tables, writer, store, prefix, batch)
         for window in exports:

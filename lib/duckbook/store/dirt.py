@@ -13,7 +13,7 @@ unknown_value       a word that is none of those expected stands where one of fe
 untidy_name         blanks and capitals in a name
 orphan_key          a foreign key refers to nothing
 offset_timestamp    a moment is written in another time zone
-late                the record arrives 31 to 45 days after what it tells
+late                the record arrives 31 to 45 days after what it tells; counted in each batch that holds it
 ==================  =============================================================================================
 """
 
@@ -113,17 +113,18 @@ class Dirt:
             The records that land as they are, the lines that land beside them, and the count of each kind.
         """
         kinds = self.kinds(table, key)
-        dirty = np.flatnonzero((kinds >= 0) & (kinds != _index(table, "late")))
-        if not len(dirty):
-            return records, [], Counter()
+        late = kinds == _index(table, "late")
+        dirty = np.flatnonzero((kinds >= 0) & ~late)
         names = [KINDS[table][kind] for kind in kinds[dirty]]
+        counts = +(Counter(names) + Counter(late=int(late.sum())))
+        if not len(dirty):
+            return records, [], counts
         cuts = part(self._randomness.bits(f"cut of {table}", key[dirty]), 0, 16)
         lines = as_json(records.take(pa.array(dirty)))
         soiled = [_soil(table, name, line, cut) for name, line, cut in zip(names, lines, cuts, strict=True)]
-        replaced = dirty[[name not in _COPIED for name in names]]
         clean = np.ones(len(records), dtype=bool)
-        clean[replaced] = False
-        return records.filter(pa.array(clean)), soiled, Counter(names)
+        clean[dirty[[name not in _COPIED for name in names]]] = False
+        return records.filter(pa.array(clean)), soiled, counts
 
     def of_rows(self, table: str, records: pa.Table, key: np.ndarray) -> tuple[pa.Table, Counter]:
         """Soil records that land as rows of Postgres: the rows to land, copies last, and the count of each kind."""

@@ -25,6 +25,18 @@ from duckbook.store.visits import Visits
 KINDS = ("search", "view", "wishlist_add", "cart_add", "cart_remove", "purchase")
 SEARCH, VIEW, WISH, CART, REMOVE, PURCHASE = range(6)
 
+SHARES = {SEARCH: 170, WISH: 75, CART: 420, REMOVE: 200}
+"""Of 1,024 looks: how many begin with a search, end with a wish, fill a cart that will be abandoned, undo it."""
+
+SPARE = 110
+"""Of 1,024 other looks of a visit that buys, how many put something into the cart that is taken out again."""
+
+WITHIN_A_LOOK = np.array([-3, 0, 4, 6, 8, 0])
+"""When each kind of event happens, in 24ths of the time between two looks."""
+
+FAVOURITE_VISITS = 0.5
+"""Share of idle visits that are about the customer's favourite category."""
+
 A_DAY = 10_000_000
 """More events than a day holds; event_id is YYYYMMDD × this + the event's place among those of the visits of that
 day."""
@@ -71,10 +83,8 @@ class Interacting:
         -----
         A day's visits must be complete, because an event's id counts those before it on the day.
         """
-        order = np.maximum(visits.order, 0)
-        bought = (
-            np.where(visits.buys, self._baskets.lines[order], 0) if len(self._baskets.lines) else visits.products * 0
-        )
+        bought = np.zeros(len(visits), dtype=np.int64)
+        bought[visits.buys] = self._baskets.lines[visits.order[visits.buys]]
         rows = visits.products + bought
         visit = np.repeat(np.arange(len(visits)), rows)
         place = np.arange(len(visit)) - np.repeat(np.cumsum(rows) - rows, rows)
@@ -85,49 +95,47 @@ class Interacting:
         line = np.where(pays, place - visits.products[visit], line)
         product = self._looked_at(visits, visit, line, bits)
         happens = self._flags(visits, visit, place, line, pays, bits)
-        at = self._moments(visits, visit, place, pays, bits)
         look, kind = np.nonzero(happens)
-        moment = at[look] + np.array([-9, 0, 6, 11, 17, 0])[kind] * (np.abs(visits.gap[visit[look]]) > 24)
+        at = self._moments(visits, visit, place, pays, bits, look, kind)
         visit = visit[look]
         return Events(
             visit=visit,
             kind=kind.astype(np.int8),
             product=np.where(kind == SEARCH, -1, product[look]),
             line=np.where(kind == PURCHASE, line[look] + 1, 0),
-            at=np.maximum(moment, visits.start[visit]),
+            at=at,
             id=_ids(visits.start, visit),
         )
 
     def _looked_at(self, visits: Visits, visit: np.ndarray, line: np.ndarray, bits: np.ndarray) -> np.ndarray:
-        start, order = visits.start[visit], visits.order[visit]
-        week = self._products.week_of(start)
-        key = visits.key[visit]
+        """The product of each look: of the order where the visit buys or prepares one, else one of a category."""
+        baskets, week = self._baskets, self._products.week_of(visits.start)[visit]
+        category = self._interest(visits)[visit]
+        # Looks that buy nothing are told apart by bits of their own.
+        draw = self._randomness.bits("looked at", visits.key[visit], line + 1 + part(bits, 32, 24))
+        product = baskets.shelves.views.draw(draw, week, category, category + 1)
+        ordered = np.flatnonzero(visits.order[visit] >= 0)
+        if not len(ordered):
+            return product
+        order = visits.order[visit[ordered]]
+        buys = line[ordered] >= 0
+        any_line = part(bits[ordered], 40, 8) * baskets.lines[order] // 256
+        wanted = baskets.product[baskets.begin[order] + np.where(buys, line[ordered], any_line)]
+        # What is not on sale yet can be looked for, but not looked at.
+        prepares = ~visits.buys[visit[ordered]] & (part(bits[ordered], 48, 8) < 128)
+        prepares &= self._products.on_sale[week[ordered], wanted]
+        product[ordered] = np.where(buys | prepares, wanted, product[ordered])
+        return product
+
+    def _interest(self, visits: Visits) -> np.ndarray:
+        """The category that each visit is about: that of its order, else a favourite, else any."""
         mind = self._randomness.bits("mind", visits.key)
-        favourite = part(mind, 0, 16) < 0.5 * 65_536
+        favourite = part(mind, 0, 16) < FAVOURITE_VISITS * 65_536
         category = np.where(favourite, self._customers.favourite[visits.customer], self._category(mind, 16))
-        baskets = self._baskets
-        if len(baskets.order):
-            ordered = np.maximum(order, 0)
-            first = baskets.begin[ordered]
-            category = np.where(
-                visits.order >= 0,
-                self._products.category[baskets.product[baskets.begin[np.maximum(visits.order, 0)]]],
-                category,
-            )
-            wanted = baskets.product[first + part(bits, 40, 8) * baskets.lines[ordered] // 256]
-            prepares = (order >= 0) & (line < 0) & (part(bits, 48, 8) < 128) & ~visits.buys[visit]
-            prepares &= self._products.on_sale[week, wanted]
-            bought = baskets.product[first + np.maximum(line, 0)]
-        drawn = baskets.shelves.views.draw(
-            self._randomness.bits("looked at", key, line + 1 + part(bits, 32, 24)),
-            week,
-            category[visit],
-            category[visit] + 1,
-        )
-        if len(baskets.order):
-            drawn = np.where(prepares, wanted, drawn)
-            drawn = np.where(line >= 0, bought, drawn)
-        return drawn
+        ordered = np.flatnonzero(visits.order >= 0)
+        first = self._baskets.product[self._baskets.begin[visits.order[ordered]]]
+        category[ordered] = self._products.category[first]
+        return category
 
     def _flags(
         self, visits: Visits, visit: np.ndarray, place: np.ndarray, line: np.ndarray, pays: np.ndarray, bits: np.ndarray
@@ -143,22 +151,34 @@ class Interacting:
         happens = np.zeros((len(visit), len(KINDS)), dtype=bool)
         happens[:, PURCHASE] = pays
         happens[:, VIEW] = ~pays
-        happens[:, SEARCH] = ~pays & (part(bits, 10, 10) < 170)
-        happens[:, WISH] = ~pays & ~buying & (part(bits, 20, 10) < 75)
-        happens[:, CART] = ~pays & (buying | (fills & (last | (more < 420))) | (visits.buys[visit] & (more < 110)))
-        happens[:, REMOVE] = happens[:, CART] & ~buying & (visits.buys[visit] | (part(bits, 30, 10) < 200))
+        happens[:, SEARCH] = ~pays & (part(bits, 10, 10) < SHARES[SEARCH])
+        happens[:, WISH] = ~pays & ~buying & (part(bits, 20, 10) < SHARES[WISH])
+        happens[:, CART] = ~pays & (
+            buying | (fills & (last | (more < SHARES[CART]))) | (visits.buys[visit] & (more < SPARE))
+        )
+        happens[:, REMOVE] = happens[:, CART] & ~buying & (visits.buys[visit] | (part(bits, 30, 10) < SHARES[REMOVE]))
         return happens
 
     def _moments(
-        self, visits: Visits, visit: np.ndarray, place: np.ndarray, pays: np.ndarray, bits: np.ndarray
+        self,
+        visits: Visits,
+        visit: np.ndarray,
+        place: np.ndarray,
+        pays: np.ndarray,
+        bits: np.ndarray,
+        look: np.ndarray,
+        kind: np.ndarray,
     ) -> np.ndarray:
-        """When each look begins; the purchase of an order is when the order is placed."""
+        """When each event happens; the purchase of an order is when the order is placed."""
         usual = 30 + part(visits.key, 16, 16) * 150 // 65_536
-        gap = np.where(visits.gap < 0, usual, visits.gap)[visit]
-        jitter = part(bits, 56, 8) * (gap // 3) // 256
-        look = visits.start[visit] + place * gap + np.where(place > 0, jitter, 0)
+        gaps = np.where(visits.gap < 0, usual, visits.gap)
+        gap = gaps[visit]
+        jitter = np.where(place > 0, part(bits, 56, 8) * (gap // 4) // 256, 0)
         paid = visits.start[visit] + visits.products[visit] * gap
-        return np.where(pays, paid, look)
+        begins = np.where(pays, paid, visits.start[visit] + place * gap + jitter)
+        # A look is over before the search of the next one begins.
+        moment = begins[look] + gap[look] * WITHIN_A_LOOK[kind] // 24
+        return np.maximum(moment, visits.start[visit[look]])
 
 
 def _ids(start: np.ndarray, visit: np.ndarray) -> np.ndarray:

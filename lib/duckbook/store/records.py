@@ -187,7 +187,8 @@ def _days_at_once(store: Store, day: date) -> int:
     """Days whose events fit into memory, by the orders of the month that begins with a day."""
     begin = season.epoch(day)
     count = np.diff(np.searchsorted(store.purchases.placed, [begin, begin + 30 * season.DAY]))[0]
-    return int(np.clip(EVENTS_AT_ONCE * 30 // (30 * max(count, 1)), 1, 100))
+    # Thirty events an order: so many events a day as orders a month.
+    return int(np.clip(EVENTS_AT_ONCE // max(count, 1), 1, 100))
 
 
 def _coded(pool: pa.Array, index: np.ndarray) -> pa.Array:

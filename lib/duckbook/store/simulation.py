@@ -137,6 +137,11 @@ class Store:
         parts = (self.customers, self.products, self.baskets)
         return Interacting(self.randomness, self.parameters, *parts)
 
+    def build(self) -> Store:
+        """Make all parts now, before several threads ask for them."""
+        _ = self.reviews, self.visiting, self.interacting
+        return self
+
     @property
     def whole(self) -> Window:
         """All days of this look."""
