@@ -195,7 +195,9 @@ def test_a_load_killed_at_any_moment_is_done_again_to_the_same_end(landed, start
         child.send_signal(signal.SIGKILL)
         child.wait()
         child.stdout.close()
+    assert list((settings.data / "tmp").glob("landing-*"))
     subprocess.run([sys.executable, "-c", LAND, str(settings.data), "1"], check=True, capture_output=True)
+    assert not list((settings.data / "tmp").glob("landing-*"))
     assert fingerprints(settings, endpoints) == fingerprints(landed[0], landed[1])
 
 

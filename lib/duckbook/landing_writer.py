@@ -7,6 +7,8 @@ writing of this one.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from duckdb import DuckDBPyConnection
@@ -44,7 +47,8 @@ class Writer:
         # Without order by threads the lines of an object come in the order of the records.
         self._connection.execute("set preserve_insertion_order = true")
         warehouse.use_landing(self._connection, endpoints, read_only=False)
-        self._folder = tempfile.TemporaryDirectory(dir=settings.data / "tmp", prefix="landing-")
+        _remove_leftovers(settings.data / "tmp")
+        self._folder = tempfile.TemporaryDirectory(dir=settings.data / "tmp", prefix=f"landing-{os.getpid()}-")
         self._uploads = ThreadPoolExecutor(UPLOADS)
         self._ahead = ThreadPoolExecutor(1)
         self._pending: list[Future] = []
@@ -143,7 +147,8 @@ class Writer:
 
     def _write(self, records: pa.Table, name: str) -> Path:
         path = Path(self._folder.name) / name
-        self._connection.execute(f"copy (select * from records) to '{path}' {_AS_JSON}")
+        quoted = str(path).replace("'", "''")
+        self._connection.execute(f"copy (select * from records) to '{quoted}' {_AS_JSON}")
         return path
 
     def _lines(self, records: pa.Table) -> list[str]:
@@ -180,3 +185,10 @@ class Writer:
         self._landed.append({"table": table, "system": system, "where": where, "date": day.isoformat(), "rows": rows})
         if counts:
             self._dirt[table, where] = counts
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what killed loads left in the temporary folder: a large one leaves gigabytes."""
+    for left in folder.glob("landing-*-*"):
+        if not psutil.pid_exists(int(left.name.split("-")[1])):
+            shutil.rmtree(left, ignore_errors=True)
