@@ -16,7 +16,7 @@ from duckbook import chain, runs
 from duckbook.errors import ChainError
 from duckbook.inspection import read_parameters
 from duckbook.lock import one_writer
-from duckbook.runner import Request, run
+from duckbook.runner import Request, resume, run
 from duckbook.settings import Settings
 
 SECRET = "planted-SECRET-of-a-test"
@@ -234,6 +234,35 @@ def test_a_second_run_is_told_who_holds_the_store(store):
     assert ended(store, "succeeds").record["status"] == "succeeded"
 
 
+def test_a_failed_run_goes_on_from_the_step_that_failed(store):
+    file = write_chain(store.runs.parent / "nb", "succeeds", "wants_a_file", "writes_facts")
+    first = run(store, Request(generate=False, extra={"count": "2"}), Memory(), file).record
+    assert [step["status"] for step in first["steps"]] == ["succeeded", "failed", "skipped"]
+    (store.data / "key").touch()
+    second = resume(store, first["run_id"], Memory(), file).record
+    assert (second["run_id"], second["status"], second["error"]) == (first["run_id"], "succeeded", None)
+    assert second["steps"][0] == first["steps"][0]
+    assert [step["status"] for step in second["steps"]] == ["succeeded"] * 3
+    assert second["resumed"][0]["from"] == "wants_a_file"
+    assert second["resumed"][0]["because"] == "it was failed"
+    assert second["seconds"] > first["seconds"]
+    assert second["parameters"]["count"] == "2"
+    with pytest.raises(ChainError, match="only a failed or interrupted run is resumed"):
+        resume(store, "latest", Memory(), file)
+
+
+def test_a_resumed_run_goes_back_to_a_notebook_that_has_changed(store):
+    file = write_chain(store.runs.parent / "nb", "succeeds", "wants_a_file")
+    run(store, Request(generate=False), Memory(), file)
+    (store.data / "key").touch()
+    changed = file.parent / "succeeds.ipynb"
+    changed.write_text(changed.read_text("utf-8").replace("'hello'", "'good day'"), "utf-8")
+    again = resume(store, "latest", Memory(), file).record
+    assert again["resumed"][0]["from"] == "succeeds"
+    assert "succeeds.ipynb has changed" in again["resumed"][0]["because"]
+    assert "good day 1" in text_of(store.runs / "latest" / "succeeds.ipynb")
+
+
 def is_gone(pid: int) -> bool:
     """Whether a process has ended; one that nobody has waited for yet has."""
     try:
@@ -278,7 +307,7 @@ def test_the_command_line_ends_with_a_summary_and_says_what_to_do_next(store):
     assert f"Page: {page}" in out
     assert "Marts: all 1 totals of 1 marts equal staging." in out
     assert "Step fails failed: cell 3: ValueError: the shelf is empty" in err
-    assert "make pipeline FROM=fails" in err
+    assert f".venv/bin/duckbook resume {runs.latest(store.runs).name}" in err
     assert page.exists()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from duckbook import store_commands
 from duckbook.errors import DuckbookError
 from duckbook.options import parameter_option, size_options, store_options, when_option
 
@@ -59,65 +60,41 @@ def latest(as_of, extra, **_store) -> None:
     _run(Request(as_of, True, extra=extra, leave_out=("generate_history", *explorations)))
 
 
-def _run(request: Any, chain_file: Path | None = None) -> None:
-    from duckbook import runs, terminal
+@cli.command()
+@store_options
+@click.argument("run_id", default="latest")
+@click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
+def resume(run_id, chain, **_store) -> None:
+    """Go on with a run that failed or was stopped, from the step that did not succeed."""
+    _run(run_id, chain)
+
+
+def _run(asked: Any, chain_file: Path | None = None) -> None:
+    """Do what a request asks for, or go on with the run of an id, and tell how it ended."""
+    from duckbook import runner, runs, terminal
     from duckbook.chain import CHAIN_FILE
-    from duckbook.runner import resume_command
-    from duckbook.runner import run as run_chain
     from duckbook.settings import settings
 
     chosen, out = settings(), terminal.console()
     listener = terminal.LiveListener(out)
     try:
         with listener:
-            record = run_chain(chosen, request, listener, chain_file or CHAIN_FILE)
+            do = runner.resume if isinstance(asked, str) else runner.run
+            record = do(chosen, asked, listener, chain_file or CHAIN_FILE)
     except KeyboardInterrupt:
         newest = runs.latest(chosen.runs)
         if newest is not None and listener.began:
             told = runs.read(newest)
-            terminal.show_failure(terminal.console(stderr=True), told, None, resume_command(told))
+            terminal.show_failure(terminal.console(stderr=True), told, None, runner.resume_command(told))
         raise
     terminal.show_summary(out, record.record, record.folder / "index.html")
     if record.record["status"] != runs.SUCCEEDED:
         failed = [step for step in record.record["steps"] if step["status"] == runs.FAILED]
         notebook = record.folder / failed[0]["notebook"] if failed else None
-        terminal.show_failure(terminal.console(stderr=True), record.record, notebook, resume_command(record.record))
+        terminal.show_failure(
+            terminal.console(stderr=True), record.record, notebook, runner.resume_command(record.record)
+        )
         sys.exit(1)
-
-
-@cli.command()
-@store_options
-def up(**_store) -> None:
-    """Start Postgres and the object store, and say where they are."""
-    from duckbook import servers
-    from duckbook.settings import settings
-
-    servers.preflight(settings())
-    servers.up(settings())
-    for server in servers.status(settings()):
-        click.echo(f"{server['name']:<10} {server['state']:<10} {server['address']}")
-
-
-@cli.command()
-@store_options
-def down(**_store) -> None:
-    """Stop the servers; what they hold stays."""
-    from duckbook import servers
-    from duckbook.settings import settings
-
-    stopped = servers.down(settings())
-    click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
-
-
-@cli.command()
-@store_options
-def status(**_store) -> None:
-    """Say what runs, what the warehouse holds, and how the newest run ended."""
-    from duckbook import overview
-    from duckbook.settings import settings
-
-    for name, text in overview.lines(settings()):
-        click.echo(f"{name:<12} {text}")
 
 
 @cli.command(name="list")
@@ -154,30 +131,6 @@ def rollback(run_id, **_store) -> None:
 
     publication = publish.roll_back(settings(), run_id)
     click.echo(f"Readers now take the marts of run {publication.run_id}, as of {publication.as_of}.")
-
-
-@cli.command()
-@store_options
-def lab(**_store) -> None:
-    """Open the notebooks in JupyterLab, with the servers up."""
-    from duckbook import servers
-    from duckbook.settings import ROOT, settings
-
-    servers.preflight(settings())
-    servers.up(settings())
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    # JupyterLab takes the place of this process, so that Ctrl-C and its exit status are its own.
-    os.chdir(ROOT / "notebooks")
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--ServerApp.ip=127.0.0.1",
-        f"--ServerApp.root_dir={ROOT / 'notebooks'}",
-    ]
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        command.append("--allow-root")
-    os.execv(sys.executable, command)
 
 
 @cli.command()
@@ -220,29 +173,6 @@ def _open(page) -> None:
 
 @cli.command()
 @store_options
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def clean(yes, **_store) -> None:
-    """Stop the servers and remove the store: landing zone, history, warehouse and published marts."""
-    import shutil
-
-    from duckbook import servers
-    from duckbook.lock import one_writer
-    from duckbook.settings import settings
-
-    folder = settings().data
-    if not folder.exists():
-        click.echo(f"Nothing to clean: there is no {folder}.")
-        return
-    if not yes:
-        click.confirm(f"Remove {folder} with everything in it?", abort=True)
-    with one_writer(settings(), "a clean-up"):
-        servers.down(settings())
-        shutil.rmtree(folder)
-    click.echo(f"Removed {folder}.")
-
-
-@cli.command()
-@store_options
 def rebuild(**_store) -> None:
     """Make the warehouse again from the history in S3 alone, and publish it."""
     from duckbook import raw, servers
@@ -264,6 +194,10 @@ def outputs(customers) -> None:
 
     for line in refresh.refresh(customers):
         click.echo(line)
+
+
+for command in store_commands.COMMANDS:
+    cli.add_command(command)
 
 
 def _stop(number: int, _frame: Any) -> None:

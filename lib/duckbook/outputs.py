@@ -1,8 +1,8 @@
 """The committed outputs of the notebooks: those of one small canonical run, refreshed by running it again.
 
 The run has the default seed and as-of date, few customers, and a store of its own that is thrown away. A committed
-notebook keeps its own source and takes the outputs of the executed one, without what differs from run to run: execution counts,
-injected parameters, times, and papermill's notes.
+notebook keeps its own source and takes the outputs of the executed one, without what differs from run to run: execution
+counts, injected parameters, times, and papermill's notes.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     marts = len({row["mart"] for row in record["reconciliation"]})
     docs = sorted((folder / "dbt").glob("*.html"))
     return {
-        "run": {"git": {}, "versions": {}} | record,
+        "run": {"git": {}, "versions": {}, "resumed": []} | record,
         "headline": _headline(record),
         "figures": charts.cards(told.get("figures", []), before.get("facts", {}).get("figures", [])),
         "monthly": charts.months(told.get("monthly", []), record["as_of"]),
@@ -165,7 +165,7 @@ def _headline(record: dict[str, Any]) -> str:
 
 def _step(folder: Path, record: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
     notebook = Path(step["notebook"])
-    whole = max(record["seconds"] or runs.seconds_between(record["started_at"], runs.now()), 0.001)
+    whole = max(runs.seconds_between(record["started_at"], record["ended_at"] or runs.now()), 0.001)
     left = width = 0.0
     if step["started_at"]:
         left = 100 * runs.seconds_between(record["started_at"], step["started_at"]) / whole

@@ -7,26 +7,20 @@ start, so that their failure is told too; and the first kernel starts while the 
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
-import sys
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import asdict, dataclass, field
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, runs
-from duckbook.errors import DuckbookError
+from duckbook import chain, provenance, runs
+from duckbook.archivist import Archivist
+from duckbook.errors import ChainError, DuckbookError
 from duckbook.lock import one_writer
-from duckbook.processes import write_private
-from duckbook.redaction import Redactor
 from duckbook.runs import Run
-from duckbook.settings import ROOT, Settings
+from duckbook.settings import Settings
 from duckbook.supervisor import Listener, Supervisor
 from duckbook.witness import Witness
-
-PACKAGES = ("duckbook", "duckdb", "dbt-core", "dbt-duckdb", "papermill", "jupysql", "pandas", "ipykernel")
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         generate=request.generate,
         leave_out=request.leave_out,
     )
-    given = request.values | ({"as_of": request.as_of.isoformat()} if request.as_of else {})
+    given = _given(request)
     parameters = chain.check(steps, given, request.extra)
     servers.preflight(settings)
     with one_writer(settings, "a run of the chain"):
@@ -95,13 +89,69 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
             as_of=given.get("as_of"),
             parameters=_parameters(settings, given, request),
             steps=[(step.name, step.notebook.name) for step in steps],
-            store=_store(settings),
-            git=_git(),
-            versions=_versions(),
+            request=_as_record(request),
+            store=provenance.store(settings),
+            git=provenance.git(),
+            versions=provenance.versions(),
+            code=provenance.code(chain_file),
         )
         listener.run_started(steps)
         _carry_out(settings, request, record, steps, parameters, listener)
     return record
+
+
+def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path = chain.CHAIN_FILE) -> Run:
+    """Go on with a run that did not succeed, with the same parameters.
+
+    It goes on from the first step that did not succeed, or from an earlier one whose notebook, library code or models
+    have changed since; the record says from which and why (``resumed``).
+
+    Raises
+    ------
+    ChainError
+        The run succeeded, still runs, or is of another store or target.
+    """
+    from duckbook import servers
+
+    folder = (settings.runs / run_id).resolve()
+    record = runs.read(folder)
+    if record["status"] not in {runs.FAILED, runs.INTERRUPTED}:
+        raise ChainError(f"Run {record['run_id']} {record['status']}: only a failed or interrupted run is resumed.")
+    if (record["store"], record["target"]) != (provenance.store(settings), settings.target):
+        raise ChainError(
+            f"Run {record['run_id']} is of the store {record['store']} on {record['target']}: "
+            f"give it with DATA={record['store']} TARGET={record['target']}."
+        )
+    request = _from_record(record)
+    known = {step.name: step for step in chain.read_chain(chain_file)}
+    steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
+    parameters = chain.check(steps, _given(request), request.extra)
+    servers.preflight(settings)
+    with one_writer(settings, "a run of the chain"):
+        runs.settle(settings.runs)
+        first, why = provenance.resume_from(record, steps, chain_file)
+        again = Run.reopen(folder, first, why, code=provenance.code(chain_file))
+        listener.run_started(steps[[step.name for step in steps].index(first) :])
+        _carry_out(settings, request, again, steps, parameters, listener)
+    return again
+
+
+def _as_record(request: Request) -> dict[str, Any]:
+    """The request as ``run.json`` holds it, so that the run can be resumed as it was asked for."""
+    return asdict(request) | {"as_of": request.as_of.isoformat() if request.as_of else None}
+
+
+def _from_record(record: dict[str, Any]) -> Request:
+    """The request of a run; what was resolved since is kept, such as the as-of date of "one more day"."""
+    asked = record["request"] | {"as_of": date.fromisoformat(record["as_of"]) if record["as_of"] else None}
+    settled = {
+        name: record["parameters"][name] for name in ("customers", "seed", "dirt") if name in record["parameters"]
+    }
+    return Request(**asked | {"leave_out": tuple(asked["leave_out"]), "values": asked["values"] | settled})
+
+
+def _given(request: Request) -> dict[str, Any]:
+    return request.values | ({"as_of": request.as_of.isoformat()} if request.as_of else {})
 
 
 def _carry_out(settings, request, record: Run, steps, parameters, listener) -> None:
@@ -116,8 +166,8 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
     }
     environment = kernels.environment(variables, settings.data / "ipython")
     witness = Witness(record.folder)
-    mother = _zygote(steps, environment)
-    archivist = _Archivist(environment, record, steps)
+    mother = _zygote([step for step in steps if record.step(step.name)["status"] == runs.WAITING], environment)
+    archivist = Archivist(environment, record, steps)
     supervisor = Supervisor(
         record,
         steps,
@@ -184,66 +234,6 @@ def _write_pages(settings: Settings, record: Run) -> None:
         record.save()
 
 
-class _Archivist:
-    """Brings into the archive, while later steps run, what a step leaves: its notebook as HTML, and dbt's artifacts.
-
-    dbt's documentation needs the warehouse, so it is made when the last step that writes to it, or reads it, has ended;
-    what follows reads the published marts. It is made by a process of its own, because dbt takes seconds to import.
-    """
-
-    def __init__(self, environment: dict[str, str], record: Run, steps: list[chain.Step]):
-        self.environment, self.record = environment, record
-        self._transforms = [step.name for step in steps if step.group == "transform"]
-        self._last = next((s.name for s in reversed(steps) if s.group in {"transform", "publish"}), None)
-        self._dbt: subprocess.Popen | None = None
-
-    def after_step(self, name: str) -> None:
-        """A step ended."""
-        from duckbook import page
-
-        if name == self._last:
-            self._archive_dbt()
-        step = self.record.step(name)
-        if (self.record.folder / step["notebook"]).exists():
-            page.write_step(self.record.folder, step["notebook"])
-
-    def _archive_dbt(self) -> None:
-        if self._dbt is None and any(self.record.step(name)["started_at"] for name in self._transforms):
-            code = (
-                "import pathlib, sys; from duckbook import settings, transform; "
-                "transform.archive(settings.settings(), pathlib.Path(sys.argv[1]))"
-            )
-            self._dbt = subprocess.Popen(
-                [sys.executable, "-c", code, str(self.record.folder)],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-
-    def end(self, redactor: Redactor) -> None:
-        """Wait for what is under way; a stopped run waits for nothing and leaves nothing running."""
-        if self.record.record["status"] == runs.INTERRUPTED:
-            if self._dbt is not None:
-                self._dbt.kill()
-                self._dbt.wait()
-            return
-        self._archive_dbt()
-        if self._dbt is None:
-            return
-        _, said = self._dbt.communicate(timeout=120)
-        if self._dbt.returncode:
-            lines = said.strip().splitlines()
-            self.record.record["dbt_archive"] = redactor.text(lines[-1]) if lines else "failed"
-            self.record.save()
-        for file in (self.record.folder / "dbt").glob("*"):
-            write_private(file, redactor.text(file.read_text("utf-8")))
-        if redactor.hits:
-            self.record.end(runs.FAILED, "A secret was on its way into dbt's artifacts and was replaced by ***.")
-
-
 def _as_of(settings: Settings, endpoints, request: Request) -> date | None:
     """The as-of date of the run; None where the data tells it, because others landed them."""
     if not request.generate:
@@ -261,34 +251,7 @@ def _parameters(settings: Settings, given: dict, request: Request) -> dict[str, 
     return generated | {"generate": request.generate} | given | request.extra
 
 
-def _store(settings: Settings) -> str:
-    """The store's folder as a person names it: from the checkout where it stands in it."""
-    return str(settings.data.relative_to(ROOT) if settings.data.is_relative_to(ROOT) else settings.data)
-
-
-def _git() -> dict[str, Any]:
-    """The commit of the checkout, and whether files of it were changed; nulls where it is none."""
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(ROOT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return {"commit": None, "dirty": None}
-
-
-def _versions() -> dict[str, str]:
-    names = {"dbt-core": "dbt"}
-    return {"python": platform.python_version()} | {names.get(name, name): version(name) for name in PACKAGES}
-
-
 def resume_command(record: dict[str, Any]) -> str:
     """What to run next after a run that did not succeed."""
-    broken = [step["name"] for step in record["steps"] if step["status"] in {runs.FAILED, runs.INTERRUPTED}]
     data = os.environ.get("DUCKBOOK_DATA")
-    again = f"make pipeline FROM={broken[0]}" if broken else "make pipeline"
-    if record["as_of"]:
-        again += f" AS_OF={record['as_of']}"
-    return again + (f" DATA={data}" if data else "")
+    return f".venv/bin/duckbook resume {record['run_id']}" + (f" --data {shlex.quote(data)}" if data else "")

@@ -104,6 +104,36 @@ class Run:
         _point_at(runs, folder.name)
         return run
 
+    @classmethod
+    def reopen(cls, folder: Path, first: str, why: str, **more) -> Run:
+        """Go on with an ended run: the steps from `first` on wait again.
+
+        Parameters
+        ----------
+        first
+            Name of the step to go on from.
+        why
+            The reason that it is this one, which the record keeps.
+        more
+            Keys of ``run.json`` that are replaced.
+        """
+        record = read(folder)
+        again = False
+        for step in record["steps"]:
+            again = again or step["name"] == first
+            if again:
+                step.update(
+                    dict.fromkeys(("started_at", "ended_at", "seconds", "peak_rss_mb", "error")), status=WAITING
+                )
+        resumed = {"at": now(), "from": first, "because": why, "seconds_before": record["seconds"]}
+        record.setdefault("resumed", []).append(resumed)
+        ended = {"status": RUNNING, "error": None, "ended_at": None, "seconds": None}
+        record.update(process=_this_process(), **ended, **more)
+        run = cls(folder, record)
+        run.save()
+        _point_at(folder.parent, folder.name)
+        return run
+
     def save(self) -> None:
         """Write ``run.json``, whole or not at all."""
         write_private(self.folder / "run.json", json.dumps(self.record, indent=1, ensure_ascii=False))
@@ -213,7 +243,9 @@ def _close(record: dict[str, Any], status: str, error: str | None, ended: str) -
             step.update(status=status, ended_at=ended, seconds=seconds_between(step["started_at"], ended), error=error)
         elif step["status"] == WAITING:
             step["status"] = SKIPPED
-    seconds = seconds_between(record["started_at"], ended)
+    # A resumed run worked before it ended the last time, and since it was resumed; not in between.
+    last = record["resumed"][-1] if record.get("resumed") else {"at": record["started_at"], "seconds_before": 0}
+    seconds = round(last["seconds_before"] + seconds_between(last["at"], ended), 3)
     record.update(status=status, error=error, ended_at=ended, seconds=seconds)
 
 

@@ -1,0 +1,72 @@
+"""Filling the archive while a run goes on: notebooks as HTML, and dbt's artifacts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from duckbook import runs
+from duckbook.chain import Step
+from duckbook.processes import write_private
+from duckbook.redaction import Redactor
+from duckbook.runs import Run
+
+
+class Archivist:
+    """Brings into the archive, while later steps run, what a step leaves: its notebook as HTML, and dbt's artifacts.
+
+    dbt's documentation needs the warehouse, so it is made when the last step that writes to it, or reads it, has ended;
+    what follows reads the published marts. It is made by a process of its own, because dbt takes seconds to import.
+    """
+
+    def __init__(self, environment: dict[str, str], record: Run, steps: list[Step]):
+        self.environment, self.record = environment, record
+        self._transforms = [step.name for step in steps if step.group == "transform"]
+        self._last = next((s.name for s in reversed(steps) if s.group in {"transform", "publish"}), None)
+        self._dbt: subprocess.Popen | None = None
+
+    def after_step(self, name: str) -> None:
+        """A step ended."""
+        from duckbook import page
+
+        if name == self._last:
+            self._archive_dbt()
+        step = self.record.step(name)
+        if (self.record.folder / step["notebook"]).exists():
+            page.write_step(self.record.folder, step["notebook"])
+
+    def _archive_dbt(self) -> None:
+        if self._dbt is None and any(self.record.step(name)["started_at"] for name in self._transforms):
+            code = (
+                "import pathlib, sys; from duckbook import settings, transform; "
+                "transform.archive(settings.settings(), pathlib.Path(sys.argv[1]))"
+            )
+            self._dbt = subprocess.Popen(
+                [sys.executable, "-c", code, str(self.record.folder)],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+
+    def end(self, redactor: Redactor) -> None:
+        """Wait for what is under way; a stopped run waits for nothing and leaves nothing running."""
+        if self.record.record["status"] == runs.INTERRUPTED:
+            if self._dbt is not None:
+                self._dbt.kill()
+                self._dbt.wait()
+            return
+        self._archive_dbt()
+        if self._dbt is None:
+            return
+        _, said = self._dbt.communicate(timeout=120)
+        if self._dbt.returncode:
+            lines = said.strip().splitlines()
+            self.record.record["dbt_archive"] = redactor.text(lines[-1]) if lines else "failed"
+            self.record.save()
+        for file in (self.record.folder / "dbt").glob("*"):
+            write_private(file, redactor.text(file.read_text("utf-8")))
+        if redactor.hits:
+            self.record.end(runs.FAILED, "A secret was on its way into dbt's artifacts and was replaced by ***.")

@@ -1,0 +1,95 @@
+"""The commands that look after a store: its servers, its state, its end, and JupyterLab upon it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from duckbook.options import store_options
+
+
+@click.command()
+@store_options
+def up(**_store) -> None:
+    """Start Postgres and the object store, and say where they are."""
+    from duckbook import servers
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    servers.up(settings())
+    for server in servers.status(settings()):
+        click.echo(f"{server['name']:<10} {server['state']:<10} {server['address']}")
+
+
+@click.command()
+@store_options
+def down(**_store) -> None:
+    """Stop the servers; what they hold stays."""
+    from duckbook import servers
+    from duckbook.settings import settings
+
+    stopped = servers.down(settings())
+    click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
+
+
+@click.command()
+@store_options
+def status(**_store) -> None:
+    """Say what runs, what the warehouse holds, and how the newest run ended."""
+    from duckbook import overview
+    from duckbook.settings import settings
+
+    for name, text in overview.lines(settings()):
+        click.echo(f"{name:<12} {text}")
+
+
+@click.command()
+@store_options
+def lab(**_store) -> None:
+    """Open the notebooks in JupyterLab, with the servers up."""
+    from duckbook import servers
+    from duckbook.settings import ROOT, settings
+
+    servers.preflight(settings())
+    servers.up(settings())
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # JupyterLab takes the place of this process, so that Ctrl-C and its exit status are its own.
+    os.chdir(ROOT / "notebooks")
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--ServerApp.ip=127.0.0.1",
+        f"--ServerApp.root_dir={ROOT / 'notebooks'}",
+    ]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")
+    os.execv(sys.executable, command)
+
+
+@click.command()
+@store_options
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def clean(yes, **_store) -> None:
+    """Stop the servers and remove the store: landing zone, history, warehouse and published marts."""
+    import shutil
+
+    from duckbook import servers
+    from duckbook.lock import one_writer
+    from duckbook.settings import settings
+
+    folder = settings().data
+    if not folder.exists():
+        click.echo(f"Nothing to clean: there is no {folder}.")
+        return
+    if not yes:
+        click.confirm(f"Remove {folder} with everything in it?", abort=True)
+    with one_writer(settings(), "a clean-up"):
+        servers.down(settings())
+        shutil.rmtree(folder)
+    click.echo(f"Removed {folder}.")
+
+
+COMMANDS = (up, down, status, lab, clean)
