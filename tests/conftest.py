@@ -83,3 +83,19 @@ def external_settings(external_environment: dict[str, str], tmp_path: Path) -> S
     """Settings of a store that has no servers of its own and uses the second pair."""
     values = {name.removeprefix("DUCKBOOK_").lower(): value for name, value in external_environment.items()}
     return Settings(data=tmp_path / "data", runs=tmp_path / "runs", customers=300, _env_file=None, **values)
+
+
+@pytest.fixture(scope="session")
+def built_shop(tmp_path_factory: pytest.TempPathFactory):
+    """The small shop of tests/shop.py, built through all layers: its settings, and what the build tells of itself."""
+    from duckbook import transform, warehouse
+    from raw_rows import Raw
+    from shop import batches
+
+    shop = Settings(data=tmp_path_factory.mktemp("a shop"), _env_file=None)
+    with warehouse.open_warehouse(shop) as connection:
+        raw = Raw(connection)
+        for table, rows, on in batches():
+            raw.land(table, rows, on)
+        raw.unreadable("orders", '{"order_id": ')
+    return shop, transform.build(shop, "all")

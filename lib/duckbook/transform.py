@@ -179,7 +179,9 @@ def _environment(settings: Settings) -> Iterator[None]:
 
 def _expect_the_layer_before(settings: Settings, layer: str) -> None:
     schema, notebook = SCHEMA_BEFORE[layer]
-    with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
+    # Opened for writing, as dbt will, so that another process's lock is told here; a file that is missing is not made.
+    missing = settings.target == "duckdb" and not settings.warehouse_path.exists()
+    with closing(warehouse.open_warehouse(settings, read_only=missing)) as connection:
         found = connection.execute(
             "select count(*) from duckdb_tables() where schema_name = ? and database_name = current_database()",
             [schema],

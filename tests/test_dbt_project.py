@@ -1,0 +1,126 @@
+"""What every model of the dbt project must have: a grain that is tested, columns that are described, a contract."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from duckbook import warehouse
+from duckbook.settings import ROOT
+from duckbook.tables import source_tables
+
+MODELS = sorted((ROOT / "dbt" / "models").glob("**/*.sql"))
+
+CLOCKS_AND_PLACES = re.compile(
+    r"\b(current_date|current_timestamp|current_localtimestamp|get_current_timestamp|now\(|today\(|random\(|uuid\("
+    r"|read_parquet|read_csv|read_json|parquet_scan|httpfs|s3://|attach |postgres_|run_started_at|invocation_id)",
+    re.IGNORECASE,
+)
+
+
+@pytest.fixture(scope="module")
+def nodes(built_shop) -> dict[str, dict]:
+    manifest = json.loads((built_shop[0].data / "dbt" / "manifest.json").read_text())
+    return manifest["nodes"]
+
+
+@pytest.fixture(scope="module")
+def models(nodes) -> list[dict]:
+    return [node for node in nodes.values() if node["resource_type"] in ("model", "seed")]
+
+
+@pytest.fixture(scope="module")
+def columns(built_shop) -> dict[str, dict[str, str]]:
+    """Relation → column → type, as the warehouse has them."""
+    with warehouse.open_warehouse(built_shop[0], read_only=True) as connection:
+        found = connection.execute(
+            "select table_schema || '.' || table_name, column_name, lower(data_type) from information_schema.columns"
+        ).fetchall()
+    relations: dict[str, dict[str, str]] = {}
+    for relation, column, kind in found:
+        relations.setdefault(relation, {})[column] = kind
+    return relations
+
+
+def test_every_model_is_described_with_its_grain_in_words(models):
+    for model in models:
+        assert model["description"], model["name"]
+        assert model["config"]["meta"]["grain"], model["name"]
+        assert model["config"]["meta"]["grain_in_words"].startswith("One row"), model["name"]
+
+
+def test_every_grain_is_held_by_a_test(nodes, models):
+    held = {
+        (node["attached_node"], tuple(node["test_metadata"]["kwargs"]["columns"]))
+        for node in nodes.values()
+        if node["resource_type"] == "test" and node.get("test_metadata", {}).get("name") == "is_unique_by"
+    }
+    for model in models:
+        assert (model["unique_id"], tuple(model["config"]["meta"]["grain"])) in held, model["name"]
+
+
+def test_every_column_is_described_with_its_type_and_no_other(models, columns):
+    for model in models:
+        found = columns[f"{model['schema']}.{model['name']}"]
+        told = {name: (column["data_type"] or "").lower() for name, column in model["columns"].items()}
+        assert told == {name: kind.replace(" ", "") for name, kind in found.items()}, model["name"]
+        assert all(column["description"] for column in model["columns"].values()), model["name"]
+
+
+def test_every_mart_is_under_an_enforced_contract(models):
+    marts = [model for model in models if model["schema"] == "ecom_marts"]
+    assert len(marts) == 15
+    for mart in marts:
+        assert mart["config"]["contract"]["enforced"], mart["name"]
+        for name in mart["config"]["meta"]["grain"]:
+            assert mart["columns"][name]["constraints"], f"{mart['name']}.{name} may be null"
+
+
+def test_every_measure_marked_additive_is_reconciled_and_no_other(built_shop, models):
+    with warehouse.open_warehouse(built_shop[0], read_only=True) as connection:
+        found = set(connection.execute("select mart, measure from ecom_marts.reconciliation").fetchall())
+    marked = {
+        (model["name"], name)
+        for model in models
+        for name, column in model["columns"].items()
+        if column["config"]["meta"].get("additive")
+    }
+    assert found == marked
+
+
+def test_money_is_decimal_and_nothing_is_a_floating_point_number(columns):
+    kinds = {
+        (relation, column): kind
+        for relation, found in columns.items()
+        for column, kind in found.items()
+        if relation.startswith(("ecom_staging", "ecom_intermediate", "ecom_marts"))
+    }
+    assert not [column for column, kind in kinds.items() if kind in ("double", "float", "real")]
+    for (relation, column), kind in kinds.items():
+        if column.endswith(("_amount", "_price")) or column in ("revenue", "cost"):
+            assert kind.startswith("decimal"), (relation, column)
+
+
+def test_staging_has_the_columns_and_types_of_the_sources_file(columns):
+    for name, table in source_tables().items():
+        declared = {column.name: column.data_type.lower() for column in table.columns}
+        for relation in (f"ecom_staging.base_{name}", f"ecom_staging.stg_{name}"):
+            found = {c: kind for c, kind in columns[relation].items() if not c.startswith("_")}
+            assert found == declared, relation
+
+
+def test_a_base_model_rejects_by_the_casts_of_the_sources_file():
+    for name, table in source_tables().items():
+        text = (ROOT / "dbt" / "models" / "staging" / "base" / f"base_{name}.sql").read_text()
+        casts = dict(re.findall(r"'(\w+)': '([\w(),]+)'", text))
+        assert casts == {c.name: c.data_type for c in table.columns if c.data_type != "varchar"}, name
+        (key,) = re.findall(r"key=\[([^\]]+)\]", text)
+        assert tuple(re.findall(r"'(\w+)'", key)) == table.key, name
+        updated_at = re.search(r"updated_at='(\w+)'", text)
+        assert (updated_at and updated_at[1]) == table.update_time, name
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
+def test_a_model_reads_no_clock_no_file_and_no_server(path):
+    assert not CLOCKS_AND_PLACES.findall(path.read_text())

@@ -1,0 +1,182 @@
+"""Running dbt from the library: layers, sentences for what fails, locks, and what is archived."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+from duckbook import reconcile, transform, warehouse
+from duckbook.errors import TransformError, WarehouseLocked
+from duckbook.settings import ROOT, Settings
+from raw_rows import Raw
+
+HOLD = (
+    "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True); sys.stdin.read()"
+)
+
+
+def copy_of(shop: Settings, folder: Path) -> Settings:
+    """A shop of its own to be damaged, with what dbt has parsed."""
+    shutil.copytree(shop.data, folder / "data", symlinks=True)
+    return Settings(data=folder / "data", _env_file=None)
+
+
+def layer_results(shop: Settings) -> dict[str, set[str]]:
+    """Layer → ids of the nodes that its build ran."""
+    return {layer: ran(shop.data / "dbt" / "layers" / f"{layer}.json") for layer in transform.SELECTION}
+
+
+def ran(results: Path) -> set[str]:
+    """Ids of models, seeds and tests in a file of results, without hooks."""
+    found = {result["unique_id"] for result in json.loads(results.read_text())["results"]}
+    return {node for node in found if not node.startswith("operation.")}
+
+
+def digests(shop: Settings) -> dict[str, str]:
+    """Mart → a digest of its rows in order."""
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        marts = connection.execute(
+            "select table_name from information_schema.tables where table_schema = 'ecom_marts' order by 1"
+        ).fetchall()
+        digest = (
+            "select md5(string_agg(line, ',' order by line)) from (select to_json(m)::varchar as line from {} as m)"
+        )
+        return {mart: connection.execute(digest.format(f"ecom_marts.{mart}")).fetchone()[0] for (mart,) in marts}
+
+
+def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop):
+    shop, _ = built_shop
+    manifest = json.loads((shop.data / "dbt" / "manifest.json").read_text())
+    every = {node for node in (*manifest["nodes"], *manifest["unit_tests"]) if not node.startswith("operation.")}
+    layers = layer_results(shop)
+    assert set().union(*layers.values()) == every
+    assert sum(map(len, layers.values())) == len(every)
+
+
+def test_a_build_tells_its_models_with_rows_and_its_tests(built_shop):
+    _, built = built_shop
+    models = {model.name: model for model in built.models}
+    assert models["stg_orders"].rows == 60
+    assert models["fct_order_details"].grain == ("order_line_key",)
+    assert set(models["int_orders"].reads) >= {"stg_orders", "int_order_items"}
+    assert {test.kind for test in built.tests} == {"data", "unit"}
+    assert {record["status"] for record in built.test_records()} == {"passed", "warned"}
+
+
+def test_the_warehouse_is_free_after_a_build(built_shop):
+    shop, _ = built_shop
+    opened = f"import duckdb; duckdb.connect({str(shop.warehouse_path)!r}).close()"
+    subprocess.run([sys.executable, "-c", opened], check=True)
+
+
+def test_a_build_leaves_the_environment_as_it_was(built_shop):
+    assert "DUCKBOOK_DATA" not in os.environ
+    assert "motherduck_token" not in os.environ
+
+
+def test_a_layer_without_the_one_before_names_the_notebook_to_run(tmp_path):
+    shop = Settings(data=tmp_path, _env_file=None)
+    with pytest.raises(Exception, match="03_ingest"):
+        transform.build(shop, "staging")
+    with warehouse.open_warehouse(shop) as connection:
+        Raw(connection)
+    with pytest.raises(TransformError, match=r"no ecom_staging .* run 04_staging.ipynb first"):
+        transform.build(shop, "intermediate")
+    with pytest.raises(TransformError, match="There is no layer 'mart'"):
+        transform.build(shop, "mart")
+
+
+def test_a_warehouse_that_another_process_holds_is_a_sentence(built_shop):
+    shop, _ = built_shop
+    command = [sys.executable, "-c", HOLD, str(shop.warehouse_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        with pytest.raises(WarehouseLocked, match=f"PID {holder.pid}"):
+            transform.build(shop, "marts")
+        holder.stdin.close()
+
+
+def test_a_model_that_fails_is_named_and_what_was_built_before_is_no_longer_told(built_shop, tmp_path):
+    shop = copy_of(built_shop[0], tmp_path)
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("alter table ecom_raw.customers drop column gender")
+    with pytest.raises(TransformError, match=r"layer staging\. model base_customers: .*gender"):
+        transform.build(shop, "staging")
+    told = json.loads((shop.data / "dbt" / "layers" / "staging.json").read_text())["results"]
+    assert any(result["status"] == "error" for result in told)
+
+
+def test_a_test_that_fails_is_named(built_shop, tmp_path):
+    shop = copy_of(built_shop[0], tmp_path)
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("update ecom_raw.batches set landed = landed + 1 where table_name = 'orders'")
+    with pytest.raises(TransformError, match="test batches_are_accounted_for: 2 rows fail"):
+        transform.build(shop, "staging")
+
+
+def test_the_same_raw_gives_the_same_marts_whatever_the_threads_and_the_order_of_rows(built_shop, tmp_path):
+    before = digests(built_shop[0])
+    shop = copy_of(built_shop[0], tmp_path).model_copy(update={"threads": 1})
+    with warehouse.open_warehouse(shop) as connection:
+        for table in ("orders", "order_items", "interactions"):
+            connection.execute(f"create or replace table ecom_raw.{table} as from ecom_raw.{table} order by _row_hash")
+    transform.build(shop, "all")
+    assert len(before) == 15
+    assert digests(shop) == before
+
+
+def test_orders_and_items_alone_build_every_mart_and_reconcile(built_shop, tmp_path):
+    shop = copy_of(built_shop[0], tmp_path)
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("drop schema ecom_raw cascade")
+        raw = Raw(connection)
+        raw.land("orders", [{"order_id": "1", "order_date": "2026-01-05"}, {"order_id": "2", "shipping_cost": "3"}])
+        raw.land("order_items", [{"order_id": "1", "order_item_id": "1", "total_price": "10.01"}])
+    transform.build(shop, "all")
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        assert all(row["equal"] for row in reconcile.marts(connection))
+        found = connection.execute("select sum(revenue), sum(shipping_amount) from ecom_marts.fct_sales_by_region")
+        assert [str(value) for value in found.fetchone()] == ["10.01", "3.00"]
+
+
+def test_an_archive_holds_all_layers_and_a_page_that_needs_no_server(built_shop, tmp_path):
+    shop, built = built_shop
+    folder = transform.archive(shop, tmp_path / "run")
+    assert sorted(file.name for file in folder.iterdir()) == sorted(transform.ARTIFACTS)
+    assert len(ran(folder / "run_results.json")) == len(built.models) + len(built.tests)
+    catalog = json.loads((folder / "catalog.json").read_text())["nodes"]
+    manifest = json.loads((folder / "manifest.json").read_text())["nodes"]
+    assert {node for node in manifest if node.startswith("model.")} <= set(catalog)
+    assert "fct_order_details" in (folder / "index.html").read_text()
+
+
+def test_an_archive_of_nothing_is_a_sentence(tmp_path):
+    with pytest.raises(TransformError, match="built nothing yet"):
+        transform.archive(Settings(data=tmp_path, _env_file=None), tmp_path / "run")
+
+
+def test_dbt_typed_by_hand_in_its_folder_builds_the_same(built_shop, tmp_path):
+    shop = copy_of(built_shop[0], tmp_path)
+    with duckdb.connect(str(shop.warehouse_path)) as connection:
+        connection.execute("drop table ecom_marts.dim_dates")
+    dbt = Path(sys.executable).parent / "dbt"
+    environment = os.environ | {"DUCKBOOK_DATA": str(shop.data), "DO_NOT_TRACK": "1"}
+    command = [
+        dbt,
+        "build",
+        "--select",
+        "dim_dates",
+        "--target-path",
+        shop.data / "dbt",
+        "--log-path",
+        shop.data / "dbt",
+    ]
+    typed = subprocess.run(command, cwd=ROOT / "dbt", env=environment, capture_output=True, text=True)
+    assert typed.returncode == 0, typed.stdout
+    assert digests(shop) == digests(built_shop[0])
