@@ -1,0 +1,105 @@
+"""Kernels: split off or started, each fresh, and stopped with all that it started."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+from duckbook import zygote
+from duckbook.kernels import COMMON_IMPORTS, Kernel, environment
+from duckbook.zygote import Zygote
+from nbclient import NotebookClient
+
+
+@pytest.fixture(scope="module")
+def env(tmp_path_factory) -> dict[str, str]:
+    return environment({"DUCKBOOK_SEED": "7"}, tmp_path_factory.mktemp("ipython"))
+
+
+@pytest.fixture(scope="module")
+def mother(env):
+    found = Zygote(COMMON_IMPORTS, len(COMMON_IMPORTS), env)
+    yield found
+    found.close()
+
+
+def answers(kernel: Kernel, *cells: str) -> list[list[dict]]:
+    document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = NotebookClient(document, km=kernel.ready(), timeout=60)
+    client.execute(cleanup_kc=False)
+    client.kc.stop_channels()
+    return [[output.get("data", output) for output in cell.outputs] for cell in document.cells]
+
+
+@pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
+def test_kernels_of_one_zygote_are_fresh_and_draw(mother, env, tmp_path):
+    cells = (
+        "import os, sys; print(os.getcwd(), os.environ['DUCKBOOK_SEED'], 'leak' in dir(), hasattr(sys, 'leak'))",
+        "leak = 1; sys.leak = 1; os.environ['DUCKBOOK_SEED'] = '8'",
+        "import matplotlib.pyplot as plt; plt.plot([1, 2]); plt.show()",
+        "import random, numpy; print(random.random())",
+    )
+    drawn = []
+    for _ in range(2):
+        kernel = Kernel(tmp_path, env, COMMON_IMPORTS, zygote=mother)
+        found = answers(kernel, *cells)
+        assert kernel._process.ppid() == mother._process.pid
+        kernel.stop()
+        assert found[0][0]["text"] == f"{tmp_path} 7 False False\n"
+        assert any("image/png" in output for output in found[2])
+        drawn.append(found[3][0]["text"])
+    assert drawn[0] != drawn[1], "kernels that were split off share no sequence of random numbers"
+
+
+@pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
+def test_a_split_kernel_is_warm_in_a_fraction_of_the_time(mother, env, tmp_path):
+    kernels = [Kernel(tmp_path, env, COMMON_IMPORTS, zygote=parent) for parent in (mother, None)]
+    spent = []
+    for kernel in kernels:
+        kernel.ready()
+        times = kernel._process.cpu_times()
+        spent.append(times.user + times.system)
+        kernel.stop()
+    assert spent[0] < spent[1] / 2
+
+
+def test_a_kernel_starts_the_ordinary_way_when_the_zygote_is_gone(env, tmp_path):
+    gone = Zygote([], 0, env)
+    gone.close()
+    kernel = Kernel(tmp_path, env, zygote=gone)
+    assert answers(kernel, "print(1 + 1)")[0][0]["text"] == "2\n"
+    assert kernel._process.ppid() == os.getpid()
+    kernel.stop()
+
+
+def test_a_stopped_kernel_leaves_no_process_and_no_file(env, tmp_path):
+    kernel = Kernel(tmp_path, env)
+    child = int(answers(kernel, "import subprocess; print(subprocess.Popen(['sleep', '600']).pid)")[0][0]["text"])
+    folder, own = kernel._folder, kernel._process.pid
+    kernel.sample()
+    kernel.stop()
+    time.sleep(0.1)
+    for pid in (child, own):
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert not folder.exists()
+    assert kernel.peak_rss_mb > 20
+
+
+def test_a_kernel_that_is_killed_while_it_starts_is_gone(env, tmp_path):
+    kernel = Kernel(tmp_path, env)
+    kernel.kill("interrupted")
+    kernel.stop()
+    assert kernel.killed_because == "interrupted"
+    assert kernel._process is None or not kernel._process.is_running()
+
+
+def test_a_kernel_depends_on_nothing_of_the_persons_own(monkeypatch):
+    monkeypatch.setenv("DATABASE_URL", "postgresql://elsewhere")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    found = environment({"DUCKBOOK_RUN_ID": "x"}, Path("here"))
+    assert not {"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"} & set(found)
+    assert (found["DUCKBOOK_RUN_ID"], found["IPYTHONDIR"]) == ("x", "here")
