@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
+
+import duckdb
 
 from duckbook import rows
 from duckbook.batches import Batch, Chronicle
@@ -19,9 +20,6 @@ from duckbook.errors import IngestError, WarehouseError
 from duckbook.rows import ROW_COLUMNS, listed, quoted
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
-
-if TYPE_CHECKING:
-    import duckdb
 
 SCHEMA = "ecom_raw"
 
@@ -62,6 +60,8 @@ BOOKKEEPING = {
 }
 """The tables beside the source tables: name → column → type."""
 
+
+RESTORE = "Restore what was changed or lost below history/, or empty history/ and ingest the landing zone anew."
 
 ROLES = {
     "rows": (None, "appended"),
@@ -177,13 +177,17 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch]) 
         for columns, alike in groupby(bearing, key=lambda batch: batch.columns):
             alike = list(alike)
             files = [f"s3://{bucket}/{batch.files[role]}" for batch in alike]
-            found = connection.execute(
-                f"insert into {SCHEMA}.{target or name} by name {_selected(name, role, columns, files)}"
-            ).fetchone()[0]
+            try:
+                (found,) = connection.execute(
+                    f"insert into {SCHEMA}.{target or name} by name {_selected(name, role, columns, files)}"
+                ).fetchone()
+            except (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException) as error:
+                why = str(error).splitlines()[0]
+                raise IngestError(f"{name}: the history cannot be read: {why}. {RESTORE}") from error
             if found != (expected := sum(getattr(batch, flow) for batch in alike)):
                 raise IngestError(
-                    f"{name}: the commits of the history name {expected:,} {flow} rows, its files hold {found:,}: an "
-                    "object below history/ was changed or lost. Restore it, or empty history/ and ingest anew."
+                    f"{name}: the commits of the history name {expected:,} {flow} rows, its files hold {found:,}. "
+                    f"{RESTORE}"
                 )
 
 

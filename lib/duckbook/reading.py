@@ -96,8 +96,9 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
             return _read_relation(connection, source, folder)
         return _read_object(connection, client, source, folder)
     except duckdb.Error as error:
-        why = str(error).splitlines()[0].partition(": ")[2].replace(str(folder / "object.copy"), source.name)
-        why = why.replace(str(folder / "object.text"), source.name).rstrip(". ")
+        # The file that DuckDB names is our copy, or the source that the sentence names already.
+        why = re.sub(r',? in file "[^"]*"|while reading file "[^"]*" ', "", str(error).splitlines()[0]).rstrip(". ")
+        why = why.partition(": ")[2].replace(str(folder), "")
         raise IngestError(f"{source.name} cannot be read: {why}. Mend it at its source and land it again.") from error
 
 
@@ -275,5 +276,8 @@ def _settled(
         )
         path.unlink()
         path = settled
-    told = source.fingerprint or md5(f"{landed}:{content}".encode(), usedforsecurity=False).hexdigest()
+    if isinstance(source, StoredSource):
+        told = source.fingerprint
+    else:
+        told = md5(f"{landed}:{content}".encode(), usedforsecurity=False).hexdigest()
     return Reading(source, declared, path, tuple(written), landed, readable, unreadable, told)

@@ -1,0 +1,148 @@
+"""What is new in the landing zone: found, checked for what is missing, and read into local files.
+
+Reading changes nothing but files in a folder of the caller's, so that a landing zone can be looked at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import duckdb
+
+from duckbook import reading, sources, warehouse
+from duckbook.batches import Chronicle
+from duckbook.endpoints import Endpoints
+from duckbook.errors import IngestError, ServerError
+from duckbook.reading import Reading
+from duckbook.redaction import Redactor, secrets_of
+from duckbook.rows import literal
+from duckbook.settings import Settings
+from duckbook.sources import Landed, PostgresSource, Source
+from duckbook.tables import source_tables
+
+SMALL_BYTES = 4 * 2**20
+"""Sources below this are read several at a time: each leaves the processors idle while it waits for a server."""
+
+
+@contextmanager
+def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """An engine that reads the history, and what is new in S3 and Postgres.
+
+    Raises
+    ------
+    ServerError
+        A server stopped answering.
+    IngestError
+        DuckDB gave up for another reason, such as a full disk.
+    """
+    try:
+        with warehouse.engine(settings) as connection:
+            # Attaching Postgres takes a while, and is of no use when nothing is to be read there.
+            if any(isinstance(source, PostgresSource) for source in new):
+                warehouse.use_landing(connection, endpoints)
+            else:
+                warehouse.use_s3(connection, endpoints.s3)
+            yield connection
+    except duckdb.Error as error:
+        why = Redactor(secrets_of(settings, endpoints)).text(str(error).splitlines()[0])
+        kind = ServerError if isinstance(error, (duckdb.IOException, duckdb.HTTPException)) else IngestError
+        raise kind(f"The ingest could not go on, and nothing was added: {why}. Run it again.") from error
+
+
+def check_complete(landed: Landed, chronicle: Chronicle, settings: Settings) -> None:
+    """See that no table is missing from the landing zone.
+
+    Raises
+    ------
+    IngestError
+        A required table is not there, or one is gone that was there before.
+    """
+    found = {source.table for source in landed.sources} | {batch.table for batch in chronicle.batches}
+    for table in source_tables().values():
+        if table.required and table.name not in found:
+            raise IngestError(
+                f"{table.name} is missing from the landing zone, and nothing can be told without it: land it below "
+                f"s3://{settings.s3_historic_bucket}/json/{table.name}/ or in Postgres as "
+                f"{settings.postgres_schema}.{table.name}."
+            )
+    gone = sorted(chronicle.origins - set(landed.origins))
+    if gone:
+        raise IngestError(
+            f"{', '.join(gone)} was in the landing zone before and is missing now: land it again, and empty if there "
+            "is nothing new. Nothing was ingested."
+        )
+
+
+def find_new(endpoints: Endpoints, landed: Landed, chronicle: Chronicle) -> list[Source]:
+    """The sources that are not known to be as they were, each with its fingerprint where it has one."""
+    states = sources.fingerprints(endpoints, [s for s in landed.sources if isinstance(s, PostgresSource)])
+    current = [replace(s, fingerprint=states.get(s.name, s.fingerprint)) for s in landed.sources]
+    return [s for s in current if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name)]
+
+
+def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source], folder: Path) -> list[Reading]:
+    """Read sources into files below a folder, in the order given; nothing else is changed.
+
+    Raises
+    ------
+    IngestError
+        A source cannot be read.
+    """
+
+    def read(number: int) -> Reading:
+        mine = folder / str(number)
+        mine.mkdir()
+        with connection.cursor() as cursor:
+            return reading.read(cursor, client, new[number], mine)
+
+    small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES]
+    large = [n for n, source in enumerate(new) if source.size >= SMALL_BYTES]
+    with ThreadPoolExecutor(4) as pool:
+        done = dict(zip(small, pool.map(read, small), strict=True))
+    done |= {n: read(n) for n in large}
+    return [done[n] for n in range(len(new))]
+
+
+def check_still(settings: Settings, endpoints: Endpoints, read: Iterable[Source]) -> None:
+    """See that no Postgres table was replaced while it was read.
+
+    Raises
+    ------
+    IngestError
+        One was, so that its rows and its date may be of different batches.
+    """
+    before = {s.relation: s for s in read if isinstance(s, PostgresSource)}
+    now = {s.relation: s for s in sources.describe(settings, endpoints, list(before))} if before else {}
+    for name, source in before.items():
+        if name not in now or (now[name].identity, now[name].comment) != (source.identity, source.comment):
+            raise IngestError(f"{source.name} was replaced while it was read: run the ingest again.")
+
+
+def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading], chronicle: Chronicle) -> date:
+    """The newest of the dates that sources declare, of the dates of orders that came without one, and of what was.
+
+    Raises
+    ------
+    IngestError
+        There is no such date.
+    """
+    dates = [chronicle.as_of, *(r.date for r in fresh)]
+    for r in fresh:
+        if r.source.table == "orders" and r.date is None and "order_date" in r.columns:
+            ordered = "try_cast(order_date as timestamp)"
+            (newest,) = connection.execute(
+                f"select max({ordered})::date from {literal(str(r.path))} where {ordered} < timestamp '2200-01-01'"
+            ).fetchone()
+            dates.append(newest)
+    known = [found for found in dates if found is not None]
+    if not known:
+        raise IngestError(
+            "The last day of data cannot be told: no batch declares a date and no order has an order_date. "
+            "Name it, as in `make pipeline AS_OF=2026-06-30`."
+        )
+    return max(known)

@@ -1,0 +1,91 @@
+"""What an ingest has before its commit: a lock, a folder for its files, and objects that do not count yet.
+
+The keys of these objects are noted down before the first is put, so that the next ingest can sweep away what one that
+was killed has left. Nothing depends on that but tidiness: an object that no commit names is never read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from duckbook import storage
+from duckbook.batches import Chronicle
+from duckbook.errors import IngestError
+from duckbook.settings import Settings
+
+LOCK_SECONDS = 600
+
+SMALL_BYTES = 4 * 2**20
+"""A file below this is put in one request, one above in parts."""
+
+
+def upload(settings: Settings, client, files: dict[str, Path]) -> None:
+    """Put the files of batches that are not committed yet, and note them down first."""
+    note = _note(settings)
+    note.write_text(json.dumps({"bucket": settings.s3_historic_bucket, "keys": sorted(files)}), "utf-8")
+
+    def put(key: str) -> None:
+        path = files[key]
+        if path.stat().st_size < SMALL_BYTES:
+            storage.put_bytes(client, settings.s3_historic_bucket, key, path.read_bytes())
+        else:
+            storage.upload(client, path, settings.s3_historic_bucket, key)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(put, files))
+
+
+def sweep(settings: Settings, client, chronicle: Chronicle) -> None:
+    """Delete what an ingest that was killed here had put and not committed."""
+    note = _note(settings)
+    if not note.exists():
+        return
+    try:
+        left = json.loads(note.read_text("utf-8"))
+    except ValueError:  # killed while it wrote the note, so before it put anything
+        left = {"bucket": settings.s3_historic_bucket, "keys": []}
+    named = {key for batch in chronicle.batches for key in batch.files.values()}
+    for key in set(left["keys"]) - named:
+        storage.delete(client, left["bucket"], key)
+    note.unlink()
+
+
+def forget(settings: Settings) -> None:
+    """After the commit: what was put belongs to the history."""
+    _note(settings).unlink(missing_ok=True)
+
+
+def _note(settings: Settings) -> Path:
+    return settings.data / "ingest-open.json"
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """One ingest at a time on a machine; a second waits."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(settings.data / "ingest.lock", timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise IngestError(
+            "Another ingest of this store has been under way for ten minutes: wait for it to end, or stop it."
+        ) from None
+
+
+@contextmanager
+def workspace(settings: Settings) -> Iterator[Path]:
+    """An empty folder for the files of one ingest; the lock makes it ours alone."""
+    folder = settings.data / "tmp" / "ingest"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,397 @@
+"""Ingestion loses nothing and counts nothing twice, whatever order, shape or state batches come in."""
+
+import gzip
+import json
+from datetime import date
+
+import pytest
+from duckbook import arrivals, commit_log, history, raw, storage
+from duckbook.batches import Commit
+from duckbook.errors import IngestError, WarehouseError
+from landing_zone import AS_OF, Shop, content, lines, order
+
+
+@pytest.fixture(scope="module")
+def one_shop(tmp_path_factory, endpoints) -> Shop:
+    return Shop(tmp_path_factory.mktemp("shop"), endpoints, "ingested")
+
+
+@pytest.fixture
+def shop(one_shop) -> Shop:
+    one_shop.clear()
+    return one_shop
+
+
+def flows(report, table: str = "orders") -> dict[str, int]:
+    (found,) = (row for row in report.tables if row["table"] == table)
+    return {name: found[name] for name in ("appended", "unchanged", "unreadable")}
+
+
+# Versions of a key
+
+
+def test_a_row_that_lands_again_unchanged_is_counted_and_not_stored(shop):
+    shop.land("orders/date=2026-05-31/o.ndjson", lines(order(1), order(2)))
+    shop.land("orders/date=2026-06-30/o.ndjson", lines(order(2), order(1, "shipped")), latest=True)
+    assert flows(shop.ingest()) == {"appended": 3, "unchanged": 1, "unreadable": 0}
+    assert [(row["_key"], row["status"]) for row in shop.raw()] == [
+        ("1", "pending"),
+        ("2", "pending"),
+        ("1", "shipped"),
+    ]
+
+
+def test_a_then_b_then_a_ends_at_a(shop):
+    for day, status in enumerate(["pending", "shipped", "pending", "pending"], 1):
+        shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(1, status)))
+        shop.ingest()
+    assert shop.newest()["1"]["status"] == "pending"
+    assert len(shop.raw()) == 3
+
+
+@pytest.mark.parametrize("arrival", [(0, 2, 1), (2, 1, 0), (1, 2, 0)])
+def test_dated_batches_end_in_the_same_state_in_whatever_order_they_arrive(shop, arrival):
+    for day in arrival:
+        status = ["pending", "shipped", "pending"][day]
+        shop.land(f"orders/date=2026-06-0{day + 1}/o.ndjson", lines(order(1, status), order(f"only-{day}")))
+        shop.ingest()
+    assert {key: row["status"] for key, row in shop.newest().items()} == {
+        "1": "pending", "only-0": "pending", "only-1": "pending", "only-2": "pending",
+    }  # fmt: skip
+
+
+def test_batches_without_a_date_count_in_the_order_of_their_arrival(shop):
+    shop.land("orders/z.ndjson", lines(order(1, "pending")))
+    shop.ingest()
+    shop.land("orders/a.ndjson", lines(order(1, "shipped")))
+    shop.ingest()
+    assert shop.newest()["1"]["status"] == "shipped"
+
+
+def test_the_latest_days_count_after_the_history_when_both_arrive_without_a_date(shop):
+    shop.land_table("order_items", "order_id text, order_item_id int, quantity int", [("1", 1, 5)])
+    shop.land_table("latest_order_items", "order_id text, order_item_id int, quantity int", [("1", 1, 6)])
+    shop.land("orders.json", lines(order(1)))
+    shop.ingest()
+    assert shop.newest("order_items")["1|1"]["quantity"] == "6"
+
+
+def test_a_changed_object_under_the_same_name_is_a_new_batch(shop):
+    for status in ("pending", "shipped", "pending"):
+        shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1, status)))
+        assert len(shop.ingest().batches) == (2 if status == "pending" and len(shop.history_keys()) < 4 else 1)
+    assert [row["status"] for row in shop.raw()] == ["pending", "shipped", "pending"]
+    assert shop.newest()["1"]["status"] == "pending"
+
+
+def test_within_one_batch_the_later_record_of_a_key_is_the_newer(shop):
+    shop.land("orders/o.ndjson", lines(order(1, "pending"), order(1, "shipped"), order(1, "shipped")))
+    assert flows(shop.ingest()) == {"appended": 2, "unchanged": 1, "unreadable": 0}
+    assert shop.newest()["1"]["status"] == "shipped"
+
+
+def test_another_order_of_keys_and_a_new_column_of_nulls_change_nothing(shop):
+    first = order(1)
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(first))
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(dict(reversed(first.items())) | {"coupon": None}))
+    assert flows(shop.ingest()) == {"appended": 1, "unchanged": 1, "unreadable": 0}
+
+
+# Keys
+
+
+def test_a_reused_order_item_id_is_not_a_duplicate(shop):
+    shop.land("orders.json", lines(order(1)))
+    shop.land_table(
+        "order_items", "order_id int, order_item_id int, quantity int", [(1, 1, 1), (2, 1, 1)], "2026-05-31"
+    )
+    shop.land_table(
+        "latest_order_items", "order_id text, order_item_id text", [("3", "1"), ("2.0", "1.0")], "2026-06-30"
+    )
+    shop.ingest()
+    assert sorted(row["_key"] for row in shop.raw("order_items")) == ["1|1", "2|1", "2|1", "3|1"]
+
+
+@pytest.mark.parametrize("same", [7, "7", "7.0", " 7 ", 7.0])
+def test_an_id_is_the_same_whatever_type_its_source_gives_it(shop, same):
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(7)))
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(order(same, "shipped")))
+    shop.ingest()
+    assert shop.newest().keys() == {"7"}
+    assert str(shop.raw()[1]["order_id"]) == str(same), "raw keeps what the source wrote"
+
+
+def test_ids_that_look_alike_are_not_merged(shop):
+    ids = ["7", "07", "7.5", "7-0", "A", "a", "7.00.0", "6f9619ff-8b86-d011-b42d-00c04fc964ff"]
+    shop.land("orders.json", json.dumps([order(name) for name in ids]).encode())
+    shop.ingest()
+    assert shop.newest().keys() == set(ids)
+
+
+def test_parts_of_a_key_that_hold_the_separator_stay_apart(shop):
+    shop.land("orders.json", lines(order(1)))
+    shop.land_table("order_items", "order_id text, order_item_id text", [("a|b", "c"), ("a", "b|c"), ("a\\", "b")])
+    shop.ingest()
+    assert len(shop.newest("order_items")) == 3
+
+
+def test_two_equal_reviews_without_an_id_are_two_and_stay_two_when_they_land_again(shop):
+    review = {"product_id": "p", "review_score": 5}
+    shop.land("orders.json", lines(order(1)))
+    shop.land("reviews/date=2026-06-01/r.ndjson", lines(review, review, {"review_id": "9.0"} | review))
+    shop.ingest()
+    shop.land("reviews/date=2026-06-02/r.ndjson", lines({"review_id": 9} | review, review, review, review))
+    assert flows(shop.ingest(), "reviews") == {"appended": 2, "unchanged": 2, "unreadable": 0}
+    keys = [row["_key"] for row in shop.raw("reviews")]
+    assert sorted(key.rpartition("#")[2] for key in keys) == ["1", "2", "3", "9", "9"]
+
+
+def test_a_record_without_a_key_is_kept_once_and_has_none(shop):
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(None), order(" "), order(1)))
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(order(None), {"status": "pending"}))
+    assert flows(shop.ingest()) == {"appended": 4, "unchanged": 1, "unreadable": 0}
+    assert [row.get("_key") for row in shop.raw()] == [None, None, "1", None]
+
+
+# Drift
+
+
+def test_a_new_column_is_kept_and_a_missing_one_is_null_and_both_are_reported(shop):
+    many = [order(n) for n in range(300)]
+    shop.land("orders/o.ndjson", lines(*many, order(300, coupon="SPRING")))
+    (batch, _) = shop.ingest().batches
+    assert batch.drift["added"] == ["coupon"]
+    assert "shipping_cost" in batch.drift["missing"]
+    assert "status" not in batch.drift["missing"]
+    assert [row["coupon"] for row in shop.raw() if "coupon" in row] == ["SPRING"]
+    assert shop.query("select count(*) as n from ecom_raw.orders where shipping_cost is null") == [{"n": 301}]
+
+
+def test_a_column_that_begins_in_a_later_batch_is_null_before(shop):
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
+    shop.ingest()
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(order(2, gift=True)))
+    shop.ingest()
+    assert [row.get("gift") for row in shop.raw()] == [None, "true"]
+
+
+def test_names_are_columns_whatever_their_case_and_spaces(shop):
+    shop.land("orders/o.ndjson", lines({"Order_ID": 1, " STATUS ": "x"}, {"order_id": 2, "Status": "y"}, order(3)))
+    shop.ingest()
+    assert [(row["_key"], row["status"]) for row in shop.raw()] == [("1", "x"), ("2", "y"), ("3", "pending")]
+
+
+def test_names_that_are_ours_or_odd_are_kept_beside_ours(shop):
+    odd = {"_key": "k", "filename": "f", "": "e", "a.b": "c", "source": "s", 'say "x"': "q", "/a~b": "p", "batch": "b"}
+    shop.land("orders/o.ndjson", lines(order(1) | odd, order(2)))
+    shop.ingest()
+    row = shop.raw()[0]
+    assert row["_key"] == "1"
+    kept = {"_key_of_source": "k", "filename_of_source": "f", "unnamed": "e", "a.b": "c", "source": "s"}
+    assert kept.items() <= row.items()
+    assert {'say "x"': "q", "/a~b": "p", "batch": "b"}.items() <= row.items()
+
+
+def test_values_are_kept_as_the_source_gave_them(shop):
+    values = {
+        "total_amount": 12.5,
+        "status": None,
+        "tags": ["a", {"b": 1}],
+        "note": 'é "quoted" \n',
+        "big": 2**70,
+        "yes": True,
+    }
+    shop.land("orders/o.ndjson", lines({"order_id": 1} | values))
+    shop.ingest()
+    assert content(shop.raw()[0]) == {
+        "order_id": "1", "total_amount": "12.5", "tags": '["a",{"b":1}]', "note": 'é "quoted" \n',
+        "big": "1180591620717411303424", "yes": "true",
+    }  # fmt: skip
+
+
+# Postgres
+
+
+def test_a_postgres_table_is_read_with_every_type_as_text(shop):
+    columns = (
+        "order_id bigint, order_item_id int, exact numeric, unit_price numeric(18,2), at timestamp, zoned timestamptz,"
+        ' day date, yes boolean, tags text[], doc jsonb, id uuid, padded char(5), "Odd Name" text'
+    )
+    uuid = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
+    row = (1, 2, "12345678901234567890.123456789", "10.00", "2026-06-30 10:00:00.5", "2026-06-30 10:00:00+00",
+           "2026-06-30", True, ["a", "b"], '{"b": 1}', uuid, "ab", "x")  # fmt: skip
+    shop.land_table("order_items", columns, [row])
+    shop.land("orders.json", lines(order(1)))
+    shop.ingest()
+    assert content(shop.raw("order_items")[0]) == {
+        "order_id": "1", "order_item_id": "2", "exact": "12345678901234567890.123456789", "unit_price": "10.00",
+        "at": "2026-06-30 10:00:00.5", "zoned": "2026-06-30 10:00:00+00", "day": "2026-06-30", "yes": "true",
+        "tags": "{a,b}", "doc": '{"b": 1}', "id": uuid, "padded": "ab", "odd name": "x",
+    }  # fmt: skip
+
+
+def test_a_postgres_table_replaced_by_the_same_rows_adds_nothing(shop):
+    shop.land("orders.json", lines(order(1)))
+    columns, rows = "order_id text, order_item_id int", [("1", 1), ("1", 2)]
+    shop.land_table("order_items", columns, rows, "2026-06-30")
+    shop.ingest()
+    shop.land_table("order_items", columns, rows, "2026-06-30")
+    assert shop.ingest().batches == ()
+    assert shop.ingest().number is None, "what is known to be the same is not read a third time"
+
+
+def test_the_same_rows_under_a_later_date_are_seen_again(shop):
+    shop.land("orders.json", lines(order(1)))
+    columns = "order_id text, order_item_id int, quantity int"
+    shop.land_table("latest_order_items", columns, [("1", 1, 5)], "2026-06-01")
+    shop.land_table("order_items", columns, [("1", 1, 6)], "2026-06-02")
+    shop.ingest()
+    shop.land_table("latest_order_items", columns, [("1", 1, 5)], "2026-06-03")
+    shop.ingest()
+    assert shop.newest("order_items")["1|1"]["quantity"] == "5"
+
+
+@pytest.mark.parametrize(
+    "change", ["update {} set quantity = 2", "insert into {} values ('2', 1, 1)", "delete from {}"]
+)
+def test_a_changed_postgres_table_is_read_again(shop, change):
+    shop.land("orders.json", lines(order(1)))
+    shop.land_table("order_items", "order_id text, order_item_id int, quantity int", [("1", 1, 1)])
+    shop.ingest()
+    with shop.postgres() as connection:
+        connection.execute(change.format(f"{shop.settings.postgres_schema}.order_items"))
+    (batch,) = shop.ingest().batches
+    assert batch.source == "postgres:ingested.order_items"
+
+
+def test_a_view_is_read_and_adds_nothing_while_it_shows_the_same(shop):
+    shop.land("orders.json", lines(order(1)))
+    with shop.postgres() as connection:
+        connection.execute(
+            "create view ingested.interactions as select 'e-' || n as event_id from generate_series(1, 3) as n"
+        )
+    assert flows(shop.ingest(), "interactions") == {"appended": 3, "unchanged": 0, "unreadable": 0}
+    assert shop.ingest().number is None
+
+
+# What is missing, and what is not ours
+
+
+def test_a_required_table_that_is_missing_stops_the_ingest(shop):
+    with pytest.raises(IngestError, match=r"orders is missing .*s3://ingested-past/json/orders/"):
+        shop.ingest()
+    assert shop.history_keys() == []
+
+
+def test_a_table_that_was_there_before_and_is_missing_stops_the_ingest(shop):
+    shop.land("orders/o.ndjson", lines(order(1)))
+    shop.land("customers/c.ndjson", lines({"customer_id": 1}))
+    shop.ingest()
+    shop.take_away("customers/c.ndjson")
+    with pytest.raises(IngestError, match="s3://ingested-past/json/customers was in the landing zone before"):
+        shop.ingest()
+    shop.land("customers/empty.ndjson", b"")
+    assert flows(shop.ingest(), "customers") == {"appended": 0, "unchanged": 0, "unreadable": 0}
+
+
+def test_objects_of_no_source_table_are_told_and_not_read(shop):
+    stray = shop.land("order/typo.ndjson", lines(order(1)))
+    marker = shop.land("orders/_SUCCESS", b"")
+    shop.land("orders/o.ndjson", lines(order(2)))
+    assert set(shop.ingest().ignored) == {stray, marker}
+    assert len(shop.raw()) == 1
+
+
+def test_without_an_as_of_date_the_newest_date_counts(shop):
+    shop.land("orders/o.ndjson", lines(order(1), order(2) | {"order_date": "2026-04-05 23:59:59"}))
+    assert shop.ingest(as_of=None).as_of == date(2026, 4, 5)
+    shop.land("customers/date=2026-05-06/c.ndjson", lines({"customer_id": 1}))
+    assert shop.ingest(as_of=None).as_of == date(2026, 5, 6)
+    assert shop.query("select as_of from ecom_raw.as_of") == [{"as_of": date(2026, 5, 6)}]
+
+
+# Again, and anew
+
+
+def test_what_was_ingested_is_not_read_again(shop, monkeypatch):
+    shop.land("orders/o.ndjson.gz", gzip.compress(lines(order(1))))
+    shop.land("products.json", lines({"product_id": 1}))
+    shop.ingest()
+    before = shop.dump(), shop.history_keys()
+    monkeypatch.setattr(arrivals, "read_all", lambda *_: pytest.fail("a source was read"))
+    assert shop.ingest().number is None
+    assert (shop.dump(), shop.history_keys()) == before
+
+
+def fill(shop: Shop) -> None:
+    """Batches of several kinds, in three ingests."""
+    shop.land("orders/date=2026-05-31/o.ndjson", lines(order(1), "{oops", order(2), order(None)))
+    shop.ingest(date(2026, 5, 31))
+    shop.land_table("latest_order_items", "order_id text, order_item_id int, more text", [("1", 1, "x")], "2026-06-29")
+    shop.land("orders/date=2026-06-29/o.ndjson", lines(order(2), order(1, "shipped", gift="yes")), latest=True)
+    shop.ingest(date(2026, 6, 29))
+    shop.land(
+        "reviews/r.json", json.dumps({"metadata": {"date": "2026-06-30"}, "data": [{"review_score": 1}] * 2}).encode()
+    )
+    shop.ingest()
+
+
+def test_a_warehouse_rebuilt_from_the_history_alone_equals_the_one_before(shop):
+    fill(shop)
+    before = shop.dump()
+    raw.rebuild(shop.settings, shop.endpoints)
+    assert shop.dump() == before
+    shop.lose_warehouse()
+    raw.load(shop.settings, shop.endpoints)
+    assert shop.dump() == before
+
+
+def test_a_warehouse_of_another_history_is_refused_until_it_is_rebuilt(shop):
+    fill(shop)
+    storage.delete_prefix(shop.client, shop.settings.s3_historic_bucket, "history/")
+    history.ingest(shop.settings, shop.endpoints, AS_OF)
+    with pytest.raises(WarehouseError, match=r"another history .*make rebuild"):
+        raw.load(shop.settings, shop.endpoints)
+    raw.rebuild(shop.settings, shop.endpoints)
+    shop.see_that_books_balance()
+
+
+def test_a_lost_file_of_the_history_stops_the_rebuild_and_leaves_raw_as_it_was(shop):
+    fill(shop)
+    before = shop.dump()
+    (key, *_) = (key for key in shop.history_keys() if key.endswith("rows.parquet"))
+    storage.delete(shop.client, shop.settings.s3_historic_bucket, key)
+    with pytest.raises(IngestError, match="history"):
+        raw.rebuild(shop.settings, shop.endpoints)
+    assert shop.dump() == before
+
+
+def test_a_lost_commit_is_noticed(shop):
+    fill(shop)
+    storage.delete(shop.client, shop.settings.s3_historic_bucket, commit_log.key_of(2))
+    with pytest.raises(IngestError, match=r"_log/00000003\.json does not follow"):
+        shop.ingest()
+
+
+def test_of_two_ingests_that_take_one_number_the_second_adds_nothing(shop):
+    shop.land("orders/o.ndjson", lines(order(1)))
+    shop.ingest()
+    mine = Commit(1, "", AS_OF, (), {}, ())
+    with pytest.raises(IngestError, match="Another ingest wrote"):
+        commit_log.put(shop.client, shop.settings.s3_historic_bucket, mine)
+    assert flows(shop.ingest())["appended"] == 0
+
+
+def test_an_ingest_that_dies_before_its_commit_leaves_no_trace(shop, monkeypatch):
+    shop.land("orders/o.ndjson", lines(order(1), "oops"))
+    with monkeypatch.context() as patched:
+        patched.setattr(commit_log, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            shop.ingest()
+    left = set(shop.history_keys())
+    assert left, "its files are there"
+    assert raw.load(shop.settings, shop.endpoints).batches == (), "and none of them counts"
+    shop.land("orders/o.ndjson", lines(order(2)))
+    shop.ingest()
+    assert [row["_key"] for row in shop.raw()] == ["2"]
+    assert not {key for key in left if "orders" in key} & set(shop.history_keys()), "they are swept"

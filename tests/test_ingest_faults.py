@@ -1,0 +1,149 @@
+"""An ingest that is killed at any moment, or whose servers are, ends as if it had run once, when it is run again."""
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import date
+
+import psutil
+import psycopg
+import pytest
+from duckbook import raw, servers
+from landing_zone import Shop, lines, order
+
+SCRIPT = """
+import sys
+from datetime import date
+from duckbook import history, raw, servers
+from duckbook.settings import settings
+found = servers.up(settings())
+print("ready", flush=True)
+sys.stdin.readline()
+history.ingest(settings(), found, date.fromisoformat(sys.argv[1]))
+raw.load(settings(), found)
+"""
+
+DAYS = (date(2026, 6, 1), date(2026, 6, 2))
+
+
+@pytest.fixture(scope="module")
+def victim(start_store):
+    """A store with servers of its own, which may be killed."""
+    return start_store("victim")
+
+
+@pytest.fixture(scope="module")
+def shop(victim) -> Shop:
+    return Shop(victim.data, servers.up(victim), "killed")
+
+
+def land_day(shop: Shop, day: date) -> None:
+    """What lands on a day: all kinds of files of the history come of it."""
+    shop.endpoints = servers.up(shop.settings)
+    rows = [order(n, f"status of {n % 7} on {day}" if n % 3 else "new") for n in range(4_000)]
+    shop.land(f"orders/date={day}/o.ndjson", lines(*rows, "{oops"))
+    shop.land(f"customers/date={day}/c.ndjson", lines(*({"customer_id": n, "age": n} for n in range(2_000))))
+    columns = "order_id text, order_item_id int, quantity int"
+    shop.land_table("latest_order_items", columns, [(str(n), 1, n) for n in range(500)], str(day))
+
+
+def start(shop: Shop, day: date) -> subprocess.Popen:
+    """An ingest in a process of its own, which waits for a line before it begins."""
+    s = shop.settings
+    environment = os.environ | {
+        "DUCKBOOK_DATA": str(s.data),
+        "DUCKBOOK_S3_HISTORIC_BUCKET": s.s3_historic_bucket,
+        "DUCKBOOK_S3_LATEST_BUCKET": s.s3_latest_bucket,
+        "DUCKBOOK_POSTGRES_SCHEMA": s.postgres_schema,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(day)],
+        env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "ready\n", process.communicate()[1]
+    return process
+
+
+def finish(shop: Shop, day: date) -> float:
+    """Run an ingest to its end; gives the seconds that it took."""
+    process, begun = start(shop, day), time.monotonic()
+    _, errors = process.communicate("go\n", timeout=120)
+    assert process.returncode == 0, errors[-2000:]
+    return time.monotonic() - begun
+
+
+def servers_of(shop: Shop) -> list[psutil.Process]:
+    """The processes of the store's own servers, each of which names its folder."""
+    folder = f"{shop.settings.data}/servers/"
+    found = psutil.process_iter(["cmdline"])
+    return [process for process in found if any(folder in word for word in process.info["cmdline"] or [])]
+
+
+def clear(shop: Shop) -> None:
+    shop.clear()
+    for day in DAYS:
+        (shop.settings.data / "ingest-open.json").unlink(missing_ok=True)
+        shop.take_away(f"orders/date={day}/o.ndjson")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(shop) -> tuple[dict, float]:
+    """What an ingest of each day ends in when nobody disturbs it, and how long one takes."""
+    clear(shop)
+    for day in DAYS:
+        land_day(shop, day)
+        seconds = finish(shop, day)
+    return shop.dump(), seconds
+
+
+def disturbed(shop: Shop, seconds: float, draw: random.Random, strike) -> dict:
+    """What the days end in when each ingest is struck once, at a random moment, and run again."""
+    clear(shop)
+    for day in DAYS:
+        land_day(shop, day)
+        process = start(shop, day)
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        time.sleep(draw.uniform(0, seconds))
+        strike(process)
+        _, errors = process.communicate(timeout=120)
+        if process.returncode > 0:
+            assert errors.splitlines()[-1].startswith("duckbook.errors."), "an error is a sentence"
+        shop.endpoints = servers.up(shop.settings)
+        finish(shop, day)
+    shop.see_that_books_balance()
+    return shop.dump()
+
+
+def test_an_ingest_killed_at_any_moment_ends_as_if_it_had_run_once(shop, undisturbed, soak):
+    dump, seconds = undisturbed
+    draw = random.Random(3)
+    for _ in range(50 if soak else 2):
+        found = disturbed(shop, seconds, draw, lambda process: process.send_signal(signal.SIGKILL))
+        assert found == dump
+
+
+def test_servers_killed_under_an_ingest_end_as_if_it_had_run_once(shop, undisturbed, soak):
+    dump, seconds = undisturbed
+    draw = random.Random(5)
+
+    def strike(process: subprocess.Popen) -> None:
+        for server in draw.choice([servers_of(shop)[:1], servers_of(shop)[1:], servers_of(shop)]):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                server.kill()
+
+    for _ in range(25 if soak else 1):
+        found = disturbed(shop, seconds, draw, strike)
+        assert found == dump
+
+
+def test_postgres_is_not_needed_to_rebuild(shop, undisturbed):
+    nowhere = psycopg.conninfo.make_conninfo(host="127.0.0.1", port=1, user="nobody", dbname="nothing")
+    before = shop.dump()
+    raw.rebuild(shop.settings, replace(servers.up(shop.settings), postgres_dsn=nowhere))
+    assert shop.dump() == before

@@ -1,0 +1,175 @@
+"""Objects in every format, whole and broken: what is readable comes in, what is not is kept apart or told."""
+
+import gzip
+import json
+
+import pytest
+from duckbook.errors import IngestError
+from duckbook.sources import date_in_metadata, date_in_path
+from landing_zone import Shop, content, lines, order
+
+ROWS = [order(1, note="é"), order(2), order(3, "shipped")]
+TEXTS = [{name: str(value) for name, value in row.items()} for row in ROWS]
+
+
+@pytest.fixture(scope="module")
+def one_shop(tmp_path_factory, endpoints) -> Shop:
+    return Shop(tmp_path_factory.mktemp("objects"), endpoints, "objects")
+
+
+@pytest.fixture
+def shop(one_shop) -> Shop:
+    one_shop.clear()
+    return one_shop
+
+
+def document(**further) -> dict:
+    return {"metadata": {"by": "them"}, "data": ROWS} | further
+
+
+FORMATS = {
+    "o.ndjson": lines(*ROWS),
+    "no end of line.ndjson": lines(*ROWS).rstrip(),
+    "o.ndjson.gz": gzip.compress(lines(*ROWS)),
+    "zipped in two parts.gz": gzip.compress(lines(ROWS[0])) + gzip.compress(lines(*ROWS[1:])),
+    "crlf.json": b"\r\n".join(lines(*ROWS).split(b"\n")),
+    "blank lines": b"\n  \n" + b"\n\n".join(lines(*ROWS).split(b"\n")),
+    "bom.jsonl": b"\xef\xbb\xbf" + lines(*ROWS),
+    "array.json": json.dumps(ROWS).encode(),
+    "spread array": b"\xef\xbb\xbf" + json.dumps(ROWS, indent=2).encode(),
+    "array.json.gz": gzip.compress(json.dumps(ROWS).encode()),
+    "document.json": json.dumps(document()).encode(),
+    "spread document": json.dumps(document(), indent=2).encode(),
+    "metadata last": json.dumps({"version": 2} | dict(reversed(document().items())), indent=2).encode(),
+    "long metadata": json.dumps(document(metadata={"note": "x" * 100_000})).encode(),
+    "what? a *[pattern]+%20&é.json": lines(*ROWS),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_rows(shop, name):
+    shop.land(f"orders/{name}", FORMATS[name])
+    shop.ingest()
+    assert [content(row) for row in shop.raw()] == TEXTS
+    assert [row["_row_number"] for row in shop.raw()] == [1, 2, 3]
+
+
+def test_an_object_that_is_large_is_read_where_it_lies_and_its_broken_lines_are_found(shop):
+    rows = [order(n, "x" * 100) for n in range(9_000)]
+    shop.land("orders/large.ndjson", lines(*rows[:5000], "{oops", *rows[5000:], "{oops again"))
+    shop.ingest()
+    assert len(shop.raw()) == 9_000
+    assert [row["_row_number"] for row in shop.raw()][4998:5002] == [4999, 5000, 5002, 5003]
+    assert shop.query("select row_number, original from ecom_raw.unreadable order by 1") == [
+        {"row_number": 5001, "original": "{oops"}, {"row_number": 9002, "original": "{oops again"},
+    ]  # fmt: skip
+
+
+def test_a_huge_record_is_a_record(shop):
+    shop.land("orders/huge.ndjson", lines(order(1, "x" * 40_000_000), order(2)))
+    shop.ingest()
+    assert [len(row["status"]) for row in shop.raw()] == [40_000_000, len("pending")]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"order_id": 1', "is not JSON: Expecting ',' delimiter at character 15"),
+        (b"order_id,status", "is not JSON: Expecting value at character 1"),
+        (b'{"order_id": 1} {"order_id": 2}', "is not JSON: Extra data at character 17"),
+        (b'{"order_id": "\xff"}', "is not UTF-8 at byte 15"),
+        (b"[1, 2]", "is not a JSON object but an array"),
+        (b"42", "is not a JSON object but a number"),
+        (b"null", "is not a JSON object but null"),
+        (b'{"order_id": 1, "order_id": 2}', "the column order_id stands in it twice"),
+        (b'{"order_id": 1, "Order_ID ": 2}', "the column order_id stands in it twice"),
+    ],
+)
+def test_a_line_that_is_no_record_is_kept_with_its_text_and_the_reason(shop, line, reason):
+    shop.land("orders/o.ndjson", lines(order(1)) + line + b"\n" + lines(order(2)))
+    shop.ingest()
+    (found,) = shop.query("select row_number, reason, original from ecom_raw.unreadable")
+    assert found == {"row_number": 2, "reason": reason, "original": line.decode(errors="backslashreplace")}
+    assert [row["_key"] for row in shop.raw()] == ["1", "2"]
+
+
+def test_an_element_of_an_array_that_is_no_record_is_kept_apart(shop):
+    shop.land("orders/o.json", json.dumps([order(1), 5, order(2), None]).encode())
+    shop.ingest()
+    found = shop.query("select row_number, original from ecom_raw.unreadable order by 1")
+    assert found == [{"row_number": 2, "original": "5"}, {"row_number": 4, "original": "null"}]
+
+
+def test_a_line_that_is_mended_at_its_source_comes_in(shop):
+    shop.land("orders/o.ndjson", lines(order(1), '{"order_id": 2'))
+    shop.ingest()
+    shop.land("orders/o.ndjson", lines(order(1), order(2)))
+    shop.ingest()
+    assert shop.newest().keys() == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (lines(*ROWS).decode().encode("utf-16"), "it is not text in UTF-8"),
+        (gzip.compress(lines(*ROWS) * 500)[:-300], "its gzip is broken"),
+        (b"<html>\n<body>Access denied</body>\n</html>", "none of its 3 lines is a JSON object"),
+        (b"order_id,status\n1,new\n", "none of its 2 lines is a JSON object"),
+        (json.dumps(ROWS).encode()[:-20], "Malformed JSON"),
+        (json.dumps(document()).encode()[:-20], "Malformed JSON"),
+        (json.dumps(document(), indent=1).encode()[:-20], "Malformed JSON"),
+        (json.dumps(document(data={"order_id": 1})).encode(), 'holds a list of records under "data"'),
+        (json.dumps(document()).encode() + b"\n" + lines(order(9)), 'holds a list of records under "data"'),
+        (json.dumps({f"key-{n}": n for n in range(3_000)}).encode(), "have 3,000 names between them"),
+    ],
+)
+def test_an_object_that_cannot_be_read_at_all_is_told_and_nothing_comes_in(shop, body, why):
+    shop.land("orders/good.ndjson", lines(order(7)))
+    address = shop.land("orders/date=2026-06-01/bad.json", body)
+    with pytest.raises(IngestError) as error:
+        shop.ingest()
+    assert str(error.value).startswith(f"{address} cannot be read: ")
+    assert why in str(error.value)
+    assert str(shop.settings.data) not in str(error.value)
+    assert shop.history_keys() == []
+
+
+def test_an_object_without_records_is_a_batch_without_rows(shop):
+    shop.land("orders/o.ndjson", lines(order(1)))
+    for name, body in {
+        "empty": b"",
+        "blank": b" \n\n",
+        "array": b"[]",
+        "document": b'{"metadata": {}, "data": []}',
+    }.items():
+        shop.land(f"customers/{name}", body)
+    report = shop.ingest()
+    assert [b.landed for b in report.batches if b.table == "customers"] == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("json/orders/date=2026-06-30/o.ndjson", "2026-06-30"),
+        ("json/orders/2026-06-01/export-2026-06-02.json", "2026-06-02"),
+        ("json/orders/2026-01-01_2026-03-31.json", "2026-03-31"),
+        ("json/orders/year=2026/month=6/day=3/part.json", "2026-06-03"),
+        ("json/orders/2026/06/30/part-0001.json", "2026-06-30"),
+        ("json/orders/o_20260630.json.gz", "2026-06-30"),
+        ("json/orders/o_20260630123456.json", None),
+        ("json/orders/20261345.json", None),
+        ("json/orders/part-00000001.json", None),
+        ("json/orders.json", None),
+    ],
+)
+def test_a_path_declares_its_date(path, found):
+    assert (date_in_path(path) or "") == "" if found is None else str(date_in_path(path)) == found
+
+
+@pytest.mark.parametrize(
+    ("metadata", "found"),
+    [({"date": "2026-06-30"}, "2026-06-30"), ({"generated_at": "2026-06-30T10:00:00Z", "date": None}, "2026-06-30"),
+     ({"as_of": "soon"}, "None"), ([], "None"), (None, "None")],
+)  # fmt: skip
+def test_metadata_declare_their_date(metadata, found):
+    assert str(date_in_metadata(metadata)) == found
