@@ -139,28 +139,32 @@ def test_steps_that_do_not_need_each_other_run_side_by_side(store):
     assert two["started_at"] < one["ended_at"]
 
 
-def test_a_secret_reaches_no_file_and_fails_the_run(tmp_path, monkeypatch):
+@pytest.fixture
+def secretive(tmp_path, monkeypatch) -> Settings:
+    """A store whose settings hold a secret that its kernels know."""
     monkeypatch.setenv("DUCKBOOK_S3_SECRET_ACCESS_KEY", SECRET)
-    secrets = {"s3_access_key_id": "id", "s3_secret_access_key": SECRET, "s3_endpoint": "http://127.0.0.1:1"}
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
-    # Only the record's first steps are of interest: the servers of these settings are not there to be checked.
+    # The servers of these settings are not there to be checked.
     monkeypatch.setattr("duckbook.servers.preflight", lambda _settings: None)
-    record = ended(store, "succeeds", "tells_a_secret").record
+    secrets = {"s3_access_key_id": "id", "s3_secret_access_key": SECRET, "s3_endpoint": "http://127.0.0.1:1"}
+    return Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
+
+
+@pytest.mark.parametrize("notebook", ["tells_a_secret", "raises_a_secret", "reports_a_secret"])
+def test_a_secret_reaches_no_file_and_fails_the_run(secretive, notebook):
+    record = ended(secretive, "succeeds", notebook).record
     assert [step["status"] for step in record["steps"]] == ["succeeded", "failed"]
-    assert "secret" in record["error"]
-    for path in store.runs.rglob("*"):
-        assert not path.is_file() or SECRET not in path.read_text("utf-8"), path
+    assert "***" in record["error"]
+    assert files_with(SECRET, secretive.runs) == []
 
 
-def test_a_secret_in_the_text_of_an_error_is_replaced(tmp_path, monkeypatch):
-    monkeypatch.setenv("DUCKBOOK_S3_SECRET_ACCESS_KEY", SECRET)
-    secrets = {"s3_access_key_id": "id", "s3_secret_access_key": SECRET, "s3_endpoint": "http://127.0.0.1:1"}
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
-    monkeypatch.setattr("duckbook.servers.preflight", lambda _settings: None)
-    record = ended(store, "raises_a_secret").record
-    assert record["steps"][0]["error"] == "cell 2: RuntimeError: cannot sign in with ***"
-    for path in store.runs.rglob("*"):
-        assert not path.is_file() or SECRET not in path.read_text("utf-8"), path
+def test_a_secret_that_is_given_as_a_parameter_reaches_no_file(secretive):
+    request = Request(generate=False, extra={"greeting": f"hello {SECRET}"})
+    assert ended(secretive, "succeeds", request=request).record["status"] == "failed"
+    assert files_with(SECRET, secretive.runs) == []
+
+
+def files_with(text: str, folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and text in path.read_text("utf-8")]
 
 
 @pytest.mark.parametrize(

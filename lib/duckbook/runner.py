@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, provenance, runs
+from duckbook import chain, provenance, redaction, runs
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError
 from duckbook.lock import one_writer
@@ -83,13 +83,14 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
     servers.preflight(settings)
     with one_writer(settings, "a run of the chain"):
         runs.settle(settings.runs)
+        clean = redaction.Redactor(redaction.secrets_of(settings))
         record = Run.begin(
             settings.runs,
             target=settings.target,
             as_of=given.get("as_of"),
-            parameters=_parameters(settings, given, request),
+            parameters=clean.scrub(_parameters(settings, given, request)),
             steps=[(step.name, step.notebook.name) for step in steps],
-            request=_as_record(request),
+            request=clean.scrub(_as_record(request)),
             store=provenance.store(settings),
             git=provenance.git(),
             versions=provenance.versions(),
@@ -155,7 +156,7 @@ def _given(request: Request) -> dict[str, Any]:
 
 
 def _carry_out(settings, request, record: Run, steps, parameters, listener) -> None:
-    from duckbook import kernels, redaction, servers
+    from duckbook import kernels, servers
 
     variables = {
         "DUCKBOOK_DATA": str(settings.data),
@@ -184,6 +185,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         if any(step.group != "explore" for step in steps):
             endpoints = servers.up(settings)
             supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
+            record.scrub = redaction.Redactor(supervisor.secrets).scrub
             as_of = _as_of(settings, endpoints, request)
             record.record["as_of"] = as_of.isoformat() if as_of else None
             for step in steps:

@@ -8,10 +8,11 @@ files and words; it starts nothing. Times are UTC, ISO 8601, to the millisecond;
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Run:
 
     def __init__(self, folder: Path, record: dict[str, Any]):
         self.folder = folder
+        self.scrub: Callable[[Any], Any] = lambda record: record
         self.record = record
         self._steps = {step["name"]: step for step in record["steps"]}
 
@@ -135,8 +137,9 @@ class Run:
         return run
 
     def save(self) -> None:
-        """Write ``run.json``, whole or not at all."""
-        write_private(self.folder / "run.json", json.dumps(self.record, indent=1, ensure_ascii=False))
+        """Write ``run.json``, whole or not at all, without what `scrub` takes out of it."""
+        written = json.dumps(self.scrub(copy.deepcopy(self.record)), indent=1, ensure_ascii=False)
+        write_private(self.folder / "run.json", written)
 
     def step(self, name: str) -> dict[str, Any]:
         """The entry of a step."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from duckbook import runs
 from duckbook.chain import Step
 from duckbook.kernels import COMMON_IMPORTS, Kernel
+from duckbook.processes import write_private
 from duckbook.redaction import Redactor
 from duckbook.runs import Run
 from duckbook.witness import Witness
@@ -183,6 +184,8 @@ class Supervisor:
             error = (
                 f"It ran past its limit of {work.step.timeout:g} s{where}: raise `timeout` in chain.toml, or see why."
             )
+        for report in (self.run.folder / "facts").glob("*.json"):
+            write_private(report, work.redactor.text(report.read_text("utf-8")))
         if work.redactor.hits and failure is None:
             status = runs.FAILED
             error = "A secret was on its way into the archive and was replaced by ***: do not print it in the notebook."
