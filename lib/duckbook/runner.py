@@ -139,7 +139,8 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
 
 def _as_record(request: Request) -> dict[str, Any]:
     """The request as ``run.json`` holds it, so that the run can be resumed as it was asked for."""
-    return asdict(request) | {"as_of": request.as_of.isoformat() if request.as_of else None}
+    as_of = request.as_of.isoformat() if request.as_of else None
+    return asdict(request) | {"as_of": as_of, "leave_out": list(request.leave_out)}
 
 
 def _from_record(record: dict[str, Any]) -> Request:
