@@ -287,7 +287,9 @@ def wait_for(condition, seconds: float = 30) -> None:
 )
 def test_a_stopped_run_says_so_and_leaves_nothing_running(store, sent, exit_status):
     file = write_chain(store.runs.parent / "nb", "starts_a_process", "never=succeeds")
-    process = duckbook(store, "run", "--no-generate", "--chain", str(file))
+    sockets = store.runs.parent / "tmp"
+    sockets.mkdir()
+    process = duckbook(store, "run", "--no-generate", "--chain", str(file), TMPDIR=str(sockets))
     latest = store.runs / "latest"
     wait_for(lambda: (latest / "child.pid").exists() and cell_states(latest / "starts_a_process.ipynb")[2] == "running")
     running = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
@@ -296,6 +298,7 @@ def test_a_stopped_run_says_so_and_leaves_nothing_running(store, sent, exit_stat
     assert process.returncode == exit_status, out + err
     wait_for(lambda: json.loads((latest / "run.json").read_text("utf-8"))["status"] == "interrupted")
     wait_for(lambda: all(map(is_gone, running)))
+    wait_for(lambda: not list(sockets.glob("duckbook-*")))
     record = runs.read(latest.resolve())
     assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
     assert cell_states(latest / "starts_a_process.ipynb") == ["completed", "completed", "failed"]

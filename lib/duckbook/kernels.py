@@ -60,7 +60,7 @@ class Kernel:
     imports
         Modules that are imported before the notebook begins.
     on_start
-        Called with the id of its process.
+        Called with the id of its process and the folder of its sockets.
     zygote
         Where the kernel is split off, None to start it the ordinary way.
     """
@@ -70,7 +70,7 @@ class Kernel:
         cwd: Path,
         env: dict[str, str],
         imports: Iterable[str] = (),
-        on_start: Callable[[int], None] = lambda _pid: None,
+        on_start: Callable[[int, Path], None] = lambda _pid, _folder: None,
         zygote: Zygote | None = None,
     ):
         # Sockets in a private folder: two kernels that start at once cannot take the same port, and no other user can
@@ -102,7 +102,7 @@ class Kernel:
                     return
                 self.manager.start_kernel(cwd=str(cwd), env=env)
                 self._process = psutil.Process(self.manager.provisioner.pid)
-                self._on_start(self._process.pid)
+                self._on_start(self._process.pid, self._folder)
             self._warm()
         except Exception as error:
             self._failure = error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,9 +40,9 @@ class Witness:
             start_new_session=True,
         )
 
-    def kernel_started(self, pid: int) -> None:
-        """Name a kernel that is to be stopped if the run is killed."""
-        self._say(str(pid))
+    def kernel_started(self, pid: int, folder: Path) -> None:
+        """Name a kernel that is to be stopped if the run is killed, and the folder of its sockets."""
+        self._say(f"{pid} {folder}")
 
     def dismiss(self) -> None:
         """The run has ended by itself and its record says how."""
@@ -64,11 +65,15 @@ def main() -> None:
     for line in sys.stdin:
         if line.strip() == FAREWELL:
             return
-        kernels.append(int(line))
-    for pid in kernels:
-        # A kernel leads a group of its own; the group of one that ended before is gone.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        pid, _, folder = line.strip().partition(" ")
+        kernels.append((int(pid), Path(folder)))
+    for pid, folder in kernels:
+        # The folder of a kernel that has ended is gone, and its process id may be another's by now.
+        if folder.is_dir():
+            # A kernel leads a group of its own.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+            shutil.rmtree(folder, ignore_errors=True)
     for _ in range(50):
         # The pipe closes a moment before the process is gone.
         if runs.interrupt(Path(sys.argv[1])):
