@@ -98,4 +98,4 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory):
         for table, rows, on in batches():
             raw.land(table, rows, on)
         raw.unreadable("orders", '{"order_id": ')
-    return shop, transform.build(shop, "all")
+    return shop, transform.build(shop, "all", unit_tests=True)

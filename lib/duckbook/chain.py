@@ -18,7 +18,7 @@ from duckbook.settings import ROOT
 
 CHAIN_FILE = ROOT / "notebooks" / "chain.toml"
 
-KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "group", "on_request"}
+KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "prepare", "group", "on_request"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Step:
     parameters: tuple[str, ...] = ()
     timeout: float = 3600
     imports: tuple[str, ...] = ()
+    prepare: str | None = None
     group: str | None = None
     on_request: bool = False
 

@@ -46,6 +46,41 @@ def next_as_of(settings: Settings, endpoints: Endpoints) -> date:
     return landed.first_as_of if landed else settings.first_as_of
 
 
+def choose(
+    settings: Settings,
+    endpoints: Endpoints,
+    *,
+    customers: int | None = None,
+    seed: int | None = None,
+    dirt: float | None = None,
+    as_of: date | None = None,
+) -> dict:
+    """What to generate: as given, else as set in the settings, else as landed before, else the default.
+
+    Parameters
+    ----------
+    as_of
+        The as-of date of this run; on an empty landing zone the history ends 30 days before it.
+
+    Returns
+    -------
+    dict
+        The keyword arguments of `land_history`.
+    """
+    landed = manifest(settings, endpoints)
+    chosen = {
+        "customers": customers,
+        "seed": seed,
+        "dirt": dirt,
+        "first_as_of": None if landed and landed.complete else as_of,
+    }
+    for name, given in chosen.items():
+        if given is None:
+            source = landed if landed and name not in settings.model_fields_set else settings
+            chosen[name] = getattr(source, name)
+    return chosen
+
+
 def land_history(
     settings: Settings, endpoints: Endpoints, *, customers: int, seed: int, dirt: float, first_as_of: date
 ) -> list[dict]:

@@ -189,6 +189,11 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
             record.scrub = redaction.Redactor(supervisor.secrets).scrub
             as_of = _as_of(settings, endpoints, request)
             record.record["as_of"] = as_of.isoformat() if as_of else None
+            if request.generate:
+                from duckbook import landing
+
+                chosen = landing.choose(settings, endpoints, **request.values, as_of=as_of)
+                record.record["parameters"] |= chosen | {"first_as_of": chosen["first_as_of"].isoformat()}
             for step in steps:
                 if as_of and "as_of" in step.parameters:
                     parameters[step.name]["as_of"] = as_of.isoformat()
@@ -222,6 +227,7 @@ def _zygote(steps: list[chain.Step], environment: dict[str, str]) -> Any:
         return None
     urgent = [*kernels.COMMON_IMPORTS, *steps[0].imports]
     later = [name for step in steps[1:] for name in step.imports]
+    later += [step.prepare for step in steps[1:] if step.prepare]
     return zygote.Zygote(dict.fromkeys([*urgent, *later]), len(set(urgent)), environment)
 
 

@@ -52,8 +52,10 @@ QUIETLY = (
 """What dbt would say is in its results, which `build` turns into a sentence."""
 
 
-def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool = False) -> Build:
-    """Build and test a layer, or all three.
+def build(
+    settings: Settings, layer: Layer | Literal["all"], full_refresh: bool = False, unit_tests: bool = False
+) -> Build:
+    """Build a layer, or all three, and run its data tests.
 
     Parameters
     ----------
@@ -63,6 +65,9 @@ def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool 
         ``staging``, ``intermediate``, ``marts`` or ``all``.
     full_refresh
         Build incremental models anew from all that they read.
+    unit_tests
+        Run dbt's unit tests as well. Their inputs are fixed, so they tell nothing new about a run's data, and dbt's
+        own advice is to keep them to development: `make test` and `dbt build` typed by hand run them.
 
     Raises
     ------
@@ -78,6 +83,8 @@ def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool 
     for name in layers:
         _expect_the_layer_before(settings, name)
         arguments = ["build", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
+        if not unit_tests:
+            arguments += ["--exclude-resource-type", "unit_test"]
         if name != "marts":
             # dbt writes its manifest twice a run, which costs half a second: once for all layers is enough.
             arguments.append("--no-write-json")
@@ -92,8 +99,9 @@ def build(settings: Settings, layer: Layer | Literal["all"], full_refresh: bool 
 
 
 def prepare(settings: Settings) -> None:
-    """Parse the project, so that the first build of a new store need not: takes seconds, and no warehouse."""
-    _dbt(settings, ["parse", "--no-write-json"])
+    """Parse the project for a new store, so that its first build need not: takes seconds, and no warehouse."""
+    if not (_target(settings) / "partial_parse.msgpack").exists():
+        _dbt(settings, ["parse", "--no-write-json"])
 
 
 def archive(settings: Settings, run_dir: Path) -> Path:

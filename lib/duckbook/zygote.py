@@ -9,6 +9,7 @@ elsewhere, and when the zygote cannot, kernels are started the ordinary way.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -20,7 +21,7 @@ import time
 from collections.abc import Iterable
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
@@ -36,7 +37,8 @@ class Zygote:
     Parameters
     ----------
     imports
-        Modules to import, the most urgent first; kernels can be had from the moment the first ones are there.
+        Modules to import, the most urgent first; kernels can be had from the moment the first ones are there. A name
+        with a colon, ``module:function``, is a function to call with the settings, in a process of its own.
     urgent
         How many of them are imported before the first kernel is split off.
     env
@@ -82,6 +84,9 @@ class Zygote:
             self._process.kill()
             self._process.wait()
         self._process.stdout.close()
+        # What still prepares a step that will not come is in the zygote's group; its kernels have groups of their own.
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class SplitProcess:
@@ -162,7 +167,8 @@ def main() -> None:
     waiting = b""
     while True:
         if later and not select.select([requests], [], [], 0)[0]:
-            _import(later.pop(0))
+            name = later.pop(0)
+            _call_apart(name, answers) if ":" in name else _import(name)
             continue
         received = requests.read(1 << 16)
         if not received:
@@ -182,6 +188,23 @@ def _import(name: str) -> None:
     # A module that cannot be imported is the notebook's to report.
     with contextlib.suppress(Exception):
         __import__(name)
+
+
+def _call_apart(name: str, answers: TextIO) -> None:
+    """Call a function in a process of its own, so that what it opens is in no kernel."""
+    if os.fork():
+        return
+    with contextlib.suppress(BaseException):
+        from duckbook.settings import settings
+
+        answers.close()
+        sys.stdin.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # What it prepares is for later: the step that runs now goes first.
+        os.nice(5)
+        module, function = name.split(":")
+        getattr(importlib.import_module(module), function)(settings())
+    os._exit(0)
 
 
 def _become_a_kernel(argv: list[str], cwd: str, env: dict[str, str]) -> None:
