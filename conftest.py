@@ -15,6 +15,15 @@ def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="run the long versions of the fault and property tests")
 
 
+def pytest_ignore_collect(collection_path):
+    """Leave out the notebooks that are run on request only: the canonical run is too small for what they prove."""
+    if collection_path.suffix != ".ipynb":
+        return None
+    from duckbook.chain import read_chain
+
+    return collection_path in {step.notebook for step in read_chain() if step.on_request} or None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.suffix == ".ipynb":

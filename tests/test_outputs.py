@@ -35,7 +35,12 @@ def test_nothing_of_the_run_is_taken(executed):
     text = outputs._fresh(*executed)
     assert "papermill" not in text
     assert executed[1].name not in text
-    assert {cell.get("execution_count") for cell in json.loads(text)["cells"]} == {None}
+
+
+def test_cells_are_counted_as_run_all_cells_counts_them(executed):
+    cells = json.loads(outputs._fresh(*executed))["cells"]
+    counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1))
 
 
 def test_an_output_that_names_this_machine_is_refused(executed):

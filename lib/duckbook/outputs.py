@@ -1,8 +1,8 @@
 """The committed outputs of the notebooks: those of one small canonical run, refreshed by running it again.
 
 The run has the default seed and as-of date, few customers, and a store of its own that is thrown away. A committed
-notebook keeps its own source and takes the outputs of the executed one, without what differs from run to run: execution
-counts, injected parameters, times, and papermill's notes.
+notebook keeps its own source and takes the outputs of the executed one, without what differs from run to run: injected
+parameters, times, and papermill's notes.
 """
 
 from __future__ import annotations
@@ -92,17 +92,17 @@ def _fresh(notebook: Path, run_folder: Path) -> str:
 
     committed = nbformat.read(notebook, as_version=4)
     executed = {cell["id"]: cell for cell in nbformat.read(run_folder / notebook.name, as_version=4).cells}
-    for cell in committed.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [_bare(output) for output in executed[cell["id"]].outputs]
-            cell.execution_count = None
+    # Counted as Run All Cells counts in a fresh kernel: nbval takes a cell without a count for one that never ran.
+    for count, cell in enumerate((cell for cell in committed.cells if cell.cell_type == "code"), start=1):
+        cell.outputs = [_numbered(output, count) for output in executed[cell["id"]].outputs]
+        cell.execution_count = count
     return nbformat.writes(committed, indent=1) + "\n"
 
 
-def _bare(output: Any) -> Any:
-    """An output without what differs from run to run."""
+def _numbered(output: Any, count: int) -> Any:
+    """An output with the count of its cell, where it has one."""
     if "execution_count" in output:
-        output.execution_count = None
+        output.execution_count = count
     return output
 
 

@@ -87,8 +87,8 @@ def open_warehouse(settings: Settings, read_only: bool = False) -> duckdb.DuckDB
         if holder is None:
             raise
         raise WarehouseLocked(
-            f"The warehouse {path.name} is open in another process (PID {holder[1]}): shut down that notebook's kernel, "
-            "or wait for the run to end, and try again."
+            f"The warehouse {path.name} is open in another process (PID {holder[1]}): shut down that notebook's "
+            "kernel, or wait for the run to end, and try again."
         ) from None
 
 
