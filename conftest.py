@@ -16,12 +16,12 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path):
-    """Leave out the notebooks that are run on request only: the canonical run is too small for what they prove."""
+    """Hold the chain's notebooks alone: not those made for a test, nor those on request, which want a larger store."""
     if collection_path.suffix != ".ipynb":
         return None
     from duckbook.chain import read_chain
 
-    return collection_path in {step.notebook for step in read_chain() if step.on_request} or None
+    return collection_path not in {step.notebook for step in read_chain() if not step.on_request} or None
 
 
 def pytest_collection_modifyitems(items):
