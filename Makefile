@@ -21,7 +21,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest lab test nbval outputs docs report up down status rebuild bench soak lock clean format lint
+.PHONY: help setup pipeline latest realism resume env lab test nbval outputs docs report up down status rebuild bench soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,12 @@ pipeline: $(VENV)/.ready ## run the whole chain: generate, ingest, transform, pu
 
 latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest, transform, publish
 	@$(DUCKBOOK) latest $(STORE) $(WHEN)
+
+realism: $(VENV)/.ready ## hold the generated store against published figures (5,000 customers or more)
+	@$(DUCKBOOK) run $(STORE) --only realism
+
+resume: $(VENV)/.ready ## go on with a run that failed: make resume RUN=run_id
+	@$(DUCKBOOK) resume $(RUN) $(STORE)
 
 lab: $(VENV)/.ready ## open the notebooks in JupyterLab, with the servers up
 	@$(DUCKBOOK) lab $(STORE)
@@ -56,6 +62,9 @@ report: $(VENV)/.ready ## open the page of the newest run
 
 up: $(VENV)/.ready ## start Postgres and the object store
 	@$(DUCKBOOK) up $(STORE)
+
+env: $(VENV)/.ready ## print how to reach them, for programs of your own (docs/landing.md)
+	@$(DUCKBOOK) env $(STORE)
 
 down: $(VENV)/.ready ## stop them; what they hold stays
 	@$(DUCKBOOK) down $(STORE)

@@ -25,6 +25,34 @@ def up(**_store) -> None:
 
 @click.command()
 @store_options
+def env(**_store) -> None:
+    """Print how to reach the servers, passwords included, as lines for a shell: for programs that land their own data."""
+    import shlex
+
+    from psycopg.conninfo import conninfo_to_dict
+
+    from duckbook import servers
+    from duckbook.settings import settings
+
+    endpoints = servers.up(settings())
+    s3 = endpoints.s3
+    values = {
+        "AWS_ENDPOINT_URL_S3": s3.url,
+        "AWS_DEFAULT_REGION": s3.region,
+        "AWS_ACCESS_KEY_ID": s3.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": s3.secret_access_key,
+        "AWS_SESSION_TOKEN": s3.session_token,
+    }
+    libpq = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}
+    dsn = conninfo_to_dict(endpoints.postgres_dsn)
+    values |= {libpq[key]: str(value) for key, value in dsn.items() if key in libpq}
+    for name, value in values.items():
+        if value:
+            click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@click.command()
+@store_options
 def down(**_store) -> None:
     """Stop the servers; what they hold stays."""
     from duckbook import servers
@@ -92,4 +120,4 @@ def clean(yes, **_store) -> None:
     click.echo(f"Removed {folder}.")
 
 
-COMMANDS = (up, down, status, lab, clean)
+COMMANDS = (up, env, down, status, lab, clean)
