@@ -22,6 +22,9 @@ EXTENSIONS = ("httpfs", "postgres_scanner")
 LANDING_DATABASE = "landing_postgres"
 """Name under which the landing Postgres is attached."""
 
+STORAGE_VERSION = "v1.5.0"
+"""Format of new warehouse files. The default is one that DuckDB read in 2023; this one takes text in half the time."""
+
 
 def extension_directory(settings: Settings) -> Path:
     """Folder that holds the extensions of this DuckDB, linked from their wheels, so that no download is needed.
@@ -81,7 +84,8 @@ def open_warehouse(settings: Settings, read_only: bool = False) -> duckdb.DuckDB
         raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _in_utc(duckdb.connect(str(path), read_only=read_only, config=engine_config(settings)))
+        config = engine_config(settings) | {"storage_compatibility_version": STORAGE_VERSION}
+        return _in_utc(duckdb.connect(str(path), read_only=read_only, config=config))
     except duckdb.IOException as error:
         holder = re.search(r"Conflicting lock is held in .*?\(PID (\d+)\)", str(error))
         if holder is None:
