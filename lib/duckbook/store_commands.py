@@ -26,7 +26,7 @@ def up(**_store) -> None:
 @click.command()
 @store_options
 def env(**_store) -> None:
-    """Print how to reach the servers, passwords included, as lines for a shell: for programs that land their own data."""
+    """Print how to reach the servers, passwords included, as lines for a shell: for programs that land data."""
     import shlex
 
     from psycopg.conninfo import conninfo_to_dict
