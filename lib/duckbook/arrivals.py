@@ -102,10 +102,21 @@ def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source
 
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES]
     large = [n for n, source in enumerate(new) if source.size >= SMALL_BYTES]
-    with ThreadPoolExecutor(4) as pool:
+    with ThreadPoolExecutor(4) as pool, one_thread(connection):
         done = dict(zip(small, pool.map(read, small), strict=True))
     done |= {n: read(n) for n in large}
     return [done[n] for n in range(len(new))]
+
+
+@contextmanager
+def one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let DuckDB run each statement in the thread that gives it: for little data, sharing it out costs more."""
+    (threads,) = connection.execute("select current_setting('threads')").fetchone()
+    connection.execute("set threads = 1")
+    try:
+        yield
+    finally:
+        connection.execute(f"set threads = {threads}")
 
 
 def check_still(settings: Settings, endpoints: Endpoints, read: Iterable[Source]) -> None:

@@ -71,11 +71,15 @@ def resume(run_id, chain, **_store) -> None:
 
 def _run(asked: Any, chain_file: Path | None = None) -> None:
     """Do what a request asks for, or go on with the run of an id, and tell how it ended."""
-    from duckbook import runner, runs, terminal
-    from duckbook.chain import CHAIN_FILE
     from duckbook.settings import settings
 
-    chosen, out = settings(), terminal.console()
+    # Before the imports that take a second: a wrong setting is told at once.
+    chosen = settings()
+
+    from duckbook import runner, runs, terminal
+    from duckbook.chain import CHAIN_FILE
+
+    out = terminal.console()
     listener = terminal.LiveListener(out)
     try:
         with listener:

@@ -67,8 +67,6 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
     KeyboardInterrupt
         The run was stopped; its record says interrupted.
     """
-    from duckbook import servers
-
     every = chain.read_chain(chain_file)
     steps = chain.select(
         every,
@@ -80,7 +78,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
     )
     given = _given(request)
     parameters = chain.check(steps, given, request.extra)
-    servers.preflight(settings)
+    _preflight(settings)
     with one_writer(settings, "a run of the chain"):
         runs.settle(settings.runs)
         clean = redaction.Redactor(redaction.secrets_of(settings))
@@ -112,8 +110,6 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     ChainError
         The run succeeded, still runs, or is of another store or target.
     """
-    from duckbook import servers
-
     folder = (settings.runs / run_id).resolve()
     record = runs.read(folder)
     if record["status"] not in {runs.FAILED, runs.INTERRUPTED}:
@@ -127,7 +123,7 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     known = {step.name: step for step in chain.read_chain(chain_file)}
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
     parameters = chain.check(steps, _given(request), request.extra)
-    servers.preflight(settings)
+    _preflight(settings)
     with one_writer(settings, "a run of the chain"):
         runs.settle(settings.runs)
         first, why = provenance.resume_from(record, steps, chain_file)
@@ -135,6 +131,17 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
         listener.run_started(steps[[step.name for step in steps].index(first) :])
         _carry_out(settings, request, again, steps, parameters, listener)
     return again
+
+
+def _preflight(settings: Settings) -> None:
+    """See that everything that is not embedded can be reached and signed in to."""
+    from duckbook import servers
+
+    servers.preflight(settings)
+    if settings.target != "duckdb":
+        from duckbook import warehouse
+
+        warehouse.preflight(settings)
 
 
 def _as_record(request: Request) -> dict[str, Any]:

@@ -96,6 +96,18 @@ def open_warehouse(settings: Settings, read_only: bool = False) -> duckdb.DuckDB
         ) from None
 
 
+def preflight(settings: Settings) -> None:
+    """See that the warehouse of another machine can be opened, before any work; a local file needs no look.
+
+    Raises
+    ------
+    WarehouseError
+        MotherDuck refuses, or is not reached.
+    """
+    if settings.target == "motherduck":
+        _open_motherduck(settings).close()
+
+
 def _open_motherduck(settings: Settings) -> duckdb.DuckDBPyConnection:
     database = settings.motherduck_database
     config = engine_config(settings) | {"motherduck_token": settings.motherduck_token.get_secret_value()}
