@@ -26,9 +26,9 @@ def pytest_ignore_collect(collection_path):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.suffix == ".ipynb":
-            # A notebook needs what those before it made, so no two workers may share them out.
-            item.add_marker(pytest.mark.xdist_group("notebooks"))
+        # A notebook needs what those before it made, and the tests of a file share a store that takes seconds to fill.
+        group = "notebooks" if item.path.suffix == ".ipynb" else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(tryfirst=True)
