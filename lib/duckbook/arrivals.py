@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -27,6 +27,9 @@ from duckbook.tables import source_tables
 
 SMALL_BYTES = 4 * 2**20
 """Sources below this are read several at a time: each leaves the processors idle while it waits for a server."""
+
+FEW_ROWS = 200_000
+"""For fewer, DuckDB spends more on sharing the work out than it saves."""
 
 
 @contextmanager
@@ -102,14 +105,19 @@ def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source
 
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES]
     large = [n for n, source in enumerate(new) if source.size >= SMALL_BYTES]
-    with ThreadPoolExecutor(4) as pool, one_thread(connection):
+    with ThreadPoolExecutor(4) as pool, _one_thread(connection):
         done = dict(zip(small, pool.map(read, small), strict=True))
     done |= {n: read(n) for n in large}
     return [done[n] for n in range(len(new))]
 
 
+def threads_for(connection: duckdb.DuckDBPyConnection, rows: int) -> AbstractContextManager:
+    """Let DuckDB use as many threads as so many rows are worth."""
+    return _one_thread(connection) if rows < FEW_ROWS else nullcontext()
+
+
 @contextmanager
-def one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let DuckDB run each statement in the thread that gives it: for little data, sharing it out costs more."""
     (threads,) = connection.execute("select current_setting('threads')").fetchone()
     connection.execute("set threads = 1")
