@@ -1,4 +1,4 @@
-"""The notebooks under nbval: one worker runs them in the order of the chain, in a data folder of their own."""
+"""The notebooks under nbval: run in the order of the chain, in a data folder of their own."""
 
 import os
 import subprocess
@@ -22,13 +22,6 @@ def pytest_ignore_collect(collection_path):
     from duckbook.chain import read_chain
 
     return collection_path not in {step.notebook for step in read_chain() if not step.on_request} or None
-
-
-def pytest_collection_modifyitems(items):
-    for item in items:
-        # A notebook needs what those before it made, and the tests of a file share a store that takes seconds to fill.
-        group = "notebooks" if item.path.suffix == ".ipynb" else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(tryfirst=True)

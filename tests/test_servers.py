@@ -88,14 +88,9 @@ def fresh(tmp_path) -> Settings:
     servers.down(settings)
 
 
-def test_up_again_finds_the_same_servers_within_50_ms(store_settings, endpoints):
+def test_up_again_finds_the_same_servers(store_settings, endpoints):
     before = {process.pid for process in processes_of(store_settings)}
-    quickest, deadline = 1.0, time.monotonic() + 15
-    while quickest >= 0.05 and time.monotonic() < deadline:  # more than once, because the machine may be busy
-        started = time.perf_counter()
-        assert servers.up(store_settings) == endpoints
-        quickest = min(quickest, time.perf_counter() - started)
-    assert quickest < 0.05
+    assert servers.up(store_settings) == endpoints
     assert {process.pid for process in processes_of(store_settings)} == before
 
 
