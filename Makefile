@@ -99,7 +99,7 @@ lint: $(VENV)/.ready-dev ## check the style of the Python and the SQL
 	@$(BIN)/ruff check lib tests conftest.py
 	@cd dbt && ../$(BIN)/sqlfluff lint models
 
-UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header
 
 # uv installs the whole lock in seconds; pip fetches uv itself, so that nothing else has to be on the machine.
 $(BIN)/uv:

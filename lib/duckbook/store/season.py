@@ -35,11 +35,6 @@ def epoch(day: date) -> int:
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 
-def day_of(second: int) -> date:
-    """The day of a moment, UTC."""
-    return datetime.fromtimestamp(second, UTC).date()
-
-
 def thanksgiving(year: int) -> date:
     """The fourth Thursday of November."""
     first = date(year, 11, 1)
