@@ -86,6 +86,20 @@ def external_settings(external_environment: dict[str, str], tmp_path: Path) -> S
 
 
 @pytest.fixture(scope="session")
+def chromium():
+    """A Chromium that playwright drives; without one on this machine the test is left out, and pytest says so."""
+    from browsers import chromium_path
+    from playwright.sync_api import sync_playwright
+
+    if (path := chromium_path()) is None:
+        pytest.skip("there is no Chromium: apt install chromium, or .venv/bin/playwright install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
 def built_shop(tmp_path_factory: pytest.TempPathFactory):
     """The small shop of tests/shop.py, built through all layers: its settings, and what the build tells of itself."""
     from duckbook import transform, warehouse

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -145,27 +144,15 @@ def test_the_shares_of_a_mix_are_of_the_whole():
     assert (len(bars), bars[0]["shown"], bars[-1]["name"], bars[-1]["shown"]) == (9, "5.0 %", "12 others", "60.0 %")
 
 
-def browser() -> str | None:
-    return next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
-
-
-@pytest.mark.skipif(browser() is None, reason="no Chromium on this machine: apt install chromium")
-def test_a_browser_shows_the_pages_without_error_request_or_sideways_scrolling(archive):
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser(), args=["--no-sandbox"])
-        for width, scheme in ((390, "dark"), (1280, "light")):
-            tab = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-            said, asked = [], []
-            tab.on("console", lambda message, said=said: said.append(message.text))
-            tab.on("pageerror", lambda error, said=said: said.append(str(error)))
-            tab.on("request", lambda request, asked=asked: asked.append(request.url))
-            for path in pages(archive):
-                tab.goto(path.as_uri())
-                assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
-            assert said == []
-            assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-        chromium.close()
+def test_a_browser_shows_the_pages_without_error_request_or_sideways_scrolling(archive, chromium):
+    for width, scheme in ((390, "dark"), (1280, "light")):
+        tab = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        said, asked = [], []
+        tab.on("console", lambda message, said=said: said.append(message.text))
+        tab.on("pageerror", lambda error, said=said: said.append(str(error)))
+        tab.on("request", lambda request, asked=asked: asked.append(request.url))
+        for path in pages(archive):
+            tab.goto(path.as_uri())
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert said == []
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []

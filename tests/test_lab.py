@@ -1,0 +1,88 @@
+"""The notebooks in JupyterLab, as a person runs them: opened one after the other, each by Run All Cells."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chains import duckbook
+from duckbook.chain import read_chain
+
+CELLS = """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells.filter(
+    cell => cell.cell_type === 'code').map(cell => ({
+        count: cell.execution_count,
+        error: cell.outputs.filter(output => output.output_type === 'error').map(output => output.evalue).join()}))"""
+READY = """name => {
+    const shown = window.jupyterapp?.shell.currentWidget;
+    return shown?.context?.path === name && shown.sessionContext.session?.kernel?.status === 'idle'}"""
+
+
+@pytest.fixture
+def lab(start_store, tmp_path) -> Iterator[str]:
+    """The address of a JupyterLab that `make lab` opened on an empty store; its notebooks are never saved."""
+    store = start_store("lab", customers=200)
+    (tmp_path / "jupyter_lab_config.json").write_text(
+        json.dumps({"LabApp": {"expose_app_in_browser": True, "open_browser": False}}), "utf-8"
+    )
+    docmanager = tmp_path / "settings" / "@jupyterlab" / "docmanager-extension"
+    docmanager.mkdir(parents=True)
+    (docmanager / "plugin.jupyterlab-settings").write_text('{"autosave": false}', "utf-8")
+    process = duckbook(
+        store,
+        "lab",
+        JUPYTER_CONFIG_DIR=str(tmp_path),
+        JUPYTER_RUNTIME_DIR=str(tmp_path / "runtime"),
+        JUPYTERLAB_SETTINGS_DIR=str(tmp_path / "settings"),
+        JUPYTERLAB_WORKSPACES_DIR=str(tmp_path / "workspaces"),
+        DUCKBOOK_CUSTOMERS="200",
+    )
+    try:
+        yield address(tmp_path / "runtime")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def address(runtime: Path) -> str:
+    for _ in range(300):
+        for file in runtime.glob("jpserver-*.json"):
+            server = json.loads(file.read_text("utf-8"))
+            return f"{server['url']}lab/tree/{{}}?reset&token={server['token']}"
+        time.sleep(0.2)
+    pytest.fail("JupyterLab did not start within a minute")
+
+
+def run_all_cells(browser, lab: str, name: str) -> list[dict]:
+    """Open a notebook without its committed outputs and choose Run All Cells; its code cells, when all have run or one failed."""
+    tab = browser.new_page()
+    tab.goto(lab.format(name))
+    tab.wait_for_function(READY, arg=name, timeout=60_000)
+    choose(tab, "Edit", "Clear Outputs of All Cells")
+    choose(tab, "Run", "Run All Cells")
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        cells = tab.evaluate(CELLS)
+        if all(cell["count"] for cell in cells) or any(cell["error"] for cell in cells):
+            return cells
+        time.sleep(0.3)
+    pytest.fail(f"the cells of {name} did not end within two minutes")
+
+
+def choose(tab, menu: str, item: str) -> None:
+    tab.get_by_role("menuitem", name=menu, exact=True).click()
+    tab.get_by_role("menuitem", name=item, exact=True).click()
+
+
+def test_every_notebook_runs_in_jupyterlab_by_run_all_cells(lab, chromium):
+    steps = [step.notebook.name for step in read_chain() if not step.on_request]
+    # A notebook that came too early leaves nothing behind that would hinder the others.
+    early = run_all_cells(chromium, lab, "06_marts.ipynb")
+    assert "03_ingest.ipynb" in "".join(cell["error"] for cell in early)
+
+    for name in steps:
+        cells = run_all_cells(chromium, lab, name)
+        assert [cell["error"] for cell in cells if cell["error"]] == [], name
+        assert all(cell["count"] for cell in cells), name
