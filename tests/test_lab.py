@@ -56,7 +56,7 @@ def address(runtime: Path) -> str:
 
 
 def run_all_cells(browser, lab: str, name: str) -> list[dict]:
-    """Open a notebook without its committed outputs and choose Run All Cells; its code cells, when all have run or one failed."""
+    """Open a notebook, clear what was committed, choose Run All Cells; its code cells when all ran or one failed."""
     tab = browser.new_page()
     tab.goto(lab.format(name))
     tab.wait_for_function(READY, arg=name, timeout=60_000)
