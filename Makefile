@@ -102,22 +102,23 @@ lint: $(VENV)/.ready-dev ## check the style of the Python and the SQL
 UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header
 
 # uv installs the whole lock in seconds; pip fetches uv itself, so that nothing else has to be on the machine.
+# Set-up speaks on stderr, for `make env` is read by other programs.
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "duckbook needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1): run make PYTHON=/path/to/python3.11"; exit 2; }
-	@echo "Set-up 1/3: a virtual environment in $(VENV)"
+	@echo "Set-up 1/3: a virtual environment in $(VENV)" >&2
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "python3 -m venv failed: install the venv module of your Python (Debian, Ubuntu: apt install python3-venv)"; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 
 $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/uv
-	@echo "Set-up 2/3: $$(grep -c == requirements.lock) packages from requirements.lock"
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements.lock 2>&1 | grep -v '^ [+~-] ' ; exit $${PIPESTATUS[0]}
-	@echo "Set-up 3/3: the helper library from lib/duckbook"
+	@echo "Set-up 2/3: $$(grep -c == requirements.lock) packages from requirements.lock" >&2
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
+	@echo "Set-up 3/3: the helper library from lib/duckbook" >&2
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
-	@echo "Set-up for development: the tools of requirements-dev.lock"
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-dev.lock 2>&1 | grep -v '^ [+~-] ' ; exit $${PIPESTATUS[0]}
+	@echo "Set-up for development: the tools of requirements-dev.lock" >&2
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-dev.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@touch $@
