@@ -167,6 +167,31 @@ def test_a_new_column_is_kept_and_a_missing_one_is_null_and_both_are_reported(sh
     assert shop.query("select count(*) as n from ecom_raw.orders where shipping_cost is null") == [{"n": 301}]
 
 
+def test_a_changed_type_is_reported_with_what_it_was_and_what_it_is(shop):
+    many = [order(n, total_amount=n + 0.5, flags=None) for n in range(300)]
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(*many))
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(*many[1:], order(0, total_amount="12 EUR", flags=["a"])))
+    shop.land_table(
+        "order_items", "order_id int, order_item_id int, unit_price numeric(18,2)", [(1, 1, 5)], "2026-06-01"
+    )
+    found = {batch.source: batch.drift["changed"] for batch in shop.ingest().batches}
+    assert [told for told in found.values() if told] == [["total_amount: number, now number or text"]]
+    columns = "order_id text, order_item_id int, unit_price numeric(18,2)"
+    shop.land_table("order_items", columns, [("1", 1, 6)], "2026-06-03")
+    shop.land("orders/date=2026-06-03/o.ndjson", lines(order(9, total_amount="9", flags={"a": 1})), latest=True)
+    drifts = [row["column"] for batch in shop.ingest().batches for row in batch.drifts if row["drift"] == "changed"]
+    assert drifts == [
+        "flags: array, now object",
+        "total_amount: number or text, now text",
+        "order_id: integer, now text",
+    ]
+    stored = shop.query("select drift ->> '$.changed' as changed from ecom_raw.batches order by sequence desc limit 1")
+    assert stored == [{"changed": '["order_id: integer, now text"]'}]
+    shop.land("orders/date=2026-06-04/o.ndjson", lines(order(10, total_amount=None)), latest=True)
+    shop.land("orders/date=2026-06-05/o.ndjson", lines(order(11, total_amount="1")), latest=True)
+    assert not [batch for batch in shop.ingest().batches if batch.drift["changed"]]
+
+
 def test_a_column_that_begins_in_a_later_batch_is_null_before(shop):
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
     shop.ingest()

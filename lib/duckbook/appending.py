@@ -55,7 +55,8 @@ def append(
         places = [place(r.date or as_of, r.date is not None, r.source.name, sequences[id(r)]) for r in mine]
         found = _find_unchanged(connection, bucket, chronicle, name, mine, places)
         for r in mine:
-            batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0))
+            changed = _changed_types(r, (*chronicle.batches, *batches))
+            batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0), changed)
             if batch.landed != batch.appended + batch.unchanged + batch.unreadable:
                 raise IngestError(
                     f"{batch.source}: {batch.landed} rows landed, but {batch.appended} appended, {batch.unchanged} "
@@ -84,7 +85,22 @@ def _find_unchanged(connection, bucket: str, chronicle: Chronicle, name: str, mi
     return dict(connection.execute("select file, count(*) from unchanged group by file").fetchall())
 
 
-def _batch(connection, r: Reading, sequence: int, as_of: date, unchanged: int) -> tuple[Batch, Files]:
+def _changed_types(r: Reading, before: Sequence[Batch]) -> list[str]:
+    """Columns whose type is another than where its table lay before; or, for a new place, in its system."""
+    known: dict[str, str] = {}
+    for here in (False, True):
+        for batch in before:
+            if (batch.table, batch.system) == (r.source.table, r.source.system):
+                same_place = batch.source == r.source.origin or batch.source.startswith(
+                    (f"{r.source.origin}/", f"{r.source.origin}.")
+                )
+                known |= batch.types if same_place or not here else {}
+    return [f"{name}: {known[name]}, now {now}" for name, now in r.types.items() if known.get(name, now) != now]
+
+
+def _batch(
+    connection, r: Reading, sequence: int, as_of: date, unchanged: int, changed: list[str]
+) -> tuple[Batch, Files]:
     batch_date = r.date or as_of
     digest = md5(r.content_hash.encode(), usedforsecurity=False).hexdigest()[:8]
     batch_id = f"{r.source.table}-{batch_date:%Y%m%d}-{sequence:05d}-{digest}"
@@ -106,9 +122,10 @@ def _batch(connection, r: Reading, sequence: int, as_of: date, unchanged: int) -
         appended=counts.get("rows", 0),
         unchanged=counts.get("sightings", 0),
         unreadable=counts.get("unreadable", 0),
-        drift=r.drift,
+        drift=r.drift | {"changed": changed},
         columns=(*r.columns, *numbered),
         files=keys,
+        types=r.types,
     )
     return batch, {keys[role]: path for role, path in local.items()}
 

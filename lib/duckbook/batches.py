@@ -7,7 +7,7 @@ history; a batch belongs to the history if and only if a commit names it. Commit
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import cached_property
 from hashlib import md5
@@ -53,9 +53,12 @@ class Batch:
     landed, appended, unchanged, unreadable
         Rows; the first is the sum of the others.
     drift
-        ``added``: columns that the definition lacks; ``missing``: columns that the source lacks.
+        ``added``: columns that the definition lacks; ``missing``: columns that the source lacks; ``changed``: columns
+        whose type is another than in the batch before, as in ``total_amount: number, now text``.
     columns
         Columns of the file of rows.
+    types
+        Column → type that the source gives it.
     files
         Keys of its objects in the historic bucket: ``rows``, ``sightings``, ``unreadable``, as far as there are such.
     """
@@ -77,11 +80,18 @@ class Batch:
     drift: dict[str, list[str]]
     columns: tuple[str, ...]
     files: dict[str, str]
+    types: dict[str, str] = field(default_factory=dict)
 
     @property
     def row(self) -> dict:
         """What a person wants to see of it."""
         return {name: getattr(self, name) for name in SHOWN}
+
+    @property
+    def drifts(self) -> list[dict]:
+        """What drifted in it, a row a column: what a person wants to see of that."""
+        told = {"table": self.table, "source": self.source, "batch_date": self.batch_date}
+        return [told | {"drift": kind, "column": name} for kind, names in self.drift.items() for name in names]
 
     @property
     def place(self) -> Place:

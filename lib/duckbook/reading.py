@@ -6,7 +6,6 @@ is an error. Nothing is written but files in the folder that the caller gives.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from datetime import date
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import objects, rows
+from duckbook import objects, rows, shapes
 from duckbook.errors import IngestError
 from duckbook.rows import literal, quoted
 from duckbook.sources import PostgresSource, Source, StoredSource
@@ -23,9 +22,6 @@ from duckbook.tables import source_tables
 from duckbook.warehouse import LANDING_DATABASE
 
 PARQUET = "(format parquet, compression zstd)"
-
-MOST_COLUMNS = 2_000
-"""A source whose records have more names between them uses its names as data."""
 
 TEXT_ALIKE = re.compile(
     r"smallint|integer|bigint|text|character varying(\(\d+\))?|boolean|uuid|date"
@@ -47,6 +43,8 @@ class Reading:
         tell them, `_row_number` (else its position, from 1) and `_key` (of rows without one of their own).
     columns
         Columns of that file.
+    types
+        Column → type that the source gives it: Postgres's name, or those of JSON; for large objects from a sample.
     landed, readable
         Records that the source holds, and those among them that could be read.
     unreadable
@@ -59,6 +57,7 @@ class Reading:
     date: date | None
     path: Path
     columns: tuple[str, ...]
+    types: dict[str, str]
     landed: int
     readable: int
     unreadable: tuple[Path, int] | None
@@ -105,82 +104,29 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
 def _read_object(connection, client, source: StoredSource, folder: Path) -> Reading:
     opened = objects.opened(client, source, folder)
     try:
-        shapes = _shapes(connection, source, opened.records_sql)
+        found = shapes.find(connection, source, opened)
     except duckdb.InvalidInputException as error:
         if "maximum_object_size" not in str(error):
             raise
         opened.has_huge_records = True
-        shapes = _shapes(connection, source, opened.records_sql)
-    columns, path = shapes.columns, folder / "read.parquet"
-    parsed = f"select {', '.join([*shapes.selected, f'{shapes.readable} as _readable'])} from ({opened.records_sql})"
-    kept = "*" if shapes.faulty else "* exclude (_readable)"
+        found = shapes.find(connection, source, opened)
+    columns, path = found.columns, folder / "read.parquet"
+    parsed = f"select {', '.join([*found.selected, f'{found.readable} as _readable'])} from ({opened.records_sql})"
+    kept = "*" if found.faulty else "* exclude (_readable)"
     connection.execute(
         f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash from ({parsed})) to {literal(str(path))} {PARQUET}"
     )
     in_document = opened.declared(connection)
     declared = source.declared or in_document
-    unreadable = _set_apart(connection, opened, path) if shapes.faulty else None
+    unreadable = _set_apart(connection, opened, path) if found.faulty else None
     opened.local.unlink(missing_ok=True)
-    reading = _settled(connection, source, declared, path, columns, unreadable)
+    reading = _settled(connection, source, declared, path, columns, found.types, unreadable)
     if reading.landed and not reading.readable:
         raise IngestError(
             f"{source.name} cannot be read: none of its {reading.landed:,} lines is a JSON object. "
             'Land one record a line, one array of records, or one document with a list of them under "data".'
         )
     return reading
-
-
-@dataclass(frozen=True)
-class _Shapes:
-    """The names that the records of an object use, and whether some cannot be read."""
-
-    variants: dict[str, list[str]]
-    faulty: bool
-    readable: str
-
-    @property
-    def columns(self) -> list[str]:
-        return list(self.variants)
-
-    @property
-    def selected(self) -> list[str]:
-        """The expressions that take the columns out of a record."""
-        plain = {name: keys[0] for name, keys in self.variants.items() if len(keys) == 1 and keys[0]}
-        transformed = f"json_transform(json, {literal(json.dumps(dict.fromkeys(plain.values(), 'VARCHAR')))})"
-        taken = {name: f"{transformed}[{literal(key)}]" for name, key in plain.items()}
-        for name, keys in self.variants.items():
-            pointers = (literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
-            found = ", ".join(f"json_extract_string(json, {pointer})" for pointer in pointers)
-            taken.setdefault(name, f"coalesce({found})")
-        return [f"{taken[name]} as {quoted(name)}" for name in self.variants]
-
-
-def _shapes(connection, source: Source, records: str) -> _Shapes:
-    """Ask every record for its names: a sample would miss a column that begins late.
-
-    The records of one program have few shapes, so what is asked of each shape costs nothing.
-    """
-    bare = "case len(keys) when 0 then json_type(json) = 'OBJECT' end"
-    twice = "list_unique(list_transform({}, lambda k: lower(trim(k)))) < len({})"
-    malformed, odd, names = connection.execute(
-        f"with shapes as (select json_keys(json) as keys, {bare} as bare from ({records}) group by all) "
-        f"select bool_or(keys is null), bool_or(not bare or {twice.format('keys', 'keys')}), "
-        "list_sort(list_distinct(flatten(list(keys)))) from shapes"
-    ).fetchone()
-    names = names or []
-    if len(names) > MOST_COLUMNS:
-        raise IngestError(
-            f"{source.name} cannot be read: its records have {len(names):,} names between them, more than "
-            f"{MOST_COLUMNS:,}. Land records that have the columns as their names."
-        )
-    variants: dict[str, list[str]] = {name: [] for name in source_tables()[source.table].column_names}
-    for name in names:
-        variants.setdefault(rows.column_name(name), []).append(name)
-    readable = "json is not null"
-    if odd:
-        keys = "json_keys(json)"
-        readable = f"coalesce({bare.replace('keys', keys)}, not {twice.format(keys, keys)}, false)"
-    return _Shapes({name: keys for name, keys in variants.items() if keys}, bool(malformed or odd), readable)
 
 
 def _set_apart(connection, opened: objects.Opened, path: Path) -> tuple[Path, int]:
@@ -231,7 +177,8 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
         renamed = ", ".join(f"#{n} as {quoted(column)}" for n, column in enumerate(columns, 1))
         queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
         _copy_relation(connection, queried, columns, path)
-    return _settled(connection, source, source.declared, path, columns, None)
+    types = {column: dict(source.columns)[name] for column, name in named.items()}
+    return _settled(connection, source, source.declared, path, columns, types, None)
 
 
 def _copy_relation(connection, query: str, columns: list[str], path: Path) -> None:
@@ -246,6 +193,7 @@ def _settled(
     declared: date | None,
     path: Path,
     columns: list[str],
+    types: dict[str, str],
     unreadable: tuple[Path, int] | None,
 ) -> Reading:
     """Take out what could not be read, and give rows without a key of their own one that tells them apart."""
@@ -280,4 +228,4 @@ def _settled(
         told = source.fingerprint
     else:
         told = md5(f"{landed}:{content}".encode(), usedforsecurity=False).hexdigest()
-    return Reading(source, declared, path, tuple(written), landed, readable, unreadable, told)
+    return Reading(source, declared, path, tuple(written), types, landed, readable, unreadable, told)
