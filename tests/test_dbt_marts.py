@@ -50,8 +50,10 @@ def rows(connection: duckdb.DuckDBPyConnection, query: str) -> list[dict]:
 def test_every_test_of_dbt_passes_or_warns(built_shop):
     _, built = built_shop
     assert built.verdicts["failed"] == 0
-    assert built.verdicts["passed"] > 100
-    assert built.verdicts["warned"] == len(built.findings()) > 5
+    assert built.verdicts["passed"] > 90
+    findings = built.findings().set_index("test")
+    assert built.verdicts["warned"] == len(findings) > 5
+    assert findings.loc["stg_orders_keys_and_values_are_known", "in"] == "customer_id (1)"
 
 
 def test_raw_is_staged_superseded_or_quarantined(marts, books):

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from duckbook import warehouse
+from duckbook import transform, warehouse
 from duckbook.settings import ROOT
 from duckbook.tables import source_tables
 
@@ -20,8 +20,9 @@ CLOCKS_AND_PLACES = re.compile(
 
 
 @pytest.fixture(scope="module")
-def nodes(built_shop) -> dict[str, dict]:
-    manifest = json.loads((built_shop[0].data / "dbt" / "manifest.json").read_text())
+def nodes(built_shop, tmp_path_factory) -> dict[str, dict]:
+    archived = transform.archive(built_shop[0], tmp_path_factory.mktemp("archive"))
+    manifest = json.loads((archived / "manifest.json").read_text())
     return manifest["nodes"]
 
 

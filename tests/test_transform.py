@@ -50,9 +50,9 @@ def digests(shop: Settings) -> dict[str, str]:
         return {mart: connection.execute(digest.format(f"ecom_marts.{mart}")).fetchone()[0] for (mart,) in marts}
 
 
-def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop):
+def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):
     shop, _ = built_shop
-    manifest = json.loads((shop.data / "dbt" / "manifest.json").read_text())
+    manifest = json.loads((transform.archive(shop, tmp_path) / "manifest.json").read_text())
     every = {node for node in (*manifest["nodes"], *manifest["unit_tests"]) if not node.startswith("operation.")}
     layers = layer_results(shop)
     assert set().union(*layers.values()) == every
@@ -118,6 +118,16 @@ def test_a_test_that_fails_is_named(built_shop, tmp_path):
         connection.execute("update ecom_raw.batches set landed = landed + 1 where table_name = 'orders'")
     with pytest.raises(TransformError, match="test batches_are_accounted_for: 2 rows fail"):
         transform.build(shop, "staging")
+
+
+def test_a_key_that_leads_nowhere_is_told_with_its_column(built_shop, tmp_path):
+    shop = copy_of(built_shop[0], tmp_path)
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("update ecom_intermediate.int_orders set location_key = 'nowhere' where order_id = '5'")
+    with pytest.raises(
+        TransformError, match=r"test fct_\w+_keys_and_values_are_known: 1 rows fail in location_key \(1\)"
+    ):
+        transform.build(shop, "marts")
 
 
 def test_the_same_raw_gives_the_same_marts_whatever_the_threads_and_the_order_of_rows(built_shop, tmp_path):

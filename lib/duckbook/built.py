@@ -37,6 +37,8 @@ class Test:
     status: str
     failures: int
     description: str
+    columns: str = ""
+    """Which columns a test of many found wanting, with the number of values: ``customer_id (3), status (1)``."""
 
     @property
     def verdict(self) -> str:
@@ -82,15 +84,21 @@ class Build:
         return counts.unstack(fill_value=0).reindex(columns=["passed", "warned", "failed"], fill_value=0).reset_index()
 
     def findings(self) -> pd.DataFrame:
-        """The tests that did not pass, with the number of rows that they found."""
+        """The tests that did not pass, with the rows that they found, and the columns where a test checks many."""
         import pandas as pd
 
         rows = [
-            {"test": test.name, "model": test.model, "verdict": test.verdict, "rows found": test.failures}
+            {
+                "test": test.name,
+                "model": test.model,
+                "verdict": test.verdict,
+                "rows found": test.failures,
+                "in": test.columns,
+            }
             for test in self.tests
             if test.verdict != "passed"
         ]
-        return pd.DataFrame(rows, columns=["test", "model", "verdict", "rows found"])
+        return pd.DataFrame(rows, columns=["test", "model", "verdict", "rows found", "in"])
 
     def test_records(self) -> list[dict]:
         """The tests as the run's archive keeps them: test, model, kind, status, failures."""

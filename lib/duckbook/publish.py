@@ -225,12 +225,7 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
 
 def _keys(settings: Settings) -> dict[str, tuple[str, ...]]:
     """Mart → the columns of its grain, as its YAML states them, by which its file is ordered."""
-    nodes = _artifact(settings, "manifest.json").get("nodes", {}).values()
-    return {
-        node["name"]: tuple(node["config"].get("meta", {}).get("grain", ()))
-        for node in nodes
-        if node["resource_type"] == "model" and node["schema"] == SCHEMA
-    }
+    return {mart: tuple(grain) for mart, grain in _artifact(settings, "layers/marts.grains.json").items()}
 
 
 def _artifact(settings: Settings, name: str) -> dict[str, Any]:

@@ -8,22 +8,18 @@ one parses the whole project. ``dbt build`` typed in ``dbt/`` does the same with
 from __future__ import annotations
 
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from duckbook import warehouse
+from duckbook import invocation, warehouse
 from duckbook.built import Build, Model, Test
 from duckbook.errors import TransformError
-from duckbook.settings import ROOT, Settings
+from duckbook.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
-
-PROJECT = ROOT / "dbt"
 
 Layer = Literal["staging", "intermediate", "marts"]
 
@@ -41,15 +37,11 @@ SCHEMA_BEFORE = {
 }
 """Layer → the schema that it reads, and the notebook that makes it."""
 
+BY_COLUMN = "keys_and_values_are_known"
+"""The generic test that checks many columns of a model at once; each row that it finds names its column."""
+
 ARTIFACTS = ("manifest.json", "run_results.json", "catalog.json", "index.html")
 """What `archive` leaves in the folder of a run."""
-
-
-QUIETLY = (
-    *("--quiet", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
-    *("--no-version-check", "--no-send-anonymous-usage-stats"),
-)
-"""What dbt would say is in its results, which `build` turns into a sentence."""
 
 
 def build(
@@ -83,25 +75,26 @@ def build(
     for name in layers:
         _expect_the_layer_before(settings, name)
         arguments = ["build", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
+        # dbt would write its manifest twice a run, which costs a second; `archive` writes it.
+        arguments.append("--no-write-json")
         if not unit_tests:
             arguments += ["--exclude-resource-type", "unit_test"]
-        if name != "marts":
-            # dbt writes its manifest twice a run, which costs half a second: once for all layers is enough.
-            arguments.append("--no-write-json")
         _kept_results(settings, name).unlink(missing_ok=True)
-        outcome = _dbt(settings, [*arguments, *(["--full-refresh"] if full_refresh else [])])
+        outcome = invocation.invoke(settings, [*arguments, *(["--full-refresh"] if full_refresh else [])])
         results = list(getattr(outcome.result, "results", ()))
         if results:
             outcome.result.write(str(_kept_results(settings, name)))
-        _raise_failures(name, outcome, results)
+        _raise_failures(settings, name, outcome, results)
         parts.append(_told(settings, name, results))
+        grains = {model.name: model.grain for model in parts[-1].models}
+        (invocation.target(settings) / "layers" / f"{name}.grains.json").write_text(json.dumps(grains), "utf-8")
     return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
 
 
 def prepare(settings: Settings) -> None:
     """Parse the project for a new store, so that its first build need not: takes seconds, and no warehouse."""
-    if not (_target(settings) / "partial_parse.msgpack").exists():
-        _dbt(settings, ["parse", "--no-write-json"])
+    if not (invocation.target(settings) / "partial_parse.msgpack").exists():
+        invocation.invoke(settings, ["parse", "--no-write-json"])
 
 
 def archive(settings: Settings, run_dir: Path) -> Path:
@@ -126,10 +119,12 @@ def archive(settings: Settings, run_dir: Path) -> Path:
         Nothing has been built yet, or dbt could not write the documentation.
     """
     results = _merged_results(settings)
-    outcome = _dbt(settings, ["docs", "generate", "--static", "--no-compile"])
+    outcome = invocation.invoke(settings, ["parse"])  # writes the manifest, which no build does
+    if outcome.success:
+        outcome = invocation.invoke(settings, ["docs", "generate", "--static", "--no-compile"])
     if not outcome.success:
         raise TransformError(f"dbt could not write the documentation: {_first_line(outcome.exception)}")
-    target = _target(settings)
+    target = invocation.target(settings)
     folder = run_dir / "dbt"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("manifest.json", "catalog.json"):
@@ -137,52 +132,6 @@ def archive(settings: Settings, run_dir: Path) -> Path:
     shutil.copyfile(target / "static_index.html", folder / "index.html")
     (folder / "run_results.json").write_text(json.dumps(results), "utf-8")
     return folder
-
-
-def _target(settings: Settings) -> Path:
-    return settings.data / "dbt"
-
-
-def _dbt(settings: Settings, arguments: list[str]) -> Any:
-    """Run dbt quietly in this process and close its connections, which would otherwise hold the warehouse's lock."""
-    # Imported here: dbt takes two seconds to import.
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-    from dbt.cli.main import dbtRunner
-
-    target = str(_target(settings))
-    always = ["--project-dir", str(PROJECT), "--profiles-dir", str(PROJECT), "--target-path", target, *QUIETLY]
-    warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
-    with _environment(settings):
-        try:
-            return dbtRunner().invoke([*arguments, *always, "--log-path", target])
-        finally:
-            DuckDBConnectionManager.close_all_connections()
-
-
-@contextmanager
-def _environment(settings: Settings) -> Iterator[None]:
-    """The settings as profiles.yml reads them, for the time of a run."""
-    wanted = {
-        "DO_NOT_TRACK": "1",
-        "DUCKBOOK_DATA": str(settings.data),
-        "DUCKBOOK_TARGET": settings.target,
-        "DUCKBOOK_MEMORY_LIMIT": settings.memory_limit,
-        "DUCKBOOK_MOTHERDUCK_DATABASE": settings.motherduck_database,
-    }
-    if settings.threads:
-        wanted["DUCKBOOK_THREADS"] = str(settings.threads)
-    if settings.target == "motherduck":
-        wanted["motherduck_token"] = settings.motherduck_token.get_secret_value()
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _expect_the_layer_before(settings: Settings, layer: str) -> None:
@@ -198,10 +147,11 @@ def _expect_the_layer_before(settings: Settings, layer: str) -> None:
         raise TransformError(f"The warehouse has no {schema} to build the layer {layer} from: run {notebook} first.")
 
 
-def _raise_failures(layer: str, outcome: Any, results: list) -> None:
+def _raise_failures(settings: Settings, layer: str, outcome: Any, results: list) -> None:
     failed = [r for r in results if str(r.status) in ("error", "fail", "runtime error")]
     if failed:
-        told = "; ".join(f"{_kind(r.node)} {r.node.name}: {_reason(r)}" for r in failed[:5])
+        with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
+            told = "; ".join(f"{_kind(r.node)} {r.node.name}: {_reason(connection, r)}" for r in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise TransformError(f"dbt failed in the layer {layer}. {told}{more}.")
     if not outcome.success:
@@ -213,10 +163,19 @@ def _kind(node: Any) -> str:
     return "test" if kind in ("test", "unit_test") else kind
 
 
-def _reason(result: Any) -> str:
+def _reason(connection: duckdb.DuckDBPyConnection, result: Any) -> str:
     if str(result.node.resource_type) == "test" and str(result.status) == "fail":
-        return f"{result.failures} rows fail, found by {result.node.original_file_path}"
+        where = _columns_at_fault(connection, result)
+        return f"{result.failures} rows fail{where and f' in {where}'}, found by {result.node.original_file_path}"
     return _first_line(result.message)
+
+
+def _columns_at_fault(connection: duckdb.DuckDBPyConnection, result: Any) -> str:
+    """The columns that a test of many columns found wanting, with the number of values in each."""
+    if not result.failures or getattr(getattr(result.node, "test_metadata", None), "name", None) != BY_COLUMN:
+        return ""
+    counted = f"select column_name, count(*) from ({result.node.compiled_code}) group by all order by all"
+    return ", ".join(f"{column} ({values:,})" for column, values in connection.execute(counted).fetchall())
 
 
 def _first_line(error: Any) -> str:
@@ -229,10 +188,11 @@ def _first_line(error: Any) -> str:
 
 def _told(settings: Settings, layer: str, results: list) -> Build:
     built = [r.node for r in results if str(r.node.resource_type) in ("model", "seed")]
+    tested = [r for r in results if str(r.node.resource_type) in ("test", "unit_test")]
     with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
         models = tuple(sorted((_model(connection, node) for node in built), key=lambda model: model.name))
-    tested = [r for r in results if str(r.node.resource_type) in ("test", "unit_test")]
-    return Build(layer, models, tuple(sorted(map(_test, tested), key=lambda test: test.name)))
+        tests = tuple(sorted((_test(connection, result) for result in tested), key=lambda test: test.name))
+    return Build(layer, models, tests)
 
 
 def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
@@ -248,13 +208,14 @@ def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
     )
 
 
-def _test(result: Any) -> Test:
+def _test(connection: duckdb.DuckDBPyConnection, result: Any) -> Test:
     node = result.node
     kind = "unit" if str(node.resource_type) == "unit_test" else "data"
     # A test that is written by itself, and not in a model's YAML, stands with the last model that it reads.
     attached = getattr(node, "attached_node", None) or next(reversed(node.depends_on.nodes), "")
     model = _name(getattr(node, "tested_node_unique_id", None) or attached)
-    return Test(node.name, model, kind, str(result.status), int(result.failures or 0), node.description or "")
+    columns = _columns_at_fault(connection, result)
+    return Test(node.name, model, kind, str(result.status), int(result.failures or 0), node.description or "", columns)
 
 
 def _name(unique_id: str) -> str:
@@ -263,7 +224,7 @@ def _name(unique_id: str) -> str:
 
 def _kept_results(settings: Settings, layer: str) -> Path:
     """Where the results of a layer's newest build are kept: each run of dbt overwrites run_results.json."""
-    folder = _target(settings) / "layers"
+    folder = invocation.target(settings) / "layers"
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"{layer}.json"
 

@@ -1,0 +1,33 @@
+{#
+    Keys that lead somewhere, and values out of their list: all of a model in one test, which costs one query. A row
+    that fails names the column and the value, and how often it is found.
+
+    references  [{column, to, field}]: each value of the column is one of the field of that model; the field has the
+                name of the column where it is left out
+    accepted    column → the values that it may have
+    Null leads nowhere and is no value: where it may not be, a constraint of the contract says so.
+#}
+{% test keys_and_values_are_known(model, references=[], accepted={}) %}
+{% for reference in references %}
+select
+    '{{ reference.column }}' as column_name,
+    cast(child.{{ reference.column }} as varchar) as value,
+    count(*) as rows_found
+from {{ model }} as child
+left join {{ reference.to }} as parent
+    on child.{{ reference.column }} = parent.{{ reference.field or reference.column }}
+where child.{{ reference.column }} is not null and parent.{{ reference.field or reference.column }} is null
+group by child.{{ reference.column }}
+{% if accepted or not loop.last %}union all{% endif %}
+{% endfor %}
+{% for column, values in accepted.items() %}
+select
+    '{{ column }}' as column_name,
+    cast({{ column }} as varchar) as value,
+    count(*) as rows_found
+from {{ model }}
+where cast({{ column }} as varchar) not in ({% for value in values %}'{{ value }}'{{ ', ' if not loop.last }}{% endfor %})
+group by {{ column }}
+{% if not loop.last %}union all{% endif %}
+{% endfor %}
+{% endtest %}

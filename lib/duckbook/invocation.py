@@ -1,0 +1,95 @@
+"""dbt, invoked in this process: with the settings in its environment, quietly, and with no lock left behind."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from duckbook import warehouse
+from duckbook.settings import ROOT, Settings
+
+PROJECT = ROOT / "dbt"
+
+QUIETLY = (
+    *("--quiet", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
+    *("--no-version-check", "--no-send-anonymous-usage-stats"),
+)
+"""What dbt would say is in its results, which `build` turns into a sentence."""
+
+
+def target(settings: Settings) -> Path:
+    """The folder of a store that dbt keeps its parsed project and its artifacts in."""
+    return settings.data / "dbt"
+
+
+def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT) -> Any:
+    """Run dbt quietly in this process and close its connections, which would otherwise hold the warehouse's lock.
+
+    Parameters
+    ----------
+    settings
+        Name the warehouse, the target and the folder of the artifacts.
+    arguments
+        A command of dbt's and its options.
+    project
+        Folder of the project.
+
+    Returns
+    -------
+    dbtRunnerResult
+        What dbt says of the run; a failure is told in it and raises nothing.
+    """
+    # Imported here: dbt takes two seconds to import.
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    folder = str(target(settings))
+    always = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", folder, *QUIETLY]
+    warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
+    with _environment(settings), _without_collection():
+        try:
+            return dbtRunner().invoke([*arguments, *always, "--log-path", folder])
+        finally:
+            DuckDBConnectionManager.close_all_connections()
+
+
+@contextmanager
+def _without_collection() -> Iterator[None]:
+    """No garbage collection: dbt makes many objects and few cycles, and the search for them takes a tenth of a run."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@contextmanager
+def _environment(settings: Settings) -> Iterator[None]:
+    """The settings as profiles.yml reads them, for the time of a run."""
+    wanted = {
+        "DO_NOT_TRACK": "1",
+        "DUCKBOOK_DATA": str(settings.data),
+        "DUCKBOOK_TARGET": settings.target,
+        "DUCKBOOK_MEMORY_LIMIT": settings.memory_limit,
+        "DUCKBOOK_MOTHERDUCK_DATABASE": settings.motherduck_database,
+    }
+    if settings.threads:
+        wanted["DUCKBOOK_THREADS"] = str(settings.threads)
+    if settings.target == "motherduck":
+        wanted["motherduck_token"] = settings.motherduck_token.get_secret_value()
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
