@@ -2,6 +2,7 @@
 #
 # Parameters are make variables: make pipeline CUSTOMERS=1000 SEED=7 AS_OF=2026-06-30 TARGET=duckdb DIRT=0.002
 #   CUSTOMERS, SEED, DIRT   what is generated            DATA     folder of the store (default: data)
+#   PLANTED="bgnbd_r=0.3"   planted parameters to change
 #   AS_OF                   last day of the data         TARGET   duckdb or motherduck
 #   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
 
@@ -16,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export DO_NOT_TRACK := 1
 
 STORE := $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target $(TARGET))
-SIZE := $(if $(CUSTOMERS),--customers $(CUSTOMERS)) $(if $(SEED),--seed $(SEED)) $(if $(DIRT),--dirt $(DIRT))
+SIZE := $(if $(CUSTOMERS),--customers $(CUSTOMERS)) $(if $(SEED),--seed $(SEED)) $(if $(DIRT),--dirt $(DIRT)) $(if $(PLANTED),--planted "$(PLANTED)")
 WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,11 @@ from datetime import date, timedelta
 import psycopg
 import pytest
 from duckbook import landing, manifest, servers, storage, warehouse
-from duckbook.errors import LandingError
+from duckbook.errors import LandingError, SettingError
+from duckbook.store.parameters import planting
 
 FIRST = date(2026, 6, 30)
-STORE = {"customers": 250, "seed": 7, "dirt": 0.05, "first_as_of": FIRST}
+STORE = {"customers": 250, "seed": 7, "dirt": 0.05, "first_as_of": FIRST, "planted": "bgnbd_r=0.3"}
 
 POSTGRES = ("categories", "subcategories", "order_items", "interactions")
 
@@ -117,7 +119,8 @@ def test_dirt_is_counted_as_it_landed(landed):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("customers", 300), ("seed", 8), ("dirt", 0.0), ("first_as_of", date(2026, 7, 1))]
+    "name, value",
+    [("customers", 300), ("seed", 8), ("dirt", 0.0), ("first_as_of", date(2026, 7, 1)), ("planted", "bgnbd_r=0.4")],
 )
 def test_another_store_is_refused(landed, name, value):
     settings, endpoints, _, _ = landed
@@ -144,9 +147,31 @@ def test_the_truth_lies_beside_the_data(landed):
     warehouse.use_landing(connection, endpoints)
     truth = f"s3://{settings.s3_historic_bucket}/truth"
     rate = connection.sql(f"select value from '{truth}/parameters.parquet' where parameter = 'bgnbd_r'").fetchone()
-    assert rate == ("0.243",)
+    assert rate == ("0.3",)
     people = connection.sql(f"select count(*), count(dropped_at) from '{truth}/customers.parquet'").fetchone()
     assert people[0] >= STORE["customers"] and 0 < people[1] < people[0]
+
+
+@pytest.mark.parametrize(
+    "planted, sentence",
+    [
+        ("bgnbd_rr=0.3", "there is no planted number bgnbd_rr; did you mean bgnbd_r?"),
+        ("bgnbd_alpha=0", "bgnbd_alpha=0.0 must lie between 0.001 and"),
+        ("lines=0.5", "there is no planted number lines"),
+        ("coupon_share=1.5", "coupon_share=1.5 must lie between 0.0 and 1.0"),
+        ("bgnbd_r=1.2.3", "bgnbd_r=1.2.3 is not NAME=NUMBER"),
+    ],
+)
+def test_a_planted_parameter_that_cannot_be_is_told(planted, sentence):
+    with pytest.raises(SettingError, match=re.escape(sentence)):
+        planting(planted)
+
+
+def test_planted_parameters_are_chosen_as_given_then_as_set_then_as_landed(landed):
+    settings, endpoints, _, _ = landed
+    given = landing.choose(settings, endpoints, planted="spend_mean=50, bgnbd_r=0.4")
+    assert given["planted"] == "bgnbd_r=0.4 spend_mean=50"
+    assert landing.choose(settings, endpoints)["planted"] == STORE["planted"]
 
 
 def test_before_anything_has_landed(start_store):
@@ -174,7 +199,8 @@ from duckbook.settings import Settings
 settings = Settings(data=sys.argv[1], runs=sys.argv[1], threads=int(sys.argv[2]), _env_file=None)
 endpoints = servers.up(settings)
 print("ready", flush=True)
-landing.land_history(settings, endpoints, customers=250, seed=7, dirt=0.05, first_as_of=date(2026, 6, 30))
+landing.land_history(settings, endpoints, customers=250, seed=7, dirt=0.05, first_as_of=date(2026, 6, 30),
+    planted="bgnbd_r=0.3")
 print("history", flush=True)
 landing.land_latest(settings, endpoints, date(2026, 6, 30))
 """

@@ -38,11 +38,11 @@ def cli() -> None:
 @click.option("--until", "last", help="Last step to do.")
 @click.option("--only", help="The one step to do.")
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
-def run(customers, seed, dirt, as_of, extra, generate, first, last, only, chain, **_store) -> None:
+def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, only, chain, **_store) -> None:
     """Run the chain: generate, ingest, transform, publish, explore."""
     from duckbook.runner import Request
 
-    given = {"customers": customers, "seed": seed, "dirt": dirt}
+    given = {"customers": customers, "seed": seed, "dirt": dirt, "planted": planted}
     values = {name: value for name, value in given.items() if value is not None}
     _run(Request(as_of, False, values, extra, first, last, only, generate), chain)
 

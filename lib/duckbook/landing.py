@@ -53,6 +53,7 @@ def choose(
     customers: int | None = None,
     seed: int | None = None,
     dirt: float | None = None,
+    planted: str | None = None,
     as_of: date | None = None,
 ) -> dict:
     """What to generate: as given, else as set in the settings, else as landed before, else the default.
@@ -72,23 +73,32 @@ def choose(
         "customers": customers,
         "seed": seed,
         "dirt": dirt,
+        "planted": planted,
         "first_as_of": None if landed and landed.complete else as_of,
     }
     for name, given in chosen.items():
         if given is None:
             source = landed if landed and name not in settings.model_fields_set else settings
             chosen[name] = getattr(source, name)
+    chosen["planted"] = " ".join(sorted(chosen["planted"].replace(",", " ").split()))
     return chosen
 
 
 def land_history(
-    settings: Settings, endpoints: Endpoints, *, customers: int, seed: int, dirt: float, first_as_of: date
+    settings: Settings,
+    endpoints: Endpoints,
+    *,
+    customers: int,
+    seed: int,
+    dirt: float,
+    first_as_of: date,
+    planted: str = "",
 ) -> list[dict]:
     """Land the history: three years up to 30 days before the first as-of date.
 
     Parameters
     ----------
-    customers, seed, dirt, first_as_of
+    customers, seed, dirt, first_as_of, planted
         What to generate; fixed in the landing zone from then on.
 
     Returns
@@ -101,13 +111,14 @@ def land_history(
     LandingError
         Another store has been generated here.
     """
-    wanted = Manifest(customers, seed, dirt, first_as_of)
+    wanted = Manifest(customers, seed, dirt, first_as_of, planted=planted)
     found = manifest(settings, endpoints)
     if found and found.complete:
         _refuse_another(settings, found, wanted)
         return found.history
 
     from duckbook.landing_writer import Writer
+    from duckbook.store.parameters import planting
     from duckbook.store.simulation import Store, Window, history_end, quarters
 
     with Writer(settings, endpoints) as writer:
@@ -118,7 +129,7 @@ def land_history(
             writer.forget_history()
         if found != wanted:
             manifests.write(settings, endpoints, wanted)
-        store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt)
+        store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt, planting(planted))
         whole = Window(store.before_first, store.until)
         _land(writer, store, settings.s3_historic_bucket, quarters(first_as_of), "", whole)
         landed = writer.landed()
@@ -148,11 +159,12 @@ def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[d
     _refuse_the_past(found, as_of)
 
     from duckbook.landing_writer import Writer
+    from duckbook.store.parameters import planting
     from duckbook.store.simulation import Store, history_end, latest_window
 
     landed_until = found.last_as_of or history_end(found.first_as_of)
     with Writer(settings, endpoints) as writer:
-        store = Store(found.customers, found.seed, found.first_as_of, as_of, found.dirt)
+        store = Store(found.customers, found.seed, found.first_as_of, as_of, found.dirt, planting(found.planted))
         window = latest_window(as_of, landed_until)
         _land(writer, store, settings.s3_latest_bucket, [window], "latest_", window)
         landed = writer.landed()
@@ -191,12 +203,13 @@ def _land_tables(writer, store: Store, prefix: str, window: Window) -> None:
 
 
 def _refuse_another(settings: Settings, found: Manifest, wanted: Manifest) -> None:
-    for name in ("customers", "seed", "dirt", "first_as_of"):
+    for name in ("customers", "seed", "dirt", "first_as_of", "planted"):
         have, want = getattr(found, name), getattr(wanted, name)
         if have != want:
+            there = f"{name}={have}"
             raise LandingError(
-                f"The landing zone s3://{settings.s3_historic_bucket} holds a store generated with {name}={have}, not "
-                f"{want}: go on with {name}={have}, or take another data folder (DATA=folder), or `make clean`."
+                f"The landing zone s3://{settings.s3_historic_bucket} holds a store generated with {there}, not "
+                f"{want or repr(want)}: go on with {there}, or take another data folder (DATA=folder), or `make clean`."
             )
 
 

@@ -27,7 +27,7 @@ class Manifest:
 
     Attributes
     ----------
-    customers, seed, dirt, first_as_of
+    customers, seed, dirt, first_as_of, planted
         What the store was generated with.
     history
         What the historic load landed, a record an object or table; None while it is not complete.
@@ -41,6 +41,7 @@ class Manifest:
     first_as_of: date
     history: list[dict] | None = None
     latest: dict[str, list[dict]] = field(default_factory=dict)
+    planted: str = ""
 
     @property
     def complete(self) -> bool:

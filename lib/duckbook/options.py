@@ -31,6 +31,7 @@ def size_options(command: Callable) -> Callable:
         click.option("--customers", help="Customers at the end of the history.", callback=_setting),
         click.option("--seed", help="Seed of every random choice.", callback=_setting),
         click.option("--dirt", help="Share of records made dirty on purpose.", callback=_setting),
+        click.option("--planted", help="Planted parameters to change, 'NAME=NUMBER …'.", callback=_setting),
     ):
         command = option(command)
     return command

@@ -38,6 +38,7 @@ def canonical_environment(folder: Path, customers: int = CUSTOMERS) -> dict[str,
         "DUCKBOOK_CUSTOMERS": str(customers),
         "DUCKBOOK_SEED": str(defaults["seed"].default),
         "DUCKBOOK_DIRT": str(defaults["dirt"].default),
+        "DUCKBOOK_PLANTED": "",
         "DUCKBOOK_FIRST_AS_OF": defaults["first_as_of"].default.isoformat(),
     }
 

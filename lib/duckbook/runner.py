@@ -137,6 +137,10 @@ def _preflight(settings: Settings) -> None:
     """See that everything that is not embedded can be reached and signed in to."""
     from duckbook import servers
 
+    if settings.planted:
+        from duckbook.store.parameters import planting
+
+        planting(settings.planted)
     servers.preflight(settings)
     if settings.target != "duckdb":
         from duckbook import warehouse
@@ -154,7 +158,9 @@ def _from_record(record: dict[str, Any]) -> Request:
     """The request of a run; what was resolved since is kept, such as the as-of date of "one more day"."""
     asked = record["request"] | {"as_of": date.fromisoformat(record["as_of"]) if record["as_of"] else None}
     settled = {
-        name: record["parameters"][name] for name in ("customers", "seed", "dirt") if name in record["parameters"]
+        name: record["parameters"][name]
+        for name in ("customers", "seed", "dirt", "planted")
+        if name in record["parameters"]
     }
     return Request(**asked | {"leave_out": tuple(asked["leave_out"]), "values": asked["values"] | settled})
 
@@ -262,7 +268,7 @@ def _as_of(settings: Settings, endpoints, request: Request) -> date | None:
 
 
 def _parameters(settings: Settings, given: dict, request: Request) -> dict[str, Any]:
-    chosen = {"customers": settings.customers, "seed": settings.seed, "dirt": settings.dirt}
+    chosen = {name: getattr(settings, name) for name in ("customers", "seed", "dirt", "planted")}
     generated = chosen | {"first_as_of": settings.first_as_of.isoformat()} if request.generate else {}
     return generated | {"generate": request.generate} | given | request.extra
 

@@ -47,6 +47,14 @@ class Settings(BaseSettings):
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random choice in the generated data.")
     first_as_of: date = Field(date(2026, 6, 30), description="The as-of date of the first run.")
     dirt: float = Field(0.002, ge=0, le=0.2, description="Share of generated records made dirty on purpose.")
+    planted: str = Field("", description="Planted parameters that differ from the default, NAME=NUMBER NAME=NUMBER …")
+
+    quarantine_limit: float = Field(
+        0.05, ge=0, le=1, description="Share of a table's or a source's rows that may be quarantined in a run."
+    )
+    order_items_renumbered: bool = Field(
+        False, description="Whether sources number the items of an order anew whenever they land it."
+    )
 
     postgres_dsn: SecretStr | None = Field(None, description="A Postgres of your own; empty: the embedded one.")
     postgres_schema: str = Field("ecom", description="Postgres schema of the landing tables.")
@@ -84,6 +92,14 @@ class Settings(BaseSettings):
         if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
             raise ValueError("must be a date such as 2026-06-30")
         return value
+
+    @field_validator("planted")
+    @classmethod
+    def _pairs(cls, value: str) -> str:
+        words = value.replace(",", " ").split()
+        if not all(re.fullmatch(r"[a-z_]+=-?[0-9]+(\.[0-9]*)?", word) for word in words):
+            raise ValueError("must be NAME=NUMBER pairs such as 'bgnbd_r=0.3 spend_mean=60'")
+        return " ".join(sorted(words))
 
     @field_validator("postgres_schema", "motherduck_database")
     @classmethod

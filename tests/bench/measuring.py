@@ -31,7 +31,7 @@ class Timing:
 
 
 class Figures:
-    """The figures of a benchmark: every row a median of whole processes, with its ratio to a reference of the same run."""
+    """The figures of a benchmark: a row is a median of whole processes, with its ratio to a reference."""
 
     def __init__(self) -> None:
         self.rows: list[dict] = []
@@ -96,8 +96,8 @@ def watched(environment: dict[str, str]) -> Iterator[Memory]:
 class Memory:
     """The peak resident memory of the processes of a store: chain, kernels, Postgres and the object store.
 
-    They are told by the folder of the store in their environment or command line: servers and kernels outlive, or
-    leave, the process group of the command that started them.
+    They are told by the folder of the store in their environment or command line, or by their parent: servers and
+    kernels outlive, or leave, the process group of the command that started them.
     """
 
     def __init__(self, folder: str) -> None:
@@ -131,7 +131,9 @@ class Memory:
             return False
         # Asked again until it is: a process shows its parent's environment before it becomes what it was started for.
         if not self._known.get(process.pid):
-            self._known[process.pid] = process.environ().get("DUCKBOOK_DATA") == self._folder or any(
-                self._folder in word for word in process.cmdline()
+            self._known[process.pid] = (
+                self._known.get(process.ppid(), False)
+                or process.environ().get("DUCKBOOK_DATA") == self._folder
+                or any(self._folder in word for word in process.cmdline())
             )
         return self._known[process.pid]

@@ -8,7 +8,11 @@ below says which one is followed.
 
 from __future__ import annotations
 
+import difflib
+import re
 from dataclasses import dataclass, fields
+
+from duckbook.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,48 @@ class Parameters:
     closed_yearly: float = 0.25
     """Accounts closed a year, of customers who have dropped out. Assumption."""
 
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low, high = _bounds(field.name)
+            if isinstance(value, (int, float)) and not low <= value <= high:
+                raise SettingError(f"DUCKBOOK_PLANTED: {field.name}={value} must lie between {low} and {high}.")
+
     def rows(self) -> list[dict[str, str]]:
         """Name and value of every parameter, for the truth table."""
         return [{"parameter": field.name, "value": str(getattr(self, field.name))} for field in fields(self)]
+
+
+def planting(changes: str) -> Parameters:
+    """The planted parameters with changes, ``"bgnbd_r=0.3 spend_mean=60"``.
+
+    Raises
+    ------
+    SettingError
+        There is no such parameter, or it cannot have this value.
+    """
+    known = [field.name for field in fields(Parameters) if isinstance(field.default, float)]
+    values = {}
+    for name, _, number in (change.partition("=") for change in changes.split()):
+        if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?", number):
+            raise SettingError(f"DUCKBOOK_PLANTED: {name}={number} is not NAME=NUMBER, such as bgnbd_r=0.3.")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "duckbook.store.parameters has those that there are."
+            raise SettingError(f"DUCKBOOK_PLANTED: there is no planted number {name}; {hint}")
+        values[name] = float(number)
+    return Parameters(**values)
+
+
+def _bounds(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a planted number can have."""
+    if "correlation" in name:
+        return -0.9, 0.9
+    if "share" in name or name.startswith("unhappy"):
+        return 0.0, 1.0
+    if name == "elasticity_mean":
+        return -10.0, 0.0
+    if name in {"yearly_growth", "elasticity_sd", "visits_after_dropout"} or name.endswith("_yearly"):
+        return 0.0, 5.0
+    # The mean of a gamma-gamma exists from a shape of one on; the others are shapes, rates, weeks, days and USD.
+    return (1.01 if name == "spend_q" else 0.001), 10_000.0

@@ -19,7 +19,8 @@ def truth(store: Store) -> dict[str, pa.Table]:
     dict
         ``parameters`` (a row a planted parameter), ``customers`` (a row a customer who has signed up), ``products``
         (a row a product that has been launched), ``prices`` (a row a product and week in which it is on sale),
-        ``affinities`` (a row a pair of subcategories that go together).
+        ``affinities`` (a row a pair of subcategories that go together), ``calendar`` (a row a day: how much is sold on
+        it relative to an average day, and the weeks of operational time since the opening that its start is at).
     """
     return {
         "parameters": pa.Table.from_pylist(store.parameters.rows()),
@@ -29,6 +30,7 @@ def truth(store: Store) -> dict[str, pa.Table]:
         "affinities": pa.Table.from_pylist(
             [{"subcategory": one, "other": other, "weight": weight} for one, other, weight in AFFINITIES]
         ),
+        "calendar": _calendar(store),
     }
 
 
@@ -74,6 +76,18 @@ def _prices(store: Store) -> pa.Table:
             "week": pa.array(day),
             "base_price": money(goods.base[week, product]),
             "sale_price": money(goods.sale[week, product]),
+        }
+    )
+
+
+def _calendar(store: Store) -> pa.Table:
+    days = (store.until - store.first).days + 1
+    intensity = season.daily(store.first, days)
+    return pa.table(
+        {
+            "date": pa.array(np.datetime64(store.first) + np.arange(days)),
+            "intensity": _millionths(intensity),
+            "operational_weeks": _millionths(np.concatenate([[0.0], np.cumsum(intensity)[:-1]]) / 7),
         }
     )
 
