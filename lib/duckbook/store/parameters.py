@@ -8,9 +8,12 @@ below says which one is followed.
 
 from __future__ import annotations
 
+import ast
 import difflib
+import inspect
 import re
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 from duckbook.errors import SettingError
 
@@ -152,8 +155,12 @@ class Parameters:
                 raise SettingError(f"DUCKBOOK_PLANTED: {field.name}={value} must lie between {low} and {high}.")
 
     def rows(self) -> list[dict[str, str]]:
-        """Name and value of every parameter, for the truth table."""
-        return [{"parameter": field.name, "value": str(getattr(self, field.name))} for field in fields(self)]
+        """Name, value, and meaning with its source of every parameter, for the truth table."""
+        meaning = _meanings()
+        return [
+            {"parameter": field.name, "value": str(getattr(self, field.name)), "meaning": meaning[field.name]}
+            for field in fields(self)
+        ]
 
 
 def planting(changes: str) -> Parameters:
@@ -175,6 +182,16 @@ def planting(changes: str) -> Parameters:
             raise SettingError(f"DUCKBOOK_PLANTED: there is no planted number {name}; {hint}")
         values[name] = float(number)
     return Parameters(**values)
+
+
+def _meanings() -> dict[str, str]:
+    """What stands under each field above, so that assumptions and sources are written once."""
+    body = ast.parse(inspect.getsource(Parameters)).body[0].body
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
 
 
 def _bounds(name: str) -> tuple[float, float]:
