@@ -1,10 +1,11 @@
 """Models and macros of the dbt project rendered without dbt, for tests that run one of them hundreds of times.
 
-Only what a model of ours uses of dbt is there: ref, source, var and config. Schemas are those of the project.
+Only what a model of ours uses of dbt is there: ref, source, var, env_var and config. Schemas are those of the project.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def _environment() -> jinja2.Environment:
         "source": lambda _, name: f"ecom_raw.{name}",
         "var": variables.__getitem__,
         "config": lambda **_: "",
+        "env_var": os.environ.get,
     }
     for name in ("casts", "versions", "keys", "money", "as_of", "is_cancelled"):
         text = (PROJECT / "macros" / f"{name}.sql").read_text()

@@ -9,7 +9,7 @@ from itertools import permutations
 import duckdb
 import pytest
 import rendered
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
 from shop import shares
@@ -159,3 +159,69 @@ def test_the_last_sound_row_in_source_order_is_staged(raw, landings):
 def test_dated_batches_stage_the_same_in_any_order_of_arrival(raw, rows):
     results = [staged(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
     assert all(result == results[0] for result in results)
+
+
+ITEMS = st.lists(
+    st.tuples(
+        st.integers(0, 3),
+        st.lists(
+            st.tuples(
+                st.sampled_from("ab"), st.sampled_from(["1", "2", "3", None]), st.sampled_from(["1", "2", "three"])
+            ),
+            min_size=1,
+            max_size=4,
+        ),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def staged_items(raw: Raw, landings: list) -> dict[tuple[str, str], int]:
+    """What is staged of order_items after batches of (day, rows of (order, item, quantity)) landed in this order."""
+    for table in ("order_items", "sightings", "batches"):
+        raw.connection.execute(f"delete from ecom_raw.{table}")
+    for day, rows in landings:
+        records = [dict(zip(("order_id", "order_item_id", "quantity"), row, strict=True)) for row in rows]
+        raw.land("order_items", records, date(2026, 6, 1) + timedelta(day), system="postgres")
+    tables = (
+        "customers",
+        "products",
+        "orders",
+        "reviews",
+        "categories",
+        "subcategories",
+        "order_items",
+        "interactions",
+    )
+    others = [f"{kind}_{name}" for kind in ("base", "stg") for name in tables if name != "order_items"]
+    for name in others:
+        raw.connection.execute(f"create table if not exists ecom_staging.{name} as {rendered.model(name)}")
+    for name in ("stg_batches", "base_order_items", "stg_order_items", "quarantine", "row_accounts"):
+        raw.connection.execute(f"create or replace table ecom_staging.{name} as {rendered.model(name)}")
+    rows = raw.connection.execute(
+        "select order_id, order_item_id, quantity from ecom_staging.stg_order_items"
+    ).fetchall()
+    accounts = "select raw, staged + superseded + quarantined, staged from ecom_staging.row_accounts"
+    found, told, staged = raw.connection.execute(f"{accounts} where table_name = 'order_items'").fetchone()
+    assert (found, staged) == (told, len(rows)), "raw = staged + superseded + quarantined"
+    return {(order, item): quantity for order, item, quantity in rows}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(landings=ITEMS)
+def test_where_items_are_numbered_anew_the_latest_batch_replaces_an_order_whole(raw, monkeypatch, landings):
+    monkeypatch.setenv("DUCKBOOK_ORDER_ITEMS_RENUMBERED", "true")
+    expected: dict[str, dict] = {}
+    for _, rows in sorted(landings, key=lambda landing: landing[0]):
+        sound = [row for row in rows if row[1] is not None and row[2] != "three"]
+        for order in {row[0] for row in sound}:
+            expected[order] = {(order, item): int(quantity) for name, item, quantity in sound if name == order}
+    assert staged_items(raw, landings) == {key: n for items in expected.values() for key, n in items.items()}
+
+
+def test_an_order_that_lands_with_fewer_items_keeps_the_others_unless_they_are_numbered_anew(raw, monkeypatch):
+    landings = [(0, [("a", "1", "5"), ("a", "2", "6")]), (1, [("a", "1", "6")])]
+    assert staged_items(raw, landings) == {("a", "1"): 6, ("a", "2"): 6}
+    monkeypatch.setenv("DUCKBOOK_ORDER_ITEMS_RENUMBERED", "true")
+    assert staged_items(raw, landings) == {("a", "1"): 6}

@@ -188,7 +188,10 @@ def test_the_example_file_documents_every_setting_and_no_other():
 
 def test_the_example_file_shows_the_defaults():
     defaults = {name: Settings.model_fields[field].default for name, field in variables().items()}
-    shown = {name: "" if value is None else str(value) for name, value in defaults.items()}
+    shown = {
+        name: "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in defaults.items()
+    }
     assert documented() == shown
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -48,6 +49,27 @@ def digests(shop: Settings) -> dict[str, str]:
             "select md5(string_agg(line, ',' order by line)) from (select to_json(m)::varchar as line from {} as m)"
         )
         return {mart: connection.execute(digest.format(f"ecom_marts.{mart}")).fetchone()[0] for (mart,) in marts}
+
+
+def test_items_that_are_numbered_anew_are_replaced_whole_where_the_setting_says_so(built_shop, tmp_path):
+    shop = copy_of(built_shop[0], tmp_path)
+    with warehouse.open_warehouse(shop) as connection:
+        order, before = connection.execute(
+            "select order_id, count(*) from ecom_staging.stg_order_items group by 1 order by 2 desc, 1 limit 1"
+        ).fetchone()
+        raw = Raw(connection)
+        connection.execute("delete from ecom_raw.as_of where rowid > 0")
+        raw.arrivals = 1_000
+        raw.land(
+            "order_items", [{"order_id": order, "order_item_id": "9", "quantity": 1}], date(2030, 1, 1), "postgres"
+        )
+    staged = f"select count(*) from ecom_staging.stg_order_items where order_id = '{order}'"
+    for renumbered, expected in ((True, 1), (False, before + 1)):
+        transform.build(shop.model_copy(update={"order_items_renumbered": renumbered}), "staging")
+        with warehouse.open_warehouse(shop, read_only=True) as connection:
+            assert connection.execute(staged).fetchone() == (expected,)
+            for row in reconcile.tables(connection):
+                assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
 
 
 def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):

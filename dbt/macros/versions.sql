@@ -37,8 +37,10 @@
     typed       name of the CTE with _key, _row_hash, _batch_id, _row_number and _rejection
     table_name  the source table
     updated_at  its column with the time of the version, where it has one
+    whole       its column that names what is replaced whole, where sources number its parts anew whenever they land it:
+                of the rows that share it, only those that the latest batch with a sound one of them holds are staged
 #}
-{% macro with_state(typed, table_name, updated_at=none) -%}
+{% macro with_state(typed, table_name, updated_at=none, whole=none) -%}
     with
 
     contested as (
@@ -47,7 +49,9 @@
         from {{ typed }}
         where _rejection is null
         group by _key
+        {% if not whole -%}
         having count(*) > 1
+        {%- endif %}
 
     ),
 
@@ -58,6 +62,9 @@
             {{ typed }}._row_hash,
             {{ typed }}._batch_id,
             {{ typed }}._row_number,
+            {% if whole -%}
+            {{ typed }}.{{ whole }} as whole,
+            {% endif -%}
             batches.place,
             {% if updated_at -%}
             -- A version without a time of its own counts as made by the end of its batch's day.
@@ -112,6 +119,11 @@
                     rivals.place desc,
                     rivals._row_number desc
             ) as recency
+            {%- if whole %},
+            last_appearances.last_seen.place < max(last_appearances.last_seen.place) over (
+                partition by rivals.whole
+            ) as is_left_out
+            {%- endif %}
         from rivals
         inner join last_appearances
             on rivals._key = last_appearances._key and rivals._row_hash = last_appearances._row_hash
@@ -122,7 +134,7 @@
         {{ typed }}.*,
         case
             when {{ typed }}._rejection is not null then 'quarantined'
-            when ranked.recency > 1 then 'superseded'
+            when ranked.recency > 1{{ ' or ranked.is_left_out' if whole }} then 'superseded'
             else 'staged'
         end as _state
     from {{ typed }}

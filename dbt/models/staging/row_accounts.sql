@@ -3,6 +3,7 @@
 {%- set table_names = [
     'customers', 'products', 'orders', 'reviews', 'categories', 'subcategories', 'order_items', 'interactions'
 ] %}
+{%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] %}
 
 with
 
@@ -16,6 +17,69 @@ quarantined as (
 
 ),
 {% for table_name in table_names %}
+{%- if renumbered and table_name == 'order_items' %}
+-- Where sources number the items of an order anew, the latest batch that holds a sound item of it keeps as many rows as
+-- it holds keys, be they rows of its own or sightings; all others are superseded.
+sound_items as (
+
+    select
+        {{ as_id('rows_landed.order_id') }} as order_id,
+        rows_landed._key,
+        rows_landed._row_hash,
+        rows_landed._batch_id
+    from {{ source('ecom_raw', 'order_items') }} as rows_landed
+    left join quarantined
+        on
+            quarantined.table_name = 'order_items'
+            and rows_landed._batch_id = quarantined.batch_id
+            and rows_landed._row_number = quarantined.row_number
+    where quarantined.batch_id is null
+
+),
+
+items_seen as (
+
+    select
+        order_id,
+        _key,
+        _batch_id
+    from sound_items
+
+    union all
+
+    select
+        sound_items.order_id,
+        sightings._key,
+        sightings._batch_id
+    from {{ source('ecom_raw', 'sightings') }} as sightings
+    inner join sound_items on sightings._key = sound_items._key and sightings._row_hash = sound_items._row_hash
+    where sightings.table_name = 'order_items'
+
+),
+
+items_placed as (
+
+    select
+        items_seen._key,
+        batches.place = max(batches.place) over (partition by items_seen.order_id) as is_kept
+    from items_seen
+    inner join {{ ref('stg_batches') }} as batches
+        on items_seen._batch_id = batches.batch_id and batches.table_name = 'order_items'
+
+),
+
+accounts_of_order_items as (
+
+    select
+        'order_items' as table_name,
+        count(*) as raw,
+        count(*) - (select count(*) from sound_items) as quarantined,
+        (select count(*) from sound_items)
+        - (select count(distinct _key) from items_placed where is_kept) as superseded
+    from {{ source('ecom_raw', 'order_items') }}
+
+),
+{% else %}
 -- Counted from raw and the quarantine alone: of the versions of a key that can be cast, all but one are superseded.
 accounts_of_{{ table_name }} as (
 
@@ -33,7 +97,7 @@ accounts_of_{{ table_name }} as (
             and rows_landed._row_number = quarantined.row_number
 
 ),
-
+{% endif %}
 staged_{{ table_name }} as (
 
     select count(*) as staged

@@ -1,3 +1,6 @@
+{#- Where sources number the items of an order anew, the latest batch that holds the order replaces them whole. -#}
+{%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] %}
+
 with
 
 source as (
@@ -49,7 +52,7 @@ typed as (
 
 versions as (
 
-    {{ with_state('typed', 'order_items') }}
+    {{ with_state('typed', 'order_items', whole='order_id' if renumbered else none) }}
 
 )
 
