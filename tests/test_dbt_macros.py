@@ -194,10 +194,11 @@ def staged_items(raw: Raw, landings: list) -> dict[tuple[str, str], int]:
         "order_items",
         "interactions",
     )
+    raw.connection.execute(f"create or replace table ecom_staging.stg_batches as {rendered.model('stg_batches')}")
     others = [f"{kind}_{name}" for kind in ("base", "stg") for name in tables if name != "order_items"]
     for name in others:
         raw.connection.execute(f"create table if not exists ecom_staging.{name} as {rendered.model(name)}")
-    for name in ("stg_batches", "base_order_items", "stg_order_items", "quarantine", "row_accounts"):
+    for name in ("base_order_items", "stg_order_items", "quarantine", "row_accounts"):
         raw.connection.execute(f"create or replace table ecom_staging.{name} as {rendered.model(name)}")
     rows = raw.connection.execute(
         "select order_id, order_item_id, quantity from ecom_staging.stg_order_items"

@@ -77,6 +77,7 @@ def _environment(settings: Settings) -> Iterator[None]:
         "DUCKBOOK_DATA": str(settings.data),
         "DUCKBOOK_TARGET": settings.target,
         "DUCKBOOK_MEMORY_LIMIT": settings.memory_limit,
+        "DUCKBOOK_ORDER_ITEMS_RENUMBERED": str(settings.order_items_renumbered).lower(),
         "DUCKBOOK_MOTHERDUCK_DATABASE": settings.motherduck_database,
     }
     if settings.threads:
