@@ -50,6 +50,13 @@ class Parameters:
     bgnbd_b: float = 2.426
     """Second parameter of it; CDNOW 2.426. A customer may drop out after each repeat purchase."""
 
+    # -- experiment: reminder mails --------------------------------------------------------------------------------
+    experiment_share: float = 0.5
+    """Share of those who take part in the experiment that is treated, by chance (`duckbook.store.experiment`)."""
+    experiment_uplift: float = 0.0
+    """How much faster the treated order again while the experiment lasts: 0.3 is a rate of repeat orders that is 30 %
+    higher. Zero, because an effect that nobody planted would be a false finding."""
+
     # -- spend per order: gamma-gamma -------------------------------------------------------------------------------
     spend_p: float = 6.25
     """Shape of the spend of one order around the customer's mean; CDNOW 6.25 (Fader and Hardie, "The Gamma-Gamma Model
@@ -202,7 +209,8 @@ def _bounds(name: str) -> tuple[float, float]:
         return 0.0, 1.0
     if name == "elasticity_mean":
         return -10.0, 0.0
-    if name in {"yearly_growth", "elasticity_sd", "visits_after_dropout"} or name.endswith("_yearly"):
+    factors = {"yearly_growth", "elasticity_sd", "visits_after_dropout", "experiment_uplift"}
+    if name in factors or name.endswith("_yearly"):
         return 0.0, 5.0
     # The mean of a gamma-gamma exists from a shape of one on; the others are shapes, rates, weeks, days and USD.
     return (1.01 if name == "spend_q" else 0.001), 10_000.0

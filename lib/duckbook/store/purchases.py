@@ -14,6 +14,7 @@ import numpy as np
 from duckbook.store import season
 from duckbook.store.customers import NEVER, Customers
 from duckbook.store.distributions import log, lognormal
+from duckbook.store.experiment import Experiment
 from duckbook.store.parameters import Parameters
 from duckbook.store.randomness import Randomness
 
@@ -39,13 +40,20 @@ class Purchases:
     """
 
     def __init__(
-        self, randomness: Randomness, parameters: Parameters, customers: Customers, first: date, horizon: date
+        self,
+        randomness: Randomness,
+        parameters: Parameters,
+        customers: Customers,
+        first: date,
+        history_end: date,
+        horizon: date,
     ) -> None:
         self._randomness = randomness
         self._parameters = parameters
         # Local time runs behind UTC, hence the day before the first.
         days = (horizon - first).days + 3
         self.clock = season.Clock(first - timedelta(days=1), days)
+        self.experiment = Experiment(randomness, parameters, customers, history_end, self.clock)
         end = season.epoch(horizon) + season.DAY
         self.dropped = np.full(len(customers), NEVER)
         self.first = self._first_orders(customers)
@@ -79,7 +87,8 @@ class Purchases:
                 self.dropped[who[leaves]] = placed[leaves]
                 who, weeks = who[~leaves], weeks[~leaves]
             number += 1
-            weeks = weeks - log(self._randomness.uniform("wait", customers.id[who], number)) / customers.rate[who]
+            wait = -log(self._randomness.uniform("wait", customers.id[who], number)) / customers.rate[who]
+            weeks = self.experiment.after(who, weeks, wait)
             placed = self.clock.second(weeks) + customers.offset[who]
             soon = (placed < end) & (number < MOST_ORDERS)
             who, weeks, placed = who[soon], weeks[soon], placed[soon]

@@ -103,7 +103,8 @@ class Store:
     @cached_property
     def purchases(self) -> Purchases:
         """Who orders when."""
-        return Purchases(self.randomness, self.parameters, self.customers, self.first, self.horizon)
+        span = (self.first, self.history_end, self.horizon)
+        return Purchases(self.randomness, self.parameters, self.customers, *span)
 
     @cached_property
     def baskets(self) -> Baskets:

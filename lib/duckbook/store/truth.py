@@ -20,7 +20,8 @@ def truth(store: Store) -> dict[str, pa.Table]:
         ``parameters`` (a row a planted parameter), ``customers`` (a row a customer who has signed up), ``products``
         (a row a product that has been launched), ``prices`` (a row a product and week in which it is on sale),
         ``affinities`` (a row a pair of subcategories that go together), ``calendar`` (a row a day: how much is sold on
-        it relative to an average day, and the weeks of operational time since the opening that its start is at).
+        it relative to an average day, and the weeks of operational time since the opening that its start is at),
+        ``experiment`` (a row a customer who takes part in the experiment: whether the customer is treated, and when).
     """
     return {
         "parameters": pa.Table.from_pylist(store.parameters.rows()),
@@ -31,6 +32,7 @@ def truth(store: Store) -> dict[str, pa.Table]:
             [{"subcategory": one, "other": other, "weight": weight} for one, other, weight in AFFINITIES]
         ),
         "calendar": _calendar(store),
+        "experiment": _experiment(store),
     }
 
 
@@ -88,6 +90,19 @@ def _calendar(store: Store) -> pa.Table:
             "date": pa.array(np.datetime64(store.first) + np.arange(days)),
             "intensity": _millionths(intensity),
             "operational_weeks": _millionths(np.concatenate([[0.0], np.cumsum(intensity)[:-1]]) / 7),
+        }
+    )
+
+
+def _experiment(store: Store) -> pa.Table:
+    trial = store.purchases.experiment
+    part = np.flatnonzero(trial.enrolled & (store.customers.signup < store.whole.end))
+    return pa.table(
+        {
+            "customer_id": pa.array(store.customers.id[part]),
+            "is_treated": pa.array(trial.treated[part]),
+            "first_day": pa.array([trial.first] * len(part), pa.date32()),
+            "last_day": pa.array([trial.last] * len(part), pa.date32()),
         }
     )
 
