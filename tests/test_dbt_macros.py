@@ -161,6 +161,17 @@ def test_dated_batches_stage_the_same_in_any_order_of_arrival(raw, rows):
     assert all(result == results[0] for result in results)
 
 
+def test_an_order_without_a_time_of_its_own_is_as_new_as_the_batch_that_saw_it_last(raw):
+    for table in ("orders", "sightings", "batches"):
+        raw.connection.execute(f"delete from ecom_raw.{table}")
+    for day, status in ((1, "paid"), (3, "paid"), (2, "new")):
+        raw.land("orders", [{"order_id": "1", "status": status}], date(2026, 6, day))
+    for name in ("stg_batches", "base_orders"):
+        raw.connection.execute(f"create or replace table ecom_staging.{name} as {rendered.model(name)}")
+    staged = "select status from ecom_staging.base_orders where _state = 'staged'"
+    assert raw.connection.execute(staged).fetchall() == [("paid",)]
+
+
 ITEMS = st.lists(
     st.tuples(
         st.integers(0, 3),

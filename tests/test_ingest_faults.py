@@ -29,6 +29,10 @@ raw.load(settings(), found)
 """
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 2))
+"""Each is struck once."""
+
+KILLS, KILLS_IN_SOAK = 4, 50
+SERVER_KILLS, SERVER_KILLS_IN_SOAK = 2, 30
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +127,7 @@ def disturbed(shop: Shop, seconds: float, draw: random.Random, strike) -> dict:
 def test_an_ingest_killed_at_any_moment_ends_as_if_it_had_run_once(shop, undisturbed, soak):
     dump, seconds = undisturbed
     draw = random.Random(3)
-    for _ in range(50 if soak else 2):
+    for _ in range((KILLS_IN_SOAK if soak else KILLS) // len(DAYS)):
         found = disturbed(shop, seconds, draw, lambda process: process.send_signal(signal.SIGKILL))
         assert found == dump
 
@@ -137,7 +141,7 @@ def test_servers_killed_under_an_ingest_end_as_if_it_had_run_once(shop, undistur
             with contextlib.suppress(psutil.NoSuchProcess):
                 server.kill()
 
-    for _ in range(25 if soak else 1):
+    for _ in range((SERVER_KILLS_IN_SOAK if soak else SERVER_KILLS) // len(DAYS)):
         found = disturbed(shop, seconds, draw, strike)
         assert found == dump
 

@@ -66,12 +66,7 @@
             {{ typed }}.{{ whole }} as whole,
             {% endif -%}
             batches.place,
-            {% if updated_at -%}
-            -- A version without a time of its own counts as made by the end of its batch's day.
-            coalesce({{ typed }}.{{ updated_at }}, batches.batch_date + interval 1 day) as updated_at
-            {%- else -%}
-            cast(null as timestamp) as updated_at
-            {%- endif %}
+            {{ typed ~ '.' ~ updated_at if updated_at else 'cast(null as timestamp)' }} as updated_at
         from {{ typed }}
         inner join contested on {{ typed }}._key = contested._key
         left join {{ ref('stg_batches') }} as batches
@@ -114,7 +109,10 @@
             row_number() over (
                 partition by rivals._key
                 order by
-                    rivals.updated_at desc nulls last,
+                    {% if updated_at -%}
+                    -- A version without a time of its own counts as made by the end of the day on which it was last seen.
+                    coalesce(rivals.updated_at, batches.batch_date + interval 1 day) desc,
+                    {% endif -%}
                     last_appearances.last_seen desc,
                     rivals.place desc,
                     rivals._row_number desc
@@ -127,6 +125,10 @@
         from rivals
         inner join last_appearances
             on rivals._key = last_appearances._key and rivals._row_hash = last_appearances._row_hash
+        {%- if updated_at %}
+        left join {{ ref('stg_batches') }} as batches
+            on last_appearances.last_seen.place = batches.place and batches.table_name = '{{ table_name }}'
+        {%- endif %}
 
     )
 
