@@ -173,6 +173,11 @@ def files_with(text: str, folder: Path) -> list[Path]:
         (["succeeds"], Request(generate=False, extra={"cuont": "2"}), "parameter 'cuont' (did you mean count?)"),
         (["succeeds"], Request(generate=False, extra={"count": "two"}), "count=two is not of the type int"),
         (["succeeds", "does_not_compile"], Request(generate=False), "does_not_compile.ipynb, code cell 2, line 1"),
+        (
+            ["succeeds", "misspells_a_name"],
+            Request(generate=False),
+            "misspells_a_name.ipynb, code cell 3, line 1: 'greetings' is used, and nothing before it defines it",
+        ),
         (["succeeds", "has_no_parameters_cell"], Request(generate=False), "has 0 cells tagged `parameters`"),
         (["succeeds"], Request(generate=False, first="sucseeds"), "no step 'sucseeds' (did you mean succeeds?)"),
     ],

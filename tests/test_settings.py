@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from duckbook.errors import SettingError
 from duckbook.settings import ROOT, Settings, read_settings, variables
+from pydantic import ValidationError
 
 
 @pytest.fixture
@@ -162,6 +163,24 @@ def test_no_secret_shows_in_a_repr(read):
     )
     assert "hunter" not in f"{found!r} {found}"
     assert {"hunter3", "hunter4", "hunter5", "postgresql://me:hunter2@h/d"} == set(found.secrets())
+
+
+def test_pydantics_own_error_shows_nothing_of_a_secret():
+    with pytest.raises(ValidationError) as told:
+        Settings(_env_file=None, postgres_dsn="postgresql://me:hunter2@h:no-port/d", on_failure_webhook="hunter3")
+    assert "hunter" not in f"{told.value} {told.value!r}"
+
+
+@pytest.mark.parametrize("url", ["hooks.example.com/x", "ftp://h/x", "http://", "http://h:99999/x"])
+def test_a_webhook_that_is_no_url_is_refused_and_not_shown(read, url):
+    with pytest.raises(SettingError, match=r"DUCKBOOK_ON_FAILURE_WEBHOOK is wrong: must be a URL") as told:
+        read(ON_FAILURE_WEBHOOK=url)
+    assert url not in str(told.value)
+
+
+def test_a_command_with_an_open_quote_is_refused(read):
+    with pytest.raises(SettingError, match="must be a command whose quotes are closed"):
+        read(ON_FAILURE="notify-send 'oh")
 
 
 def test_what_is_embedded_follows_from_what_is_set(read):

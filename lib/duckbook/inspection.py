@@ -1,4 +1,4 @@
-"""Looking into a notebook before it runs: is it valid, does its code compile, and which parameters has it?"""
+"""Looking into a notebook before it runs: is it valid, does its code compile and know its names, what can be given?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from duckbook import undefined
 from duckbook.errors import ChainError
 
 
@@ -53,7 +54,8 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
     Raises
     ------
     ChainError
-        It is missing or invalid, has not exactly one parameters cell, or a cell does not compile.
+        It is missing or invalid, has not exactly one parameters cell, a cell does not compile, or one uses a name that
+        nothing has defined.
     """
     import nbformat
 
@@ -72,6 +74,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
         raise ChainError(f"{path.name} has {len(tagged)} cells tagged `parameters`, and needs exactly one.")
     for number, cell in enumerate(code, 1):
         _compile(path.name, number, cell.source)
+    _know_their_names(path.name, [cell.source for cell in code])
     return _parameters(path.name, tagged[0].source)
 
 
@@ -82,6 +85,14 @@ def _compile(notebook: str, number: int, source: str) -> None:
         compile(TransformerManager().transform_cell(source), notebook, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     except SyntaxError as error:
         raise ChainError(f"{notebook}, code cell {number}, line {error.lineno}: {error.msg}.") from None
+
+
+def _know_their_names(notebook: str, sources: list[str]) -> None:
+    for found in undefined.find(sources):
+        raise ChainError(
+            f"{notebook}, code cell {found.cell}, line {found.line}: {found.name!r} is used, and nothing before it "
+            "defines it: import or assign it, or correct its spelling."
+        )
 
 
 def _parameters(notebook: str, source: str) -> dict[str, Parameter]:

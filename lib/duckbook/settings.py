@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from duckbook import setting_values
 from duckbook.errors import SettingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,7 +36,10 @@ class Settings(BaseSettings):
     Paths that are not absolute start at the checkout. Money is in USD, dates are calendar dates in UTC.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True)
+    # An error of pydantic's own would print what was given, and what was given may be part of a secret.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     data: Path = Field(Path("data"), description="Folder of one store's state: servers, warehouse, published marts.")
     runs: Path = Field(Path("runs"), description="Folder of the executed-run archive.")
@@ -74,6 +76,11 @@ class Settings(BaseSettings):
     )
     motherduck_database: str = Field("duckbook", description="MotherDuck database of the warehouse.")
 
+    keep_runs: int = Field(100, ge=1, description="Runs that stay in the archive when it is pruned.")
+    keep_publications: int = Field(5, ge=1, description="Publications that stay, so that readers can go back.")
+    on_failure: str = Field("", description="Command that is called when a run fails.")
+    on_failure_webhook: SecretStr | None = Field(None, description="URL that is told when a run fails.")
+
     memory_limit: str = Field("4GB", description="Memory that each DuckDB may take before it spills to disk.")
     threads: int | None = Field(None, ge=1, le=256, description="Threads of each DuckDB; empty: one a core.")
 
@@ -85,74 +92,16 @@ class Settings(BaseSettings):
             raise ValueError("must be a folder, not a file")
         return folder
 
-    @field_validator("first_as_of", mode="before")
-    @classmethod
-    def _calendar_date(cls, value: object) -> object:
-        # Otherwise a bare number would be taken for seconds since 1970.
-        if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
-            raise ValueError("must be a date such as 2026-06-30")
-        return value
-
-    @field_validator("planted")
-    @classmethod
-    def _pairs(cls, value: str) -> str:
-        words = value.replace(",", " ").split()
-        if not all(re.fullmatch(r"[a-z_]+=-?[0-9]+(\.[0-9]*)?", word) for word in words):
-            raise ValueError("must be NAME=NUMBER pairs such as 'bgnbd_r=0.3 spend_mean=60'")
-        return " ".join(sorted(words))
-
-    @field_validator("postgres_schema", "motherduck_database")
-    @classmethod
-    def _plain_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", value) or value.startswith("pg_"):
-            raise ValueError("must be a plain lower-case name such as 'ecom'")
-        return value
-
-    @field_validator("s3_historic_bucket", "s3_latest_bucket")
-    @classmethod
-    def _bucket_name(cls, value: str) -> str:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
-            raise ValueError("must be a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
-        return value
-
-    @field_validator("postgres_dsn")
-    @classmethod
-    def _connection_string(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not _is_dsn(value.get_secret_value()):
-            raise ValueError(
-                "it is no Postgres connection string such as postgresql://USER:PASSWORD@HOST:5432/DATABASE "
-                "(in it, a password's own @ / : % are written %40 %2F %3A %25)"
-            )
-        return value
-
-    @field_validator("s3_endpoint")
-    @classmethod
-    def _url(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        try:
-            url = urlsplit(value)
-            bare = bool(url.hostname) and url.port != 0 and not (url.path.strip("/") or url.query or url.username)
-        except ValueError:
-            bare = False
-        if not bare or url.scheme not in {"http", "https"}:
-            raise ValueError("must be a URL such as http://127.0.0.1:9000, with no path and no credentials in it")
-        return value.rstrip("/")
-
-    @field_validator("s3_region")
-    @classmethod
-    def _region(cls, value: str | None) -> str | None:
-        if value and not re.fullmatch(r"[a-z0-9-]+", value):
-            raise ValueError("must be a region such as us-east-1")
-        return value
-
-    @field_validator("memory_limit")
-    @classmethod
-    def _size(cls, value: str) -> str:
-        number = value.upper().removesuffix("B").rstrip("KMGTI")
-        if not number.strip().replace(".", "", 1).isdigit() or not value.upper().endswith("B"):
-            raise ValueError("must be a size such as 4GB")
-        return value
+    _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
+    _pairs = field_validator("planted")(setting_values.number_pairs)
+    _names = field_validator("postgres_schema", "motherduck_database")(setting_values.plain_name)
+    _buckets = field_validator("s3_historic_bucket", "s3_latest_bucket")(setting_values.bucket_name)
+    _dsn = field_validator("postgres_dsn")(setting_values.connection_string)
+    _endpoint = field_validator("s3_endpoint")(setting_values.bare_url)
+    _region = field_validator("s3_region")(setting_values.region)
+    _size = field_validator("memory_limit")(setting_values.size)
+    _command = field_validator("on_failure")(setting_values.command)
+    _webhook = field_validator("on_failure_webhook")(setting_values.webhook)
 
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
@@ -225,8 +174,8 @@ def read_settings(env_file: Path | None = ROOT / ".env") -> Settings:
     """
     from_file = _names_in(env_file) if env_file and env_file.is_file() else []
     known = variables()
-    # Set by the chain for its kernels, and not for a person to choose.
-    internal = {f"{PREFIX}RUN_ID", f"{PREFIX}RUN_DIR"}
+    # Set by the chain for its kernels and for the command of `on_failure`, and not for a person to choose.
+    internal = {f"{PREFIX}RUN_{what}" for what in ("ID", "DIR", "SENTENCE", "PAGE")}
     for name in sorted({*os.environ, *from_file}):
         if name.startswith(PREFIX) and name not in known and name not in internal:
             near = difflib.get_close_matches(name, known, n=1)
@@ -250,23 +199,6 @@ def _names_in(env_file: Path) -> list[str]:
             where = f"{env_file.name}, line {line.original.line}"
             raise SettingError(f"{where}, is not of the form NAME=value: correct it.")
     return [line.key for line in parsed if line.key]
-
-
-def _is_dsn(text: str) -> bool:
-    """Whether libpq can read a connection string, and reads in it what its writer meant.
-
-    An @ or / in a password that is not written %40 or %2F moves parts of it into the host, the port or the database.
-    """
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
-
-    try:
-        parts = {name: str(value) for name, value in conninfo_to_dict(text).items()}
-    except ProgrammingError:
-        return False
-    ports = parts.get("port", "5432").split(",")
-    named = parts.get("host", "") + parts.get("dbname", "")
-    return bool(parts) and "@" not in named and all(port.isdecimal() and 0 < int(port) < 65536 for port in ports)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -1,0 +1,120 @@
+"""What the values of settings must look like: each function gives the value, or says in a `ValueError` what it must be.
+
+The words are the second half of a sentence whose first half names the setting. No message holds the value.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+
+def calendar_date(value: object) -> object:
+    """A date as text; a bare number would be taken for seconds since 1970."""
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        raise ValueError("must be a date such as 2026-06-30")
+    return value
+
+
+def number_pairs(value: str) -> str:
+    """``NAME=NUMBER`` pairs, in one spelling and order."""
+    words = value.replace(",", " ").split()
+    if not all(re.fullmatch(r"[a-z_]+=-?[0-9]+(\.[0-9]*)?", word) for word in words):
+        raise ValueError("must be NAME=NUMBER pairs such as 'bgnbd_r=0.3 spend_mean=60'")
+    return " ".join(sorted(words))
+
+
+def plain_name(value: str) -> str:
+    """A name of a schema or a database that needs no quotes."""
+    if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", value) or value.startswith("pg_"):
+        raise ValueError("must be a plain lower-case name such as 'ecom'")
+    return value
+
+
+def bucket_name(value: str) -> str:
+    """A name of a bucket, by the rules of S3."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
+        raise ValueError("must be a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
+    return value
+
+
+def connection_string(value: SecretStr | None) -> SecretStr | None:
+    """A connection string that libpq reads as its writer meant it."""
+    if value and not _is_dsn(value.get_secret_value()):
+        raise ValueError(
+            "it is no Postgres connection string such as postgresql://USER:PASSWORD@HOST:5432/DATABASE "
+            "(in it, a password's own @ / : % are written %40 %2F %3A %25)"
+        )
+    return value
+
+
+def bare_url(value: str | None) -> str | None:
+    """A URL of a server, and no more than that."""
+    if value is None:
+        return None
+    try:
+        url = urlsplit(value)
+        bare = bool(url.hostname) and url.port != 0 and not (url.path.strip("/") or url.query or url.username)
+    except ValueError:
+        bare = False
+    if not bare or url.scheme not in {"http", "https"}:
+        raise ValueError("must be a URL such as http://127.0.0.1:9000, with no path and no credentials in it")
+    return value.rstrip("/")
+
+
+def region(value: str | None) -> str | None:
+    """A region's name."""
+    if value and not re.fullmatch(r"[a-z0-9-]+", value):
+        raise ValueError("must be a region such as us-east-1")
+    return value
+
+
+def size(value: str) -> str:
+    """A size of memory, as DuckDB reads it."""
+    number = value.upper().removesuffix("B").rstrip("KMGTI")
+    if not number.strip().replace(".", "", 1).isdigit() or not value.upper().endswith("B"):
+        raise ValueError("must be a size such as 4GB")
+    return value
+
+
+def command(value: str) -> str:
+    """A command line that splits into words; no shell reads it."""
+    try:
+        shlex.split(value)
+    except ValueError:
+        raise ValueError("must be a command whose quotes are closed, such as notify-send duckbook {sentence}") from None
+    return value
+
+
+def webhook(value: SecretStr | None) -> SecretStr | None:
+    """A URL that takes a message."""
+    if value is None:
+        return None
+    try:
+        url = urlsplit(value.get_secret_value())
+        usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a URL such as https://hooks.example.com/services/…")
+    return value
+
+
+def _is_dsn(text: str) -> bool:
+    """Whether libpq can read a connection string, and reads in it what its writer meant.
+
+    An @ or / in a password that is not written %40 or %2F moves parts of it into the host, the port or the database.
+    """
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        parts = {name: str(value) for name, value in conninfo_to_dict(text).items()}
+    except ProgrammingError:
+        return False
+    ports = parts.get("port", "5432").split(",")
+    named = parts.get("host", "") + parts.get("dbname", "")
+    return bool(parts) and "@" not in named and all(port.isdecimal() and 0 < int(port) < 65536 for port in ports)

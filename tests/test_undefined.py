@@ -1,0 +1,62 @@
+"""Names that a notebook uses and nothing defines: found before it runs, and only those."""
+
+import pytest
+from duckbook import undefined
+from duckbook.undefined import Undefined
+
+
+def names(*cells: str) -> list[str]:
+    return [found.name for found in undefined.find(cells)]
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["x = 1", "x + y"], ["y"]),
+        (["late", "late = 1"], ["late"]),
+        (["def use():\n    return late\n", "late = 1"], []),
+        (["gone = 1", "del gone", "gone"], ["gone"]),
+        (["display(1)", "_, __, In, Out, get_ipython()"], []),
+        (["[n for n in range(3)]", "n"], ["n"]),
+        (["import pandas as pd", "pd.DataFrame()", "pandas.NA"], ["pandas"]),
+        (["await later()"], ["later"]),
+    ],
+)
+def test_cells_are_one_program_in_their_order(cells, found):
+    assert names(*cells) == found
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["%%sql orders <<\nselect 1", "orders.head()"], []),
+        (["%%sql orders=<<\nselect 1", "orders"], []),
+        (["%%sql --with landed orders <<\nselect 1", "orders"], []),
+        (["rows = %sql select 1\nrows"], []),
+        (["%%sql\nselect {{ limit }}"], ["limit"]),
+        (["limit = 5", "%%sql\nselect {{ limit }}, {{ range(3) }}"], []),
+        (["for n in range(3):\n    %sql select {{ n }}"], []),
+        (["%sql select {{ n }}"], ["n"]),
+        (["%%sql\nselect '{% raw %}{{ n }}{% endraw %}'"], []),
+    ],
+)
+def test_sql_defines_its_result_and_uses_what_stands_in_braces(cells, found):
+    assert names(*cells) == found
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["%matplotlib inline", "!ls", "files = !ls", "files", "len?"], []),
+        (["%%time\nx = y", "x"], ["y"]),
+        (["%time x = 1", "x"], []),
+        (["%%capture out\nx = 1", "out, x"], []),
+        (["%run helpers.py", "whatever_it_defines"], []),
+    ],
+)
+def test_magics_are_understood(cells, found):
+    assert names(*cells) == found
+
+
+def test_a_name_is_told_with_its_cell_and_line():
+    assert undefined.find(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]
