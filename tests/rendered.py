@@ -27,9 +27,9 @@ def _environment() -> jinja2.Environment:
         "config": lambda **_: "",
         "env_var": os.environ.get,
     }
-    for name in ("casts", "versions", "keys", "money", "as_of", "is_cancelled"):
+    for name in ("casts", "keys", "versions", "history", "attributes", "money", "as_of", "is_cancelled"):
         text = (PROJECT / "macros" / f"{name}.sql").read_text()
-        # A macro of dbt sees every other one, wherever it stands.
+        # A macro of dbt sees every other one, wherever it stands; here those that come before it.
         module = environment.from_string(text).make_module()
         environment.globals |= {key: value for key, value in vars(module).items() if callable(value)}
     return environment

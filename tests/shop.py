@@ -48,7 +48,7 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
         ("interactions", events[:200], history),
         ("reviews", reviews[:25], history),
         ("products", goods, third),
-        ("customers", [row | {"city": "Portland", "state": "OR"} for row in buyers[:4]], third),
+        ("customers", [row | {"city": "Portland", "state": "OR"} for row in buyers[:12]], third),
         ("orders", dirty + moved + sold[20:30], third),
         ("order_items", [*broken, *items[10:20], {"order_id": "1000"}], third),
         ("interactions", events[150:], third),

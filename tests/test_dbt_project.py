@@ -71,7 +71,7 @@ def test_every_column_is_described_with_its_type_and_no_other(models, columns):
 
 def test_every_mart_is_under_an_enforced_contract(models):
     marts = [model for model in models if model["schema"] == "ecom_marts"]
-    assert len(marts) == 15
+    assert len(marts) > 15
     for mart in marts:
         assert mart["config"]["contract"]["enforced"], mart["name"]
         for name in mart["config"]["meta"]["grain"]:

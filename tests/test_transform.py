@@ -159,7 +159,7 @@ def test_the_same_raw_gives_the_same_marts_whatever_the_threads_and_the_order_of
         for table in ("orders", "order_items", "interactions"):
             connection.execute(f"create or replace table ecom_raw.{table} as from ecom_raw.{table} order by _row_hash")
     transform.build(shop, "all")
-    assert len(before) == 15
+    assert len(before) > 15
     assert digests(shop) == before
 
 

@@ -8,19 +8,20 @@
         'gross_amount', 'discount_amount', 'net_amount', 'shipping_amount', 'cancelled_amount', 'refund_amount', 'revenue'
     ] -%}
     {%- set lines = ['order_lines', 'units', 'returned_units'] -%}
+    {%- set costs = ['cost_amount', 'uncosted_units'] -%}
     {%- set orders = ['orders', 'cancelled_orders'] -%}
     {%- set events = [
         'events', 'views', 'cart_adds', 'cart_removes', 'wishlist_adds', 'searches', 'purchases'
     ] -%}
     {{ return({
-        'fct_order_details': lines + amounts,
+        'fct_order_details': lines + amounts + costs,
         'fct_customer_orders': orders + lines + amounts + ['source_total_amount'],
         'fct_customer_activity': events + ['sessions', 'orders', 'cancelled_orders', 'units', 'revenue', 'reviews'],
         'fct_customer_reviews': ['reviews', 'scored_reviews', 'review_score'],
         'fct_sales_by_date': orders + lines + amounts,
-        'fct_sales_by_product': lines + amounts,
+        'fct_sales_by_product': lines + amounts + costs,
         'fct_sales_by_region': orders + lines + amounts,
-        'fct_product_performance': lines + amounts + ['events', 'views', 'cart_adds', 'purchases', 'reviews', 'scored_reviews', 'review_score_sum'],
+        'fct_product_performance': lines + amounts + costs + ['events', 'views', 'cart_adds', 'purchases', 'reviews', 'scored_reviews', 'review_score_sum'],
         'fct_product_interactions': events,
     }) }}
 {%- endmacro %}

@@ -203,7 +203,7 @@ def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
         kind=node.config.materialized,
         rows=rows,
         grain=tuple(node.config.meta.get("grain", ())),
-        description=node.description,
+        description=" ".join(node.description.split("\n\n")[0].split()),  # a page opens with its summary
         reads=tuple(sorted({_name(unique_id) for unique_id in getattr(node.depends_on, "nodes", ())})),
     )
 

@@ -48,15 +48,7 @@ joined as (
         customers.country,
         customers.preferred_channel,
         customers.acquisition_channel,
-        case
-            when customers.age < 18 then 'under 18'
-            when customers.age < 25 then '18-24'
-            when customers.age < 35 then '25-34'
-            when customers.age < 45 then '35-44'
-            when customers.age < 55 then '45-54'
-            when customers.age < 65 then '55-64'
-            when customers.age >= 65 then '65 and over'
-        end as age_group,
+        {{ age_group('customers.age') }} as age_group,
 
         ---------- numerics
         customers.age,

@@ -2,7 +2,8 @@ with
 
 customers as (
 
-    select * from {{ ref('stg_customers') }}
+    -- Places where customers lived once are places too: orders of that time went there.
+    select * from {{ ref('int_customer_versions') }}
 
 ),
 

@@ -12,15 +12,15 @@ items as (
 
 ),
 
-products as (
+product_versions as (
 
-    select * from {{ ref('int_products') }}
+    select * from {{ ref('int_product_versions') }}
 
 ),
 
-customers as (
+customer_versions as (
 
-    select * from {{ ref('int_customers') }}
+    select * from {{ ref('int_customer_versions') }}
 
 ),
 
@@ -105,9 +105,11 @@ defined as (
         {{ surrogate_key(['valued.order_id', 'valued.order_item_id']) }} as order_line_key,
         valued.order_id,
         valued.order_item_id,
-        coalesce(customers.customer_key, {{ unknown_key() }}) as customer_key,
+        coalesce(customer_versions.customer_key, {{ unknown_key() }}) as customer_key,
+        coalesce(customer_versions.customer_version_key, {{ unknown_key() }}) as customer_version_key,
         valued.customer_id,
-        coalesce(products.product_key, {{ unknown_key() }}) as product_key,
+        coalesce(product_versions.product_key, {{ unknown_key() }}) as product_key,
+        coalesce(product_versions.product_version_key, {{ unknown_key() }}) as product_version_key,
         valued.product_id,
 
         ---------- text
@@ -116,6 +118,7 @@ defined as (
         ---------- numerics
         valued.units,
         valued.unit_price,
+        product_versions.cost as unit_cost,
         valued.gross_amount,
         valued.discount_amount,
         valued.net_amount,
@@ -127,6 +130,15 @@ defined as (
             else cast(valued.net_amount - valued.refund_amount as decimal(18, 2))
         end as revenue,
         case when valued.returned_at is not null then valued.units else 0 end as returned_units,
+        -- Units that stayed with the customer, at the cost that the product had on the day of the order.
+        case
+            when valued.is_cancelled or valued.returned_at is not null or product_versions.cost is null then 0
+            else cast(valued.units * product_versions.cost as decimal(18, 2))
+        end as cost_amount,
+        case
+            when valued.is_cancelled or valued.returned_at is not null or product_versions.cost is not null then 0
+            else valued.units
+        end as uncosted_units,
 
         ---------- booleans
         valued.is_cancelled,
@@ -139,9 +151,20 @@ defined as (
         valued.returned_at
 
     from valued
-    left join customers on valued.customer_id = customers.customer_id
-    left join products on valued.product_id = products.product_id
+    -- One version of a customer and of a product is valid at a time: nothing is multiplied.
+    left join customer_versions
+        on
+            valued.customer_id = customer_versions.customer_id
+            and {{ valid_at('customer_versions', 'valued.ordered_at') }}
+    left join product_versions
+        on
+            valued.product_id = product_versions.product_id
+            and {{ valid_at('product_versions', 'valued.ordered_at') }}
 
 )
 
-select * from defined
+select
+    *,
+    -- A margin is told only where the cost of every unit is known.
+    case when uncosted_units = 0 then cast(revenue - cost_amount as decimal(18, 2)) end as margin_amount
+from defined

@@ -12,9 +12,9 @@ lines as (
 
 ),
 
-customers as (
+customer_versions as (
 
-    select * from {{ ref('int_customers') }}
+    select * from {{ ref('int_customer_versions') }}
 
 ),
 
@@ -43,6 +43,7 @@ totals as (
         order_id,
         min(ordered_at) as ordered_at,
         min(customer_key) as customer_key,
+        min(customer_version_key) as customer_version_key,
         count(order_item_id) as order_lines,
         sum(units) as units,
         sum(gross_amount) as gross_amount,
@@ -65,15 +66,16 @@ joined as (
         {{ surrogate_key(['totals.order_id']) }} as order_key,
         totals.order_id,
         totals.customer_key,
+        totals.customer_version_key,
         orders.customer_id,
         order_statuses.order_status_key,
         payment_methods.payment_method_key,
         shipping.address_key as shipping_address_key,
         billing.address_key as billing_address_key,
-        -- Where the order goes; where the address does not tell, where the customer lives.
+        -- Where the order goes; where the address does not tell, where the customer lived when it was placed.
         coalesce(
             case when shipping.location_key <> {{ unknown_key() }} then shipping.location_key end,
-            customers.location_key,
+            customer_versions.location_key,
             {{ unknown_key() }}
         ) as location_key,
 
@@ -113,7 +115,7 @@ joined as (
 
     from totals
     left join orders on totals.order_id = orders.order_id
-    left join customers on orders.customer_id = customers.customer_id
+    left join customer_versions on totals.customer_version_key = customer_versions.customer_version_key
     left join order_statuses on orders.status = order_statuses.status
     left join payment_methods on orders.payment_method = payment_methods.payment_method
     left join addresses as shipping on orders.shipping_address = shipping.address

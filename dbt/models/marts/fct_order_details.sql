@@ -21,7 +21,9 @@ joined as (
         lines.order_id,
         lines.order_item_id,
         lines.customer_key,
+        lines.customer_version_key,
         lines.product_key,
+        lines.product_version_key,
         orders.location_key,
         {{ date_key('lines.ordered_at') }} as date_key,
 
@@ -34,6 +36,7 @@ joined as (
         lines.units,
         lines.returned_units,
         lines.unit_price,
+        lines.unit_cost,
         lines.gross_amount,
         lines.discount_amount,
         lines.net_amount,
@@ -41,6 +44,9 @@ joined as (
         lines.cancelled_amount,
         lines.refund_amount,
         lines.revenue,
+        lines.cost_amount,
+        lines.uncosted_units,
+        lines.margin_amount,
 
         ---------- booleans
         lines.is_cancelled,

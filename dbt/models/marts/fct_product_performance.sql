@@ -20,7 +20,9 @@ sales as (
         sum(shipping_amount) as shipping_amount,
         sum(cancelled_amount) as cancelled_amount,
         sum(refund_amount) as refund_amount,
-        sum(revenue) as revenue
+        sum(revenue) as revenue,
+        sum(cost_amount) as cost_amount,
+        sum(uncosted_units) as uncosted_units
     from {{ ref('fct_order_details') }}
     group by product_key
 
@@ -71,8 +73,14 @@ joined as (
         cast(coalesce(sales.cancelled_amount, 0) as decimal(38, 2)) as cancelled_amount,
         cast(coalesce(sales.refund_amount, 0) as decimal(38, 2)) as refund_amount,
         cast(coalesce(sales.revenue, 0) as decimal(38, 2)) as revenue,
+        cast(coalesce(sales.cost_amount, 0) as decimal(38, 2)) as cost_amount,
+        cast(coalesce(sales.uncosted_units, 0) as bigint) as uncosted_units,
+        case when sales.uncosted_units = 0 then sales.revenue - sales.cost_amount end as margin_amount,
         {{ ratio('sales.net_amount', 'sales.units') }} as average_unit_price,
         {{ ratio('sales.returned_units', 'sales.units', 4) }} as return_rate,
+        case
+            when sales.uncosted_units = 0 then {{ ratio('sales.revenue - sales.cost_amount', 'sales.revenue', 4) }}
+        end as margin_rate,
 
         ---------- interactions
         cast(coalesce(interactions.events, 0) as bigint) as events,

@@ -22,7 +22,9 @@ sums as (
         sum(shipping_amount) as shipping_amount,
         sum(cancelled_amount) as cancelled_amount,
         sum(refund_amount) as refund_amount,
-        sum(revenue) as revenue
+        sum(revenue) as revenue,
+        sum(cost_amount) as cost_amount,
+        cast(sum(uncosted_units) as bigint) as uncosted_units
     from lines
     group by product_key, {{ month_key('ordered_at') }}
 
@@ -45,7 +47,11 @@ described as (
         cancelled_amount,
         refund_amount,
         revenue,
-        {{ ratio('net_amount', 'units') }} as average_unit_price
+        cost_amount,
+        uncosted_units,
+        case when uncosted_units = 0 then revenue - cost_amount end as margin_amount,
+        {{ ratio('net_amount', 'units') }} as average_unit_price,
+        case when uncosted_units = 0 then {{ ratio('revenue - cost_amount', 'revenue', 4) }} end as margin_rate
     from sums
 
 )

@@ -90,6 +90,106 @@ order_totals as (
 
 ),
 
+-- The cost on the day of the order, by another way than the history: the last record of the product on or before that
+-- day, sightings included, else its first one.
+product_records as (
+
+    select
+        products._key,
+        products._row_hash,
+        products._batch_id,
+        products._row_number
+    from {{ ref('base_products') }} as products
+
+    union all
+
+    select
+        sightings._key,
+        sightings._row_hash,
+        sightings._batch_id,
+        sightings._row_number
+    from {{ source('ecom_raw', 'sightings') }} as sightings
+    where sightings.table_name = 'products'
+
+),
+
+sound_products as (
+
+    select
+        _key,
+        _row_hash,
+        min(product_id) as product_id,
+        min(cost) as cost
+    from {{ ref('base_products') }}
+    where _state <> 'quarantined'
+    group by _key, _row_hash
+
+),
+
+costs_by_day as (
+
+    select
+        products.product_id,
+        batches.batch_date,
+        max_by(
+            struct_pack(cost := products.cost),
+            struct_pack(place := batches.place, row_number := product_records._row_number)
+        )['cost'] as cost
+    from product_records
+    inner join sound_products as products
+        on product_records._key = products._key and product_records._row_hash = products._row_hash
+    inner join {{ ref('stg_batches') }} as batches
+        on product_records._batch_id = batches.batch_id and batches.table_name = 'products'
+    group by products.product_id, batches.batch_date
+
+),
+
+costs as (
+
+    select
+        product_id,
+        cost,
+        case
+            when batch_date > min(batch_date) over (partition by product_id) then batch_date
+            else date '1900-01-01'
+        end as known_from
+    from costs_by_day
+
+),
+
+kept_items as (
+
+    select
+        items.product_id,
+        items.quantity,
+        cast(
+            coalesce(
+                orders.order_date,
+                orders.created_at,
+                min(items.created_at) over (partition by items.order_id),
+                timestamp '2199-12-31'
+            ) as date
+        ) as ordered_on,
+        items.returned_at is null and cancelled.order_id is null as is_kept
+    from items
+    left join orders on items.order_id = orders.order_id
+    left join cancelled on items.order_id = cancelled.order_id
+
+),
+
+cost_totals as (
+
+    select
+        coalesce(sum(kept_items.quantity * costs.cost) filter (where kept_items.is_kept), 0) as cost_amount,
+        coalesce(
+            sum(kept_items.quantity) filter (where kept_items.is_kept and costs.cost is null), 0
+        ) as uncosted_units
+    from kept_items
+    asof left join costs
+        on kept_items.product_id = costs.product_id and kept_items.ordered_on >= costs.known_from
+
+),
+
 orders_known_by_items_alone as (
 
     select count(distinct items.order_id) as orders
@@ -148,6 +248,8 @@ totals as (
             - (items.refund_amount - items.cancelled_refund_amount)
             as decimal(38, 2)
         ) as revenue,
+        cast(costs.cost_amount as decimal(38, 2)) as cost_amount,
+        cast(costs.uncosted_units as decimal(38, 2)) as uncosted_units,
         cast(orders.source_total_amount as decimal(38, 2)) as source_total_amount,
         cast(interactions.events as decimal(38, 2)) as events,
         cast(interactions.views as decimal(38, 2)) as views,
@@ -163,6 +265,7 @@ totals as (
         cast(reviews.review_score as decimal(38, 2)) as review_score_sum
     from item_totals as items
     cross join order_totals as orders
+    cross join cost_totals as costs
     cross join orders_known_by_items_alone as orphans
     cross join interaction_totals as interactions
     cross join review_totals as reviews

@@ -1,0 +1,128 @@
+{#
+    The history of each key as a slowly changing dimension of type 2 (Kimball), from all sound versions in raw: a
+    rebuild, or a batch that arrives late, gives the same as the days did, which a snapshot taken at run time would not.
+
+    A content counts from the day of the batch in which it was first seen until another content is seen; the first one
+    counts from 1900-01-01, so that no day is without a version, and the last one until 9999-12-31. The span is
+    half-open: valid_from <= day < valid_to. Of several contents on a day the last one counts. Rows and sightings count
+    alike, so A, then B, then A again are three versions.
+
+    base        name of the CTE with all versions: _key, _row_hash, _batch_id, _row_number and _rejection
+    table_name  the source table
+    key         its business key
+    tracked     columns whose change makes a version; other columns are none of the history's
+#}
+{% macro history_of(base, table_name, key, tracked) -%}
+    with
+
+    sound as (
+
+        select
+            *,
+            {{ surrogate_key(tracked) }} as _content
+        from {{ base }}
+        where _rejection is null
+
+    ),
+
+    -- One row stands for a content that landed several times.
+    contents as (
+
+        select *
+        from sound
+        qualify row_number() over (partition by _key, _row_hash order by _batch_id, _row_number) = 1
+
+    ),
+
+    batches as (
+
+        select
+            batch_id,
+            batch_date,
+            place
+        from {{ ref('stg_batches') }}
+        where table_name = '{{ table_name }}'
+
+    ),
+
+    appearances as (
+
+        select
+            _key,
+            _row_hash,
+            _batch_id,
+            _row_number
+        from sound
+
+        union all
+
+        select
+            _key,
+            _row_hash,
+            _batch_id,
+            _row_number
+        from {{ source('ecom_raw', 'sightings') }}
+        where table_name = '{{ table_name }}'
+
+    ),
+
+    last_of_days as (
+
+        select
+            appearances._key,
+            batches.batch_date,
+            max(struct_pack(
+                place := batches.place, row_number := appearances._row_number, row_hash := appearances._row_hash
+            )) as last_seen
+        from appearances
+        inner join batches on appearances._batch_id = batches.batch_id
+        group by appearances._key, batches.batch_date
+
+    ),
+
+    days as (
+
+        select
+            contents.*,
+            last_of_days.batch_date,
+            lag(contents._content) over (
+                partition by contents._key order by last_of_days.batch_date
+            ) as _content_before
+        from last_of_days
+        inner join contents
+            on last_of_days._key = contents._key and last_of_days.last_seen['row_hash'] = contents._row_hash
+
+    ),
+
+    changes as (
+
+        select
+            *,
+            row_number() over (partition by _key order by batch_date) as version,
+            lead(batch_date) over (partition by _key order by batch_date) as next_batch_date
+        from days
+        where _content_before is distinct from _content
+
+    )
+
+    select
+        {{ key }},
+        {%- for column in tracked %}
+        {{ column }},
+        {%- endfor %}
+        cast(version as integer) as version,
+        case when version = 1 then date '1900-01-01' else batch_date end as valid_from,
+        coalesce(next_batch_date, date '9999-12-31') as valid_to,
+        next_batch_date is null as is_current
+    from changes
+{%- endmacro %}
+
+
+{#
+    Whether a version was valid at a time: the join condition of a point-in-time join, beside the equality of the keys.
+    A time that is not known is held against the current version.
+#}
+{% macro valid_at(versions, timestamp) -%}
+    coalesce(cast({{ timestamp }} as date), date '9999-12-30') >= {{ versions }}.valid_from
+    and coalesce(cast({{ timestamp }} as date), date '9999-12-30') < {{ versions }}.valid_to
+{%- endmacro %}

@@ -1,0 +1,67 @@
+{%- set tracked = [
+    'email', 'first_name', 'last_name', 'gender', 'age', 'annual_income', 'marital_status', 'education',
+    'location_type', 'city', 'state', 'country', 'preferred_channel', 'acquisition_channel', 'is_active', 'signup_date'
+] -%}
+
+with
+
+customers as (
+
+    select * from {{ ref('base_customers') }}
+
+),
+
+versions as (
+
+    {{ history_of('customers', 'customers', 'customer_id', tracked) }}
+
+),
+
+described as (
+
+    select
+        ---------- ids
+        {{ surrogate_key(['customer_id', 'valid_from']) }} as customer_version_key,
+        {{ surrogate_key(['customer_id']) }} as customer_key,
+        customer_id,
+        case
+            when city is not null or state is not null or country is not null
+                then {{ location_key('city', 'state', 'country') }}
+            else {{ unknown_key() }}
+        end as location_key,
+
+        ---------- text
+        email,
+        first_name,
+        last_name,
+        nullif(concat_ws(' ', first_name, last_name), '') as full_name,
+        gender,
+        education,
+        marital_status,
+        location_type,
+        city,
+        state,
+        country,
+        preferred_channel,
+        acquisition_channel,
+        {{ age_group('age') }} as age_group,
+
+        ---------- numerics
+        age,
+        annual_income,
+        version,
+
+        ---------- booleans
+        is_active,
+        is_current,
+
+        ---------- dates and timestamps
+        signup_date as signed_up_at,
+        valid_from,
+        valid_to
+
+    from versions
+
+)
+
+select * from described

@@ -1,0 +1,74 @@
+{%- set tracked = [
+    'category_id', 'subcategory_id', 'product_name', 'description', 'brand', 'sku', 'base_price', 'sale_price',
+    'weight_kg', 'cost', 'is_active', 'created_at'
+] -%}
+
+with
+
+products as (
+
+    select * from {{ ref('base_products') }}
+
+),
+
+categories as (
+
+    select * from {{ ref('int_categories') }}
+
+),
+
+subcategories as (
+
+    select * from {{ ref('int_subcategories') }}
+
+),
+
+versions as (
+
+    {{ history_of('products', 'products', 'product_id', tracked) }}
+
+),
+
+described as (
+
+    select
+        ---------- ids
+        {{ surrogate_key(['versions.product_id', 'versions.valid_from']) }} as product_version_key,
+        {{ surrogate_key(['versions.product_id']) }} as product_key,
+        versions.product_id,
+        coalesce(categories.category_key, subcategories.category_key, {{ unknown_key() }}) as category_key,
+
+        ---------- text
+        versions.product_name,
+        versions.description,
+        coalesce(categories.category_name, subcategories.category_name) as category_name,
+        subcategories.subcategory_name,
+        versions.brand,
+        versions.sku,
+
+        ---------- numerics
+        versions.base_price,
+        versions.sale_price,
+        coalesce(versions.sale_price, versions.base_price) as current_price,
+        versions.cost,
+        coalesce(versions.sale_price, versions.base_price) - versions.cost as unit_margin,
+        versions.weight_kg,
+        versions.version,
+
+        ---------- booleans
+        versions.is_active,
+        coalesce(versions.sale_price < versions.base_price, false) as is_on_sale,
+        versions.is_current,
+
+        ---------- dates and timestamps
+        versions.created_at,
+        versions.valid_from,
+        versions.valid_to
+
+    from versions
+    left join categories on versions.category_id = categories.category_id
+    left join subcategories on versions.subcategory_id = subcategories.subcategory_id
+
+)
+
+select * from described

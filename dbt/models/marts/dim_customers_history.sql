@@ -1,0 +1,84 @@
+with
+
+versions as (
+
+    select * from {{ ref('int_customer_versions') }}
+
+),
+
+members as (
+
+    select
+        ---------- ids
+        customer_version_key,
+        customer_key,
+        customer_id,
+        location_key,
+
+        ---------- text
+        email,
+        first_name,
+        last_name,
+        full_name,
+        gender,
+        coalesce(age_group, 'unknown') as age_group,
+        coalesce(education, 'unknown') as education,
+        coalesce(marital_status, 'unknown') as marital_status,
+        coalesce(location_type, 'unknown') as location_type,
+        coalesce(preferred_channel, 'unknown') as preferred_channel,
+        coalesce(acquisition_channel, 'unknown') as acquisition_channel,
+
+        ---------- numerics
+        age,
+        annual_income,
+        version,
+
+        ---------- booleans
+        is_active,
+        is_current,
+        false as is_unknown,
+
+        ---------- dates and timestamps
+        signed_up_at,
+        valid_from,
+        valid_to
+
+    from versions
+
+),
+
+unknown as (
+
+    select
+        {{ unknown_key() }} as customer_version_key,
+        {{ unknown_key() }} as customer_key,
+        null as customer_id,
+        {{ unknown_key() }} as location_key,
+        null as email,
+        null as first_name,
+        null as last_name,
+        'unknown' as full_name,
+        null as gender,
+        'unknown' as age_group,
+        'unknown' as education,
+        'unknown' as marital_status,
+        'unknown' as location_type,
+        'unknown' as preferred_channel,
+        'unknown' as acquisition_channel,
+        null as age,
+        null as annual_income,
+        1 as version,
+        null as is_active,
+        true as is_current,
+        true as is_unknown,
+        null as signed_up_at,
+        date '1900-01-01' as valid_from,
+        date '9999-12-31' as valid_to
+
+)
+
+select * from members
+
+union all
+
+select * from unknown

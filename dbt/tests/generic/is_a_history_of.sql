@@ -1,0 +1,50 @@
+{#
+    A slowly changing dimension of type 2, whole: of each key the versions begin on 1900-01-01, follow each other
+    without a gap or an overlap, and end on 9999-12-31 with the current one; and the current ones are the current
+    dimension, in every column named. A row that fails names the key and what is wrong.
+#}
+{% test is_a_history_of(model, current, key, columns) %}
+with
+
+versions as (
+
+    select
+        {{ key }},
+        valid_from,
+        valid_to,
+        is_current,
+        lag(valid_to, 1, date '1900-01-01') over (partition by {{ key }} order by valid_from) as ends_before,
+        lead(valid_from, 1, date '9999-12-31') over (partition by {{ key }} order by valid_from) as begins_after,
+        row_number() over (partition by {{ key }} order by valid_from desc) = 1 as is_last
+    from {{ model }}
+
+)
+
+select
+    {{ key }},
+    'its versions leave a gap, overlap or have no length' as what
+from versions
+where valid_from <> ends_before or valid_to <> begins_after or valid_from >= valid_to
+
+union all
+
+select
+    {{ key }},
+    'its last version is not the current one' as what
+from versions
+where is_current <> is_last
+
+union all
+
+select
+    coalesce(history.{{ key }}, dimension.{{ key }}) as {{ key }},
+    'its current version is not the member of {{ current }}' as what
+from (select * from {{ model }} where is_current) as history
+full outer join {{ current }} as dimension on history.{{ key }} = dimension.{{ key }}
+where
+    history.{{ key }} is null
+    or dimension.{{ key }} is null
+    {%- for column in columns %}
+    or history.{{ column }} is distinct from dimension.{{ column }}
+    {%- endfor %}
+{% endtest %}
