@@ -18,7 +18,7 @@ from duckbook.settings import ROOT
 
 CHAIN_FILE = ROOT / "notebooks" / "chain.toml"
 
-KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "prepare", "group", "on_request"}
+KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "prepare", "group", "layer", "on_request"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Step:
     imports: tuple[str, ...] = ()
     prepare: str | None = None
     group: str | None = None
+    layer: str | None = None
     on_request: bool = False
 
 

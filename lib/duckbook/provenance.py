@@ -1,15 +1,14 @@
-"""What a run was made of: which store, which commit, which versions, and which code, by checksum."""
+"""What a run was made of: which store, which commit, which versions, and what of its code has changed since."""
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from duckbook import runs
+from duckbook import codebase, runs
 from duckbook.chain import Step
 from duckbook.settings import ROOT, Settings
 
@@ -40,16 +39,8 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {names.get(name, name): version(name) for name in PACKAGES}
 
 
-def code(chain_file: Path) -> dict[str, Any]:
-    """Checksums of the library, of the dbt project, and of each notebook of a chain."""
-    notebooks = {path.name: _sha256([path]) for path in sorted(chain_file.parent.glob("*.ipynb"))}
-    library = _sha256(sorted((ROOT / "lib" / "duckbook").rglob("*.py")))
-    models = [path for path in sorted((ROOT / "dbt").rglob("*")) if path.suffix in {".sql", ".yml", ".csv"}]
-    return {"library": library, "models": _sha256(models), "notebooks": notebooks}
-
-
 def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> tuple[str, str]:
-    """From which step a run goes on, and why.
+    """From which step a run goes on, and why: the earliest whose code has changed, or that did not succeed.
 
     Parameters
     ----------
@@ -58,23 +49,13 @@ def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> 
     steps
         Its steps, in order.
     """
-    then, now = record["code"], code(chain_file)
+    then, now = record["code"], codebase.checksums(chain_file)
     status = {entry["name"]: entry["status"] for entry in record["steps"]}
     for step in steps:
-        name = step.notebook.name
-        if then["library"] != now["library"]:
-            return step.name, "the library has changed since"
-        if then["notebooks"].get(name) != now["notebooks"].get(name):
-            return step.name, f"{name} has changed since"
-        if step.group == "transform" and then["models"] != now["models"]:
-            return step.name, "the dbt project has changed since"
+        if files := codebase.changed(step, then, now):
+            more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
+            what = f"{', '.join(files[:3])}{more}, which it uses,"
+            return step.name, f"{what} {'have' if len(files) > 1 else 'has'} changed since"
         if status[step.name] != runs.SUCCEEDED:
             return step.name, f"it was {status[step.name]}"
     return steps[-1].name, "the run did not end"
-
-
-def _sha256(paths: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()

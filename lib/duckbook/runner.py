@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, provenance, redaction, runs
+from duckbook import chain, codebase, provenance, redaction, runs
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError
 from duckbook.lock import one_writer
@@ -92,7 +92,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
             store=provenance.store(settings),
             git=provenance.git(),
             versions=provenance.versions(),
-            code=provenance.code(chain_file),
+            code=codebase.checksums(chain_file),
         )
         listener.run_started(steps)
         _carry_out(settings, request, record, steps, parameters, listener)
@@ -127,7 +127,7 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     with one_writer(settings, "a run of the chain"):
         runs.settle(settings.runs)
         first, why = provenance.resume_from(record, steps, chain_file)
-        again = Run.reopen(folder, first, why, code=provenance.code(chain_file))
+        again = Run.reopen(folder, first, why, code=codebase.checksums(chain_file))
         listener.run_started(steps[[step.name for step in steps].index(first) :])
         _carry_out(settings, request, again, steps, parameters, listener)
     return again

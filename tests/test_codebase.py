@@ -1,0 +1,64 @@
+"""Which code a step uses, by reading it: what a resumed run does again, and what it leaves alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+from duckbook import chain, codebase
+
+STEPS = {step.name: step for step in chain.read_chain()}
+
+
+@pytest.fixture(scope="module")
+def now() -> dict[str, str]:
+    return codebase.checksums(chain.CHAIN_FILE)
+
+
+def first_to_do(now: dict[str, str], *paths: str) -> str | None:
+    """The earliest step of the chain that a change of files touches."""
+    then = now | dict.fromkeys(paths, "another")
+    return next((name for name, step in STEPS.items() if codebase.changed(step, then, now)), None)
+
+
+@pytest.mark.parametrize(
+    ("path", "step"),
+    [
+        ("notebooks/05_intermediate.ipynb", "intermediate"),
+        ("lib/duckbook/settings.py", "generate_history"),
+        ("lib/duckbook/store/baskets.py", "generate_history"),
+        ("lib/duckbook/appending.py", "ingest"),
+        ("lib/duckbook/raw.py", "ingest"),
+        ("lib/duckbook/transform.py", "staging"),
+        ("lib/duckbook/publish.py", "publish"),
+        ("lib/duckbook/page.py", None),
+        ("lib/duckbook/runner.py", None),
+        ("dbt/models/staging/stg_orders.sql", "staging"),
+        ("dbt/seeds/us_states.csv", "staging"),
+        ("dbt/macros/money.sql", "staging"),
+        ("dbt/models/intermediate/int_orders.yml", "intermediate"),
+        ("dbt/models/marts/dim_dates.sql", "marts"),
+        ("dbt/tests/marts/every_day_has_its_sales.sql", "marts"),
+        ("dbt/models/staging/_sources.yml", "generate_history"),
+    ],
+)
+def test_a_change_reaches_the_earliest_step_that_uses_it(now, path, step):
+    assert path in now
+    assert first_to_do(now, path) == step
+
+
+def test_a_model_that_is_gone_has_changed(now):
+    then = now | {"dbt/models/marts/was_there.sql": "some"}
+    assert codebase.changed(STEPS["marts"], then, now) == ["dbt/models/marts/was_there.sql"]
+    assert codebase.changed(STEPS["staging"], then, now) == []
+
+
+def test_what_every_notebook_imports_and_few_use_is_known_by_what_asks_for_it():
+    texts = [codebase._modules()[name].read_text("utf-8") for name in codebase.ON_DEMAND]
+    functions = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    within = {name for function in functions for name in codebase._named(function)} - {"duckbook"}
+    assert within == set(codebase.ASKED_FOR)
+    assert re.search(codebase.ASKED_FOR["duckbook.publish"], 'book.connect("published")')
+    assert re.search(codebase.ASKED_FOR["duckbook.publish"], "book.connect(where)")
+    assert not re.search(codebase.ASKED_FOR["duckbook.publish"], 'book.connect("landing")')
