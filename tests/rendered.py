@@ -12,6 +12,7 @@ from pathlib import Path
 import jinja2
 import yaml
 from duckbook.settings import ROOT
+from duckbook.tables import source_tables
 
 PROJECT = ROOT / "dbt"
 
@@ -50,3 +51,13 @@ def model(name: str) -> str:
     """The query of a model."""
     (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")
     return _environment().from_string(path.read_text()).render()
+
+
+def stage(connection) -> None:
+    """Make the models of staging that say what became of the rows of raw."""
+    connection.execute("create schema if not exists ecom_staging")
+    connection.execute("set threads = 1")
+    bases = [f"{kind}_{name}" for kind in ("base", "stg") for name in source_tables()]
+    for name in ("stg_batches", *bases, "quarantine", "row_accounts"):
+        kind = "view" if name.startswith("stg_") and name != "stg_batches" else "table"
+        connection.execute(f"create or replace {kind} ecom_staging.{name} as {model(name)}")

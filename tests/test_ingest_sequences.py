@@ -236,16 +236,6 @@ def land(shop: Shop, landing: Landing) -> str:
     return f"postgres:{shop.settings.postgres_schema}.{name}"
 
 
-def stage(connection) -> None:
-    """Make the models of staging that say what became of the rows of raw."""
-    connection.execute("create schema if not exists ecom_staging")
-    connection.execute("set threads = 1")
-    bases = [f"{kind}_{name}" for kind in ("base", "stg") for name in source_tables()]
-    for name in ("stg_batches", *bases, "quarantine", "row_accounts"):
-        kind = "view" if name.startswith("stg_") and name != "stg_batches" else "table"
-        connection.execute(f"create or replace {kind} ecom_staging.{name} as {rendered.model(name)}")
-
-
 def see_that_it_is_the_truth(connection, model: Model, renumbered: bool) -> None:
     def query(sql: str) -> list[dict]:
         found = connection.execute(sql)
@@ -315,7 +305,7 @@ def test_whatever_lands_in_whatever_order_is_what_the_model_says(shop, soak):
             mine = {source: counts for source, counts in flows.items() if any(source in of for of in landed.values())}
             assert mine == {source: told for model in models.values() for source, told in model.flows.items()}
             with warehouse.open_warehouse(shop.settings) as connection, patch.dict(os.environ, environment):
-                stage(connection)
+                rendered.stage(connection)
                 for model in models.values():
                     see_that_it_is_the_truth(connection, model, renumbered)
         before = shop.dump()

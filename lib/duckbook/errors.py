@@ -42,6 +42,10 @@ class TransformError(DuckbookError):
     """dbt could not build a layer, or one of its tests failed."""
 
 
+class QuarantineError(DuckbookError):
+    """More rows were set aside than the setting lets pass."""
+
+
 class PublishError(DuckbookError):
     """Marts cannot be published, or nothing has been published yet."""
 
@@ -52,3 +56,7 @@ class CheckFailed(DuckbookError):
 
 class ChainError(DuckbookError):
     """The chain file, a notebook or a parameter is wrong, or a step failed."""
+
+
+class ScienceError(DuckbookError):
+    """Data are too few or not of the kind that a model wants."""

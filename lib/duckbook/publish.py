@@ -46,10 +46,16 @@ class Publication:
 
 @dataclass(frozen=True)
 class Published:
-    """The published marts, open to be read as ``ecom_marts.MART`` on `connection`."""
+    """The published marts, open to be read as ``ecom_marts.MART`` on `connection`; a context that closes it."""
 
     connection: duckdb.DuckDBPyConnection
     publication: Publication
+
+    def __enter__(self) -> Published:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.connection.close()
 
 
 def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> Publication:
@@ -66,6 +72,8 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
     ------
     PublishError
         There are no marts, or their tests did not pass; what is published stays as it was.
+    QuarantineError
+        More rows are quarantined than the setting lets pass.
     WarehouseLocked
         Another process has the warehouse open for writing.
     """
@@ -110,21 +118,31 @@ def _publish_files(
     return _read(final)
 
 
-def published(settings: Settings) -> Published:
-    """Open the current publication: an in-memory DuckDB with a view a mart, which locks nothing.
+def published(settings: Settings, as_of: str | None = None) -> Published:
+    """Open a publication: an in-memory DuckDB with a view a mart, which locks nothing.
+
+    Parameters
+    ----------
+    as_of
+        The as-of date (ISO) of the publication that is taken; None: the current one.
 
     Raises
     ------
     PublishError
-        Nothing has been published yet; the sentence names the notebook to run first.
+        Nothing has been published yet; the sentence names the notebook to run first. Or none of that date is kept.
     """
     from duckbook import warehouse
 
     connection = warehouse.engine(settings)
     connection.execute(f"create schema {SCHEMA}")
     if settings.target == "motherduck":
-        return Published(connection, Publication(*motherduck.attach(connection, settings, SCHEMA)))
-    folder = _current(settings)
+        publication = Publication(*motherduck.attach(connection, settings, SCHEMA))
+        if as_of not in (None, publication.as_of):
+            raise PublishError(
+                f"MotherDuck keeps one publication, as of {publication.as_of}: there is none of {as_of}."
+            )
+        return Published(connection, publication)
+    folder = _current(settings) if as_of is None else _of_date(settings, as_of)
     publication = _read(folder)
     for mart in publication.marts:
         file = _quoted(folder / f"{mart}.parquet")
@@ -177,6 +195,17 @@ def _current(settings: Settings) -> Path:
     return named
 
 
+def _of_date(settings: Settings, as_of: str) -> Path:
+    """The folder of the newest publication of an as-of date; the current one where it is of that date."""
+    now = current(settings)
+    kept = publications(settings)
+    for publication in ([now] if now else []) + kept:
+        if publication.as_of == as_of:
+            return _folder(settings) / publication.run_id
+    dates = ", ".join(sorted({str(publication.as_of) for publication in kept})) or "none"
+    raise PublishError(f"No publication as of {as_of} is kept: there are {dates}.")
+
+
 def _read(folder: Path) -> Publication:
     told = json.loads((folder / "publication.json").read_text("utf-8"))
     return Publication(folder.name, told["as_of"], {mart: entry["rows"] for mart, entry in told["marts"].items()})
@@ -208,7 +237,7 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
     """Only marts whose newest build passed all its tests, and that add up, are published."""
-    from duckbook import reconcile
+    from duckbook import quarantine, reconcile
 
     results = _artifact(settings, "layers/marts.json").get("results")
     if not results:
@@ -221,6 +250,7 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
     unequal = [f"{row['mart']}.{row['measure']}" for row in reconcile.marts(connection) if not row["equal"]]
     if unequal:
         raise PublishError(f"Marts differ from staging in {', '.join(unequal[:5])}: run 06_marts.ipynb and see why.")
+    quarantine.hold_to_limit(connection, settings)
 
 
 def _keys(settings: Settings) -> dict[str, tuple[str, ...]]:

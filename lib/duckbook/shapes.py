@@ -15,7 +15,7 @@ from duckbook.tables import source_tables
 MOST_COLUMNS = 2_000
 """A source whose records have more names between them uses its names as data."""
 
-TYPED_BYTES = 4 * 2**20
+TYPED_BYTES = 256 * 2**10
 """The types of an object are told from as many of its records as make up about so many bytes."""
 
 JSON_TYPES = {"VARCHAR": "text", "BOOLEAN": "boolean", "JSON": "object", "{": "object", "[": "array", "NULL": None}

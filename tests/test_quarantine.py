@@ -1,0 +1,94 @@
+"""The limit of quarantined rows: what counts, what no longer does, and that a run over it publishes nothing."""
+
+import pytest
+import rendered
+from duckbook import quarantine, warehouse
+from duckbook.errors import QuarantineError
+from landing_zone import Shop, lines, order
+
+BAD = "12 EUR"
+
+
+@pytest.fixture(scope="module")
+def one_shop(tmp_path_factory, endpoints) -> Shop:
+    return Shop(tmp_path_factory.mktemp("quarantine"), endpoints, "setaside")
+
+
+@pytest.fixture
+def shop(one_shop) -> Shop:
+    one_shop.clear()
+    return one_shop
+
+
+def outstanding(shop: Shop, limit: float = 0.05) -> tuple[list[dict], list[str]]:
+    """What the sources hold that is quarantined, after an ingest, and the sentences of a run that fails for it."""
+    shop.ingest()
+    settings = shop.settings.model_copy(update={"quarantine_limit": limit})
+    with warehouse.open_warehouse(settings) as connection:
+        rendered.stage(connection)
+        found = quarantine.outstanding(connection)
+        told = quarantine.sentences(found, settings)
+        if told:
+            with pytest.raises(QuarantineError) as error:
+                quarantine.hold_to_limit(connection, settings)
+            assert str(error.value).startswith(told[0])
+        else:
+            quarantine.hold_to_limit(connection, settings)
+    return found, told
+
+
+def orders(bad: int, sound: int) -> list[dict]:
+    return [order(n, total_amount=BAD if n < bad else "1.50") for n in range(bad + sound)]
+
+
+def counts(found: list[dict]) -> list[tuple]:
+    return [(row["table"], row["source"], row["rows"], row["quarantined"]) for row in found]
+
+
+def test_more_rows_than_the_limit_fail_the_run_until_they_are_mended_at_the_source(shop):
+    source = shop.land("orders/date=2026-06-01/o.ndjson", lines(*orders(60, 1_140), "{oops"))
+    found, told = outstanding(shop)
+    assert counts(found) == [("orders", None, 1_201, 61), ("orders", source, 1_201, 61)]
+    assert len(told) == 1
+    assert told[0].startswith(f"orders: 61 of the 1,201 rows of {source} are quarantined, more than the 60 that ")
+    assert "DUCKBOOK_QUARANTINE_LIMIT=0.05" in told[0]
+    assert "total_amount: '12 EUR' is not a decimal(18,2)" in told[0] or "is not JSON" in told[0]
+    assert outstanding(shop)[1] == told, "ingesting nothing new mends nothing"
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(*orders(0, 1_200)))
+    assert outstanding(shop) == ([], [])
+    assert shop.query("select count(*) as n from ecom_staging.quarantine")[0]["n"] == 61, "what was set aside is kept"
+
+
+def test_a_later_sound_record_of_the_key_mends_a_row_wherever_it_lands(shop):
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(*orders(3, 5)))
+    shop.land("orders/date=2026-06-01/early.ndjson", lines(order(0, total_amount="2")))
+    shop.land("orders/date=2026-06-03/late.ndjson", lines(order(1, total_amount="2")))
+    found, told = outstanding(shop, limit=0)
+    assert counts(found)[0] == ("orders", None, 10, 2), "an earlier record mends nothing"
+    assert len(told) == 1
+    shop.land("orders/date=2026-06-04/late.ndjson", lines(order(0, total_amount="2"), order(2, total_amount="2")))
+    assert outstanding(shop, limit=0) == ([], [])
+
+
+def test_a_row_that_is_seen_again_unchanged_still_counts_and_once(shop):
+    shop.land("orders/o.ndjson", lines(*orders(2, 3), order(None)))
+    shop.ingest()
+    source = shop.land("orders/o.ndjson", lines(*orders(2, 4), order(None)))
+    found, _ = outstanding(shop)
+    assert counts(found)[1] == ("orders", source, 7, 3)
+
+
+def test_of_few_rows_as_many_may_be_quarantined_as_of_a_thousand_unless_none_may(shop):
+    shop.land("orders/o.ndjson", lines(*orders(50, 0)))
+    assert outstanding(shop)[1] == []
+    assert outstanding(shop, limit=1)[1] == []
+    assert len(outstanding(shop, limit=0)[1]) == 1
+    assert len(outstanding(shop, limit=0.049)[1]) == 1
+
+
+def test_many_sources_that_hold_a_few_each_are_told_as_the_table(shop):
+    for day in range(1, 5):
+        rows = [order(f"{day}-{n}", total_amount=BAD) for n in range(20)]
+        shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(*rows))
+    (told,) = outstanding(shop)[1]
+    assert told.startswith("orders: 80 of the 80 rows that its sources hold are quarantined, more than the 50 ")
