@@ -228,6 +228,8 @@ def test_steps_are_chosen_by_their_place():
     assert names(generate=False)[0] == "ingest"
     assert "realism" not in names()
     assert names(only="realism") == ["realism"]
+    assert names(only="transform") == ["staging", "intermediate", "marts"]
+    assert names(only="publish") == ["publish"]
     with pytest.raises(ChainError, match="No step is left"):
         names(first="marts", last="staging")
 

@@ -1,1 +1,28 @@
 """duckbook: the helper library of the workbook's notebooks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from duckbook.datasets import Kind
+    from duckbook.settings import Settings
+
+__all__ = ["load"]
+
+
+def load(
+    name: str = "features",
+    as_of: date | str | None = None,
+    *,
+    as_: Kind = "pandas",
+    labels: bool | None = None,
+    store: Settings | None = None,
+) -> Any:
+    """Load the customer features, or any published mart, as pandas, arrow or polars: see `duckbook.datasets.load`."""
+    # Imported when it is called: every command imports this package, and few load data.
+    from duckbook.datasets import load
+
+    return load(name, as_of, as_=as_, labels=labels, store=store)

@@ -103,7 +103,7 @@ def select(
     first, last
         Names of the first and the last step, both included.
     only
-        Name of a single step.
+        Name of a single step, or of a group, whose steps on request are done too.
     generate
         Whether the steps of the group ``generate`` are done; not where others land the data.
     leave_out
@@ -115,11 +115,12 @@ def select(
         A name is no step, or nothing is left to do.
     """
     names = [step.name for step in steps]
+    groups = {step.group for step in steps} - {None}
     for asked in (first, last, only):
-        if asked is not None and asked not in names:
+        if asked is not None and asked not in names and not (asked == only and only in groups):
             raise ChainError(f"There is no step {asked!r}{hint(asked, names)}: the steps are {', '.join(names)}.")
     if only is not None:
-        return [step for step in steps if step.name == only]
+        return [step for step in steps if only == (step.name if only in names else step.group)]
     asked_for = {first, last}
     begin = names.index(first) if first else 0
     end = names.index(last) + 1 if last else len(names)

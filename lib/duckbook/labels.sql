@@ -1,0 +1,23 @@
+-- What the customers of the feature table did in the days after its as-of date, and in nothing else.
+-- $as_of is the day, $days how many follow; the revenue is as the publication knows it: less cancellations and refunds.
+with customers as (
+    select customer_key
+    from ecom_marts.dim_customers
+    where not is_unknown and coalesce(signed_up_at, first_order_at) < $as_of::date + 1
+),
+
+later as (
+    select customer_key, count(*) as orders, sum(revenue) as revenue
+    from ecom_marts.fct_customer_orders
+    where ordered_at >= $as_of::date + 1 and ordered_at < $as_of::date + 1 + $days::integer
+    group by customer_key
+)
+
+select
+    customers.customer_key,
+    $as_of::date as as_of_date,
+    coalesce(later.orders, 0)::integer as label_orders_90d,
+    coalesce(later.revenue, 0)::decimal(18, 2) as label_revenue_90d
+from customers
+left join later using (customer_key)
+order by customer_key

@@ -1,0 +1,253 @@
+"""The hand-off to data science: features that know nothing of the future, and published data in one line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckbook
+import duckdb
+import pytest
+from duckbook import features, history, landing, publish, raw, servers, transform
+from duckbook.errors import PublishError, SettingError
+from duckbook.settings import Settings
+
+AS_OF = date(2026, 5, 14)
+"""In the middle of a month, and earlier than the last landing that the first publication knows."""
+
+
+def advance(store: Settings, as_of: date) -> None:
+    """Another landing, through to the published marts."""
+    endpoints = servers.up(store)
+    landing.land_latest(store, endpoints, as_of)
+    history.ingest(store, endpoints, as_of)
+    raw.load(store, endpoints)
+    transform.build(store, "all")
+    publish.publish(store, f"run-{as_of}")
+
+
+@pytest.fixture(scope="module")
+def store(start_store) -> Settings:
+    """A store with two publications: of the first as-of date, and of a hundred days later."""
+    made = start_store("features", customers=300, dirt=0)
+    endpoints = servers.up(made)
+    landing.land_history(made, endpoints, **landing.choose(made, endpoints))
+    advance(made, made.first_as_of)
+    advance(made, made.first_as_of + timedelta(days=100))
+    return made
+
+
+def files(store: Settings, folder: Path, as_of: date = AS_OF, publication: str | None = None) -> dict[str, str]:
+    """The checksums of what `features.write` writes."""
+    with publish.published(store, publication) as published:
+        made = features.write(published, folder, as_of)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(made.iterdir())}
+
+
+def test_features_of_a_day_are_the_same_whenever_they_are_asked_for(store, tmp_path):
+    """What landed in the hundred days after changes labels, and no byte of the features."""
+    early = files(store, tmp_path / "early", publication="2026-06-30")
+    late = files(store, tmp_path / "late")
+    assert early["features.parquet"] == late["features.parquet"]
+    assert "labels.parquet" not in early
+    assert "labels.parquet" in late
+
+
+FUTURE = {
+    "dim_customers": """
+        select * replace (
+            0 as orders, 0 as net_amount, 0 as revenue, 'lost' as customer_status, 99 as age, false as is_active,
+            'elsewhere' as location_key, null as last_order_at, null as days_since_last_order
+        ) from old where coalesce(signed_up_at, first_order_at)::date <= $day or is_unknown""",
+    "fct_customer_orders": """
+        select * replace (
+            'cancelled' as order_status, true as is_cancelled, 1 as cancelled_orders, net_amount as cancelled_amount,
+            0 as refund_amount, 0 as revenue, 0 as returned_units, null as is_late, false as has_returns,
+            case when delivered_at::date <= $day then delivered_at end as delivered_at
+        ) from old where ordered_at::date <= $day""",
+    "fct_order_details": """
+        select * replace (
+            'cancelled' as order_status, true as is_cancelled, net_amount as cancelled_amount, 0 as revenue,
+            case when returned_at::date <= $day then returned_units else 0 end as returned_units,
+            case when returned_at::date <= $day then returned_at end as returned_at
+        ) from old where ordered_at::date <= $day""",
+    "fct_customer_reviews": "select * from old where reviewed_at::date <= $day",
+    "fct_customer_activity": "select * from old where last_day(month_start) <= $day",
+}
+"""What the marts would be had the world ended on a day, with everything that a mart says of today spoilt."""
+
+
+def altered(store: Settings, folder: Path, queries: dict[str, str]) -> Settings:
+    """A copy of the published marts in which queries over the old mart make the new one."""
+    shutil.copytree(store.data / "published", folder / "published")
+    copy = Settings(data=folder, _env_file=None)
+    current = folder / "published" / (folder / "published" / "CURRENT").read_text("utf-8").strip()
+    for mart, query in queries.items():
+        file, new = current / f"{mart}.parquet", folder / "new.parquet"
+        with duckdb.connect() as connection:
+            connection.execute(f"create view old as from read_parquet('{file}')")
+            parameters = {"day": AS_OF} if "$day" in query else None
+            connection.execute(f"copy ({query}) to '{new}' (format parquet)", parameters)
+        new.replace(file)
+    return copy
+
+
+def test_what_happens_after_the_as_of_date_changes_no_byte_of_the_features(store, tmp_path):
+    ended = altered(store, tmp_path / "ended", FUTURE)
+    found, expected = files(ended, tmp_path / "found"), files(store, tmp_path / "expected")
+    assert found["features.parquet"] == expected["features.parquet"]
+    assert found["labels.parquet"] != expected["labels.parquet"]
+
+
+@pytest.mark.parametrize(
+    ("mart", "change"),
+    [
+        ("fct_customer_orders", "select * replace (net_amount + 0.01 as net_amount) from old"),
+        ("fct_order_details", "select * replace (product_key || 'x' || order_line_key as product_key) from old"),
+        ("fct_customer_reviews", "select * replace (1 as review_score) from old"),
+        ("fct_customer_activity", "select * replace (views + 1 as views) from old"),
+        ("dim_customers", "select * replace (signed_up_at - interval 1 day as signed_up_at) from old"),
+    ],
+)
+def test_what_happened_before_it_does(store, tmp_path, mart, change):
+    """So that the two tests above would see a leak from this mart."""
+    changed = altered(store, tmp_path / "changed", {mart: change})
+    found, expected = files(changed, tmp_path / "found"), files(store, tmp_path / "expected")
+    assert found["features.parquet"] != expected["features.parquet"]
+
+
+def test_the_same_marts_give_the_same_bytes(store, tmp_path):
+    one_thread = store.model_copy(update={"threads": 1})
+    assert files(store, tmp_path / "a") == files(one_thread, tmp_path / "b")
+
+
+def test_labels_count_the_ninety_days_after_and_nothing_else(store):
+    loaded = duckbook.load("features", AS_OF, store=store)
+    orders = duckbook.load("fct_customer_orders", store=store)
+    day = orders.ordered_at.dt.date
+    later = orders[(day > AS_OF) & (day <= AS_OF + timedelta(days=90))].groupby("customer_key")
+    expected = later.revenue.sum().reindex(loaded.customer_key, fill_value=0)
+    assert loaded.label_orders_90d.tolist() == later.size().reindex(loaded.customer_key, fill_value=0).tolist()
+    assert loaded.label_revenue_90d.to_numpy() == pytest.approx(expected.to_numpy())
+    assert loaded.label_orders_90d.sum() > 5
+
+
+def test_features_count_what_had_happened(store):
+    """Held against the marts in pandas, by another way than the query's."""
+    loaded = duckbook.load("features", AS_OF, store=store).set_index("customer_key")
+    orders = duckbook.load("fct_customer_orders", store=store)
+    known = orders[orders.ordered_at.dt.date <= AS_OF].groupby("customer_key")
+    buyers = loaded[loaded.orders > 0]
+    assert buyers.orders.to_dict() == known.size().reindex(buyers.index).to_dict()
+    assert buyers.net_amount.to_numpy() == pytest.approx(known.net_amount.sum().reindex(buyers.index).to_numpy())
+    last = known.ordered_at.max().reindex(buyers.index).dt.date
+    assert buyers.days_since_last_order.tolist() == [(AS_OF - day).days for day in last]
+    activity = duckbook.load("fct_customer_activity", store=store)
+    recent = activity[activity.month_start.astype(str).isin(["2026-02-01", "2026-03-01", "2026-04-01"])]
+    sessions = recent.groupby("customer_key").sessions.sum().reindex(loaded.index, fill_value=0)
+    assert loaded.sessions_3m.tolist() == sessions.tolist()
+
+
+def test_the_dictionary_describes_every_column_and_nothing_else(store, tmp_path):
+    told = features.dictionary()
+    with publish.published(store) as published:
+        made = features.write(published, tmp_path, AS_OF)
+        for file, columns in (("features", told.features), ("labels", told.labels)):
+            described = published.connection.sql(f"describe from '{made / file}.parquet'").fetchall()
+            kinds = {name: kind.lower() for name, kind, *_ in described}
+            assert {c["name"]: c["type"] for c in columns} == {
+                name: kind for name, kind in kinds.items() if file == "features" or name.startswith("label")
+            }
+        metadata = published.connection.sql(
+            f"select decode(key), decode(value) from parquet_kv_metadata('{made}/features.parquet')"
+        ).fetchall()
+    assert ("features_version", str(told.version)) in metadata
+    assert made.parts[-2:] == (f"v{told.version}", str(AS_OF))
+    page = (made / "dictionary.md").read_text("utf-8")
+    assert set(re.findall(r"^\| (\w+) \|", page, flags=re.MULTILINE)) - {"column"} == {
+        column["name"] for column in told.features + told.labels
+    }
+
+
+def test_a_change_of_the_queries_wants_a_new_version():
+    """When this fails, raise `version` in features.yml and write the new sum beside it."""
+    folder = Path(features.__file__).parent
+    sums = hashlib.sha256()
+    for name in ("features.sql", "labels.sql"):
+        code = re.sub(r"--.*", "", (folder / name).read_text("utf-8"))
+        sums.update(" ".join(code.split()).encode())
+    assert (features.dictionary().version, sums.hexdigest()[:12]) == (1, "a79bfdb698d8")
+
+
+def test_the_datasheet_says_what_the_files_hold(store, tmp_path):
+    with publish.published(store) as published:
+        made = features.write(published, tmp_path, AS_OF)
+        rows = published.connection.sql(f"select count(*) from '{made}/features.parquet'").fetchone()[0]
+    page = (made / "datasheet.md").read_text("utf-8")
+    assert f"{rows:,} customers" in page
+    assert "| mean_review_score |" in page
+    for heading in ("Motivation", "Composition", "Collection", "Preprocessing", "Uses", "Distribution and maintenance"):
+        assert f"## {heading}" in page
+
+
+def test_a_line_loads_published_data_in_every_shape(store):
+    frame = duckbook.load("features", AS_OF, store=store)
+    arrow = duckbook.load("features", str(AS_OF), as_="arrow", store=store)
+    assert list(frame.columns) == arrow.column_names
+    assert frame.customer_key.tolist() == arrow["customer_key"].to_pylist()
+    assert str(arrow.schema.field("net_amount").type) == "decimal128(18, 2)"
+    polars = pytest.importorskip("polars")
+    assert isinstance(duckbook.load("features", AS_OF, as_="polars", store=store), polars.DataFrame)
+
+
+def test_a_mart_is_loaded_by_name_and_by_the_date_of_its_publication(store):
+    now = duckbook.load("fct_sales_by_date", store=store)
+    before = duckbook.load("fct_sales_by_date", "2026-06-30", store=store)
+    assert len(now) > len(before) > 1000
+
+
+def test_labels_are_there_only_when_they_are_complete(store):
+    newest = store.first_as_of + timedelta(days=100)
+    assert "label_orders_90d" in duckbook.load("features", newest - timedelta(days=90), store=store)
+    assert "label_orders_90d" not in duckbook.load("features", newest - timedelta(days=89), store=store)
+    assert "label_orders_90d" not in duckbook.load("features", AS_OF, labels=False, store=store)
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "sentence"),
+    [
+        ({"name": "fct_sales_by_dat"}, PublishError, "did you mean fct_sales_by_date?"),
+        ({"as_of": "2027-01-01"}, PublishError, "end on 2026-10-08, so there are no features of 2027-01-01"),
+        ({"as_of": "2026-09-01", "labels": True}, PublishError, "need data until 2026-11-30"),
+        ({"as_of": "June"}, PublishError, "'June' is no date"),
+        ({"name": "dim_dates", "as_of": "2020-01-01"}, PublishError, "No publication as of 2020-01-01 is kept"),
+        ({"name": "dim_dates", "labels": True}, SettingError, "is for features alone"),
+        ({"as_": "spark"}, SettingError, "say pandas, arrow, polars"),
+    ],
+)
+def test_what_cannot_be_loaded_is_a_sentence(store, asked, kind, sentence):
+    with pytest.raises(kind, match=re.escape(sentence)):
+        duckbook.load(**asked, store=store)
+
+
+def test_without_polars_a_sentence_says_where_it_comes_from(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "polars", None)
+    with pytest.raises(SettingError, match="comes with `make science`"):
+        duckbook.load("features", AS_OF, as_="polars", store=store)
+
+
+def test_loading_holds_no_lock(store):
+    kept = duckbook.load("features", AS_OF, as_="arrow", store=store)
+    code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('create or replace table main.x as select 1')"
+    subprocess.run([sys.executable, "-c", code, str(store.warehouse_path)], check=True)
+    assert len(kept)
+
+
+def test_importing_the_package_stays_light():
+    code = "import duckbook, sys; print([m for m in ('pandas', 'duckdb', 'numpy', 'yaml') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"

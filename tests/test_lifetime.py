@@ -1,0 +1,123 @@
+"""BG/NBD and gamma-gamma: the published figures of CDNOW, and known parameters found again."""
+
+from __future__ import annotations
+
+import csv
+from importlib.metadata import distribution
+from pathlib import Path
+
+import numpy as np
+import pytest
+from duckbook import lifetime
+from duckbook.errors import ScienceError
+
+PUBLISHED = {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}
+"""CDNOW, 2,357 customers (Fader, Hardie and Lee 2005, table 2), with a log-likelihood of -9582.4."""
+
+PUBLISHED_SPEND = {"p": 6.25, "q": 3.74, "gamma": 15.44}
+"""CDNOW, 946 customers with repeat purchases (Fader and Hardie 2013), with a log-likelihood of -4055.9."""
+
+
+@pytest.fixture(scope="module")
+def cdnow() -> dict[str, np.ndarray]:
+    """The summary of CDNOW's customers, as the wheel of `lifetimes` carries it: x, t_x, T in weeks, and zbar in USD."""
+    name = "lifetimes/datasets/cdnow_customers_summary_with_transactions.csv"
+    with Path(distribution("lifetimes").locate_file(name)).open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    return {column: np.array([float(row[column]) for row in rows]) for column in ("x", "t_x", "T", "zbar")}
+
+
+@pytest.fixture(scope="module")
+def fitted(cdnow) -> lifetime.Fit:
+    return lifetime.fit_bgnbd(cdnow["x"], cdnow["t_x"], cdnow["T"])
+
+
+def test_the_published_parameters_of_cdnow_come_out(fitted):
+    assert {name: round(getattr(fitted, name), 3) for name in fitted.names} == PUBLISHED
+    assert fitted.log_likelihood == pytest.approx(-9582.4, abs=0.05)
+    assert fitted.customers == 2357
+
+
+def test_the_published_spend_of_cdnow_comes_out(cdnow):
+    found = lifetime.fit_gamma_gamma(cdnow["x"], cdnow["zbar"])
+    assert {name: getattr(found, name) for name in found.names} == pytest.approx(PUBLISHED_SPEND, abs=0.01)
+    assert found.log_likelihood == pytest.approx(-4055.9, abs=0.05)
+    assert found.customers == 946
+
+
+def test_the_published_forecast_of_one_customer_comes_out(fitted):
+    """Two repeat purchases, the last in week 30.43 of 38.86: 1.226 more are expected in the 39 weeks that follow."""
+    assert lifetime.expected_purchases(fitted, 39, [2], [30.43], [38.86])[0] == pytest.approx(1.226, abs=0.0005)
+
+
+def test_the_fit_does_not_depend_on_the_unit_of_time(cdnow, fitted):
+    days = lifetime.fit_bgnbd(cdnow["x"], cdnow["t_x"] * 7, cdnow["T"] * 7)
+    assert days.values / [1, 7, 1, 1] == pytest.approx(fitted.values, rel=1e-4)
+
+
+@pytest.mark.parametrize("planted", [(0.243, 4.414, 0.793, 2.426), (0.9, 12.0, 0.5, 4.0), (0.3, 40.0, 1.5, 2.0)])
+def test_known_parameters_lie_in_the_confidence_region(planted):
+    age = np.random.default_rng(5).uniform(20, 160, 8000)
+    found = lifetime.fit_bgnbd(*lifetime.simulate(planted, age, seed=6), age)
+    assert found.contains(planted, level=0.99)
+    assert not found.contains(np.array(planted) * [1.5, 1, 1, 1])
+
+
+def test_intervals_hold_the_planted_parameters_as_often_as_they_say():
+    planted, age = (0.5, 8.0, 0.8, 2.5), np.linspace(20, 100, 3000)
+    held = np.zeros(4)
+    for seed in range(20):
+        low, high = lifetime.fit_bgnbd(*lifetime.simulate(planted, age, seed), age).interval(0.9).T
+        held += (low < planted) & (planted < high)
+    assert (held >= 15).all(), held
+
+
+def test_the_forecast_is_what_the_same_customers_do_next():
+    planted, age = (0.5, 8.0, 0.8, 2.5), np.full(60_000, 60.0)
+    later, _ = lifetime.simulate(planted, age + 30, seed=3)
+    fit = lifetime.Fit(("r", "alpha", "a", "b"), np.array(planted), np.eye(4), 0.0, len(age))
+    expected = lifetime.expected_purchases_of_new(fit, 90)
+    assert later.mean() == pytest.approx(expected, rel=0.03)
+
+
+def test_the_conditional_forecast_adds_up_to_the_unconditional_one():
+    """Over everyone, what is expected after an observation is what the model expects without one (FHL, 9 and 10)."""
+    planted, age = (0.5, 8.0, 0.8, 2.5), np.full(80_000, 60.0)
+    fit = lifetime.Fit(("r", "alpha", "a", "b"), np.array(planted), np.eye(4), 0.0, len(age))
+    after = lifetime.expected_purchases(fit, 30.0, *lifetime.simulate(planted, age, seed=4), age)
+    whole = lifetime.expected_purchases_of_new(fit, 90.0) - lifetime.expected_purchases_of_new(fit, 60.0)
+    assert after.mean() == pytest.approx(whole, rel=0.03)
+
+
+def test_the_longer_the_silence_the_less_alive(fitted):
+    alive = lifetime.probability_alive(fitted, [5, 5, 5, 0], [38, 20, 5, 0], [39, 39, 39, 39])
+    assert alive[0] > alive[1] > alive[2] and alive[3] == 1.0
+
+
+def test_known_spend_parameters_lie_in_the_confidence_region():
+    p, q, gamma = 6.25, 2.8, 26.5
+    draw = np.random.default_rng(8)
+    count = draw.integers(0, 6, 9000)
+    rate = draw.gamma(q, 1 / gamma, len(count))
+    mean = np.where(count > 0, draw.gamma(np.maximum(p * count, 1)) / rate / np.maximum(count, 1), 0)
+    found = lifetime.fit_gamma_gamma(count, mean)
+    assert found.contains([p, q, gamma], level=0.99)
+    value = lifetime.expected_value(found, count, mean)
+    assert value[count == 0] == pytest.approx(p * gamma / (q - 1), rel=0.05)
+    many = (count == 5) & (mean > 2 * mean[count > 0].mean())
+    assert ((value[many] < mean[many]) & (value[many] > value[count == 0][0])).all()
+
+
+@pytest.mark.parametrize(
+    "summary", [([1], [5.0], [4.0]), ([0], [1.0], [4.0]), ([-1], [0.0], [4.0]), ([1], [np.nan], [4.0]), ([], [], [])]
+)
+def test_what_is_no_summary_is_refused(summary):
+    with pytest.raises(ScienceError, match="BG/NBD wants"):
+        lifetime.fit_bgnbd(*summary)
+
+
+def test_too_few_customers_are_told():
+    with pytest.raises(ScienceError, match="has no maximum"):
+        lifetime.fit_bgnbd(np.zeros(30), np.zeros(30), np.full(30, 10.0))
+    with pytest.raises(ScienceError, match="at least 50"):
+        lifetime.fit_gamma_gamma([1, 2], [3.0, 4.0])
