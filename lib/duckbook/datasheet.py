@@ -5,14 +5,34 @@ The questions are those of Gebru et al., "Datasheets for Datasets", Communicatio
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from duckbook.publish import Publication
 
-if TYPE_CHECKING:
-    from duckbook.features import Dictionary
+
+@dataclass(frozen=True)
+class Dictionary:
+    """The columns of the feature table.
+
+    Attributes
+    ----------
+    version : int
+        Raised when a column is added, dropped, renamed or computed otherwise.
+    grain : str
+    features, labels : lists of dict
+        Each with name, type, role (id, feature or label), from (the mart), meaning, and a unit where it has one.
+    """
+
+    version: int
+    grain: str
+    features: list[dict[str, str]]
+    labels: list[dict[str, str]]
+
+    def names(self, role: str) -> list[str]:
+        """The names of the columns with a role: ``id``, ``feature`` or ``label``."""
+        return [column["name"] for column in self.features + self.labels if column["role"] == role]
 
 
 def dictionary_page(dictionary: Dictionary) -> str:

@@ -7,12 +7,13 @@ nothing of the future can slip into a feature. Features count what had happened 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duckbook import datasheet
+from duckbook.datasheet import Dictionary
 from duckbook.errors import PublishError
 from duckbook.publish import Published
 
@@ -23,29 +24,6 @@ LABEL_DAYS = 90
 """Days after the as-of date that the labels count; the names of their columns say so."""
 
 _HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Dictionary:
-    """The columns of the feature table.
-
-    Attributes
-    ----------
-    version : int
-        Raised when a column is added, dropped, renamed or computed otherwise.
-    grain : str
-    features, labels : lists of dict
-        Each with name, type, role (id, feature or label), from (the mart), meaning, and a unit where it has one.
-    """
-
-    version: int
-    grain: str
-    features: list[dict[str, str]]
-    labels: list[dict[str, str]]
-
-    def names(self, role: str) -> list[str]:
-        """The names of the columns with a role: ``id``, ``feature`` or ``label``."""
-        return [column["name"] for column in self.features + self.labels if column["role"] == role]
 
 
 @cache
@@ -125,8 +103,6 @@ def write(published: Published, folder: Path, as_of: date | str | None = None) -
     PublishError
         The publication does not reach the as-of date.
     """
-    from duckbook import datasheet
-
     day = last_labelled(published) if as_of is None else resolve(published, as_of)
     told = dictionary()
     made = folder / f"v{told.version}" / str(day)
