@@ -22,7 +22,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism resume env lab test nbval outputs docs report up down status rebuild bench soak lock clean format lint
+.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs docs report up down status rebuild bench soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest,
 
 realism: $(VENV)/.ready ## hold the generated store against published figures (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only realism
+
+science: $(VENV)/.ready-science ## train models on the published marts and judge them (5,000 customers or more)
+	@$(DUCKBOOK) run $(STORE) --only science
 
 resume: $(VENV)/.ready ## go on with a run that failed: make resume RUN=run_id
 	@$(DUCKBOOK) resume $(RUN) $(STORE)
@@ -86,6 +89,7 @@ soak: $(VENV)/.ready-dev ## run the long versions of the fault and property test
 lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
+	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group science -c requirements-dev.lock -o requirements-science.lock
 
 clean: ## remove the local state of the store, after asking
 	@if [ -x $(DUCKBOOK) ]; then $(DUCKBOOK) clean $(STORE); else echo "Nothing to clean: there is no $(VENV)."; fi
@@ -122,4 +126,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/uv
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	@echo "Set-up for development: the tools of requirements-dev.lock" >&2
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-dev.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
+	@touch $@
+
+$(VENV)/.ready-science: requirements-science.lock $(VENV)/.ready
+	@echo "Set-up for science: the libraries of requirements-science.lock" >&2
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-science.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@touch $@

@@ -11,7 +11,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-science.lock")
 
 
 def locked(name: str) -> list[Requirement]:
@@ -22,7 +22,8 @@ def wanted() -> dict[str, list[Requirement]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     runtime = [Requirement(text) for text in project["project"]["dependencies"]]
     development = [Requirement(text) for text in project["dependency-groups"]["dev"]]
-    return {"requirements.lock": runtime, "requirements-dev.lock": runtime + development}
+    science = [Requirement(text) for text in project["dependency-groups"]["science"]]
+    return dict(zip(LOCKS, (runtime, runtime + development, runtime + science), strict=True))
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -42,9 +43,17 @@ def test_every_dependency_of_pyproject_is_locked_within_its_range(lock):
         assert requirement.specifier.contains(version), f"{requirement} and {pin} disagree: run `make lock`"
 
 
-def test_the_development_lock_holds_the_same_pins_as_the_runtime_lock():
-    development = {str(pin.specifier) + canonicalize_name(pin.name) for pin in locked(LOCKS[1])}
-    assert {str(pin.specifier) + canonicalize_name(pin.name) for pin in locked(LOCKS[0])} <= development
+@pytest.mark.parametrize("lock", LOCKS[1:])
+def test_the_other_locks_hold_the_same_pins_as_the_runtime_lock(lock):
+    more = {str(pin.specifier) + canonicalize_name(pin.name) for pin in locked(lock)}
+    assert {str(pin.specifier) + canonicalize_name(pin.name) for pin in locked(LOCKS[0])} <= more
+
+
+def test_what_two_locks_hold_they_hold_alike():
+    development, science = ({canonicalize_name(p.name): str(p.specifier) for p in locked(name)} for name in LOCKS[1:])
+    assert {n: v for n, v in science.items() if n in development} == {
+        n: v for n, v in development.items() if n in science
+    }
 
 
 def test_what_is_installed_is_what_the_lock_says():
