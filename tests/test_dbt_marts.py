@@ -216,7 +216,7 @@ def test_orders_without_a_known_customer_or_product_reach_the_unknown_member(mar
 
 def test_every_measure_of_every_mart_reconciles(marts, books):
     found = reconcile.marts(marts)
-    assert len(found) > 90
+    assert len(found) > 130
     assert all(row["equal"] for row in found)
     totals = {row["measure"]: row["staging_total"] for row in found}
     for measure in (*COUNTS, *AMOUNTS):

@@ -23,6 +23,17 @@
         'fct_sales_by_region': orders + lines + amounts,
         'fct_product_performance': lines + amounts + costs + ['events', 'views', 'cart_adds', 'purchases', 'reviews', 'scored_reviews', 'review_score_sum'],
         'fct_product_interactions': events,
+        'fct_cohort_retention': orders + ['net_amount', 'revenue'],
+        'fct_funnel': ['sessions', 'viewing_sessions', 'carting_sessions', 'buying_sessions'],
+        'fct_customer_segments': orders + ['revenue'],
+        'fct_basket_pairs': ['orders_with_both'],
+        'fct_fulfilment': orders + [
+            'shipped_orders', 'delivered_orders', 'promised_deliveries', 'late_deliveries', 'overdue_orders',
+            'returned_orders', 'timed_shipments', 'days_to_ship', 'timed_deliveries', 'days_to_deliver',
+            'units', 'returned_units', 'refund_amount'
+        ],
+        'fct_product_changes': ['launches', 'price_changes'],
+        'fct_inventory_cover': ['stock_quantity', 'stock_value', 'recent_units'],
     }) }}
 {%- endmacro %}
 

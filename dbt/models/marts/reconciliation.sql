@@ -24,6 +24,12 @@ reviews as (
 
 ),
 
+products as (
+
+    select * from {{ ref('stg_products') }}
+
+),
+
 cancelled as (
 
     select order_id from orders
@@ -119,7 +125,8 @@ sound_products as (
         _key,
         _row_hash,
         min(product_id) as product_id,
-        min(cost) as cost
+        min(cost) as cost,
+        min(coalesce(sale_price, base_price)) as price
     from {{ ref('base_products') }}
     where _state <> 'quarantined'
     group by _key, _row_hash
@@ -134,13 +141,27 @@ costs_by_day as (
         max_by(
             struct_pack(cost := products.cost),
             struct_pack(place := batches.place, row_number := product_records._row_number)
-        )['cost'] as cost
+        )['cost'] as cost,
+        max_by(
+            struct_pack(price := products.price),
+            struct_pack(place := batches.place, row_number := product_records._row_number)
+        )['price'] as price
     from product_records
     inner join sound_products as products
         on product_records._key = products._key and product_records._row_hash = products._row_hash
     inner join {{ ref('stg_batches') }} as batches
         on product_records._batch_id = batches.batch_id and batches.table_name = 'products'
     group by products.product_id, batches.batch_date
+
+),
+
+prices as (
+
+    select
+        price,
+        lag(price) over (partition by product_id order by batch_date) as price_before,
+        lag(batch_date) over (partition by product_id order by batch_date) as batch_date_before
+    from costs_by_day
 
 ),
 
@@ -170,7 +191,8 @@ kept_items as (
                 timestamp '2199-12-31'
             ) as date
         ) as ordered_on,
-        items.returned_at is null and cancelled.order_id is null as is_kept
+        items.returned_at is null and cancelled.order_id is null as is_kept,
+        cancelled.order_id is null as is_sold
     from items
     left join orders on items.order_id = orders.order_id
     left join cancelled on items.order_id = cancelled.order_id
@@ -187,6 +209,121 @@ cost_totals as (
     from kept_items
     asof left join costs
         on kept_items.product_id = costs.product_id and kept_items.ordered_on >= costs.known_from
+
+),
+
+product_totals as (
+
+    select
+        count(created_at) as launches,
+        coalesce(sum(stock_quantity), 0) as stock_quantity,
+        coalesce(sum(stock_quantity * cost), 0) as stock_value
+    from products
+
+),
+
+change_totals as (
+
+    select count(*) as price_changes
+    from prices
+    where batch_date_before is not null and price is distinct from price_before
+
+),
+
+recent_totals as (
+
+    select
+        coalesce(
+            sum(quantity) filter (
+                where is_sold
+                and ordered_on <= {{ as_of() }}
+                and date_diff('day', ordered_on, {{ as_of() }}) < {{ var('cover_window_days') }}
+            ),
+            0
+        ) as recent_units
+    from kept_items
+
+),
+
+-- Of k different subcategories in a basket there are k (k - 1) / 2 pairs.
+subcategories_of_orders as (
+
+    select
+        items.order_id,
+        count(distinct products.subcategory_id) as subcategories
+    from items
+    inner join products on items.product_id = products.product_id
+    left join cancelled on items.order_id = cancelled.order_id
+    where cancelled.order_id is null
+    group by items.order_id
+
+),
+
+basket_totals as (
+
+    select coalesce(sum(subcategories * (subcategories - 1) // 2), 0) as orders_with_both
+    from subcategories_of_orders
+
+),
+
+session_totals as (
+
+    select
+        count(distinct session_id) filter (
+            where event_type in ('view', 'cart_add', 'purchase')
+        ) as viewing_sessions,
+        count(distinct session_id) filter (where event_type in ('cart_add', 'purchase')) as carting_sessions,
+        count(distinct session_id) filter (where event_type = 'purchase') as buying_sessions
+    from interactions
+
+),
+
+first_times as (
+
+    select
+        order_id,
+        min(created_at) as first_item_at,
+        sum(case when returned_at is not null then quantity else 0 end) as returned_units
+    from items
+    group by order_id
+
+),
+
+fulfilment_totals as (
+
+    select
+        count(orders.shipped_at) as shipped_orders,
+        count(orders.delivered_at) as delivered_orders,
+        count(*) filter (
+            where orders.delivered_at is not null and orders.promised_at is not null
+        ) as promised_deliveries,
+        count(*) filter (where orders.delivered_at > orders.promised_at) as late_deliveries,
+        count(*) filter (
+            where cancelled.order_id is null
+            and orders.delivered_at is null
+            and orders.promised_at < {{ as_of() }}
+        ) as overdue_orders,
+        count(date_diff(
+            'day', coalesce(orders.order_date, orders.created_at, first_times.first_item_at), orders.shipped_at
+        )) as timed_shipments,
+        coalesce(sum(date_diff(
+            'day', coalesce(orders.order_date, orders.created_at, first_times.first_item_at), orders.shipped_at
+        )), 0) as days_to_ship,
+        count(date_diff(
+            'day', coalesce(orders.order_date, orders.created_at, first_times.first_item_at), orders.delivered_at
+        )) as timed_deliveries,
+        coalesce(sum(date_diff(
+            'day', coalesce(orders.order_date, orders.created_at, first_times.first_item_at), orders.delivered_at
+        )), 0) as days_to_deliver
+    from orders
+    left join cancelled on orders.order_id = cancelled.order_id
+    left join first_times on orders.order_id = first_times.order_id
+
+),
+
+return_totals as (
+
+    select count(*) filter (where returned_units > 0) as returned_orders from first_times
 
 ),
 
@@ -251,6 +388,25 @@ totals as (
         cast(costs.cost_amount as decimal(38, 2)) as cost_amount,
         cast(costs.uncosted_units as decimal(38, 2)) as uncosted_units,
         cast(orders.source_total_amount as decimal(38, 2)) as source_total_amount,
+        cast(products.launches as decimal(38, 2)) as launches,
+        cast(products.stock_quantity as decimal(38, 2)) as stock_quantity,
+        cast(products.stock_value as decimal(38, 2)) as stock_value,
+        cast(changes.price_changes as decimal(38, 2)) as price_changes,
+        cast(recent.recent_units as decimal(38, 2)) as recent_units,
+        cast(baskets.orders_with_both as decimal(38, 2)) as orders_with_both,
+        cast(visits.viewing_sessions as decimal(38, 2)) as viewing_sessions,
+        cast(visits.carting_sessions as decimal(38, 2)) as carting_sessions,
+        cast(visits.buying_sessions as decimal(38, 2)) as buying_sessions,
+        cast(fulfilment.shipped_orders as decimal(38, 2)) as shipped_orders,
+        cast(fulfilment.delivered_orders as decimal(38, 2)) as delivered_orders,
+        cast(fulfilment.promised_deliveries as decimal(38, 2)) as promised_deliveries,
+        cast(fulfilment.late_deliveries as decimal(38, 2)) as late_deliveries,
+        cast(fulfilment.overdue_orders as decimal(38, 2)) as overdue_orders,
+        cast(fulfilment.timed_shipments as decimal(38, 2)) as timed_shipments,
+        cast(fulfilment.days_to_ship as decimal(38, 2)) as days_to_ship,
+        cast(fulfilment.timed_deliveries as decimal(38, 2)) as timed_deliveries,
+        cast(fulfilment.days_to_deliver as decimal(38, 2)) as days_to_deliver,
+        cast(returns.returned_orders as decimal(38, 2)) as returned_orders,
         cast(interactions.events as decimal(38, 2)) as events,
         cast(interactions.views as decimal(38, 2)) as views,
         cast(interactions.cart_adds as decimal(38, 2)) as cart_adds,
@@ -266,6 +422,13 @@ totals as (
     from item_totals as items
     cross join order_totals as orders
     cross join cost_totals as costs
+    cross join product_totals as products
+    cross join change_totals as changes
+    cross join recent_totals as recent
+    cross join basket_totals as baskets
+    cross join session_totals as visits
+    cross join fulfilment_totals as fulfilment
+    cross join return_totals as returns
     cross join orders_known_by_items_alone as orphans
     cross join interaction_totals as interactions
     cross join review_totals as reviews

@@ -1,0 +1,91 @@
+with
+
+lines as (
+
+    select * from {{ ref('fct_order_details') }}
+    where not is_cancelled
+
+),
+
+products as (
+
+    select * from {{ ref('int_products') }}
+    where subcategory_id is not null
+
+),
+
+-- One row a basket and subcategory, however many lines of it the basket holds.
+baskets as (
+
+    select
+        lines.order_id,
+        products.subcategory_id
+    from lines
+    inner join products on lines.product_key = products.product_key
+    group by lines.order_id, products.subcategory_id
+
+),
+
+totals as (
+
+    select count(distinct order_id) as baskets from baskets
+
+),
+
+singles as (
+
+    select
+        subcategory_id,
+        count(*) as orders
+    from baskets
+    group by subcategory_id
+
+),
+
+pairs as (
+
+    select
+        one.subcategory_id as subcategory_id_a,
+        other.subcategory_id as subcategory_id_b,
+        count(*) as orders_with_both
+    from baskets as one
+    inner join baskets as other on one.order_id = other.order_id and one.subcategory_id < other.subcategory_id
+    group by one.subcategory_id, other.subcategory_id
+
+),
+
+names as (
+
+    select
+        subcategory_id,
+        min(coalesce(subcategory_name, 'unknown')) as subcategory_name
+    from products
+    group by subcategory_id
+
+),
+
+described as (
+
+    select
+        pairs.subcategory_id_a,
+        pairs.subcategory_id_b,
+        names_a.subcategory_name as subcategory_name_a,
+        names_b.subcategory_name as subcategory_name_b,
+        totals.baskets,
+        singles_a.orders as orders_with_a,
+        singles_b.orders as orders_with_b,
+        pairs.orders_with_both,
+        {{ ratio('pairs.orders_with_both', 'totals.baskets', 6) }} as support,
+        {{ ratio('pairs.orders_with_both', 'singles_a.orders', 4) }} as confidence_a_to_b,
+        {{ ratio('pairs.orders_with_both', 'singles_b.orders', 4) }} as confidence_b_to_a,
+        {{ ratio('pairs.orders_with_both * totals.baskets', 'singles_a.orders * singles_b.orders', 4) }} as lift
+    from pairs
+    inner join singles as singles_a on pairs.subcategory_id_a = singles_a.subcategory_id
+    inner join singles as singles_b on pairs.subcategory_id_b = singles_b.subcategory_id
+    inner join names as names_a on pairs.subcategory_id_a = names_a.subcategory_id
+    inner join names as names_b on pairs.subcategory_id_b = names_b.subcategory_id
+    cross join totals
+
+)
+
+select * from described

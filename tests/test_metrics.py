@@ -1,0 +1,117 @@
+"""The metric dictionary, held to the marts: every figure, who carries it, and its formula on every row."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+import pytest
+import yaml
+from duckbook import warehouse
+from duckbook.settings import ROOT
+
+MARTS = ROOT / "dbt" / "models" / "marts"
+DETAIL = "1, or 0|1, to be summed|1 where|1 for"
+"""How a count is described in the mart whose row is one of what it counts."""
+
+
+WORDS = {"case", "when", "then", "else", "end", "or", "is", "not", "null"}
+"""Words of SQL in the formulas; all others are columns."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    formula: str | None
+    adds_up: bool
+    marts: frozenset[str]
+
+
+@pytest.fixture(scope="module")
+def dictionary() -> dict[str, Figure]:
+    figures = {}
+    for line in (ROOT / "docs" / "metrics.md").read_text("utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) != 5 or cells[0] in ("figure", "---"):
+            continue
+        name, formula, _, adds_up, marts = cells
+        assert name not in figures, f"{name} is defined twice"
+        code = re.fullmatch(r"`(.+)`", formula)
+        figures[name] = Figure(code and code[1], adds_up == "yes", frozenset(marts.split(", ")))
+    return figures
+
+
+@pytest.fixture(scope="module")
+def columns() -> dict[str, dict[str, dict]]:
+    """Mart → column → what its YAML says of it."""
+    models = [model for file in MARTS.glob("*.yml") for model in yaml.safe_load(file.read_text())["models"]]
+    return {model["name"]: {column["name"]: column for column in model["columns"]} for model in models}
+
+
+def is_figure(column: dict) -> bool:
+    """Whether a column of a fact is a number that a person may sum or compare, and no key."""
+    return not column["name"].endswith("_key") and column["data_type"].startswith(("decimal", "bigint", "integer"))
+
+
+def test_every_figure_of_a_fact_is_in_the_dictionary(columns, dictionary):
+    facts = {mart: found for mart, found in columns.items() if mart.startswith("fct_")}
+    attributes = {"current_price", "months_since_first_order"}
+    missing = {
+        (mart, name)
+        for mart, found in facts.items()
+        for name, column in found.items()
+        if is_figure(column) and name not in dictionary and name not in attributes
+    }
+    assert missing == set()
+
+
+def test_the_dictionary_names_the_marts_that_carry_a_figure_and_no_other(columns, dictionary):
+    carriers = defaultdict(set)
+    for mart, found in columns.items():
+        for name in found:
+            carriers[name].add(mart)
+    for name, figure in dictionary.items():
+        assert figure.marts == carriers[name], name
+
+
+def test_what_adds_up_is_marked_and_reconciled(columns, dictionary):
+    marked = {
+        name
+        for found in columns.values()
+        for name, column in found.items()
+        if column.get("config", {}).get("meta", {}).get("additive")
+    }
+    assert marked == {name for name, figure in dictionary.items() if figure.adds_up}
+
+
+def test_a_name_means_the_same_in_every_mart(columns, dictionary):
+    for name in dictionary:
+        said = {
+            found[name]["description"]
+            for found in columns.values()
+            if name in found and not re.match(DETAIL, found[name]["description"])
+        }
+        assert len(said) <= 1, (name, said)
+
+
+def test_every_formula_gives_the_figure_on_every_row(built_shop, columns, dictionary):
+    formulas = {name: figure for name, figure in dictionary.items() if figure.formula}
+    held = set()
+    with warehouse.open_warehouse(built_shop[0], read_only=True) as connection:
+        for name, figure in formulas.items():
+            used = set(re.findall(r"[a-z_]+", figure.formula)) - WORDS
+            for mart in sorted(figure.marts):
+                if not used <= columns[mart].keys():
+                    continue
+                kind = columns[mart][name]["data_type"]
+                # A quotient without anything to divide by is no figure; DuckDB makes it null or infinite.
+                value = f"case when isfinite(cast({figure.formula} as double)) then {figure.formula} end"
+                query = (
+                    f"select count(*), count(*) filter (where {name} is distinct from cast({value} as {kind})) "
+                    f"from ecom_marts.{mart}"
+                )
+                rows, wrong = connection.execute(query).fetchone()
+                assert rows and not wrong, (name, mart, wrong)
+                held.add(name)
+    assert held == formulas.keys()
+    assert len(held) > 30
