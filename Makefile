@@ -22,10 +22,10 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs docs report up down status rebuild bench soak lock clean format lint
+.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs docs report up down status check-landing rebuild bench soak lock clean format lint
 
 help: ## print these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
 
@@ -76,6 +76,9 @@ down: $(VENV)/.ready ## stop them; what they hold stays
 
 status: $(VENV)/.ready ## say what runs, what the warehouse holds, and how the newest run ended
 	@$(DUCKBOOK) status $(STORE)
+
+check-landing: $(VENV)/.ready ## look at what has landed before GENERATE=0, and change nothing
+	@$(DUCKBOOK) check-landing $(STORE) $(WHEN)
 
 rebuild: $(VENV)/.ready ## make the warehouse again from the history in S3 alone
 	@$(DUCKBOOK) rebuild $(STORE)

@@ -7,7 +7,7 @@ from duckbook.settings import ROOT
 
 PROMISED = {
     "pipeline", "latest", "lab", "test", "nbval", "docs", "report", "up", "down", "status", "bench", "soak", "clean",
-    "format", "lint", "outputs", "rebuild",
+    "format", "lint", "outputs", "rebuild", "check-landing",
 }  # fmt: skip
 
 

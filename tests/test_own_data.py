@@ -7,6 +7,7 @@ the library. It writes each of the formats, text ids, a keyless table of reviews
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -58,15 +59,19 @@ def store(tmp_path_factory, external_endpoints, external_environment) -> dict[st
     )
 
 
-def land(endpoints) -> None:
-    """What someone else's program does."""
-    s3 = boto3.client(
+def client(endpoints):
+    return boto3.client(
         "s3",
         endpoint_url=endpoints.s3.url,
         region_name=endpoints.s3.region,
         aws_access_key_id=endpoints.s3.access_key_id,
         aws_secret_access_key=endpoints.s3.secret_access_key,
     )
+
+
+def land(endpoints) -> None:
+    """What someone else's program does."""
+    s3 = client(endpoints)
     for bucket in ("theirs-past", "theirs-new"):
         s3.create_bucket(Bucket=bucket)
     old, new = ORDERS[:3], ORDERS[2:]
@@ -89,6 +94,68 @@ def land(endpoints) -> None:
                 "insert into theirs.order_items values (%s, %s, %s, %s, %s, %s)",
                 [(*item, item[3] * Decimal(item[4])) for item in ITEMS],
             )
+
+
+def everything(endpoints, schema: str, buckets: tuple[str, ...], data: Path) -> dict:
+    """All that a look at a landing zone could change: objects, tables with the transactions that wrote them, files."""
+    s3 = client(endpoints)
+    objects = {
+        (bucket, found["Key"]): (found["ETag"], found["LastModified"])
+        for bucket in [one["Name"] for one in s3.list_buckets()["Buckets"]]
+        for found in s3.list_objects_v2(Bucket=bucket).get("Contents", [])
+        if bucket in buckets
+    }
+    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+        named = (
+            "select schemaname, tablename, obj_description((schemaname || '.' || tablename)::regclass) from pg_tables"
+        )
+        tables = postgres.execute(f"{named} where schemaname !~ '^(pg_|information)' order by 1, 2").fetchall()
+        rows = {
+            (owner, name): postgres.execute(f"select xmin, ctid, t.* from {owner}.{name} as t").fetchall()
+            for owner, name, _ in tables
+            if owner == schema
+        }
+        schemas = postgres.execute("select nspname from pg_namespace order by 1").fetchall()
+    files = {path: path.read_bytes() for path in data.glob("**/*") if path.is_file() and "duckdb_ext" not in str(path)}
+    names = sorted(one["Name"] for one in s3.list_buckets()["Buckets"])
+    return {"objects": objects, "tables": tables, "rows": rows, "schemas": schemas, "files": files, "buckets": names}
+
+
+def check_landing(store: dict, **others: str) -> subprocess.CompletedProcess:
+    done = subprocess.run([DUCKBOOK, "check-landing"], env=store | others, capture_output=True, text=True)
+    assert "Traceback" not in done.stderr, done.stderr[-2000:]
+    return done
+
+
+def test_a_look_at_it_tells_what_a_run_would_do_and_changes_nothing(store, external_endpoints):
+    state = lambda: everything(  # noqa: E731
+        external_endpoints, "theirs", ("theirs-past", "theirs-new"), Path(store["DUCKBOOK_DATA"])
+    )
+    before = state()
+    assert before["objects"] and before["rows"]
+    done = check_landing(store)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"│ orders +│ +2 │ +2 │ +6 │ +0 │ +0 │", done.stdout)
+    assert re.search(r"│ reviews +│ +1 │ +1 │ +3 │ +1 │ +0 │", done.stdout)
+    assert re.search(r"│ order_items +│ +1 │ +1 │ +6 │ +0 │ +0 │", done.stdout)
+    assert "products" in done.stdout and "is missing: its models will be empty" in done.stdout
+    assert "unreadable: is not JSON" in done.stdout and "{oops" in done.stdout
+    assert state() == before
+
+
+def test_a_look_fails_where_a_run_would_and_makes_no_bucket_and_no_schema(store, external_endpoints):
+    elsewhere = {
+        "DUCKBOOK_S3_HISTORIC_BUCKET": "not-there", "DUCKBOOK_S3_LATEST_BUCKET": "not-there-new",
+        "DUCKBOOK_POSTGRES_SCHEMA": "not_there",
+    }  # fmt: skip
+    state = lambda: everything(external_endpoints, "theirs", ("theirs-past",), Path(store["DUCKBOOK_DATA"]))  # noqa: E731
+    before = state()
+    done = check_landing(store, **elsewhere)
+    assert done.returncode == 1
+    assert "✗ orders is missing from the landing zone" in done.stdout
+    assert "would fail" in done.stdout
+    assert check_landing(store, DUCKBOOK_QUARANTINE_LIMIT="0").returncode == 1, "one line of theirs is unreadable"
+    assert state() == before
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +211,23 @@ def test_running_it_again_adds_nothing(run, store):
         (row["table"] for row in run["tables"]), 0
     )
     assert {r["table"]: r["staged"] for r in again["tables"]} == {r["table"]: r["staged"] for r in run["tables"]}
+
+
+def test_more_quarantined_rows_than_the_limit_fail_the_run_before_it_publishes_until_they_are_mended(
+    run, store, external_endpoints
+):
+    published = Path(store["DUCKBOOK_DATA"]) / "published" / "CURRENT"
+    before = published.read_text("utf-8")
+    strict = store | {"DUCKBOOK_QUARANTINE_LIMIT": "0"}
+    done = subprocess.run([DUCKBOOK, "run", "--no-generate"], env=strict, capture_output=True, text=True)
+    assert done.returncode == 1
+    told = " ".join(done.stderr.split())
+    assert "1 of the 3 rows of s3://theirs-past/json/reviews/r.ndjson are quarantined, more than the 0 that" in told
+    record = json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
+    assert {step["name"]: step["status"] for step in record["steps"]}["staging"] == "failed"
+    assert published.read_text("utf-8") == before
+    mended = "\n".join(map(json.dumps, [*REVIEWS, {"review_score": 4}]))
+    client(external_endpoints).put_object(Bucket="theirs-past", Key="json/reviews/r.ndjson", Body=mended)
+    done = subprocess.run([DUCKBOOK, "run", "--no-generate"], env=strict, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert published.read_text("utf-8") != before

@@ -1,7 +1,7 @@
 """A look at a landing zone before it is ingested: what would be read, what is missing, what would be set aside.
 
-Nothing is changed: sources are read into a folder of their own that is deleted afterwards, and neither the history nor
-a warehouse is touched.
+Nothing is changed: sources are read into a folder of their own that is deleted afterwards, neither the history nor a
+warehouse is written, and on servers of a person's own nothing is made.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import duckdb
 
-from duckbook import arrivals, commit_log, sources, storage
+from duckbook import arrivals, commit_log, quarantine, sources, storage, warehouse
 from duckbook.endpoints import Endpoints
-from duckbook.errors import IngestError
+from duckbook.errors import IngestError, WarehouseLocked
 from duckbook.reading import Reading
 from duckbook.rows import key, literal, quoted
 from duckbook.settings import Settings
@@ -34,6 +35,13 @@ class Finding:
     rows: int
     example: str = ""
 
+    @property
+    def reason(self) -> str:
+        """Why rows would be set aside, with the example; empty where the finding is of another kind."""
+        kind, _, why = self.finding.partition(": ")
+        shown = f" ({self.example!r})" if self.example else ""
+        return f"{why}{shown}" if kind in {"quarantined", "unreadable"} else ""
+
 
 @dataclass(frozen=True)
 class CheckReport:
@@ -43,7 +51,7 @@ class CheckReport:
     ----------
     tables
         One a source table: table, found, new (numbers of sources), landed, unreadable, quarantined (rows of the new
-        ones; an estimate of what staging would set aside).
+        ones; the last are those that staging would set aside beside the unreadable ones).
     findings
         What would be set aside and why, what drifts, what is missing, what is not read.
     stops
@@ -55,8 +63,13 @@ class CheckReport:
     stops: list[str]
 
 
-def check(settings: Settings, endpoints: Endpoints) -> CheckReport:
+def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -> CheckReport:
     """Look at the landing zone.
+
+    Parameters
+    ----------
+    as_of
+        Last day of data, as a run is to be given it; None where its sources tell it.
 
     Raises
     ------
@@ -69,6 +82,12 @@ def check(settings: Settings, endpoints: Endpoints) -> CheckReport:
     stops = [text for text in [_stop(arrivals.check_complete, landed, chronicle, settings)] if text]
     new = arrivals.find_new(endpoints, landed, chronicle)
     findings = [Finding("", name, "is not read: no source table has that name", 1) for name in landed.ignored]
+    found = {source.table for source in landed.sources}
+    findings += [
+        Finding(table.name, "", "is missing: its models will be empty", 0)
+        for table in source_tables().values()
+        if table.name not in found and not table.required
+    ]
     readings: list[Reading] = []
     (settings.data / "tmp").mkdir(parents=True, exist_ok=True)
     with (
@@ -82,6 +101,9 @@ def check(settings: Settings, endpoints: Endpoints) -> CheckReport:
                 readings += arrivals.read_all(connection, client, [source], mine)
             except IngestError as error:
                 stops.append(str(error))
+        # Without orders there is no date to be told, and that they are missing is told already.
+        if readings and not as_of and "orders" in found:
+            stops += filter(None, [_stop(arrivals.newest_date, connection, readings, chronicle)])
         counts = {id(r): _quarantined(connection, r) for r in readings}
         for r in readings:
             findings += _findings(connection, r)
@@ -98,7 +120,37 @@ def check(settings: Settings, endpoints: Endpoints) -> CheckReport:
                 "quarantined": sum(counts[id(r)] for r in mine),
             }
         )
+    held = [
+        {
+            "table": r.source.table,
+            "source": r.source.name,
+            "rows": r.landed,
+            "quarantined": counts[id(r)] + (r.unreadable[1] if r.unreadable else 0),
+            "reason": next((f.reason for f in findings if f.source == r.source.name and f.reason), ""),
+        }
+        for r in readings
+    ]
+    stops += _over_the_limit(settings, held, {source.name for source in new})
     return CheckReport(tables, findings, stops)
+
+
+def _over_the_limit(settings: Settings, held: list[dict], new: set[str]) -> list[str]:
+    """What `quarantine` would say of these sources, and of those that were ingested before and are as they were."""
+    if settings.target == "duckdb" and settings.warehouse_path.exists():
+        try:
+            with warehouse.open_warehouse(settings, read_only=True) as connection:
+                before = quarantine.outstanding(connection)
+        except (WarehouseLocked, duckdb.CatalogException):
+            # In use, or without staging: an ingest that was killed. What is new can be told without it.
+            before = []
+        held = held + [row for row in before if row["source"] and row["source"] not in new]
+    whole = []
+    for name in dict.fromkeys(row["table"] for row in held):
+        mine = [row for row in held if row["table"] == name]
+        sums = {count: sum(row[count] for row in mine) for count in ("rows", "quarantined")}
+        reason = next((row["reason"] for row in mine if row["reason"]), "")
+        whole.append({"table": name, "source": None, "reason": reason} | sums)
+    return quarantine.sentences([*whole, *held], settings)
 
 
 def _stop(step, *arguments) -> str:
@@ -152,12 +204,21 @@ def _faults(r: Reading) -> Iterator[tuple[str, str, str]]:
 
 
 def _cast(column: Column) -> str:
-    """The cast that staging tries, {} being the text; empty for text, which needs none."""
+    """The cast of dbt's macros/casts.sql to the type of a column, {0} being the text; empty for text, which needs none.
+
+    Tests hold the two against each other.
+    """
     kind = column.data_type
     if kind == "integer":
-        return "case when try_cast({} as decimal(18, 4)) % 1 = 0 then 1 end"
+        return "case when try_cast({0} as decimal(18, 4)) % 1 = 0 then try_cast({0} as integer) end"
     if kind == "boolean":
-        return "coalesce(try_cast({0} as boolean), case when {0} in ('1.0', '0.0') then true end)"
+        return "case when {0} in ('1.0', '0.0') then {0} = '1.0' else try_cast({0} as boolean) end"
     if kind == "timestamp":
-        return "coalesce(try_cast({0} as timestamp), try_cast({0} as timestamptz) at time zone 'UTC')"
-    return "" if kind == "varchar" else f"try_cast({{}} as {kind})"
+        offset = (
+            "contains(substr({0}, 12), '+') or contains(substr({0}, 12), '-') "
+            "or (length({0}) > 19 and regexp_matches(substr({0}, 20), '[A-Za-z]{{2}}'))"
+        )
+        zoned, plain = "try_cast({0} as timestamptz) at time zone 'UTC'", "try_cast({0} as timestamp)"
+        cast = f"case when {offset} then {zoned} else {plain} end"
+        return f"case when year({cast}) between 1900 and 2199 then 1 end"
+    return "" if kind == "varchar" else f"try_cast({{0}} as {kind})"

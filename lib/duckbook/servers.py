@@ -35,13 +35,23 @@ def up(settings: Settings) -> Endpoints:
     ServerError
         A server cannot be started, reached or signed in to.
     """
-    if not (settings.embedded_postgres or settings.embedded_s3):
-        postgres = store = None
-    else:
-        postgres, store = _ready(settings)
+    postgres, store = _wanted(settings)
     endpoints = _endpoints(settings, postgres, store)
     _prepare(settings, endpoints, store)
     return endpoints
+
+
+def reach(settings: Settings) -> Endpoints:
+    """As `up`, but nothing is made on servers of a person's own: neither a schema nor a bucket.
+
+    Raises
+    ------
+    ServerError
+        An embedded server cannot be started.
+    """
+    if settings.embedded_postgres and settings.embedded_s3:
+        return up(settings)
+    return _endpoints(settings, *_wanted(settings))
 
 
 def down(settings: Settings) -> list[str]:
@@ -85,6 +95,10 @@ def preflight(settings: Settings) -> None:
     from duckbook import preflight
 
     preflight.check(settings)
+
+
+def _wanted(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | None]:
+    return _ready(settings) if settings.embedded_postgres or settings.embedded_s3 else (None, None)
 
 
 def _ready(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | None]:

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from duckbook.options import store_options
+from duckbook.options import store_options, when_option
 
 
 @click.command()
@@ -75,6 +75,21 @@ def status(**_store) -> None:
 
 @click.command()
 @store_options
+@when_option
+def check_landing(as_of, **_store) -> None:
+    """Look at what has landed before it is ingested, and change nothing; fails where a run would."""
+    from duckbook import landing_check, landing_report, servers, terminal
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    report = landing_check.check(settings(), servers.reach(settings()), as_of)
+    landing_report.show(terminal.console(), report)
+    if report.stops:
+        sys.exit(1)
+
+
+@click.command()
+@store_options
 def lab(**_store) -> None:
     """Open the notebooks in JupyterLab, with the servers up."""
     from duckbook import servers
@@ -120,4 +135,4 @@ def clean(yes, **_store) -> None:
     click.echo(f"Removed {folder}.")
 
 
-COMMANDS = (up, env, down, status, lab, clean)
+COMMANDS = (up, env, down, status, check_landing, lab, clean)
