@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from hashlib import md5
+from hashlib import file_digest, md5
 from pathlib import Path
 
 import duckdb
@@ -126,6 +126,8 @@ def _batch(
         columns=(*r.columns, *numbered),
         files=keys,
         types=r.types,
+        sha256={role: _sha256(path) for role, path in local.items()},
+        size=sum(path.stat().st_size for path in local.values()),
     )
     return batch, {keys[role]: path for role, path in local.items()}
 
@@ -156,3 +158,8 @@ def _written(connection, r: Reading, unchanged: int) -> tuple[Files, dict[str, i
                 f"copy ({query} order by _row_number) to {literal(str(local[role]))} {PARQUET}"
             ).fetchone()
     return local, counts
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()

@@ -10,6 +10,7 @@ from duckbook.chain import Step
 from duckbook.processes import write_private
 from duckbook.redaction import Redactor
 from duckbook.runs import Run
+from duckbook.witness import Witness
 
 
 class Archivist:
@@ -19,8 +20,8 @@ class Archivist:
     what follows reads the published marts. It is made by a process of its own, because dbt takes seconds to import.
     """
 
-    def __init__(self, environment: dict[str, str], record: Run, steps: list[Step]):
-        self.environment, self.record = environment, record
+    def __init__(self, environment: dict[str, str], record: Run, steps: list[Step], witness: Witness):
+        self.environment, self.record, self.witness = environment, record, witness
         self._transforms = [step.name for step in steps if step.group == "transform"]
         self._last = next((s.name for s in reversed(steps) if s.group in {"transform", "publish"}), None)
         self._dbt: subprocess.Popen | None = None
@@ -50,6 +51,7 @@ class Archivist:
                 text=True,
                 start_new_session=True,
             )
+            self.witness.watch(self._dbt.pid)
 
     def end(self, redactor: Redactor) -> None:
         """Wait for what is under way; a stopped run waits for nothing and leaves nothing running."""

@@ -61,6 +61,10 @@ class Batch:
         Column → type that the source gives it.
     files
         Keys of its objects in the historic bucket: ``rows``, ``sightings``, ``unreadable``, as far as there are such.
+    sha256
+        Checksums of these, as they were put; none in a history that an earlier version wrote.
+    size
+        Bytes of these together.
     """
 
     batch_id: str
@@ -81,11 +85,19 @@ class Batch:
     columns: tuple[str, ...]
     files: dict[str, str]
     types: dict[str, str] = field(default_factory=dict)
+    sha256: dict[str, str] = field(default_factory=dict)
+    size: int = 0
 
     @property
     def row(self) -> dict:
         """What a person wants to see of it."""
         return {name: getattr(self, name) for name in SHOWN}
+
+    @property
+    def identity(self) -> dict:
+        """What tells it apart from every other one, for the lineage of a run."""
+        named = ("batch_id", "source", "as_of", "landed", "size", "sha256")
+        return {name: getattr(self, name) for name in named}
 
     @property
     def drifts(self) -> list[dict]:

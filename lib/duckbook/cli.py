@@ -6,7 +6,6 @@ Exit status: 0 done, 1 failed, 2 wrong usage or setting, 130 interrupted by Ctrl
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import click
 
-from duckbook import store_commands
+from duckbook import archive_commands, store_commands
 from duckbook.errors import DuckbookError
 from duckbook.options import parameter_option, size_options, store_options, when_option
 
@@ -101,80 +100,6 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
         sys.exit(1)
 
 
-@cli.command(name="list")
-@store_options
-def list_runs(**_store) -> None:
-    """List the runs, newest first."""
-    from duckbook import runs
-    from duckbook.settings import settings
-
-    for record in runs.read_all(settings().runs):
-        seconds = "" if record["seconds"] is None else f"{record['seconds']:8.1f} s"
-        click.echo(f"{record['run_id']}  {record['status']:<12}{record['as_of'] or '':<12}{seconds}")
-
-
-@cli.command()
-@store_options
-@click.argument("run_id", default="latest")
-def show(run_id, **_store) -> None:
-    """Show how a run ended; the newest where none is named."""
-    from duckbook import runs, terminal
-    from duckbook.settings import settings
-
-    folder = settings().runs / run_id
-    terminal.show_summary(terminal.console(), runs.read(folder.resolve()), folder.resolve() / "index.html")
-
-
-@cli.command()
-@store_options
-@click.argument("run_id")
-def rollback(run_id, **_store) -> None:
-    """Point readers at the publication of an earlier run."""
-    from duckbook import publish
-    from duckbook.settings import settings
-
-    publication = publish.roll_back(settings(), run_id)
-    click.echo(f"Readers now take the marts of run {publication.run_id}, as of {publication.as_of}.")
-
-
-@cli.command()
-@store_options
-def report(**_store) -> None:
-    """Open the page of the newest run."""
-    from duckbook import runs
-    from duckbook.settings import settings
-
-    folder = runs.latest(settings().runs)
-    if folder is None:
-        raise DuckbookError("There is no run yet: make one with `make pipeline`.")
-    _open(folder / "index.html")
-
-
-@cli.command()
-@store_options
-def docs(**_store) -> None:
-    """Build dbt's documentation of the warehouse as one page, and open it."""
-    from duckbook import transform
-    from duckbook.settings import settings
-
-    folder = settings().data / "docs"
-    folder.mkdir(parents=True, exist_ok=True)
-    transform.archive(settings(), folder)
-    pages = sorted(folder.glob("dbt/*.html"))
-    if not pages:
-        raise DuckbookError("dbt wrote no documentation: build the warehouse first with `make pipeline`.")
-    _open(pages[0])
-
-
-def _open(page) -> None:
-    click.echo(str(page))
-    # Only where a person sits before a screen: a browser of text would take the terminal over.
-    if sys.stdout.isatty() and (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
-    ):
-        click.launch(str(page))
-
-
 @cli.command()
 @store_options
 def rebuild(**_store) -> None:
@@ -200,7 +125,7 @@ def outputs(customers) -> None:
         click.echo(line)
 
 
-for command in store_commands.COMMANDS:
+for command in (*archive_commands.COMMANDS, *store_commands.COMMANDS):
     cli.add_command(command)
 
 

@@ -6,6 +6,7 @@ they are put aside under the step's name, so that a step that is done again repl
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ def merge(record: dict[str, Any], folder: Path, step: str) -> None:
     """Take what a step's notebook reported into the record of the run.
 
     Tables are merged by name, so that the ingest tells the flows and staging the stocks; reconciliation rows by mart
-    and measure; tests are counted; ``run`` may tell the as-of date; other reports stand under ``facts`` by their name.
+    and measure; tests are counted; ``run`` may tell the as-of date; of ``lineage``, the batches that raw was made of,
+    the record has the sum and the checksum, for they grow in number; others stand under ``facts`` by their name.
 
     Parameters
     ----------
@@ -41,7 +43,11 @@ def merge(record: dict[str, Any], folder: Path, step: str) -> None:
         mine.mkdir(mode=0o700, exist_ok=True)
         report.replace(mine / report.name)
     for report in sorted(mine.glob("*.json")):
-        _take(record, step, report.stem, json.loads(report.read_text("utf-8")))
+        rows = json.loads(report.read_text("utf-8"))
+        if report.stem == "lineage":
+            record["lineage"] = _lineage(rows, report, folder.parent)
+        else:
+            _take(record, step, report.stem, rows)
 
 
 def _take(record: dict[str, Any], step: str, name: str, rows: Any) -> None:
@@ -58,6 +64,15 @@ def _take(record: dict[str, Any], step: str, name: str, rows: Any) -> None:
         record["as_of"] = rows.get("as_of") or record["as_of"]
     else:
         record.setdefault("facts", {})[name] = rows
+
+
+def _lineage(batches: list[dict[str, Any]], report: Path, run: Path) -> dict[str, Any]:
+    new = [batch for batch in batches if batch["new"]]
+    told = {"batches": len(batches), "bytes": sum(batch["size"] for batch in batches), "new": len(new)}
+    return told | {
+        "file": report.relative_to(run).as_posix(),
+        "sha256": hashlib.sha256(report.read_bytes()).hexdigest(),
+    }
 
 
 def _merged(old: list[dict], new: list[dict], *key: str) -> list[dict]:

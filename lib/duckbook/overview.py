@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
-from duckbook import publish, runs, servers
+from duckbook import provenance, publish, runs, servers
+from duckbook.pruning import size_of
 from duckbook.settings import Settings
 
 
 def lines(settings: Settings) -> list[tuple[str, str]]:
     """What there is, as pairs of a name and a text, in well under a second."""
     told = [(server["name"], f"{server['state']} {server['address']}".strip()) for server in servers.status(settings)]
-    return [*told, ("warehouse", _warehouse(settings)), ("published", _published(settings)), *_runs(settings)]
+    told += [("warehouse", _warehouse(settings)), ("published", _published(settings)), ("history", _history(settings))]
+    return told + _runs(settings)
 
 
 def _warehouse(settings: Settings) -> str:
@@ -32,7 +33,17 @@ def _published(settings: Settings) -> str:
     publication = publish.current(settings)
     if publication is None:
         return "nothing yet"
-    return f"{len(publication.marts)} marts of run {publication.run_id}, as of {publication.as_of}"
+    told = f"{len(publication.marts)} marts of run {publication.run_id}, as of {publication.as_of}"
+    size = size_of(settings.data / "published")
+    return f"{told}; {len(publish.publications(settings))} publications, {size / 1e6:,.1f} MB"
+
+
+def _history(settings: Settings) -> str:
+    """What the newest run that looked at the history told of it, for asking S3 takes longer than a look."""
+    here = provenance.store(settings)
+    told = (r["lineage"] for r in runs.read_all(settings.runs) if r.get("store") == here and r.get("lineage"))
+    lineage = next(told, None)
+    return f"{lineage['batches']:,} batches, {lineage['bytes'] / 1e6:,.1f} MB" if lineage else "not known before a run"
 
 
 def _runs(settings: Settings) -> list[tuple[str, str]]:
@@ -45,9 +56,7 @@ def _runs(settings: Settings) -> list[tuple[str, str]]:
     told = [("newest run", f"{record['run_id']} {record['status']}{seconds}{as_of}")]
     if record["error"]:
         told.append(("", record["error"]))
-    archive = sum(file.stat().st_size for file in _files(settings.runs))
-    return [*told, ("archive", f"{len(runs.read_all(settings.runs))} runs, {archive / 1e6:,.1f} MB")]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    kept = runs.read_all(settings.runs)
+    over = f"; {len(kept) - settings.keep_runs} more than DUCKBOOK_KEEP_RUNS: make prune"
+    told_size = f"{len(kept)} runs, {size_of(settings.runs) / 1e6:,.1f} MB"
+    return [*told, ("archive", told_size + (over if len(kept) > settings.keep_runs else ""))]

@@ -6,13 +6,14 @@ loads nothing: no script, no font, no picture from elsewhere.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from duckbook import charts, facts, runs
+from duckbook import charts, compare, facts, runs
 from duckbook.processes import write_private
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -25,6 +26,30 @@ MARKS = {
     runs.RUNNING: "…",
     runs.WAITING: "·",
 }
+
+
+def write_all(folder: Path) -> None:
+    """Write every page of an ended run: the notebooks that have none yet, its own, and the one over all runs."""
+    for step in runs.read(folder)["steps"]:
+        notebook = folder / step["notebook"]
+        page = notebook.with_suffix(".html")
+        if notebook.exists() and not (page.exists() and page.stat().st_mtime > notebook.stat().st_mtime):
+            with contextlib.suppress(ValueError):  # killed before papermill had written any of it
+                write_step(folder, step["notebook"])
+    write_comparison(folder)
+    write_run(folder)
+    write_index(folder.parent)
+
+
+def write_comparison(folder: Path) -> Path | None:
+    """Write ``compare.html``, the run beside the one before it, and return its path; None where there is none."""
+    record = runs.read(folder)
+    before = _previous(folder.parent, record)
+    if not before:
+        return None
+    page = folder / "compare.html"
+    write_private(page, _render("compare.html.j2", old=before, new=record, sections=compare.compare(before, record)))
+    return page
 
 
 def write_run(folder: Path) -> Path:
@@ -47,6 +72,7 @@ def write_index(archive: Path) -> Path:
                 "landed": sum(row.get("landed") or 0 for row in record["tables"]) if record["tables"] else None,
                 "orders": figures.get("Orders", ""),
                 "net_revenue": figures.get("Net revenue", ""),
+                "comparison": (archive / record["run_id"] / "compare.html").exists(),
             }
         )
     page = archive / "index.html"
@@ -121,7 +147,7 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     marts = len({row["mart"] for row in record["reconciliation"]})
     docs = sorted((folder / "dbt").glob("*.html"))
     return {
-        "run": {"git": {}, "versions": {}, "resumed": []} | record,
+        "run": {"git": {}, "versions": {}, "code": {}, "resumed": []} | record,
         "headline": _headline(record),
         "figures": charts.cards(told.get("figures", []), before.get("facts", {}).get("figures", [])),
         "monthly": charts.months(told.get("monthly", []), record["as_of"]),
@@ -147,6 +173,10 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         "not_passed": sorted((row for row in results if row["class"] != "good"), key=lambda row: row["class"]),
         "passed": [row for row in results if row["class"] == "good"],
         "dbt_docs": f"dbt/{docs[0].name}" if docs else None,
+        "comparison": "compare.html" if (folder / "compare.html").exists() else None,
+        "before": before.get("run_id"),
+        "lineage": record.get("lineage"),
+        "publication": record.get("publication"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from importlib.metadata import version
@@ -37,6 +38,16 @@ def versions() -> dict[str, str]:
     """The versions of Python and of the packages that matter."""
     names = {"dbt-core": "dbt"}
     return {"python": platform.python_version()} | {names.get(name, name): version(name) for name in PACKAGES}
+
+
+def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
+    """What a run published last: its name, and of each mart the rows and the SHA-256 of its file; None when nothing."""
+    files = sorted(settings.data.glob(f"published/{run_id}*/publication.json"), key=lambda file: file.stat().st_mtime)
+    for file in reversed(files):
+        told = json.loads(file.read_text("utf-8"))
+        if told["run_id"] == run_id:
+            return {"name": file.parent.name, "as_of": told["as_of"], "marts": told["marts"]}
+    return None
 
 
 def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> tuple[str, str]:

@@ -89,10 +89,17 @@ def create(connection: duckdb.DuckDBPyConnection) -> None:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What was loaded: the numbers of the commits, and their batches."""
+    """What was loaded: the numbers of the commits, and their batches; and all that raw holds now."""
 
     commits: tuple[int, ...]
     batches: tuple[Batch, ...]
+    history: Chronicle
+
+    @property
+    def lineage(self) -> list[dict]:
+        """What raw was made of: every batch with its checksums, and whether it came with this load."""
+        new = {batch.batch_id for batch in self.batches}
+        return [batch.identity | {"new": batch.batch_id in new} for batch in self.history.batches]
 
 
 def load(settings: Settings, endpoints: Endpoints) -> LoadReport:
@@ -144,7 +151,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
                 [[commit.number for commit in lacking], [commit.digest for commit in lacking]],
             )
         connection.execute("commit")
-    return LoadReport(tuple(commit.number for commit in lacking), batches)
+    return LoadReport(tuple(commit.number for commit in lacking), batches, chronicle)
 
 
 def _applied(connection, chronicle: Chronicle) -> int:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, codebase, provenance, redaction, runs
+from duckbook import chain, codebase, provenance, redaction, runs, telling
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError
 from duckbook.lock import one_writer
@@ -78,7 +79,8 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
     )
     given = _given(request)
     parameters = chain.check(steps, given, request.extra)
-    _preflight(settings)
+    with telling.refusals(settings):
+        _preflight(settings)
     with one_writer(settings, "a run of the chain"):
         runs.settle(settings.runs)
         clean = redaction.Redactor(redaction.secrets_of(settings))
@@ -123,7 +125,8 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     known = {step.name: step for step in chain.read_chain(chain_file)}
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
     parameters = chain.check(steps, _given(request), request.extra)
-    _preflight(settings)
+    with telling.refusals(settings):
+        _preflight(settings)
     with one_writer(settings, "a run of the chain"):
         runs.settle(settings.runs)
         first, why = provenance.resume_from(record, steps, chain_file)
@@ -182,7 +185,9 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
     environment = kernels.environment(variables, settings.data / "ipython")
     witness = Witness(record.folder)
     mother = _zygote([step for step in steps if record.step(step.name)["status"] == runs.WAITING], environment)
-    archivist = Archivist(environment, record, steps)
+    if mother is not None:
+        witness.watch(mother.pid)
+    archivist = Archivist(environment, record, steps, witness)
     supervisor = Supervisor(
         record,
         steps,
@@ -194,6 +199,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         after_step=archivist.after_step,
         parameters=parameters,
     )
+    worth_telling = True
     try:
         supervisor.warm()
         if any(step.group != "explore" for step in steps):
@@ -211,12 +217,16 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
                 if as_of and "as_of" in step.parameters:
                     parameters[step.name]["as_of"] = as_of.isoformat()
         failed = supervisor.carry_out()
+        record.record["publication"] = provenance.publication(settings, record.record["run_id"])
         if failed is None:
             record.end(runs.SUCCEEDED)
         else:
             record.end(runs.FAILED, f"{failed}: {record.step(failed)['error']}")
-    except KeyboardInterrupt:
-        record.end(runs.INTERRUPTED, "It was stopped by a signal.")
+    except KeyboardInterrupt as stop:
+        # Only the command line's own handlers give a number; Ctrl-C has none, and whoever pressed it knows.
+        worth_telling = bool(stop.args)
+        how = signal.Signals(stop.args[0]).name if stop.args else "Ctrl-C"
+        record.end(runs.INTERRUPTED, f"It was stopped by {how}.")
         raise
     except DuckbookError as error:
         record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(str(error)))
@@ -228,8 +238,10 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         if mother is not None:
             mother.close()
         archivist.end(redaction.Redactor(supervisor.secrets))
+        _write_pages(record)
+        if worth_telling and record.record["status"] != runs.SUCCEEDED:
+            telling.tell(settings, record, redaction.Redactor(supervisor.secrets))
         witness.dismiss()
-        _write_pages(settings, record)
 
 
 def _zygote(steps: list[chain.Step], environment: dict[str, str]) -> Any:
@@ -244,13 +256,12 @@ def _zygote(steps: list[chain.Step], environment: dict[str, str]) -> Any:
     return zygote.Zygote(dict.fromkeys([*urgent, *later]), len(set(urgent)), environment)
 
 
-def _write_pages(settings: Settings, record: Run) -> None:
+def _write_pages(record: Run) -> None:
     """A page that cannot be written is told, and takes nothing from what the run has done."""
     from duckbook import page
 
     try:
-        page.write_run(record.folder)
-        page.write_index(settings.runs)
+        page.write_all(record.folder)
     except Exception as error:
         record.record["page_error"] = f"{type(error).__name__}: {error}"
         record.save()

@@ -119,7 +119,13 @@ class Run:
         more
             Keys of ``run.json`` that are replaced.
         """
+        with _alone(folder):
+            return cls._reopened(folder, first, why, more)
+
+    @classmethod
+    def _reopened(cls, folder: Path, first: str, why: str, more: dict[str, Any]) -> Run:
         record = read(folder)
+        record.pop("not_told", None)
         again = False
         for step in record["steps"]:
             again = again or step["name"] == first
@@ -203,16 +209,24 @@ def interrupt(folder: Path) -> bool:
 
     The cell that was running is marked in its notebook; cells that never ran stay pending.
     """
-    if json.loads((folder / "run.json").read_text("utf-8"))["status"] != RUNNING:
-        return False
-    record = read(folder)
-    if record["status"] == RUNNING:
-        return False
-    for step in record["steps"]:
-        if step["status"] == INTERRUPTED:
-            _mark_killed_cell(folder / step["notebook"])
-    Run(folder, record).save()
-    return True
+    with _alone(folder):
+        if json.loads((folder / "run.json").read_text("utf-8"))["status"] != RUNNING:
+            return False
+        record = read(folder)
+        if record["status"] == RUNNING:
+            return False
+        for step in record["steps"]:
+            if step["status"] == INTERRUPTED:
+                _mark_killed_cell(folder / step["notebook"])
+        Run(folder, record).save()
+        return True
+
+
+def _alone(folder: Path) -> Any:
+    """The right to change the record of a run that another process wrote: who resumes it, or says that it is gone."""
+    from filelock import FileLock
+
+    return FileLock(folder / ".run.lock", timeout=30, mode=0o600)
 
 
 def _mark_killed_cell(notebook: Path) -> None:

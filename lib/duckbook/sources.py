@@ -179,7 +179,7 @@ def date_in_metadata(metadata: object) -> date | None:
 def _objects(settings: Settings, client) -> tuple[list[StoredSource], list[str]]:
     found, ignored = [], []
     for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
-        for key, etag, size in storage.list_objects(client, bucket, PREFIX):
+        for key, etag, size, _ in storage.list_objects(client, bucket, PREFIX):
             if key.endswith("/"):
                 continue
             match = OBJECT_KEY.fullmatch(key)

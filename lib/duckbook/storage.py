@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -25,11 +26,12 @@ MISSING = {"NoSuchKey", "NoSuchBucket", "404", "NotFound"}
 
 
 class StoredObject(NamedTuple):
-    """An object: its key, its ETag without quotes, its size in bytes."""
+    """An object: its key, its ETag without quotes, its size in bytes, and when it was put."""
 
     key: str
     etag: str
     size: int
+    put_at: datetime
 
 
 def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
@@ -98,7 +100,8 @@ def list_objects(client, bucket: str, prefix: str = "") -> list[StoredObject]:
     with _told(f"list s3://{bucket}/{prefix}"):
         try:
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-                found += [StoredObject(o["Key"], o["ETag"].strip('"'), o["Size"]) for o in page.get("Contents", [])]
+                contents = page.get("Contents", [])
+                found += [StoredObject(o["Key"], o["ETag"].strip('"'), o["Size"], o["LastModified"]) for o in contents]
         except ClientError as error:
             if error_code(error) not in MISSING:
                 raise

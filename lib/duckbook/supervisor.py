@@ -98,7 +98,7 @@ class Supervisor:
 
     def _new_kernel(self, step: Step) -> Kernel:
         imports = (*COMMON_IMPORTS, *step.imports)
-        return Kernel(step.notebook.parent, self.environment, imports, self.witness.kernel_started, self.zygote)
+        return Kernel(step.notebook.parent, self.environment, imports, self.witness.watch, self.zygote)
 
     def carry_out(self) -> str | None:
         """Do the steps until they are done or one fails.

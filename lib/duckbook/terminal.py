@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from duckbook import facts, runs
 from duckbook.chain import Step
+from duckbook.compare import Section
 
 MARKS = {
     runs.SUCCEEDED: "[green]✓[/]",
@@ -111,7 +113,26 @@ def show_failure(out: Console, record: dict[str, Any], notebook: Path | None, ag
     out.print(f"{where}: {what}", style="bold red", markup=False, soft_wrap=True)
     if notebook is not None and notebook.exists():
         out.print(f"Look at: {notebook}", markup=False, soft_wrap=True)
+    for trouble in record.get("not_told", ()):
+        out.print(trouble, markup=False, soft_wrap=True)
     out.print(f"Then go on with: {again}", markup=False, soft_wrap=True)
+
+
+def show_comparison(out: Console, old: dict[str, Any], new: dict[str, Any], sections: list[Section]) -> None:
+    """Two runs beside each other, a table a section."""
+    out.print(f"Before: run {old['run_id']}. After: run {new['run_id']}.")
+    for section in sections:
+        if not section.rows:
+            out.print(f"[bold]{section.title}[/]: no difference.")
+            continue
+        table = Table(title=section.title, title_justify="left")
+        for number, name in enumerate(section.columns):
+            table.add_column(
+                name, justify="right" if number and "change" in section.columns else "left", overflow="fold"
+            )
+        for row in section.rows:
+            table.add_row(*map(escape, row))
+        out.print(table)
 
 
 def marts_line(rows: list[dict[str, Any]]) -> str:

@@ -1,7 +1,8 @@
 """A small process beside a run, which sees to it that the record is true when the run is killed outright.
 
 It waits at the end of a pipe that the run holds. When the pipe ends without a word of farewell, the run was killed:
-the witness stops its kernels, marks the cell that was running, and writes down that the run was interrupted.
+the witness stops what the run had started, marks the cell that was running, writes down that the run was interrupted,
+and does what the run does at its end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import psutil
 
 from duckbook import runs
 
@@ -40,9 +43,16 @@ class Witness:
             start_new_session=True,
         )
 
-    def kernel_started(self, pid: int, folder: Path) -> None:
-        """Name a kernel that is to be stopped if the run is killed, and the folder of its sockets."""
-        self._say(f"{pid} {folder}")
+    def watch(self, pid: int, folder: Path | None = None) -> None:
+        """Name the leader of a group of processes that is to be stopped if the run is killed, and a folder of its own.
+
+        Parameters
+        ----------
+        folder
+            What is removed with it, such as the folder of a kernel's sockets.
+        """
+        with contextlib.suppress(psutil.Error):
+            self._say(f"{pid} {psutil.Process(pid).create_time()} {folder or ''}")
 
     def dismiss(self) -> None:
         """The run has ended by itself and its record says how."""
@@ -61,24 +71,41 @@ def main() -> None:
     """Wait at the pipe for the run's end."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
-    kernels = []
+    watched = []
     for line in sys.stdin:
         if line.strip() == FAREWELL:
             return
-        pid, _, folder = line.strip().partition(" ")
-        kernels.append((int(pid), Path(folder)))
-    for pid, folder in kernels:
-        # The folder of a kernel that has ended is gone, and its process id may be another's by now.
-        if folder.is_dir():
-            # A kernel leads a group of its own.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+        pid, started, folder = line.rstrip("\n").split(" ", 2)
+        watched.append((int(pid), float(started), folder))
+    for pid, started, folder in watched:
+        _stop(pid, started)
+        if folder:
             shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(sys.argv[1])
     for _ in range(50):
         # The pipe closes a moment before the process is gone.
-        if runs.interrupt(Path(sys.argv[1])):
+        if runs.interrupt(folder):
+            _tell(folder)
             return
         time.sleep(0.1)
+
+
+def _stop(pid: int, started: float) -> None:
+    """Stop a group, if its leader is still the process that it was: a process id is used again."""
+    with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+        if abs(psutil.Process(pid).create_time() - started) < 1:
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _tell(folder: Path) -> None:
+    """What the run would have done at its end: its pages, and those who want to know."""
+    from duckbook import page, redaction, telling
+    from duckbook.settings import settings
+
+    record = runs.Run(folder, runs.read(folder))
+    page.write_all(folder)
+    chosen = settings()
+    telling.tell(chosen, record, redaction.Redactor(redaction.secrets_of(chosen)))
 
 
 if __name__ == "__main__":

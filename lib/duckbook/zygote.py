@@ -58,6 +58,11 @@ class Zygote:
             start_new_session=True,
         )
 
+    @property
+    def pid(self) -> int:
+        """The id of its process, which leads a group of its own."""
+        return self._process.pid
+
     def split_off(self, argv: list[str], cwd: str, env: dict[str, str]) -> int:
         """The process id of a new kernel.
 

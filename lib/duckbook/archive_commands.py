@@ -1,0 +1,124 @@
+"""The commands over what runs have left: the archive of runs, their pages, and publications."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from duckbook.errors import DuckbookError
+from duckbook.options import store_options
+
+
+@click.command(name="list")
+@store_options
+def list_runs(**_store) -> None:
+    """List the runs, newest first."""
+    from duckbook import runs
+    from duckbook.settings import settings
+
+    for record in runs.read_all(settings().runs):
+        seconds = "" if record["seconds"] is None else f"{record['seconds']:8.1f} s"
+        click.echo(f"{record['run_id']}  {record['status']:<12}{record['as_of'] or '':<12}{seconds}")
+
+
+@click.command()
+@store_options
+@click.argument("run_id", default="latest")
+def show(run_id, **_store) -> None:
+    """Show how a run ended; the newest where none is named."""
+    from duckbook import runs, terminal
+    from duckbook.settings import settings
+
+    folder = (settings().runs / run_id).resolve()
+    terminal.show_summary(terminal.console(), runs.read(folder), folder / "index.html")
+
+
+@click.command()
+@store_options
+@click.argument("before")
+@click.argument("after", default="latest")
+def compare(before, after, **_store) -> None:
+    """Put two runs beside each other; the second is the newest where none is named."""
+    from duckbook import compare, runs, terminal
+    from duckbook.settings import settings
+
+    old, new = (runs.read((settings().runs / run_id).resolve()) for run_id in (before, after))
+    terminal.show_comparison(terminal.console(), old, new, compare.compare(old, new))
+
+
+@click.command()
+@store_options
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def prune(dry_run, **_store) -> None:
+    """Remove the oldest runs and publications, and what killed ones have left.
+
+    DUCKBOOK_KEEP_RUNS and DUCKBOOK_KEEP_PUBLICATIONS say how many stay.
+    """
+    from duckbook import pruning
+    from duckbook.settings import settings
+
+    removed, unseen = pruning.prune(settings(), dry_run=dry_run)
+    for removal in removed:
+        click.echo(f"{removal.kind:<12} {removal.size / 1e6:10,.1f} MB  {removal.name}")
+    counts = {kind: sum(removal.kind == kind for removal in removed) for kind in pruning.KINDS}
+    told = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
+    freed = sum(removal.size for removal in removed) / 1e6
+    click.echo(f"{'Would remove' if dry_run else 'Removed'} {told}: {freed:,.1f} MB{'' if dry_run else ' freed'}.")
+    if unseen:
+        click.echo(unseen)
+
+
+@click.command()
+@store_options
+@click.argument("run_id")
+def rollback(run_id, **_store) -> None:
+    """Point readers at the publication of an earlier run."""
+    from duckbook import publish
+    from duckbook.settings import settings
+
+    publication = publish.roll_back(settings(), run_id)
+    click.echo(f"Readers now take the marts of run {publication.run_id}, as of {publication.as_of}.")
+
+
+@click.command()
+@store_options
+def report(**_store) -> None:
+    """Open the page of the newest run."""
+    from duckbook import runs
+    from duckbook.settings import settings
+
+    folder = runs.latest(settings().runs)
+    if folder is None:
+        raise DuckbookError("There is no run yet: make one with `make pipeline`.")
+    _open(folder / "index.html")
+
+
+@click.command()
+@store_options
+def docs(**_store) -> None:
+    """Build dbt's documentation of the warehouse as one page, and open it."""
+    from duckbook import transform
+    from duckbook.settings import settings
+
+    folder = settings().data / "docs"
+    folder.mkdir(parents=True, exist_ok=True)
+    transform.archive(settings(), folder)
+    pages = sorted(folder.glob("dbt/*.html"))
+    if not pages:
+        raise DuckbookError("dbt wrote no documentation: build the warehouse first with `make pipeline`.")
+    _open(pages[0])
+
+
+def _open(page: Path) -> None:
+    click.echo(str(page))
+    # Only where a person sits before a screen: a browser of text would take the terminal over.
+    if sys.stdout.isatty() and (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
+    ):
+        click.launch(str(page))
+
+
+COMMANDS = (list_runs, show, compare, prune, rollback, report, docs)

@@ -1,0 +1,130 @@
+"""Keeping runs, publications and leftovers within bounds, and saying what that frees.
+
+Never removed are a run that goes on, the newest run, the publication that readers take and the run that made it, and
+anything of the history that a commit names.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from duckbook import publish, runs, servers
+from duckbook.lock import one_writer
+from duckbook.settings import Settings
+
+LEFT_FOR = timedelta(days=1)
+"""How old a leftover is before it is taken for one: what is younger may be somebody's work, on another machine too."""
+
+KINDS = ("run", "publication", "leftover")
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Something to remove: one of `KINDS`, its name, its size in bytes, and how."""
+
+    kind: str
+    name: str
+    size: int
+    remove: Callable[[], object] = field(repr=False, compare=False)
+
+
+def prune(settings: Settings, *, dry_run: bool = False) -> tuple[list[Removal], str | None]:
+    """Remove what is beyond the bounds of the settings.
+
+    Parameters
+    ----------
+    dry_run
+        Only say what would be removed.
+
+    Returns
+    -------
+    tuple
+        What was, or would be, removed; and a sentence on what could not be looked at, or None.
+
+    Raises
+    ------
+    ChainError
+        A run is at work on the store.
+    ServerError
+        The object store does not answer.
+    """
+    with ExitStack() as stack:
+        if settings.data.exists():
+            stack.enter_context(one_writer(settings, "a clean-up of old runs"))
+        found = [*_runs(settings), *_publications(settings), *_local(settings)]
+        unseen = None
+        if _object_store_answers(settings):
+            found += _objects(settings)
+        elif settings.data.exists():
+            unseen = "Leftovers in the history were not looked for, since the object store is down: `make up` first."
+        if not dry_run:
+            for removal in found:
+                removal.remove()
+    if found and not dry_run and settings.runs.exists():
+        from duckbook import page
+
+        page.write_index(settings.runs)
+    return found, unseen
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of the files below a folder; links are not followed."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def _runs(settings: Settings) -> Iterator[Removal]:
+    current = publish.current(settings)
+    newest = runs.latest(settings.runs)
+    for record in runs.read_all(settings.runs)[settings.keep_runs :]:
+        name = record["run_id"]
+        made = current is not None and (record.get("publication") or {}).get("name") == current.run_id
+        if record["status"] != runs.RUNNING and not made and (newest is None or newest.name != name):
+            yield _folder("run", settings.runs / name)
+
+
+def _publications(settings: Settings) -> Iterator[Removal]:
+    if settings.target == "motherduck":
+        return
+    folder, current = settings.data / "published", publish.current(settings)
+    for publication in publish.publications(settings)[settings.keep_publications :]:
+        if current is None or publication.run_id != current.run_id:
+            yield _folder("publication", folder / publication.run_id)
+
+
+def _local(settings: Settings) -> Iterator[Removal]:
+    """What a killed publication, a killed ingest or DuckDB left in the data folder."""
+    oldest = time.time() - LEFT_FOR.total_seconds()
+    for path in (*settings.data.glob("published/.making-*"), *settings.data.glob("tmp/*")):
+        if path.lstat().st_mtime < oldest:
+            name = path.relative_to(settings.data).as_posix()
+            if path.is_dir() and not path.is_symlink():
+                yield _folder("leftover", path, name)
+            else:
+                yield Removal("leftover", name, path.lstat().st_size, path.unlink)
+
+
+def _folder(kind: str, path: Path, name: str | None = None) -> Removal:
+    return Removal(kind, name or path.name, size_of(path), lambda: shutil.rmtree(path))
+
+
+def _object_store_answers(settings: Settings) -> bool:
+    return any(row["name"] == "s3" and row["state"] != "stopped" for row in servers.status(settings))
+
+
+def _objects(settings: Settings) -> Iterator[Removal]:
+    """Objects below ``history/`` that no commit names: what ingests left that were killed on another machine."""
+    from duckbook import commit_log, storage
+
+    bucket, client = settings.s3_historic_bucket, storage.client(servers.up(settings).s3)
+    named = {key for batch in commit_log.read(client, bucket).batches for key in batch.files.values()}
+    oldest = datetime.now(UTC) - LEFT_FOR
+    for stored in storage.list_objects(client, bucket, "history/"):
+        key = stored.key
+        if key not in named and not key.startswith(commit_log.PREFIX) and stored.put_at < oldest:
+            yield Removal("leftover", key, stored.size, lambda key=key: storage.delete(client, bucket, key))

@@ -1,0 +1,124 @@
+"""What is removed when runs, publications and leftovers are kept within bounds, and what never is."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+from chains import duckbook
+from duckbook import commit_log, page, pruning, publish, runs, servers, storage
+from duckbook.errors import ChainError
+from duckbook.lock import one_writer
+from duckbook.runs import Run
+from duckbook.settings import Settings
+
+
+def settings(folder, **chosen) -> Settings:
+    return Settings(data=folder / "data", runs=folder / "runs", _env_file=None, **chosen)
+
+
+def run_that(store: Settings, status: str, **more) -> str:
+    record = Run.begin(store.runs, target="duckdb", as_of=None, parameters={}, steps=[("one", "one.ipynb")])
+    record.record |= more
+    if status != runs.RUNNING:
+        record.end(status)
+    page.write_all(record.folder)
+    return record.folder.name
+
+
+def publication(store: Settings, name: str, age: int) -> None:
+    """A publication as `publish` leaves one, with a file of 1,000 bytes; made `age` seconds ago."""
+    folder = store.data / "published" / name
+    folder.mkdir(parents=True)
+    (folder / "dim_dates.parquet").write_bytes(b"x" * 1000)
+    told = folder / "publication.json"
+    told.write_text(json.dumps({"run_id": name, "as_of": "2026-06-30", "marts": {"dim_dates": {"rows": 1}}}))
+    then = time.time() - age
+    os.utime(told, (then, then))
+
+
+def names(found) -> list[tuple[str, str]]:
+    return [(removal.kind, removal.name) for removal in found[0]]
+
+
+def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what_readers_take(tmp_path):
+    store = settings(tmp_path, keep_runs=2, keep_publications=1)
+    published = run_that(store, runs.SUCCEEDED, publication={"name": "readers", "as_of": None, "marts": {}})
+    oldest = run_that(store, runs.FAILED)
+    going_on = run_that(store, runs.RUNNING)
+    old = run_that(store, runs.SUCCEEDED)
+    kept = [run_that(store, runs.SUCCEEDED) for _ in range(2)]
+    for age, name in enumerate(["newest", "second", "readers"]):
+        publication(store, name, age)
+    publish.roll_back(store, "readers")
+    wanted = [("run", old), ("run", oldest), ("publication", "second")]
+    told = pruning.prune(store, dry_run=True)
+    assert names(told) == wanted
+    assert all((store.runs / name).exists() for name in (old, oldest))
+    removed = pruning.prune(store)
+    assert removed == told
+    assert all(removal.size > 500 for removal in removed[0])
+    assert {record["run_id"] for record in runs.read_all(store.runs)} == {published, going_on, *kept}
+    assert old not in (store.runs / "index.html").read_text("utf-8")
+    assert runs.latest(store.runs).name == kept[-1]
+    assert publish.current(store).run_id == "readers"
+    assert names(pruning.prune(store)) == []
+
+
+def test_leftovers_of_killed_ones_go_when_they_are_old(tmp_path):
+    store = settings(tmp_path)
+    for name in ("published/.making-old", "published/.making-new", "tmp/ingest"):
+        (store.data / name).mkdir(parents=True)
+    (store.data / "tmp" / "spilled.tmp").write_bytes(b"x" * 10)
+    for name in ("published/.making-old", "tmp/spilled.tmp"):
+        os.utime(store.data / name, (0, 0))
+    assert names(pruning.prune(store)) == [("leftover", "published/.making-old"), ("leftover", "tmp/spilled.tmp")]
+    assert not (store.data / "published/.making-old").exists()
+    assert (store.data / "published/.making-new").exists()
+
+
+def test_objects_of_the_history_that_no_commit_names_go_and_all_others_stay(store_settings, endpoints, monkeypatch):
+    client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
+    kept = [commit_log.key_of(1), "json/orders/date=2026-01-01/orders.ndjson"]
+    log = commit_log.read(client, bucket)
+    if log.commits:
+        kept = kept[1:]
+    orphan = "history/orders/batch=orders-20260101-99999-abcdef01/rows.parquet"
+    for key in (*kept[1:], orphan):
+        storage.put_bytes(client, bucket, key, b"some bytes")
+    assert ("leftover", orphan) not in names(pruning.prune(store_settings, dry_run=True)), "it may be somebody's work"
+    monkeypatch.setattr(pruning, "LEFT_FOR", pruning.timedelta(seconds=-60))
+    assert ("leftover", orphan) in names(pruning.prune(store_settings))
+    left = {found.key for found in storage.list_objects(client, bucket)}
+    assert orphan not in left
+    assert left >= {*kept[1:], *(key for batch in log.batches for key in batch.files.values())}
+
+
+def test_nothing_is_removed_while_a_run_is_at_work(tmp_path):
+    store = settings(tmp_path, keep_runs=1)
+    first = run_that(store, runs.SUCCEEDED)
+    run_that(store, runs.SUCCEEDED)
+    with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match="is at work on the store"):
+        pruning.prune(store)
+    assert (store.runs / first).exists()
+
+
+def test_the_command_says_what_it_removed_and_what_it_freed(tmp_path):
+    store = settings(tmp_path)
+    first = run_that(store, runs.SUCCEEDED)
+    run_that(store, runs.SUCCEEDED)
+    out, err = duckbook(store, "prune", "--dry-run", DUCKBOOK_KEEP_RUNS="1").communicate(timeout=60)
+    assert first in out, err
+    assert "Would remove 1 run, 0 publications, 0 leftovers: 0.0 MB." in out
+    out, err = duckbook(store, "prune", DUCKBOOK_KEEP_RUNS="1").communicate(timeout=60)
+    assert "Removed 1 run, 0 publications, 0 leftovers: 0.0 MB freed." in out, err
+    assert not (store.runs / first).exists()
+
+
+def test_a_store_whose_servers_are_down_is_pruned_without_starting_them(tmp_path):
+    store = settings(tmp_path)
+    store.data.mkdir()
+    assert pruning.prune(store)[1].startswith("Leftovers in the history were not looked for")
+    assert {row["state"] for row in servers.status(store)} == {"stopped"}
