@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 from duckbook import arrivals, commit_log, history, raw, storage
-from duckbook.batches import Commit
+from duckbook.batches import Chronicle, Commit
 from duckbook.errors import IngestError, WarehouseError
 from landing_zone import AS_OF, Shop, content, lines, order
 
@@ -396,6 +396,32 @@ def test_a_lost_commit_is_noticed(shop):
     storage.delete(shop.client, shop.settings.s3_historic_bucket, commit_log.key_of(2))
     with pytest.raises(IngestError, match=r"_log/00000003\.json does not follow"):
         shop.ingest()
+
+
+def test_a_checkpoint_spares_reading_every_commit_and_is_believed_only_while_the_commits_stand(shop, monkeypatch):
+    monkeypatch.setattr(commit_log, "COMMITS_A_CHECKPOINT", 3)
+    bucket = shop.settings.s3_historic_bucket
+    for day in range(1, 6):
+        shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(day)))
+        shop.ingest()
+    read: list[str] = []
+    get_bytes = storage.get_bytes
+    monkeypatch.setattr(storage, "get_bytes", lambda c, b, key: read.append(key) or get_bytes(c, b, key))
+    chronicle = commit_log.read(shop.client, bucket)
+    assert read == [commit_log.CHECKPOINT, commit_log.key_of(4), commit_log.key_of(5)]
+    before = shop.dump()
+    raw.rebuild(shop.settings, shop.endpoints)
+    assert shop.dump() == before
+    for broken in (b"", b"no gzip", gzip.compress(b"one\ntwo")):
+        storage.put_bytes(shop.client, bucket, commit_log.CHECKPOINT, broken)
+        assert commit_log.read(shop.client, bucket).digest == chronicle.digest
+    commit_log.checkpoint(shop.client, bucket, Chronicle(chronicle.commits[:3]))
+    storage.put_bytes(shop.client, bucket, commit_log.key_of(2), b"{}")
+    with pytest.raises(IngestError, match=r"00000002\.json is not a commit"):
+        commit_log.read(shop.client, bucket)
+    storage.delete(shop.client, bucket, commit_log.key_of(2))
+    with pytest.raises(IngestError, match=r"00000003\.json does not follow"):
+        commit_log.read(shop.client, bucket)
 
 
 def test_of_two_ingests_that_take_one_number_the_second_adds_nothing(shop):

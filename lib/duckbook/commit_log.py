@@ -2,11 +2,17 @@
 
 Putting the object is the commit. Where the server knows conditional writes, two ingests at once cannot both take a
 number; on one machine a lock file keeps them apart as well.
+
+A checkpoint holds the texts of the commits so far in one object, so that a log of a thousand commits is read at once.
+It is a copy and nothing else: each text in it counts only as long as its commit's object is as it was.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import re
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,6 +22,10 @@ from duckbook.batches import Chronicle, Commit
 from duckbook.errors import IngestError, ServerError
 
 PREFIX = "history/_log/"
+
+CHECKPOINT = f"{PREFIX}checkpoint.gz"
+
+COMMITS_A_CHECKPOINT = 50
 
 KEY = re.compile(re.escape(PREFIX) + r"(\d{8})\.json")
 
@@ -35,12 +45,17 @@ def read(client, bucket: str) -> Chronicle:
     ServerError
         The object store does not answer.
     """
-    names = (KEY.fullmatch(stored.key) for stored in storage.list_objects(client, bucket, PREFIX))
-    numbers = [int(name[1]) for name in names if name]
+    etags = _etags(client, bucket)
+    known = _checkpointed(client, bucket) if len(etags) > COMMITS_A_CHECKPOINT else {}
+
+    def text_of(number: int) -> bytes | None:
+        etag, text = known.get(number, ("", None))
+        return text if etag == etags[number] else storage.get_bytes(client, bucket, key_of(number))
+
     with ThreadPoolExecutor(8) as pool:
-        texts = list(pool.map(lambda number: storage.get_bytes(client, bucket, key_of(number)), numbers))
+        texts = list(pool.map(text_of, etags))
     commits: list[Commit] = []
-    for number, text in zip(numbers, texts, strict=True):
+    for number, text in zip(etags, texts, strict=True):
         where = f"s3://{bucket}/{key_of(number)}"
         try:
             commit = Commit.read(text or b"")
@@ -53,6 +68,32 @@ def read(client, bucket: str) -> Chronicle:
             )
         commits.append(commit)
     return Chronicle(tuple(commits))
+
+
+def _etags(client, bucket: str) -> dict[int, str]:
+    """Number of each commit → the ETag of its object, in order."""
+    listed = storage.list_objects(client, bucket, PREFIX)
+    return {int(name[1]): stored.etag for stored in listed if (name := KEY.fullmatch(stored.key))}
+
+
+def _checkpointed(client, bucket: str) -> dict[int, tuple[str, bytes]]:
+    """Number → ETag and text of the commits in the checkpoint; none of them where it is missing or broken."""
+    try:
+        lines = gzip.decompress(storage.get_bytes(client, bucket, CHECKPOINT) or b"").splitlines()
+        parts = (line.split(b"\t", 1) for line in lines)
+        return {number: (etag.decode(), text) for number, (etag, text) in enumerate(parts, 1)}
+    except (OSError, EOFError, ValueError, zlib.error):
+        return {}
+
+
+def checkpoint(client, bucket: str, chronicle: Chronicle) -> None:
+    """Renew the checkpoint where enough was committed since, from what has been read; a failure costs time alone."""
+    if not chronicle.commits or len(chronicle.commits) % COMMITS_A_CHECKPOINT:
+        return
+    with contextlib.suppress(ServerError):
+        etags = _etags(client, bucket)
+        lines = [etags[commit.number].encode() + b"\t" + commit.text.encode() for commit in chronicle.commits]
+        storage.put_bytes(client, bucket, CHECKPOINT, gzip.compress(b"\n".join(lines), 1))
 
 
 def put(client, bucket: str, commit: Commit) -> None:

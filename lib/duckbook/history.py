@@ -94,6 +94,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         )
         commit_log.put(client, bucket, commit)
         uncommitted.forget(settings)
+        commit_log.checkpoint(client, bucket, chronicle)
     return IngestReport(as_of, commit.number, commit.batches, landed.ignored)
 
 
