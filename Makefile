@@ -46,6 +46,18 @@ science: $(VENV)/.ready-science ## train models on the published marts and judge
 resume: $(VENV)/.ready ## go on with a run that failed: make resume RUN=run_id
 	@$(DUCKBOOK) resume $(RUN) $(STORE)
 
+list: $(VENV)/.ready ## list the runs, newest first
+	@$(DUCKBOOK) list $(STORE)
+
+compare: $(VENV)/.ready ## put two runs beside each other: make compare RUN=run_id WITH=run_id (the newest)
+	@$(DUCKBOOK) compare $(STORE) $(RUN) $(WITH)
+
+rollback: $(VENV)/.ready ## point readers at an earlier publication: make rollback RUN=run_id
+	@$(DUCKBOOK) rollback $(STORE) $(RUN)
+
+prune: $(VENV)/.ready ## remove the oldest runs and publications; DRY_RUN=1 only says which
+	@$(DUCKBOOK) prune $(STORE) $(if $(filter-out 0 no false,$(DRY_RUN)),--dry-run)
+
 lab: $(VENV)/.ready ## open the notebooks in JupyterLab, with the servers up
 	@$(DUCKBOOK) lab $(STORE)
 

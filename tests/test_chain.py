@@ -355,3 +355,17 @@ def test_a_look_at_the_state_imports_nothing_heavy(store):
     ).stdout.split()
     assert not {"pandas", "duckdb", "dbt", "boto3", "matplotlib", "papermill", "psycopg"} & set(loaded)
     assert not Path(store.data).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("duckbook re", {"resume", "report", "rebuild"}),
+        ("duckbook run --from st", {"staging"}),
+        ("duckbook show la", {"latest"}),
+    ],
+)
+def test_the_shell_completes_commands_steps_and_runs(store, words, offered):
+    process = duckbook(store, _DUCKBOOK_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
+    out, err = process.communicate(timeout=60)
+    assert offered <= {line.split(",")[1] for line in out.splitlines()}, err

@@ -7,7 +7,7 @@ from duckbook.settings import ROOT
 
 PROMISED = {
     "pipeline", "latest", "lab", "test", "nbval", "docs", "report", "up", "down", "status", "bench", "soak", "clean",
-    "format", "lint", "outputs", "rebuild", "check-landing",
+    "format", "lint", "outputs", "rebuild", "resume", "list", "compare", "rollback", "prune", "check-landing",
 }  # fmt: skip
 
 
@@ -38,3 +38,9 @@ def test_make_variables_become_options():
 
 def test_without_variables_no_option_is_given():
     assert re.search(r"duckbook run *$", make("-n", "pipeline"), flags=re.MULTILINE)
+
+
+def test_a_dry_run_is_asked_for_by_a_variable():
+    assert re.search(r"duckbook prune *$", make("-n", "prune"), flags=re.MULTILINE)
+    assert "--dry-run" in make("-n", "prune", "DRY_RUN=1")
+    assert "--dry-run" not in make("-n", "prune", "DRY_RUN=0")

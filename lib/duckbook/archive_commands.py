@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from duckbook.errors import DuckbookError
-from duckbook.options import store_options
+from duckbook.options import complete_publication, complete_run, store_options
 
 
 @click.command(name="list")
@@ -26,7 +26,7 @@ def list_runs(**_store) -> None:
 
 @click.command()
 @store_options
-@click.argument("run_id", default="latest")
+@click.argument("run_id", default="latest", shell_complete=complete_run)
 def show(run_id, **_store) -> None:
     """Show how a run ended; the newest where none is named."""
     from duckbook import runs, terminal
@@ -38,8 +38,8 @@ def show(run_id, **_store) -> None:
 
 @click.command()
 @store_options
-@click.argument("before")
-@click.argument("after", default="latest")
+@click.argument("before", shell_complete=complete_run)
+@click.argument("after", default="latest", shell_complete=complete_run)
 def compare(before, after, **_store) -> None:
     """Put two runs beside each other; the second is the newest where none is named."""
     from duckbook import compare, runs, terminal
@@ -73,7 +73,7 @@ def prune(dry_run, **_store) -> None:
 
 @click.command()
 @store_options
-@click.argument("run_id")
+@click.argument("run_id", shell_complete=complete_publication)
 def rollback(run_id, **_store) -> None:
     """Point readers at the publication of an earlier run."""
     from duckbook import publish

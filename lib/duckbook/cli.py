@@ -15,7 +15,14 @@ import click
 
 from duckbook import archive_commands, store_commands
 from duckbook.errors import DuckbookError
-from duckbook.options import parameter_option, size_options, store_options, when_option
+from duckbook.options import (
+    complete_run,
+    complete_step,
+    parameter_option,
+    size_options,
+    store_options,
+    when_option,
+)
 
 
 class Stopped(KeyboardInterrupt):
@@ -33,9 +40,9 @@ def cli() -> None:
 @when_option
 @parameter_option
 @click.option("--generate/--no-generate", default=True, help="Generate data, or run what others have landed.")
-@click.option("--from", "first", help="First step to do.")
-@click.option("--until", "last", help="Last step to do.")
-@click.option("--only", help="The one step to do.")
+@click.option("--from", "first", shell_complete=complete_step, help="First step to do.")
+@click.option("--until", "last", shell_complete=complete_step, help="Last step to do.")
+@click.option("--only", shell_complete=complete_step, help="The one step to do.")
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
 def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, only, chain, **_store) -> None:
     """Run the chain: generate, ingest, transform, publish, explore."""
@@ -61,7 +68,7 @@ def latest(as_of, extra, **_store) -> None:
 
 @cli.command()
 @store_options
-@click.argument("run_id", default="latest")
+@click.argument("run_id", default="latest", shell_complete=complete_run)
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
 def resume(run_id, chain, **_store) -> None:
     """Go on with a run that failed or was stopped, from the step that did not succeed."""
@@ -141,7 +148,7 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _stop)
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:
         click.echo(str(error), err=True)
         sys.exit(error.exit_status)

@@ -50,6 +50,30 @@ def parameter_option(command: Callable) -> Callable:
     )
 
 
+def complete_step(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The steps of the chain, for the shell's completion."""
+    from duckbook.chain import read_chain
+
+    return [step.name for step in read_chain() if step.name.startswith(begun)]
+
+
+def complete_run(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The ids of the runs in the archive, newest first, for the shell's completion."""
+    from duckbook import runs
+    from duckbook.settings import settings
+
+    ids = [record["run_id"] for record in runs.read_all(settings().runs)]
+    return [run_id for run_id in ["latest", *ids] if run_id.startswith(begun)]
+
+
+def complete_publication(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    """The names of the publications that are kept, newest first, for the shell's completion."""
+    from duckbook import publish
+    from duckbook.settings import settings
+
+    return [found.run_id for found in publish.publications(settings()) if found.run_id.startswith(begun)]
+
+
 def _setting(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     if value is not None:
         os.environ[f"DUCKBOOK_{parameter.name.upper()}"] = value
