@@ -20,9 +20,13 @@ CLOCKS_AND_PLACES = re.compile(
 
 
 @pytest.fixture(scope="module")
-def nodes(built_shop, tmp_path_factory) -> dict[str, dict]:
+def manifest(built_shop, tmp_path_factory) -> dict[str, dict]:
     archived = transform.archive(built_shop[0], tmp_path_factory.mktemp("archive"))
-    manifest = json.loads((archived / "manifest.json").read_text())
+    return json.loads((archived / "manifest.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def nodes(manifest) -> dict[str, dict]:
     return manifest["nodes"]
 
 
@@ -76,6 +80,41 @@ def test_every_mart_is_under_an_enforced_contract(models):
         assert mart["config"]["contract"]["enforced"], mart["name"]
         for name in mart["config"]["meta"]["grain"]:
             assert mart["columns"][name]["constraints"], f"{mart['name']}.{name} may be null"
+
+
+def test_every_key_of_a_mart_leads_to_a_member_and_a_test_holds_it(nodes, models):
+    held = {
+        (node["attached_node"], reference["column"])
+        for node in nodes.values()
+        if node["resource_type"] == "test" and node.get("test_metadata", {}).get("name") == "keys_and_values_are_known"
+        for reference in node["test_metadata"]["kwargs"].get("references", [])
+    }
+    for model in models:
+        if model["schema"] != "ecom_marts":
+            continue
+        for name in model["columns"]:
+            is_its_own = model["config"]["meta"]["grain"] == [name]
+            # A month is no member of dim_dates, which has days.
+            if name.endswith("_key") and not name.endswith("month_key") and not is_its_own:
+                assert (model["unique_id"], name) in held, f"{model['name']}.{name}"
+
+
+def test_exposures_name_what_their_notebooks_read(manifest):
+    exposures = {node["config"]["meta"]["notebook"]: node for node in manifest["exposures"].values()}
+    assert len(exposures) > 1
+    for name, exposure in exposures.items():
+        read = set(re.findall(r"ecom_marts\.(\w+)", (ROOT / "notebooks" / name).read_text("utf-8")))
+        told = {unique_id.split(".")[-1] for unique_id in exposure["depends_on"]["nodes"]}
+        assert told == read or (name.startswith("07") and told > read), name
+    published = set(exposures["07_publish.ipynb"]["depends_on"]["nodes"])
+    marts = {node["unique_id"] for node in manifest["nodes"].values() if node["schema"] == "ecom_marts"}
+    assert published == {unique_id for unique_id in marts if unique_id.startswith("model.")}
+
+
+def test_every_source_table_has_a_threshold_of_freshness(manifest):
+    for node in manifest["sources"].values():
+        if node["name"] in source_tables():
+            assert node["meta"]["fresh_within_days"] > 0, node["name"]
 
 
 def test_every_measure_marked_additive_is_reconciled_and_no_other(built_shop, models):

@@ -32,7 +32,8 @@ class Column:
 class SourceTable:
     """A source table; `key` names the columns that tell one record from another.
 
-    Where `derived_key` is set, a record without a key is a record all the same, and told apart by its content.
+    Where `derived_key` is set, a record without a key is a record all the same, and told apart by its content. A test
+    warns when the newest batch is more than `fresh_within_days` older than the as-of date.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SourceTable:
     update_time: str | None = None
     required: bool = False
     derived_key: bool = False
+    fresh_within_days: int | None = None
 
     @property
     def column_names(self) -> tuple[str, ...]:
