@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -19,7 +21,7 @@ from duckbook.lock import one_writer
 from duckbook.runner import Request, resume, run
 from duckbook.settings import Settings
 
-SECRET = "planted-SECRET-of-a-test"
+SECRET = "planted-<SECRET>-of-a-test"
 
 
 @pytest.fixture
@@ -149,7 +151,7 @@ def secretive(tmp_path, monkeypatch) -> Settings:
     return Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
 
 
-@pytest.mark.parametrize("notebook", ["tells_a_secret", "raises_a_secret", "reports_a_secret"])
+@pytest.mark.parametrize("notebook", ["tells_a_secret", "shows_a_secret", "raises_a_secret", "reports_a_secret"])
 def test_a_secret_reaches_no_file_and_fails_the_run(secretive, notebook):
     record = ended(secretive, "succeeds", notebook).record
     assert [step["status"] for step in record["steps"]] == ["succeeded", "failed"]
@@ -164,7 +166,9 @@ def test_a_secret_that_is_given_as_a_parameter_reaches_no_file(secretive):
 
 
 def files_with(text: str, folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and text in path.read_text("utf-8")]
+    forms = {text, html.escape(text), quote(text, safe="")}
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in found if any(form in path.read_text("utf-8") for form in forms)]
 
 
 @pytest.mark.parametrize(

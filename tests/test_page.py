@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -59,9 +60,8 @@ def archive(tmp_path_factory) -> Path:
     mix = [{"category": f"Category {n}", "net_revenue": 100.0 - n} for n in range(12)]
     for value in (100, 110):
         figures = [{"name": "Orders", "value": value, "unit": "orders"}]
-        page.write_run(make(store.runs, figures=figures, monthly=months, categories=mix).folder)
-    page.write_run(make(store.runs, runs.INTERRUPTED).folder)
-    page.write_index(store.runs)
+        page.write_all(make(store.runs, figures=figures, monthly=months, categories=mix).folder)
+    page.write_all(make(store.runs, runs.INTERRUPTED).folder)
     return store.runs
 
 
@@ -70,7 +70,8 @@ def pages(archive: Path) -> list[Path]:
 
 
 def test_a_page_loads_nothing_and_every_link_leads_somewhere(archive):
-    assert len(pages(archive)) == 7
+    # Four runs, three notebooks, the index, and what changed between those that tell of the same store.
+    assert len(pages(archive)) == 9, pages(archive)
     for path in pages(archive):
         text = path.read_text("utf-8")
         assert "<script" not in text
@@ -86,7 +87,10 @@ def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
     text = (archive / failed["run_id"] / "index.html").read_text("utf-8")
     assert text.index("the shelf is empty") < text.index("The chain")
     notebook = (archive / failed["run_id"] / "fails.html").read_text("utf-8")
-    assert notebook.index("the shelf is empty") < notebook.index("<main")
+    # The sentence, the cell with its error, and then the notebook.
+    assert notebook.index("the shelf is empty") < notebook.index("The cell that failed") < notebook.index("<main")
+    assert "raise" in notebook[notebook.index("The cell that failed") : notebook.index("<main")]
+    assert f"make resume RUN={failed['run_id']}" in text
 
 
 def test_what_a_run_says_is_text_and_never_markup(tmp_path):
@@ -101,8 +105,31 @@ def test_figures_are_shown_with_their_change(archive):
         for r in runs.read_all(archive)
         if r["status"] == "succeeded"
     ]
-    assert "+10.00 % since the last run" in texts[0]
-    assert "since the last run" not in texts[1]
+    assert "+10.00 %" in texts[0]
+    assert "Change since the run of" in texts[0]
+    assert "+10.00 %" not in texts[1]
+    assert "Change since" not in texts[1]
+
+
+def test_a_run_tells_what_it_was_made_of_and_what_it_made(tmp_path):
+    record = make(tmp_path)
+    lineage = [{"batch_id": f"b{n}", "size": 1000, "new": n == 0, "sha256": {"rows": "ab" * 32}} for n in range(3)]
+    (record.folder / "facts").mkdir()
+    (record.folder / "facts" / "lineage.json").write_text(json.dumps(lineage))
+    record.step_ended("ingest", runs.SUCCEEDED)
+    marts = {"dim_dates": {"rows": 5, "sha256": "cd" * 32}}
+    record.record["publication"] = {"name": "one", "as_of": "2026-06-30", "marts": marts}
+    record.record["code"] = {"lib/duckbook/raw.py": "ef" * 32}
+    record.save()
+    assert record.record["lineage"] | {"sha256": ""} == {
+        "batches": 3, "bytes": 3000, "new": 1, "file": "facts/ingest/lineage.json", "sha256": "",
+    }  # fmt: skip
+    written = page.write_run(record.folder)
+    text = written.read_text("utf-8")
+    assert "commit 0123456789ab; 1 files" in text
+    assert "cd" * 32 in text
+    assert (written.parent / "facts/ingest/lineage.json").exists()
+    assert 'href="facts/ingest/lineage.json">3</a>, 1 of them new' in text
 
 
 def test_rows_that_do_not_add_up_are_said_so(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -137,6 +138,21 @@ def test_secrets_are_replaced_as_they_are_and_as_urls_carry_them():
     redactor = Redactor(["p@ss/word!"])
     assert redactor.text("x p@ss/word! y postgresql://app:p%40ss%2Fword%21@host") == "x *** y postgresql://app:***@host"
     assert redactor.hits == 2
+
+
+def test_secrets_are_replaced_as_pages_json_and_python_write_them():
+    for secret in ("p'ss<\\word>", 'p"ss&\\word', "pä'ss\"word"):
+        told = {"key": secret}
+        for text in (str(told), repr(secret), html.escape(secret), json.dumps(told), json.dumps(json.dumps(told))):
+            redactor = Redactor([secret])
+            assert "word" not in redactor.text(text), text
+            assert redactor.hits == 1
+
+
+def test_the_beginning_of_a_long_secret_in_a_table_that_is_cut_is_replaced():
+    redactor = Redactor(["0123456789abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ"])
+    assert redactor.text("| 0123456789abcdefghijklmnopqrstuvwxyz0123456789A... |").startswith("| ***")
+    assert redactor.hits == 1
 
 
 def test_tokens_of_well_known_shapes_are_replaced_without_being_known():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 from duckbook import runs
 from duckbook.chain import Step
@@ -20,11 +22,13 @@ class Archivist:
     what follows reads the published marts. It is made by a process of its own, because dbt takes seconds to import.
     """
 
-    def __init__(self, environment: dict[str, str], record: Run, steps: list[Step], witness: Witness):
+    def __init__(self, environment: dict[str, str], record: Run, steps: list[Step], witness: Witness, data: Path):
         self.environment, self.record, self.witness = environment, record, witness
         self._transforms = [step.name for step in steps if step.group == "transform"]
         self._last = next((s.name for s in reversed(steps) if s.group in {"transform", "publish"}), None)
         self._dbt: subprocess.Popen | None = None
+        # Not in the archive: what dbt writes is looked through before it gets there.
+        self._made = data / "tmp" / f"dbt-{record.folder.name}"
 
     def after_step(self, name: str) -> None:
         """A step ended."""
@@ -38,12 +42,13 @@ class Archivist:
 
     def _archive_dbt(self) -> None:
         if self._dbt is None and any(self.record.step(name)["started_at"] for name in self._transforms):
+            self._made.mkdir(mode=0o700, parents=True, exist_ok=True)
             code = (
                 "import pathlib, sys; from duckbook import settings, transform; "
                 "transform.archive(settings.settings(), pathlib.Path(sys.argv[1]))"
             )
             self._dbt = subprocess.Popen(
-                [sys.executable, "-c", code, str(self.record.folder)],
+                [sys.executable, "-c", code, str(self._made)],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -55,20 +60,27 @@ class Archivist:
 
     def end(self, redactor: Redactor) -> None:
         """Wait for what is under way; a stopped run waits for nothing and leaves nothing running."""
-        if self.record.record["status"] == runs.INTERRUPTED:
+        try:
+            if self.record.record["status"] == runs.INTERRUPTED:
+                if self._dbt is not None:
+                    self._dbt.kill()
+                    self._dbt.wait()
+                return
+            self._archive_dbt()
             if self._dbt is not None:
-                self._dbt.kill()
-                self._dbt.wait()
-            return
-        self._archive_dbt()
-        if self._dbt is None:
-            return
+                self._take(redactor)
+        finally:
+            shutil.rmtree(self._made, ignore_errors=True)
+
+    def _take(self, redactor: Redactor) -> None:
         _, said = self._dbt.communicate(timeout=120)
         if self._dbt.returncode:
             lines = said.strip().splitlines()
             self.record.record["dbt_archive"] = redactor.text(lines[-1]) if lines else "failed"
             self.record.save()
-        for file in (self.record.folder / "dbt").glob("*"):
-            write_private(file, redactor.text(file.read_text("utf-8")))
+        folder = self.record.folder / "dbt"
+        for file in sorted((self._made / "dbt").glob("*")):
+            folder.mkdir(mode=0o700, exist_ok=True)
+            write_private(folder / file.name, redactor.text(file.read_text("utf-8")))
         if redactor.hits:
             self.record.end(runs.FAILED, "A secret was on its way into dbt's artifacts and was replaced by ***.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-WIDTH, HEIGHT, LEFT = 400, 190, 48
+WIDTH, HEIGHT, LEFT = 400, 226, 48
 
 
 def number(value: Any) -> str:
@@ -47,8 +47,8 @@ def _change(figure: dict[str, Any], old: dict[str, Any]) -> str:
     if value is None or not previous:
         return ""
     if value == previous:
-        return "as in the last run"
-    return f"{100 * (value - previous) / previous:+.2f} % since the last run"
+        return "no change"
+    return f"{100 * (value - previous) / previous:+.2f} %"
 
 
 def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | None:

@@ -134,6 +134,11 @@ class Kernel:
             raise ChainError(f"A kernel does not start: {self._failure}. Try `.venv/bin/python -m ipykernel_launcher`.")
         return self.manager
 
+    def is_dead(self) -> bool:
+        """Whether it has ended before it was of any use, so that another one is wanted."""
+        process = self._process
+        return process is not None and (not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+
     def sample(self) -> None:
         """Look at the memory that the kernel holds now."""
         with contextlib.suppress(psutil.Error):

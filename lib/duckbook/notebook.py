@@ -150,6 +150,11 @@ class Notebook:
             ``tables``, ``reconciliation``, ``tests`` and others; a lower-case name.
         rows
             Records, or a frame of them. Money arrives as a JSON number, dates as ISO text.
+
+        Raises
+        ------
+        DuckbookError
+            A secret is in it; nothing is written then.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
             raise DuckbookError(f"A report is named in lower-case letters, digits and underscores, not {name!r}.")
@@ -157,9 +162,19 @@ class Notebook:
             rows = rows.to_dict("records")
         text = json.dumps(rows if isinstance(rows, dict) else list(rows), default=_as_json, indent=1)
         if self.run_dir is not None:
+            self._refuse_secrets(name, text)
             folder = self.run_dir / "facts"
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(folder / f"{name}.json", text)
+
+    def _refuse_secrets(self, name: str, text: str) -> None:
+        from duckbook.redaction import Redactor, secrets_of
+
+        known = secrets_of(self.settings, self.__dict__.get("endpoints")) if self.settings else []
+        redactor = Redactor(known)
+        redactor.text(text)
+        if redactor.hits:
+            raise DuckbookError(f"The report {name!r} holds a secret (***), so it was not written: leave it out.")
 
     def finish(self) -> None:
         """Close the connections and show the checks.

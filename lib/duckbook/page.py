@@ -82,18 +82,19 @@ def write_index(archive: Path) -> Path:
 
 
 def write_step(folder: Path, notebook: str) -> Path:
-    """Write the HTML of an executed notebook beside it, with its error on top where it failed."""
+    """Write the HTML of an executed notebook beside it, with its error and the failing cell on top where it failed."""
     import nbformat
     from markupsafe import Markup
 
     source = folder / notebook
     step = next((s for s in runs.read(folder)["steps"] if s["notebook"] == notebook), {})
-    body, _ = _exporter().from_notebook_node(nbformat.read(source, as_version=4))
+    executed = nbformat.read(source, as_version=4)
+    broken = [cell for cell in executed.cells if cell.metadata.get("papermill", {}).get("status") == "failed"]
+    failing = nbformat.v4.new_notebook(metadata=executed.metadata, cells=broken[:1])
+    body, cell = (Markup(_exporter().from_notebook_node(part)[0]) for part in (executed, failing))
     page = source.with_suffix(".html")
-    name = source.stem
-    write_private(
-        page, _render("notebook.html.j2", name=name, body=Markup(body), error=step.get("error"), pygments=_pygments())
-    )
+    told = {"name": source.stem, "error": step.get("error"), "pygments": _pygments()}
+    write_private(page, _render("notebook.html.j2", body=body, failing=cell if broken else None, **told))
     return page
 
 
@@ -146,13 +147,16 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     differing = [row for row in record["reconciliation"] if not row["equal"]]
     marts = len({row["mart"] for row in record["reconciliation"]})
     docs = sorted((folder / "dbt").glob("*.html"))
+    steps = [_step(folder, record, step) for step in record["steps"]]
+    broken = (step["html"] for step in steps if step["status"] in {runs.FAILED, runs.INTERRUPTED} and step["html"])
     return {
-        "run": {"git": {}, "versions": {}, "code": {}, "resumed": []} | record,
+        "run": {"git": {}, "versions": {}, "code": {}, "resumed": [], "readers": None, "not_told": None} | record,
         "headline": _headline(record),
         "figures": charts.cards(told.get("figures", []), before.get("facts", {}).get("figures", [])),
         "monthly": charts.months(told.get("monthly", []), record["as_of"]),
         "mix": charts.mix(told.get("categories", [])),
-        "steps": [_step(folder, record, step) for step in record["steps"]],
+        "steps": steps,
+        "failing": next(broken, None),
         "tables": _tables(record["tables"]),
         "rows_headline": _rows_headline(_tables(record["tables"])),
         "flows": facts.FLOWS,
@@ -174,7 +178,7 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         "passed": [row for row in results if row["class"] == "good"],
         "dbt_docs": f"dbt/{docs[0].name}" if docs else None,
         "comparison": "compare.html" if (folder / "compare.html").exists() else None,
-        "before": before.get("run_id"),
+        "before": before,
         "lineage": record.get("lineage"),
         "publication": record.get("publication"),
     }

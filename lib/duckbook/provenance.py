@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from duckbook import codebase, runs
+from duckbook import codebase, publish, runs
 from duckbook.chain import Step
 from duckbook.settings import ROOT, Settings
 
@@ -48,6 +48,12 @@ def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
         if told["run_id"] == run_id:
             return {"name": file.parent.name, "as_of": told["as_of"], "marts": told["marts"]}
     return None
+
+
+def readers(settings: Settings) -> dict[str, Any] | None:
+    """Which publication readers take now: its name and as-of date; None when there is none."""
+    found = None if settings.target == "motherduck" else publish.current(settings)
+    return found and {"run_id": found.run_id, "as_of": found.as_of}
 
 
 def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> tuple[str, str]:

@@ -6,6 +6,8 @@ that had one fails, because a secret on its way into a file is a fault even when
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -18,6 +20,9 @@ MASK = "***"
 
 # Shorter values, and single words such as "postgres", occur in any text and open nothing that is worth hiding.
 SHORTEST = 6
+
+# Tables are cut at 50 characters and more: the beginning of a long token is told from all other text.
+CUT = 24
 
 # AWS access keys, GitHub, GitLab and Slack tokens, JSON web tokens (MotherDuck's are such), private keys.
 TOKEN_SHAPES = re.compile(
@@ -32,7 +37,7 @@ class Redactor:
     """Replaces secrets in texts and in structures of texts; `hits` counts what was replaced."""
 
     def __init__(self, values: Iterable[str] = ()):
-        forms = {form for value in values if _is_telling(value) for form in (value, quote(value, safe=""))}
+        forms = {form for value in values if _is_telling(value) for form in _forms(value)}
         self._known = (
             re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))) if forms else None
         )
@@ -73,6 +78,14 @@ def secrets_of(settings: Settings, endpoints: Endpoints | None = None) -> list[s
     if dsn:
         found.append(psycopg.conninfo.conninfo_to_dict(dsn).get("password") or "")
     return [value for value in found if value]
+
+
+def _forms(value: str) -> list[str]:
+    """A value as it is, as URLs, HTML, JSON and Python write it, and, of a long one, what a table that is cut shows."""
+    once = json.dumps(value)[1:-1]
+    forms = [value, quote(value, safe=""), html.escape(value), html.escape(value, quote=False), repr(value)[1:-1]]
+    forms += [once, json.dumps(once)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]]
+    return forms + ([value[:CUT]] if len(value) >= 2 * CUT and "://" not in value else [])
 
 
 def _is_telling(value: str) -> bool:

@@ -95,6 +95,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
             git=provenance.git(),
             versions=provenance.versions(),
             code=codebase.checksums(chain_file),
+            readers=provenance.readers(settings),
         )
         listener.run_started(steps)
         _carry_out(settings, request, record, steps, parameters, listener)
@@ -130,7 +131,8 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     with one_writer(settings, "a run of the chain"):
         runs.settle(settings.runs)
         first, why = provenance.resume_from(record, steps, chain_file)
-        again = Run.reopen(folder, first, why, code=codebase.checksums(chain_file))
+        known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
+        again = Run.reopen(folder, first, why, **known_now)
         listener.run_started(steps[[step.name for step in steps].index(first) :])
         _carry_out(settings, request, again, steps, parameters, listener)
     return again
@@ -187,7 +189,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
     mother = _zygote([step for step in steps if record.step(step.name)["status"] == runs.WAITING], environment)
     if mother is not None:
         witness.watch(mother.pid)
-    archivist = Archivist(environment, record, steps, witness)
+    archivist = Archivist(environment, record, steps, witness, settings.data)
     supervisor = Supervisor(
         record,
         steps,
@@ -218,6 +220,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
                     parameters[step.name]["as_of"] = as_of.isoformat()
         failed = supervisor.carry_out()
         record.record["publication"] = provenance.publication(settings, record.record["run_id"])
+        record.record["readers"] = provenance.readers(settings)
         if failed is None:
             record.end(runs.SUCCEEDED)
         else:

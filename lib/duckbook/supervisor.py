@@ -155,7 +155,11 @@ class Supervisor:
         return ready[: max(0, self.abreast - busy)]
 
     def _start(self, step: Step) -> _Work:
-        kernel = self._warm.pop(step.name, None) or self._new_kernel(step)
+        kernel = self._warm.pop(step.name, None)
+        if kernel is not None and kernel.is_dead():
+            kernel.stop()
+            kernel = None
+        kernel = kernel or self._new_kernel(step)
         self.run.step_started(step.name)
         self.listener.step_started(step)
         return _Work(step, kernel, time.monotonic() + step.timeout, Redactor(self.secrets))
@@ -184,8 +188,7 @@ class Supervisor:
             error = (
                 f"It ran past its limit of {work.step.timeout:g} s{where}: raise `timeout` in chain.toml, or see why."
             )
-        for report in (self.run.folder / "facts").glob("*.json"):
-            write_private(report, work.redactor.text(report.read_text("utf-8")))
+        self._clean_reports(work)
         if work.redactor.hits and failure is None:
             status = runs.FAILED
             error = "A secret was on its way into the archive and was replaced by ***: do not print it in the notebook."
@@ -193,6 +196,10 @@ class Supervisor:
         self.run.step_ended(work.step.name, status, peak_rss_mb=work.kernel.peak_rss_mb or None, error=error)
         self.listener.step_ended(work.step, self.run.step(work.step.name))
         return status
+
+    def _clean_reports(self, work: _Work) -> None:
+        for report in (self.run.folder / "facts").glob("*.json"):
+            write_private(report, work.redactor.text(report.read_text("utf-8")))
 
     def _abandon(self, at_work: dict[Future, _Work]) -> None:
         for work in at_work.values():
@@ -202,6 +209,7 @@ class Supervisor:
             with contextlib.suppress(Exception):
                 cell = getattr(future.exception(timeout=10), "cell", None)
             work.kernel.stop()
+            self._clean_reports(work)
             error = f"It was stopped in cell {cell}." if cell else "It was stopped."
             peak = work.kernel.peak_rss_mb or None
             self.run.step_ended(work.step.name, runs.INTERRUPTED, peak_rss_mb=peak, error=error)

@@ -1,0 +1,56 @@
+"""What reaches the archive from dbt: all of its artifacts, looked through for secrets before they get there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from duckbook import runs
+from duckbook.archivist import Archivist
+from duckbook.chain import Step
+from duckbook.redaction import Redactor
+from duckbook.runs import Run
+from duckbook.witness import Witness
+
+SECRET = "planted-SECRET-of-a-test"
+
+
+@pytest.fixture
+def archived(built_shop, tmp_path):
+    """A function that archives the shop's build as a run would; gives the ended run's record and its folder."""
+
+    def archive(**environment: str) -> tuple[dict, Path]:
+        shop, _ = built_shop
+        run = Run.begin(tmp_path / "runs", target="duckdb", as_of=None, parameters={}, steps=[("marts", "06.ipynb")])
+        witness = Witness(run.folder)
+        env = os.environ | {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(tmp_path / "runs")} | environment
+        archivist = Archivist(env, run, [Step("marts", Path("06.ipynb"), group="transform")], witness, shop.data)
+        run.step_started("marts")
+        run.step_ended("marts", runs.SUCCEEDED)
+        archivist.after_step("marts")
+        run.end(runs.SUCCEEDED)
+        archivist.end(Redactor([SECRET]))
+        witness.dismiss()
+        assert not list((shop.data / "tmp").glob("dbt-*"))
+        return run.record, run.folder
+
+    return archive
+
+
+def test_dbts_artifacts_reach_the_archive_for_the_owner_alone(archived):
+    record, folder = archived()
+    assert (record["status"], record.get("dbt_archive")) == ("succeeded", None)
+    found = {path.name for path in (folder / "dbt").iterdir()}
+    assert found == {"manifest.json", "run_results.json", "catalog.json", "index.html"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in [folder / "dbt", *(folder / "dbt").iterdir()])
+
+
+def test_a_secret_in_dbts_artifacts_is_replaced_and_fails_the_run(archived):
+    # dbt writes variables of this name into its manifest.
+    record, folder = archived(DBT_ENV_CUSTOM_ENV_PLANTED=SECRET)
+    assert record["status"] == "failed"
+    assert "A secret was on its way into dbt's artifacts" in record["error"]
+    texts = {path.name: path.read_text("utf-8") for path in (folder / "dbt").iterdir()}
+    assert any("***" in text for text in texts.values())
+    assert [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_text("utf-8")] == []

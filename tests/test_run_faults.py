@@ -1,0 +1,285 @@
+"""A run that is struck at any moment, or whose servers are, tells the truth; resumed, it ends as if undisturbed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from duckbook import commit_log, publish, runs, servers, storage, warehouse
+from duckbook.errors import PublishError
+from duckbook.settings import Settings
+
+STEPS = ("generate_latest", "ingest", "staging", "intermediate", "marts", "publish")
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+TARGETS = ("chain", "kernel", "postgres", "s3")
+
+FEW = (
+    ("chain", signal.SIGKILL),
+    ("chain", signal.SIGINT),
+    ("kernel", signal.SIGKILL),
+    ("postgres", signal.SIGKILL),
+    ("s3", signal.SIGKILL),
+)
+
+ENDED = {0: runs.SUCCEEDED, 1: runs.FAILED, 130: runs.INTERRUPTED, 143: runs.INTERRUPTED, -9: runs.INTERRUPTED}
+"""Exit status of the command line → what the record must say."""
+
+
+@dataclass(frozen=True)
+class Strike:
+    """What is to be struck, by which signal, while which step runs, and how far into the time that it takes."""
+
+    step: str
+    target: str
+    signal: signal.Signals
+    when: float
+
+
+def start(store: Settings, *arguments: str) -> subprocess.Popen:
+    """The command line as a person starts it from a terminal, in a group of its own."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
+    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_CUSTOMERS": "200"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "duckbook.cli", *arguments],
+        env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen) -> None:
+    out, err = process.communicate(timeout=600)
+    assert process.returncode == 0, out + err
+
+
+def record_of(store: Settings) -> dict:
+    """What is on the disk, whoever lives."""
+    with contextlib.suppress(OSError):
+        return json.loads((store.runs / "latest" / "run.json").read_text("utf-8"))
+    return {"steps": [], "status": None, "run_id": None}
+
+
+def of_the_run(store: Settings) -> list[psutil.Process]:
+    """Every process that names the store's archive: the chain, its witness, its kernels and what they started."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = [*process.cmdline(), *process.environ().values()]
+            if process.status() != psutil.STATUS_ZOMBIE and any(word.startswith(str(store.runs)) for word in words):
+                found.append(process)
+    return [process for process in found if process.pid != os.getpid()]
+
+
+def victims(store: Settings, chain: subprocess.Popen, target: str) -> list[psutil.Process]:
+    if target == "chain":
+        return [psutil.Process(chain.pid)]
+    if target == "kernel":
+        below = psutil.Process(chain.pid).children(recursive=True)
+        return [p for p in below if os.getpgid(p.pid) == p.pid and p.parent().pid != chain.pid]
+    pid_file = next((store.data / "servers").glob(f"{target}*.pid"))
+    return [psutil.Process(int(pid_file.read_text()))]
+
+
+def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> bool:
+    """Wait for the moment and strike; whether there was something to strike."""
+    deadline = time.monotonic() + 300
+    while chain.poll() is None:
+        status = {step["name"]: step["status"] for step in record_of(store)["steps"]}
+        if status.get(planned.step) == runs.RUNNING:
+            break
+        assert time.monotonic() < deadline, f"{planned.step} never ran"
+        time.sleep(0.05)
+    time.sleep(planned.when * took[planned.step])
+    with contextlib.suppress(psutil.Error, ProcessLookupError, StopIteration):
+        found = victims(store, chain, planned.target)
+        for victim in found:
+            if planned.target == "chain" and planned.signal == signal.SIGINT:
+                os.killpg(victim.pid, planned.signal)
+            else:
+                victim.send_signal(planned.signal)
+        return bool(found)
+    return False
+
+
+def see_the_truth(store: Settings, chain: subprocess.Popen, planned: Strike, before: str | None) -> str:
+    """See that the record, the notebooks, the page and the readers agree with how the command line ended."""
+    out, err = chain.communicate(timeout=300)
+    wanted = ENDED.get(chain.returncode)
+    assert wanted, f"{planned}: exit status {chain.returncode}\n{out}\n{err}"
+    assert "Traceback" not in err, f"{planned}\n{err}"
+    wait_for(lambda: record_of(store)["status"] == wanted, f"{planned}: {wanted}, the record says otherwise")
+    wait_for(lambda: not of_the_run(store), f"{planned}: something goes on running: {of_the_run(store)}")
+    record = record_of(store)
+    statuses = [step["status"] for step in record["steps"]]
+    done = statuses.index(next((s for s in statuses if s != runs.SUCCEEDED), runs.SUCCEEDED))
+    if wanted == runs.SUCCEEDED:
+        assert set(statuses) == {runs.SUCCEEDED}
+    else:
+        assert record["error"], planned
+        assert statuses[done] in {wanted, runs.SKIPPED}, (planned, statuses)
+        assert set(statuses[done + 1 :]) <= {runs.SKIPPED}, (planned, statuses)
+    folder = store.runs / record["run_id"]
+    for step in record["steps"]:
+        see_the_cells(folder / step["notebook"], step["status"], planned)
+    assert wanted in (folder / "index.html").read_text("utf-8"), planned
+    see_the_readers(store, record, before)
+    return wanted
+
+
+def see_the_cells(notebook: Path, status: str, planned: Strike) -> None:
+    """Cells are completed up to one, and that one is not called so; a step that succeeded has completed all."""
+    if status == runs.SKIPPED:
+        return
+    with contextlib.suppress(OSError, KeyError):
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        states = [cell["metadata"]["papermill"]["status"] for cell in cells if cell["cell_type"] == "code"]
+        completed = states.index(next((s for s in states if s != "completed"), "completed"))
+        if status == runs.SUCCEEDED:
+            assert set(states) == {"completed"}, (planned, notebook.name, states)
+        else:
+            assert set(states[completed + 1 :]) <= {"pending"}, (planned, notebook.name, states)
+            assert states[completed] in {"failed", "pending", "completed"}, (planned, notebook.name, states)
+
+
+def see_the_readers(store: Settings, record: dict, before: str | None) -> None:
+    """Readers see the publication before, or the whole one of this run, once its step has begun."""
+    current = publish.current(store)
+    if current is None:
+        assert before is None
+        return
+    begun = {step["name"] for step in record["steps"] if step["started_at"]}
+    allowed = {before} | ({record["run_id"]} if "publish" in begun else set())
+    assert current.run_id.rsplit("-2", 1)[0] in allowed | {name and name.rsplit("-2", 1)[0] for name in allowed}
+    folder = store.data / "published" / current.run_id
+    for mart, told in json.loads((folder / "publication.json").read_text("utf-8"))["marts"].items():
+        assert hashlib.sha256((folder / f"{mart}.parquet").read_bytes()).hexdigest() == told["sha256"]
+    with contextlib.closing(publish.published(store).connection) as connection:
+        assert connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 100
+
+
+def end_state(store: Settings) -> dict:
+    """What is compared: published marts, raw, and the bookkeeping of the history."""
+    endpoints = servers.up(store)
+    log = commit_log.read(storage.client(endpoints.s3), store.s3_historic_bucket)
+    batches = [
+        (b.batch_id, b.source, b.batch_date, b.sequence, b.as_of, b.landed, b.appended, b.unchanged, b.unreadable)
+        for b in log.batches
+    ]
+    objects = storage.list_objects(storage.client(endpoints.s3), store.s3_historic_bucket, "history/")
+    named = {key for batch in log.batches for key in batch.files.values()}
+    current = publish.current(store)
+    told = json.loads((store.data / "published" / current.run_id / "publication.json").read_text("utf-8"))
+    raw = {}
+    with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
+        # What a commit is told by holds the state of Postgres, which is another in each store.
+        loaded = "schema_name = 'ecom_raw' and table_name <> 'commits'"
+        tables = connection.execute(f"select table_name from duckdb_tables() where {loaded} order by 1").fetchall()
+        for (name,) in tables:
+            raw[name] = connection.execute(f"select count(*), bit_xor(hash(t)) from ecom_raw.{name} as t").fetchone()
+    return {
+        "marts": told["marts"],
+        "as_of": told["as_of"],
+        "batches": batches,
+        "raw": raw,
+        "commits": [(commit.number, commit.as_of) for commit in log.commits],
+        "objects that no commit names": sorted(
+            o.key for o in objects if o.key not in named and not o.key.startswith(commit_log.PREFIX)
+        ),
+    }
+
+
+def wait_for(condition, sentence: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, sentence
+        time.sleep(0.1)
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(data=folder / "the data", runs=folder / "runs", customers=200, _env_file=None)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Iterator[tuple[Settings, dict[str, float]]]:
+    """A store after its first run, with its servers down, and the seconds that each step took."""
+    store = settings(tmp_path_factory.mktemp("base"))
+    finish(start(store, "run", "--until", "publish"))
+    servers.down(store)
+    yield store, {step["name"]: step["seconds"] for step in record_of(store)["steps"]}
+
+
+@pytest.fixture
+def copy(base, tmp_path):
+    """A function that copies the store of the first run."""
+    made: list[Settings] = []
+
+    def copy_to(name: str) -> Settings:
+        store = settings(tmp_path / name)
+        shutil.copytree(base[0].data, store.data, symlinks=True)
+        made.append(store)
+        return store
+
+    yield copy_to
+    for store in made:
+        servers.down(store)
+
+
+def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *command: str) -> list[str]:
+    """Run a command and strike it as planned, resuming each time; then let it end. What each strike came to."""
+    chain, came_to = start(store, *command), []
+    current = publish.current(store)
+    before = current.run_id if current else None
+    for planned in plan:
+        struck = strike(store, chain, planned, took)
+        ended = see_the_truth(store, chain, planned, before)
+        came_to.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
+        if ended == runs.SUCCEEDED:
+            return came_to
+        chain = start(store, "resume")
+        with contextlib.suppress(PublishError):
+            before = publish.current(store) and publish.current(store).run_id
+    finish(chain)
+    assert record_of(store)["status"] == runs.SUCCEEDED
+    return came_to
+
+
+def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undisturbed(base, copy, soak):
+    took = base[1]
+    draw = random.Random() if soak else random.Random(11)
+    undisturbed = copy("undisturbed")
+    reference = start(undisturbed, "latest")
+    struck = rounds = 0
+    expected = None
+    while struck < (50 if soak else 5):
+        rounds += 1
+        if soak:
+            drawn = [(draw.choice(TARGETS), draw.choice(SIGNALS)) for _ in STEPS]
+            plan = [Strike(step, *what, draw.random()) for step, what in zip(STEPS, drawn, strict=True)]
+        else:
+            steps = sorted(draw.sample(STEPS, len(FEW)), key=STEPS.index)
+            what = draw.sample(FEW, len(FEW))
+            plan = [Strike(step, *one, draw.random()) for step, one in zip(steps, what, strict=True)]
+        store = copy(f"struck {rounds}")
+        came_to = disturb(store, plan, took, "latest")
+        struck += sum("too late" not in told for told in came_to)
+        if expected is None:
+            finish(reference)
+            expected = end_state(undisturbed)
+        assert end_state(store) == expected, came_to
+        servers.down(store)
+        print(*came_to, sep="\n")
+        if not soak:
+            break
