@@ -18,6 +18,7 @@ from duckbook.errors import IngestError
 from duckbook.reading import PARQUET, Reading
 from duckbook.rows import literal, quoted
 from duckbook.tables import source_tables
+from duckbook.versions import File
 
 Files = dict[str, Path]
 """Key in the historic bucket → local file."""
@@ -77,8 +78,8 @@ def _find_unchanged(connection, bucket: str, chronicle: Chronicle, name: str, mi
     versions.find_unchanged(
         connection,
         source_tables()[name],
-        landed=[(str(r.path), r.columns, where) for r, where in zip(mine, places, strict=True)],
-        appended=[(path, batch.columns, batch.place) for batch, path in files("rows")],
+        landed=[File(str(r.path), r.columns, r.types, where) for r, where in zip(mine, places, strict=True)],
+        appended=[File(path, batch.columns, batch.types, batch.place) for batch, path in files("rows")],
         sighted=[(path, batch.place) for batch, path in files("sightings")],
         rows_landed=sum(r.readable for r in mine),
     )

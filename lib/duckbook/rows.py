@@ -6,7 +6,7 @@ so that a column which a source never had costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from duckbook.tables import SourceTable
 
@@ -60,17 +60,26 @@ def normalised(part: str) -> str:
     )
 
 
-def key(table: SourceTable, columns: Sequence[str]) -> str:
+def whole_numbers(types: Mapping[str, str]) -> frozenset[str]:
+    """The columns whose text can only be that of a whole number, because the type in Postgres says so."""
+    return frozenset(name for name, kind in types.items() if kind in {"smallint", "integer", "bigint"})
+
+
+def key(table: SourceTable, columns: Sequence[str], whole: Collection[str] = ()) -> str:
     """The business key of a row, null when a part of it is missing.
 
-    Parts are joined by ``|``; a part that holds one itself is escaped, so that ('a|b', 'c') is not ('a', 'b|c').
+    Parts are joined by ``|``; a part that holds one itself is escaped, so that ('a|b', 'c') is not ('a', 'b|c'). The
+    text of `whole_numbers` is an id as it stands, which saves most of the work.
     """
     if not set(table.key) <= set(columns):
         return "cast(null as varchar)"
-    parts = [normalised(quoted(name)) for name in table.key]
-    if len(parts) == 1:
-        return parts[0]
-    return " || '|' || ".join(f"replace(replace({part}, '\\', '\\\\'), '|', '\\|')" for part in parts)
+    if len(table.key) == 1:
+        (name,) = table.key
+        return quoted(name) if name in whole else normalised(quoted(name))
+    return " || '|' || ".join(
+        quoted(name) if name in whole else f"replace(replace({normalised(quoted(name))}, '\\', '\\\\'), '|', '\\|')"
+        for name in table.key
+    )
 
 
 def content(columns: Sequence[str]) -> str:

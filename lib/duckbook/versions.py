@@ -7,7 +7,9 @@ all where there is none yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 
 import duckdb
@@ -21,11 +23,25 @@ FEW_ROWS = 2_000_000
 """Below this, what came is read once and held; above, it is read again from its files for each question."""
 
 
+MANY_FILES = 8
+"""From so many files of the history on, reading them is waiting for the server, which more threads do at once."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of rows: its path, its columns and their types, and the place of its batch."""
+
+    path: str
+    columns: Sequence[str]
+    types: Mapping[str, str]
+    place: Place
+
+
 def find_unchanged(
     connection: duckdb.DuckDBPyConnection,
     table: SourceTable,
-    landed: Sequence[tuple[str, Sequence[str], Place]],
-    appended: Sequence[tuple[str, Sequence[str], Place]],
+    landed: Sequence[File],
+    appended: Sequence[File],
     sighted: Sequence[tuple[str, Place]],
     rows_landed: int,
 ) -> None:
@@ -34,23 +50,23 @@ def find_unchanged(
     Parameters
     ----------
     landed, appended
-        Files of rows that came now, and that the history has: path, columns, place of the batch.
+        Files of rows that came now, and that the history has.
     sighted
         Files of the history's sightings: path, place of the batch.
     rows_landed
         How many rows came now.
     """
     connection.execute("create or replace temp table places (file varchar, place bigint)")
-    files = [(path, place) for path, _, place in (*landed, *appended)] + list(sighted)
+    files = [(file.path, file.place) for file in (*landed, *appended)] + list(sighted)
     order = {place: n for n, place in enumerate(sorted({place for _, place in files}))}
     connection.execute(
         "insert into places select unnest(?), unnest(?)", [[f for f, _ in files], [order[place] for _, place in files]]
     )
-    came = _versions(table, [(path, columns) for path, columns, _ in landed])
+    came = _versions(table, landed)
     if rows_landed < FEW_ROWS:
         connection.execute(f"create or replace temp table came as {came}")
         came = "from came"
-    known = [_versions(table, [(path, columns) for path, columns, _ in appended])] if appended else []
+    known = [_versions(table, appended)] if appended else []
     if sighted:
         known.append(
             "select _key as key, _row_hash as row_hash, _row_number as row_number, filename as file "
@@ -64,10 +80,11 @@ def find_unchanged(
         "create or replace temp table known (key varchar, row_hash ubigint, row_number bigint, file varchar)"
     )
     if known:
-        connection.execute(
-            f"insert into known select * from ({' union all '.join(known)}) "
-            f"where hash(key) in (select hash(key) from ({came}))"
-        )
+        with _threads_for(connection, len(appended) + len(sighted)):
+            connection.execute(
+                f"insert into known select * from ({' union all '.join(known)}) "
+                f"where hash(key) in (select hash(key) from ({came}))"
+            )
         connection.execute("insert into contested select distinct hash(key) from known")
     connection.execute(
         "create or replace temp table unchanged as "
@@ -79,19 +96,30 @@ def find_unchanged(
     )
 
 
-def _versions(table: SourceTable, files: Iterable[tuple[str, Sequence[str]]]) -> str:
+@contextmanager
+def _threads_for(connection: duckdb.DuckDBPyConnection, files: int) -> Iterator[None]:
+    (threads,) = connection.execute("select current_setting('threads')").fetchone()
+    connection.execute(f"set threads = {max(threads, 16 if files >= MANY_FILES else 1)}")
+    try:
+        yield
+    finally:
+        connection.execute(f"set threads = {threads}")
+
+
+def _versions(table: SourceTable, files: Iterable[File]) -> str:
     """A query for key, hash, number and file of rows; files are read together where they have the same of these."""
 
-    def told(file: tuple[str, Sequence[str]]) -> tuple[bool, bool, bool]:
-        return set(table.key) <= set(file[1]), "_key" in file[1], "_row_number" in file[1]
+    def told(file: File) -> tuple[bool, bool, bool, list[str]]:
+        whole = rows.whole_numbers(file.types) & set(table.key)
+        return set(table.key) <= set(file.columns), "_key" in file.columns, "_row_number" in file.columns, sorted(whole)
 
     selects = []
-    for (has_key, has_derived, is_numbered), group in groupby(sorted(files, key=told), key=told):
-        key = rows.key(table, table.key if has_key else ())
+    for (has_key, has_derived, is_numbered, whole), group in groupby(sorted(files, key=told), key=told):
+        key = rows.key(table, table.key if has_key else (), whole)
         selects.append(
             f"select {f'coalesce({key}, _key)' if has_derived else key} as key, _row_hash as row_hash, "
             f"{'_row_number' if is_numbered else 'file_row_number + 1'} as row_number, filename as file "
-            f"from read_parquet({listed(path for path, _ in group)}, filename = true, file_row_number = true, "
+            f"from read_parquet({listed(file.path for file in group)}, filename = true, file_row_number = true, "
             "union_by_name = true, hive_partitioning = false)"
         )
     return " union all ".join(selects)
