@@ -95,7 +95,7 @@ check-landing: $(VENV)/.ready ## look at what has landed before GENERATE=0, and 
 rebuild: $(VENV)/.ready ## make the warehouse again from the history in S3 alone
 	@$(DUCKBOOK) rebuild $(STORE)
 
-bench: $(VENV)/.ready-dev ## measure the chain against plain papermill and the bare limits
+bench: $(VENV)/.ready-dev $(VENV)/.ready-bench ## measure the chain against plain papermill and the bare limits
 	@$(BIN)/python tests/bench/run.py $(BENCH)
 
 soak: $(VENV)/.ready-dev ## run the long versions of the fault and property tests
@@ -105,6 +105,7 @@ lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group science -c requirements-dev.lock -o requirements-science.lock
+	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group bench -c requirements-dev.lock -o requirements-bench.lock
 
 clean: ## remove the local state of the store, after asking
 	@if [ -x $(DUCKBOOK) ]; then $(DUCKBOOK) clean $(STORE); else echo "Nothing to clean: there is no $(VENV)."; fi
@@ -146,4 +147,9 @@ $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 $(VENV)/.ready-science: requirements-science.lock $(VENV)/.ready
 	@echo "Set-up for science: the libraries of requirements-science.lock" >&2
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-science.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
+	@touch $@
+
+$(VENV)/.ready-bench: requirements-bench.lock $(VENV)/.ready
+	@echo "Set-up for benchmarks: what they measure against, of requirements-bench.lock" >&2
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-bench.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@touch $@

@@ -11,7 +11,7 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-science.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-science.lock", "requirements-bench.lock")
 
 
 def locked(name: str) -> list[Requirement]:
@@ -23,7 +23,8 @@ def wanted() -> dict[str, list[Requirement]]:
     runtime = [Requirement(text) for text in project["project"]["dependencies"]]
     development = [Requirement(text) for text in project["dependency-groups"]["dev"]]
     science = [Requirement(text) for text in project["dependency-groups"]["science"]]
-    return dict(zip(LOCKS, (runtime, runtime + development, runtime + science), strict=True))
+    bench = [Requirement(text) for text in project["dependency-groups"]["bench"]]
+    return dict(zip(LOCKS, (runtime, runtime + development, runtime + science, runtime + bench), strict=True))
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -49,11 +50,10 @@ def test_the_other_locks_hold_the_same_pins_as_the_runtime_lock(lock):
     assert {str(pin.specifier) + canonicalize_name(pin.name) for pin in locked(LOCKS[0])} <= more
 
 
-def test_what_two_locks_hold_they_hold_alike():
-    development, science = ({canonicalize_name(p.name): str(p.specifier) for p in locked(name)} for name in LOCKS[1:])
-    assert {n: v for n, v in science.items() if n in development} == {
-        n: v for n, v in development.items() if n in science
-    }
+@pytest.mark.parametrize("lock", LOCKS[2:])
+def test_what_two_locks_hold_they_hold_alike(lock):
+    development, other = ({canonicalize_name(p.name): str(p.specifier) for p in locked(n)} for n in (LOCKS[1], lock))
+    assert {n: v for n, v in other.items() if n in development} == {n: v for n, v in development.items() if n in other}
 
 
 def test_what_is_installed_is_what_the_lock_says():

@@ -13,11 +13,16 @@ from pathlib import Path
 
 import chain_time
 import generation
+import ingestion
 from measuring import Figures
 from rich.console import Console
 from rich.table import Table
 
-PARTS = {"generation": (generation.measure, [100_000]), "chain": (chain_time.measure, [1_000, 10_000])}
+PARTS = {
+    "generation": (generation.measure, [100_000]),
+    "ingestion": (ingestion.measure, [16_000]),
+    "chain": (chain_time.measure, [1_000, 10_000]),
+}
 """What is measured, and at how many customers."""
 
 
