@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 from duckbook import publish, transform, warehouse
-from duckbook.errors import PublishError
+from duckbook.errors import PublishError, WarehouseLocked
 from duckbook.settings import Settings
 from raw_rows import Raw
 from shop import batches
@@ -78,6 +79,26 @@ def test_a_reader_holds_no_lock_on_the_warehouse(shop):
     code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('create table x as select 1')"
     subprocess.run([sys.executable, "-c", code, str(shop.warehouse_path)], check=True)
     assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"JPY_SESSION_NAME": "/home/me/04_staging.ipynb"}, r"the notebook 04_staging\.ipynb \(PID \d+\): run `book"),
+        ({"DUCKBOOK_RUN_ID": "20260630T000000"}, r"run 20260630T000000 \(PID \d+\): wait for it to end"),
+        ({}, r"another process \(PID \d+\): end it"),
+    ],
+)
+def test_who_holds_the_warehouse_is_told_with_how_they_let_go(shop, environment, sentence):
+    code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(shop.warehouse_path)],
+        env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as holder:  # fmt: skip
+        holder.stdout.readline()
+        with pytest.raises(WarehouseLocked, match=sentence):
+            publish.publish(shop, "a")
+        holder.stdin.close()
 
 
 def test_nothing_published_names_the_notebook_to_run(shop):

@@ -162,6 +162,24 @@ def test_tokens_of_well_known_shapes_are_replaced_without_being_known():
     assert redactor.hits == 2
 
 
+@pytest.mark.parametrize(
+    "token",
+    [
+        "ASIAABCDEFGHIJKLMNOP",
+        "ghs_" + "a1" * 18,
+        "github_pat_" + "a_1" * 25,
+        "glpat-" + "a-1" * 7,
+        "xoxb-" + "1234-" * 5 + "ab",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJl",
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
+    ],
+)
+def test_a_token_is_told_by_its_shape_where_it_stands_by_itself(token):
+    assert Redactor().text(f"key={token}.") in {"key=***.", "key=***"}
+    within = f"thekey{token}"
+    assert Redactor().text(within) == within or token.startswith("-")
+
+
 def test_plain_words_are_not_taken_for_secrets():
     redactor = Redactor(["postgres", "app", ""])
     assert redactor.text("postgres is an app") == "postgres is an app"

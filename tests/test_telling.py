@@ -95,6 +95,7 @@ def test_what_cannot_be_told_is_said_and_changes_nothing_else(tmp_path, hook):
         "The command of DUCKBOOK_ON_FAILURE ended with 3: on its way to ***.",
         "The webhook of DUCKBOOK_ON_FAILURE_WEBHOOK answered 404: see whether its URL is still right.",
     ]
+    assert "answered 404" in (record.folder / "index.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize(

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 from duckbook import runs
+from duckbook.apart import Apart
 from duckbook.chain import Step
 from duckbook.processes import write_private
 from duckbook.redaction import Redactor
 from duckbook.runs import Run
 from duckbook.witness import Witness
+from duckbook.zygote import Zygote
+
+DBT_SECONDS = 120
 
 
 class Archivist:
     """Brings into the archive, while later steps run, what a step leaves: its notebook as HTML, and dbt's artifacts.
 
     dbt's documentation needs the warehouse, so it is made when the last step that writes to it, or reads it, has ended;
-    what follows reads the published marts. It is made by a process of its own, because dbt takes seconds to import.
+    what follows reads the published marts. It is made by a process of its own, beside them.
     """
 
-    def __init__(self, environment: dict[str, str], record: Run, steps: list[Step], witness: Witness, data: Path):
-        self.environment, self.record, self.witness = environment, record, witness
+    def __init__(
+        self,
+        environment: dict[str, str],
+        record: Run,
+        steps: list[Step],
+        witness: Witness,
+        data: Path,
+        zygote: Zygote | None = None,
+    ):
+        self.environment, self.record, self.witness, self.zygote = environment, record, witness, zygote
         self._transforms = [step.name for step in steps if step.group == "transform"]
         self._last = next((s.name for s in reversed(steps) if s.group in {"transform", "publish"}), None)
-        self._dbt: subprocess.Popen | None = None
+        self._dbt: Apart | None = None
         # Not in the archive: what dbt writes is looked through before it gets there.
         self._made = data / "tmp" / f"dbt-{record.folder.name}"
 
@@ -43,19 +53,8 @@ class Archivist:
     def _archive_dbt(self) -> None:
         if self._dbt is None and any(self.record.step(name)["started_at"] for name in self._transforms):
             self._made.mkdir(mode=0o700, parents=True, exist_ok=True)
-            code = (
-                "import pathlib, sys; from duckbook import settings, transform; "
-                "transform.archive(settings.settings(), pathlib.Path(sys.argv[1]))"
-            )
-            self._dbt = subprocess.Popen(
-                [sys.executable, "-c", code, str(self._made)],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
+            told = self._made / "outcome.json"
+            self._dbt = Apart("duckbook.archivist:write_dbt", str(self._made), told, self.environment, self.zygote)
             self.witness.watch(self._dbt.pid)
 
     def end(self, redactor: Redactor) -> None:
@@ -63,8 +62,7 @@ class Archivist:
         try:
             if self.record.record["status"] == runs.INTERRUPTED:
                 if self._dbt is not None:
-                    self._dbt.kill()
-                    self._dbt.wait()
+                    self._dbt.stop()
                 return
             self._archive_dbt()
             if self._dbt is not None:
@@ -73,10 +71,8 @@ class Archivist:
             shutil.rmtree(self._made, ignore_errors=True)
 
     def _take(self, redactor: Redactor) -> None:
-        _, said = self._dbt.communicate(timeout=120)
-        if self._dbt.returncode:
-            lines = said.strip().splitlines()
-            self.record.record["dbt_archive"] = redactor.text(lines[-1]) if lines else "failed"
+        if wrong := self._dbt.outcome(DBT_SECONDS):
+            self.record.record["dbt_archive"] = redactor.text(wrong)
             self.record.save()
         folder = self.record.folder / "dbt"
         for file in sorted((self._made / "dbt").glob("*")):
@@ -84,3 +80,11 @@ class Archivist:
             write_private(folder / file.name, redactor.text(file.read_text("utf-8")))
         if redactor.hits:
             self.record.end(runs.FAILED, "A secret was on its way into dbt's artifacts and was replaced by ***.")
+
+
+def write_dbt(folder: str) -> None:
+    """Let dbt write its artifacts into a folder."""
+    from duckbook import transform
+    from duckbook.settings import settings
+
+    transform.archive(settings(), Path(folder))

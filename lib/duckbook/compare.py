@@ -36,12 +36,12 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Section]:
     """
     return [
         _section("How they ended", "", _differing(_ending(old), _ending(new), always=True)),
+        _section("Headline figures", "figure", _figures(old, new), change=True),
+        _section("Rows that differ", "table", _rows(old["tables"], new["tables"]), change=True),
+        _section("Seconds of each step", "step", _times(old, new), change=True),
         _section("Parameters", "parameter", _differing(old["parameters"], new["parameters"])),
         _section("Versions", "package", _differing(_versions(old), _versions(new))),
         _section("Code", "file", _files(old.get("code", {}), new.get("code", {}))),
-        _section("Seconds of each step", "step", _times(old, new), change=True),
-        _section("Rows that differ", "table", _rows(old["tables"], new["tables"]), change=True),
-        _section("Headline figures", "figure", _figures(old, new), change=True),
     ]
 
 

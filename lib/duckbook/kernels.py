@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -21,8 +21,10 @@ from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 
+from duckbook.chain import Step
 from duckbook.errors import ChainError
-from duckbook.zygote import PROVISIONER, Zygote
+from duckbook.settings import Settings
+from duckbook.zygote import PROVISIONER, SUPPORTED, Zygote
 
 # Not matplotlib_inline: it ties itself to the shell of the process that imports it, and a zygote has none.
 COMMON_IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "duckbook.servers", "pandas", "sql.magic")
@@ -181,3 +183,28 @@ def environment(settings_env: dict[str, str], ipython_dir: Path) -> dict[str, st
     unwanted = {"PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "MPLBACKEND", "PYTHONSTARTUP"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
     return kept | {"IPYTHONDIR": str(ipython_dir), "DO_NOT_TRACK": "1"} | settings_env
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The environment of whatever works for a store."""
+    chosen = {"DATA": str(settings.data), "RUNS": str(settings.runs), "TARGET": settings.target}
+    return environment({f"DUCKBOOK_{name}": value for name, value in chosen.items()}, settings.data / "ipython")
+
+
+@contextlib.contextmanager
+def mother(settings: Settings, steps: list[Step]) -> Iterator[Zygote | None]:
+    """Where the kernels of these steps are split off, while the block runs: it pays once what importing costs each.
+
+    It changes nothing, so it imports while a run is still checked. None where kernels are started the ordinary way.
+    """
+    if not SUPPORTED or len(steps) < 2:
+        yield None
+        return
+    urgent = [*COMMON_IMPORTS, *steps[0].imports]
+    later = [name for step in steps[1:] for name in step.imports]
+    later += [step.prepare for step in steps[1:] if step.prepare]
+    found = Zygote(dict.fromkeys([*urgent, *later]), len(set(urgent)), environment_of(settings))
+    try:
+        yield found
+    finally:
+        found.close()

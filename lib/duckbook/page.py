@@ -48,7 +48,9 @@ def write_comparison(folder: Path) -> Path | None:
     if not before:
         return None
     page = folder / "compare.html"
-    write_private(page, _render("compare.html.j2", old=before, new=record, sections=compare.compare(before, record)))
+    sections = compare.compare(before, record)
+    alike = [section.title.lower() for section in sections if not section.rows]
+    write_private(page, _render("compare.html.j2", old=before, new=record, sections=sections, alike=alike))
     return page
 
 
@@ -194,7 +196,8 @@ def _headline(record: dict[str, Any]) -> str:
     if record["status"] == runs.RUNNING:
         running = [step["name"] for step in steps if step["status"] == runs.RUNNING]
         return f"Running: {', '.join(running) or 'starting'}"
-    return f"The run {record['status']}" + (f" in step {broken[0]}" if broken else "")
+    how = "was interrupted" if record["status"] == runs.INTERRUPTED else record["status"]
+    return f"The run {how}" + (f" in step {broken[0]}" if broken else "")
 
 
 def _step(folder: Path, record: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:

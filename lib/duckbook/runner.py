@@ -14,7 +14,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, codebase, provenance, redaction, runs, telling
+from duckbook import chain, codebase, kernels, provenance, redaction, runs, telling
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError
 from duckbook.lock import one_writer
@@ -78,27 +78,28 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         leave_out=request.leave_out,
     )
     given = _given(request)
-    parameters = chain.check(steps, given, request.extra)
-    with telling.refusals(settings):
-        _preflight(settings)
-    with one_writer(settings, "a run of the chain"):
-        runs.settle(settings.runs)
-        clean = redaction.Redactor(redaction.secrets_of(settings))
-        record = Run.begin(
-            settings.runs,
-            target=settings.target,
-            as_of=given.get("as_of"),
-            parameters=clean.scrub(_parameters(settings, given, request)),
-            steps=[(step.name, step.notebook.name) for step in steps],
-            request=clean.scrub(_as_record(request)),
-            store=provenance.store(settings),
-            git=provenance.git(),
-            versions=provenance.versions(),
-            code=codebase.checksums(chain_file),
-            readers=provenance.readers(settings),
-        )
-        listener.run_started(steps)
-        _carry_out(settings, request, record, steps, parameters, listener)
+    with kernels.mother(settings, steps) as mother:
+        parameters = chain.check(steps, given, request.extra)
+        with telling.refusals(settings):
+            _preflight(settings)
+        with one_writer(settings, "a run of the chain"):
+            runs.settle(settings.runs)
+            clean = redaction.Redactor(redaction.secrets_of(settings))
+            record = Run.begin(
+                settings.runs,
+                target=settings.target,
+                as_of=given.get("as_of"),
+                parameters=clean.scrub(_parameters(settings, given, request)),
+                steps=[(step.name, step.notebook.name) for step in steps],
+                request=clean.scrub(_as_record(request)),
+                store=provenance.store(settings),
+                git=provenance.git(),
+                versions=provenance.versions(),
+                code=codebase.checksums(chain_file),
+                readers=provenance.readers(settings),
+            )
+            listener.run_started(steps)
+            _carry_out(settings, request, record, steps, parameters, listener, mother)
     return record
 
 
@@ -125,16 +126,19 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     request = _from_record(record)
     known = {step.name: step for step in chain.read_chain(chain_file)}
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
-    parameters = chain.check(steps, _given(request), request.extra)
-    with telling.refusals(settings):
-        _preflight(settings)
-    with one_writer(settings, "a run of the chain"):
-        runs.settle(settings.runs)
-        first, why = provenance.resume_from(record, steps, chain_file)
-        known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
-        again = Run.reopen(folder, first, why, **known_now)
-        listener.run_started(steps[[step.name for step in steps].index(first) :])
-        _carry_out(settings, request, again, steps, parameters, listener)
+    succeeded = {entry["name"] for entry in record["steps"] if entry["status"] == runs.SUCCEEDED}
+    left = [step for step in steps if step.name not in succeeded]
+    with kernels.mother(settings, left) as mother:
+        parameters = chain.check(steps, _given(request), request.extra)
+        with telling.refusals(settings):
+            _preflight(settings)
+        with one_writer(settings, "a run of the chain"):
+            runs.settle(settings.runs)
+            first, why = provenance.resume_from(record, steps, chain_file)
+            known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
+            again = Run.reopen(folder, first, why, **known_now)
+            listener.run_started(steps[[step.name for step in steps].index(first) :])
+            _carry_out(settings, request, again, steps, parameters, listener, mother)
     return again
 
 
@@ -174,22 +178,15 @@ def _given(request: Request) -> dict[str, Any]:
     return request.values | ({"as_of": request.as_of.isoformat()} if request.as_of else {})
 
 
-def _carry_out(settings, request, record: Run, steps, parameters, listener) -> None:
-    from duckbook import kernels, servers
+def _carry_out(settings, request, record: Run, steps, parameters, listener, mother) -> None:
+    from duckbook import servers
 
-    variables = {
-        "DUCKBOOK_DATA": str(settings.data),
-        "DUCKBOOK_RUNS": str(settings.runs),
-        "DUCKBOOK_TARGET": settings.target,
-        "DUCKBOOK_RUN_ID": record.record["run_id"],
-        "DUCKBOOK_RUN_DIR": str(record.folder),
-    }
-    environment = kernels.environment(variables, settings.data / "ipython")
+    of_the_run = {"DUCKBOOK_RUN_ID": record.record["run_id"], "DUCKBOOK_RUN_DIR": str(record.folder)}
+    environment = kernels.environment_of(settings) | of_the_run
     witness = Witness(record.folder)
-    mother = _zygote([step for step in steps if record.step(step.name)["status"] == runs.WAITING], environment)
     if mother is not None:
         witness.watch(mother.pid)
-    archivist = Archivist(environment, record, steps, witness, settings.data)
+    archivist = Archivist(environment, record, steps, witness, settings.data, mother)
     supervisor = Supervisor(
         record,
         steps,
@@ -238,25 +235,11 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener) -> N
         raise
     finally:
         supervisor.discard()
-        if mother is not None:
-            mother.close()
         archivist.end(redaction.Redactor(supervisor.secrets))
         _write_pages(record)
         if worth_telling and record.record["status"] != runs.SUCCEEDED:
             telling.tell(settings, record, redaction.Redactor(supervisor.secrets))
         witness.dismiss()
-
-
-def _zygote(steps: list[chain.Step], environment: dict[str, str]) -> Any:
-    """Where the kernels of a run are split off: it pays once what it costs each to import."""
-    from duckbook import kernels, zygote
-
-    if not zygote.SUPPORTED or len(steps) < 2:
-        return None
-    urgent = [*kernels.COMMON_IMPORTS, *steps[0].imports]
-    later = [name for step in steps[1:] for name in step.imports]
-    later += [step.prepare for step in steps[1:] if step.prepare]
-    return zygote.Zygote(dict.fromkeys([*urgent, *later]), len(set(urgent)), environment)
 
 
 def _write_pages(record: Run) -> None:

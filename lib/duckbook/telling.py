@@ -40,8 +40,11 @@ def tell(settings: Settings, record: Run, redactor: Redactor) -> None:
     told = record.record
     troubles = _tell(settings, sentence(told), record.folder / "index.html", told["run_id"], told["status"])
     if troubles:
+        from duckbook import page
+
         told["not_told"] = [redactor.text(trouble) for trouble in troubles]
         record.save()
+        page.write_run(record.folder)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ differ in this module alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -90,10 +91,23 @@ def open_warehouse(settings: Settings, read_only: bool = False) -> duckdb.DuckDB
         holder = re.search(r"Conflicting lock is held in .*?\(PID (\d+)\)", str(error))
         if holder is None:
             raise
-        raise WarehouseLocked(
-            f"The warehouse {path.name} is open in another process (PID {holder[1]}): shut down that notebook's "
-            "kernel, or wait for the run to end, and try again."
-        ) from None
+        raise WarehouseLocked(f"The warehouse {path.name} is open in {_who(int(holder[1]))}, and try again.") from None
+
+
+def _who(pid: int) -> str:
+    """Who holds the warehouse, as far as its environment tells, and how it lets go."""
+    import psutil
+
+    told = {}
+    with contextlib.suppress(psutil.Error):
+        told = psutil.Process(pid).environ()
+    if run_id := told.get("DUCKBOOK_RUN_ID"):
+        return f"run {run_id} (PID {pid}): wait for it to end"
+    # JupyterLab tells each kernel the notebook that it was started for.
+    if notebook := told.get("JPY_SESSION_NAME"):
+        name = Path(notebook).name
+        return f"the notebook {name} (PID {pid}): run `book.release()` in it, or shut down its kernel in JupyterLab"
+    return f"another process (PID {pid}): end it, or shut down its kernel if it is a notebook's"
 
 
 def preflight(settings: Settings) -> None:

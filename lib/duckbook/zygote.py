@@ -63,8 +63,13 @@ class Zygote:
         """The id of its process, which leads a group of its own."""
         return self._process.pid
 
-    def split_off(self, argv: list[str], cwd: str, env: dict[str, str]) -> int:
-        """The process id of a new kernel.
+    def split_off(self, argv: list[str], cwd: str, env: dict[str, str], becomes: str | None = None) -> int:
+        """The process id of a new kernel, or of a process that calls a function.
+
+        Parameters
+        ----------
+        becomes
+            The function, ``module:function``, which takes `argv`; None for a kernel.
 
         Raises
         ------
@@ -73,25 +78,23 @@ class Zygote:
         """
         with self._lock:
             try:
-                self._process.stdin.write(json.dumps({"argv": argv, "cwd": cwd, "env": env}) + "\n")
+                self._process.stdin.write(json.dumps({"argv": argv, "cwd": cwd, "env": env, "becomes": becomes}) + "\n")
                 self._process.stdin.flush()
                 return int(self._process.stdout.readline())
             except ValueError as error:
                 raise OSError("the zygote is gone") from error
 
     def close(self) -> None:
-        """Let the zygote end; its kernels are ended by those who asked for them."""
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        """End the zygote, and what prepares a step that will not come; its kernels end by those who asked for them."""
+        if self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        self._process.stdout.close()
-        # What still prepares a step that will not come is in the zygote's group; its kernels have groups of their own.
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        # Whoever waits for an answer has it now: there is none.
+        with self._lock:
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
 
 class SplitProcess:
@@ -184,7 +187,7 @@ def main() -> None:
             pid = os.fork()
             if pid == 0:
                 answers.close()
-                _become_a_kernel(**request)
+                _become_another(**request)
             answers.write(f"{pid}\n")
             answers.flush()
 
@@ -212,7 +215,8 @@ def _call_apart(name: str, answers: TextIO) -> None:
     os._exit(0)
 
 
-def _become_a_kernel(argv: list[str], cwd: str, env: dict[str, str]) -> None:
+def _become_another(argv: list[str], cwd: str, env: dict[str, str], becomes: str | None) -> None:
+    """Become a kernel, or a process that calls a function and ends."""
     status = 1
     try:
         os.setsid()
@@ -224,11 +228,15 @@ def _become_a_kernel(argv: list[str], cwd: str, env: dict[str, str]) -> None:
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
-        sys.argv = ["ipykernel_launcher", *argv]
+        if becomes is None:
+            sys.argv = ["ipykernel_launcher", *argv]
 
-        from ipykernel.kernelapp import IPKernelApp
+            from ipykernel.kernelapp import IPKernelApp
 
-        IPKernelApp.launch_instance(argv=argv)
+            IPKernelApp.launch_instance(argv=argv)
+        else:
+            module, function = becomes.split(":")
+            getattr(importlib.import_module(module), function)(argv)
         status = 0
     finally:
         os._exit(status)
