@@ -22,7 +22,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs docs report up down status check-landing rebuild bench soak lock clean format lint
+.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs docs report up down status check-landing rebuild bench mutate soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,7 @@ science: $(VENV)/.ready-science ## train models on the published marts and judge
 resume: $(VENV)/.ready ## go on with a run that failed: make resume RUN=run_id
 	@$(DUCKBOOK) resume $(RUN) $(STORE)
 
+.PHONY: list compare rollback prune
 list: $(VENV)/.ready ## list the runs, newest first
 	@$(DUCKBOOK) list $(STORE)
 
@@ -97,6 +98,9 @@ rebuild: $(VENV)/.ready ## make the warehouse again from the history in S3 alone
 
 bench: $(VENV)/.ready-dev $(VENV)/.ready-bench ## measure the chain against plain papermill and the bare limits
 	@$(BIN)/python tests/bench/run.py $(BENCH)
+
+mutate: $(VENV)/.ready-dev ## break the dbt models one at a time, and count what the dbt tests catch
+	@$(BIN)/python tests/mutate/run.py $(MUTANT)
 
 soak: $(VENV)/.ready-dev ## run the long versions of the fault and property tests
 	@$(BIN)/python -m pytest tests -q --soak

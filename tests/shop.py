@@ -35,7 +35,7 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
         {"order_id": None, "customer_id": "1"},
     ]
     moved = [row | {"status": "Delivered ", "updated_at": "2026-06-20T10:00:00"} for row in sold[5:15]]
-    dearer = [row | {"base_price": "199.99"} for row in goods[:3]]
+    dearer = [row | {"base_price": "199.99", "cost": "123.45"} for row in goods[:3]]
     broken = [items[0] | {"total_price": "1,000.00"}, items[1] | {"quantity": "2.5"}]
     history, second, third = date(2026, 5, 31), date(2026, 6, 15), date(2026, 6, 30)
     return [
@@ -74,6 +74,7 @@ def _customer(shop: random.Random, n: int) -> dict:
         "country": "United States",
         "signup_date": f"2025-0{shop.randint(1, 9)}-15T08:00:00",
         "is_active": shop.choice(("true", "1", "False")),
+        "acquisition_channel": ("email", "Social ", None)[n % 3],
     }
 
 
@@ -113,6 +114,9 @@ def _order(shop: random.Random, n: int, customers: int) -> dict:
         "shipping_address": shop.choice((f"{n} Main St, {city}, {state} {code}", f"{n} Elm St", None)),
         "billing_address": f"{n} Main St, {city}, {state} {code}",
         "updated_at": placed.isoformat(),
+        "promised_at": (placed + timedelta(days=4)).isoformat() if n % 4 else None,
+        "shipped_at": (placed + timedelta(days=1 + n % 3)).isoformat() if n % 3 else None,
+        "delivered_at": (placed + timedelta(days=2 + n % 5)).isoformat() if n % 6 in (1, 2, 4) else None,
     }
 
 
@@ -125,7 +129,8 @@ def _items(shop: random.Random, order: int) -> list[dict]:
             "product_id": shop.choice((str(shop.randrange(8)), str(shop.randrange(8)), "77", None)),
             "quantity": str(quantity := shop.randint(1, 4)),
             "unit_price": (price := shop.choice(("0.00", "3.33", "19.99", "100"))),
-            "total_price": str(Decimal(price) * quantity) if line != 2 else None,
+            # Some totals are not quantity times price: the source's own total counts.
+            "total_price": str(Decimal(price) * quantity + (order % 11 == 0)) if line != 2 else None,
             "discount_amount": "0.50" if own_discounts and line == 1 else None,
             "refund_amount": "3.33" if shop.random() < 0.2 else None,
             "returned_at": "2026-06-01T00:00:00" if shop.random() < 0.2 else None,
@@ -143,7 +148,7 @@ def _event(shop: random.Random, n: int, customers: int) -> dict:
         "product_id": None if kind == "search" else str(shop.randrange(9)),
         "event_type": kind.title() if n % 9 == 0 else kind,
         "event_date": (datetime(2026, 1, 1) + timedelta(hours=n * 13)).isoformat(),
-        "device_type": "mobile",
+        "device_type": ("mobile", "desktop", None)[n // 3 % 3],
         "session_id": f"s{n // 3}" if n % 10 else None,
     }
 

@@ -1,4 +1,44 @@
--- Nothing is lost, nothing is counted twice: what landed is staged, superseded or quarantined.
-select *
+-- Nothing is lost, nothing is counted twice: what landed is staged, superseded or quarantined, and whatever the base
+-- models or ingestion set aside stands in the quarantine.
+{% set table_names = [
+    'customers', 'products', 'orders', 'reviews', 'categories', 'subcategories', 'order_items', 'interactions'
+] -%}
+
+with
+
+set_aside as (
+    {% for table_name in table_names %}
+    select
+        '{{ table_name }}' as table_name,
+        (select count(*) from {{ ref('base_' ~ table_name) }} where _state = 'quarantined')
+        + (select count(*) from {{ source('ecom_raw', 'unreadable') }} where table_name = '{{ table_name }}') as expected
+    {% if not loop.last %}union all{% endif %}
+    {% endfor %}
+),
+
+quarantined as (
+
+    select
+        table_name,
+        count(*) as found
+    from {{ ref('quarantine') }}
+    group by table_name
+
+)
+
+select
+    table_name,
+    raw as expected,
+    staged + superseded + quarantined as found
 from {{ ref('row_accounts') }}
 where raw <> staged + superseded + quarantined
+
+union all
+
+select
+    set_aside.table_name,
+    set_aside.expected,
+    coalesce(quarantined.found, 0) as found
+from set_aside
+left join quarantined on set_aside.table_name = quarantined.table_name
+where set_aside.expected <> coalesce(quarantined.found, 0)
