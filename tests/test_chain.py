@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from duckbook.inspection import read_parameters
 from duckbook.lock import one_writer
 from duckbook.runner import Request, resume, run
 from duckbook.settings import Settings
+from duckbook.terminal import LiveListener
+from rich.console import Console
 
 SECRET = "planted-<SECRET>-of-a-test"
 
@@ -373,3 +376,21 @@ def test_the_shell_completes_commands_steps_and_runs(store, words, offered):
     process = duckbook(store, _DUCKBOOK_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
     out, err = process.communicate(timeout=60)
     assert offered <= {line.split(",")[1] for line in out.splitlines()}, err
+
+
+@pytest.mark.parametrize(("width", "told"), [(80, "1 of 3"), (120, "1 of 3, waiting: never")])
+def test_the_terminal_shows_what_is_done_what_runs_and_what_waits(tmp_path, width, told):
+    steps = chain.read_chain(write_chain(tmp_path, "succeeds", "sleeps", "never=succeeds"))
+    out = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
+    listener = LiveListener(out)
+    with listener:
+        listener.run_started(steps)
+        listener.step_started(steps[0])
+        listener.step_ended(steps[0], {"status": "succeeded", "seconds": 1.25})
+        listener.step_started(steps[1])
+        listener.cell_started(steps[1], 2)
+        listener._progress.refresh()
+        shown = out.file.getvalue()
+    assert "✓ succeeds              1.2 s" in shown
+    for text in (told, "sleeps", "cell 2"):
+        assert text in shown

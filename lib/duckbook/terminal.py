@@ -35,13 +35,15 @@ def console(stderr: bool = False) -> Console:
 
 
 class LiveListener:
-    """Shows each running step with its cells and elapsed time, and each ended one on a line of its own."""
+    """Shows each running step with its cells and elapsed time, each ended one on a line of its own, and what waits."""
 
     def __init__(self, out: Console):
         self.out = out
         self.began = False
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
+        self._steps = 0
+        self._waiting: list[str] = []
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -64,13 +66,19 @@ class LiveListener:
     def run_started(self, steps: list[Step]) -> None:
         """The number of steps is known."""
         self.began = True
-        self._progress.update(self._chain, description="[bold]chain", total=len(steps), cell=f"0 of {len(steps)}")
+        self._steps, self._waiting = len(steps), [step.name for step in steps]
+        self._progress.update(self._chain, description="[bold]chain", total=len(steps), cell=self._state(0))
+
+    def _state(self, done: float) -> str:
+        return f"{done:.0f} of {self._steps}" + (f", waiting: {', '.join(self._waiting)}" if self._waiting else "")
 
     def step_started(self, step: Step) -> None:
         """A line for the step."""
         cells = _code_cells(step.notebook)
         with self._lock:
             self._tasks[step.name] = self._progress.add_task(step.name, total=cells, cell="")
+            self._waiting = [name for name in self._waiting if name != step.name]
+            self._progress.update(self._chain, cell=self._state(self._progress.tasks[0].completed))
         if not self.out.is_terminal:
             self.out.print(f"  {step.name} …")
 
@@ -85,8 +93,7 @@ class LiveListener:
             if step.name in self._tasks:
                 self._progress.remove_task(self._tasks.pop(step.name))
             self._progress.advance(self._chain)
-            chain = self._progress.tasks[0]
-            self._progress.update(self._chain, cell=f"{chain.completed:.0f} of {chain.total:.0f}")
+            self._progress.update(self._chain, cell=self._state(self._progress.tasks[0].completed))
         self.out.print(f"{MARKS[entry['status']]} {step.name:<18} {entry['seconds'] or 0:6.1f} s")
 
 
