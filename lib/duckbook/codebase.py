@@ -34,6 +34,7 @@ ASKED_FOR = {
     "duckbook.datasets": r"duckbook\.load\b|from duckbook import[^\n]*\bload\b",
     "duckbook.warehouse": r"connect\(\s*[^'\"\s]|connect\(\s*['\"](landing|warehouse)",
     "duckbook.publish": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]published",
+    "duckbook.redaction": r"\.report\(",
     "duckbook.servers": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]landing|\.endpoints",
 }
 """What those import within a function, and what a notebook writes that asks for it."""
