@@ -69,8 +69,8 @@ test: $(VENV)/.ready-dev ## run all the tests, the notebooks' committed outputs 
 nbval: $(VENV)/.ready-dev ## run the notebooks and compare them with their committed outputs
 	@$(BIN)/python -m pytest notebooks -q
 
-outputs: $(VENV)/.ready-dev ## refresh the notebooks' committed outputs from the canonical run
-	@$(DUCKBOOK) outputs
+outputs: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## refresh the notebooks' committed outputs from the canonical run (SCIENCE=1)
+	@$(DUCKBOOK) outputs $(if $(SCIENCE),--group science)
 
 docs: $(VENV)/.ready ## build the dbt documentation of the warehouse as one page
 	@$(DUCKBOOK) docs $(STORE)

@@ -123,12 +123,15 @@ def rebuild(**_store) -> None:
 
 
 @cli.command()
-@click.option("--customers", default=500, show_default=True, help="Customers of the canonical run.")
-def outputs(customers) -> None:
+@click.option("--customers", type=int, help="Customers of the canonical run, where not as many as it usually has.")
+@click.option(
+    "--group", type=click.Choice(["science"]), help="The notebooks of a group on request, instead of the chain's."
+)
+def outputs(customers, group) -> None:
     """Refresh the notebooks' committed outputs from the canonical run."""
     from duckbook import outputs as refresh
 
-    for line in refresh.refresh(customers):
+    for line in refresh.refresh(customers, group):
         click.echo(line)
 
 

@@ -21,14 +21,21 @@ from duckbook.settings import ROOT, Settings, read_settings
 CUSTOMERS = 500
 """Enough that every chart has something to show, and few enough that nbval is quick."""
 
+SCIENCE = "science"
+SCIENCE_CUSTOMERS = 10_000
+SCIENCE_PLANTED = "experiment_uplift=0.4"
+"""The group of the notebooks that train models, and the larger store with an effect in it that they want."""
 
-def canonical_environment(folder: Path, customers: int = CUSTOMERS) -> dict[str, str]:
+
+def canonical_environment(folder: Path, customers: int = CUSTOMERS, planted: str = "") -> dict[str, str]:
     """The environment of the canonical run.
 
     Parameters
     ----------
     folder
         An empty folder that the run may fill: its store and its archive.
+    planted
+        Planted parameters to change.
     """
     defaults = Settings.model_fields
     return {
@@ -38,13 +45,20 @@ def canonical_environment(folder: Path, customers: int = CUSTOMERS) -> dict[str,
         "DUCKBOOK_CUSTOMERS": str(customers),
         "DUCKBOOK_SEED": str(defaults["seed"].default),
         "DUCKBOOK_DIRT": str(defaults["dirt"].default),
-        "DUCKBOOK_PLANTED": "",
+        "DUCKBOOK_PLANTED": planted,
         "DUCKBOOK_FIRST_AS_OF": defaults["first_as_of"].default.isoformat(),
     }
 
 
-def refresh(customers: int = CUSTOMERS) -> Iterator[str]:
+def refresh(customers: int | None = None, group: str | None = None) -> Iterator[str]:
     """Run the canonical run and take its outputs into the notebooks.
+
+    Parameters
+    ----------
+    customers
+        None: as many as the notebooks want.
+    group
+        ``science``: its notebooks on top of a larger run, and only theirs; None: those of the chain.
 
     Yields
     ------
@@ -63,18 +77,24 @@ def refresh(customers: int = CUSTOMERS) -> Iterator[str]:
 
     with tempfile.TemporaryDirectory(prefix="duckbook-outputs-") as name:
         folder = Path(name)
-        os.environ.update(canonical_environment(folder, customers))
+        many, planted = (SCIENCE_CUSTOMERS, SCIENCE_PLANTED) if group == SCIENCE else (CUSTOMERS, "")
+        os.environ.update(canonical_environment(folder, customers or many, planted))
         settings = read_settings()
         if not (settings.embedded_postgres and settings.embedded_s3):
             raise SettingError(
                 "The canonical run takes the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
             )
         try:
-            with terminal.LiveListener(terminal.console(stderr=True)) as listener:
-                record = run(settings, Request(), listener)
-            if record.record["status"] != runs.SUCCEEDED:
-                raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")
-            done = [step.notebook for step in read_chain(CHAIN_FILE) if not step.on_request]
+            for request in (Request(), *([Request(only=group)] if group else [])):
+                with terminal.LiveListener(terminal.console(stderr=True)) as listener:
+                    record = run(settings, request, listener)
+                if record.record["status"] != runs.SUCCEEDED:
+                    raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")
+            done = [
+                step.notebook
+                for step in read_chain(CHAIN_FILE)
+                if (step.group == group if group else not step.on_request)
+            ]
             fresh = {notebook: _fresh(notebook, record.folder) for notebook in done}
             for notebook, text in fresh.items():
                 _refuse_traces(notebook, text, [name, str(ROOT), record.record["run_id"], "127.0.0.1"])

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     memory_limit: str = Field("4GB", description="Memory that each DuckDB may take before it spills to disk.")
     threads: int | None = Field(None, ge=1, le=256, description="Threads of each DuckDB; empty: one a core.")
 
+    text_model: str = Field(
+        "local", description="What rates the sentiment of texts: local, or MODULE:FUNCTION of your own."
+    )
+
     @field_validator("data", "runs")
     @classmethod
     def _from_the_checkout(cls, value: Path) -> Path:

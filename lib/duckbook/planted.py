@@ -1,0 +1,49 @@
+"""The truth beside a generated store, to score an analysis by what was planted. No model of the warehouse reads it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from duckbook import storage, warehouse
+from duckbook.endpoints import Endpoints
+from duckbook.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+SCHEMA = "truth"
+
+TABLES = ("parameters", "customers", "products", "prices", "affinities", "calendar", "experiment")
+"""What `duckbook.store.truth` writes."""
+
+
+def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints: Endpoints) -> bool:
+    """Let a connection read the truth tables as ``truth.NAME``.
+
+    Returns
+    -------
+    bool
+        Whether there are any. Where others have landed the data there is no truth: the tables are there, and empty.
+    """
+    connection.execute(f"create schema if not exists {SCHEMA}")
+    warehouse.use_landing(connection, endpoints)
+    bucket = settings.s3_historic_bucket
+    landed = {key for key, *_ in storage.list_objects(storage.client(endpoints.s3), bucket, "truth/")}
+    for name in TABLES:
+        if f"truth/{name}.parquet" in landed:
+            found = f"read_parquet('s3://{bucket}/truth/{name}.parquet')"
+            connection.execute(f"create or replace view {SCHEMA}.{name} as from {found}")
+    if not landed:
+        _empty(connection, settings)
+    return bool(landed)
+
+
+def _empty(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    from duckbook.store.simulation import Store
+    from duckbook.store.truth import truth
+
+    day = settings.first_as_of
+    for name, table in truth(Store(200, 0, day, day)).items():
+        connection.register("no_truth", table.slice(0, 0))
+        connection.execute(f"create or replace table {SCHEMA}.{name} as from no_truth")
+        connection.unregister("no_truth")

@@ -1,0 +1,119 @@
+"""What the science notebooks share: intervals, cards, saved models, and the truth where there is any."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from duckbook import language, models, planted, science, servers, warehouse
+from duckbook.errors import ScienceError
+from duckbook.settings import Settings
+
+CARD = models.Card(
+    name="a-model",
+    purpose="To be tested.",
+    method="A mean.",
+    training="Ten rows.",
+    evaluation="Five later rows.",
+    metrics=[{"metric": "error", "model": 0.12, "low": 0.1, "high": 0.2, "baseline": 1234.5}],
+    limits=["Nowhere else."],
+    truth=[{"parameter": "r", "planted": 0.243, "found": 0.25}],
+)
+
+
+def test_an_interval_holds_the_mean_as_often_as_it_says():
+    draw, held = np.random.default_rng(1), 0
+    for seed in range(60):
+        low, high = science.bootstrap(np.mean, draw.normal(3.0, 1.0, 80), draws=200, level=0.9, seed=seed)
+        held += low < 3.0 < high
+    assert 45 <= held <= 59
+
+
+def test_rows_are_drawn_together():
+    x = np.arange(50.0)
+    assert science.bootstrap(lambda a, b: np.abs(a - 2 * b).max(), 2 * x, x) == (0.0, 0.0)
+
+
+def test_a_metric_comes_with_its_interval_and_twice_the_same():
+    x = np.random.default_rng(2).normal(5, 1, 200)
+    row = science.measured("mean", np.mean, x)
+    assert row == science.measured("mean", np.mean, x)
+    assert row["low"] < row["value"] < row["high"]
+
+
+def test_too_few_customers_are_told_with_the_remedy():
+    science.require(5_000)
+    with pytest.raises(ScienceError, match=r"hold 499 customers.*CUSTOMERS=10000"):
+        science.require(499)
+
+
+def test_a_card_says_what_was_measured():
+    page = CARD.markdown()
+    assert "| error | 0.12 | 0.1 | 0.2 | 1,234.5 |" in page
+    assert "Against the planted truth" in page
+    assert "Against the planted truth" not in models.Card(**{**CARD.__dict__, "truth": []}).markdown()
+
+
+def test_a_saved_model_comes_back_with_its_card(tmp_path):
+    pytest.importorskip("skops", reason="comes with make science")
+    store = Settings(data=tmp_path, _env_file=None)
+    folder = models.save(store, {"r": 0.243, "at": np.arange(3.0)}, CARD)
+    assert models.load(store, "a-model")["at"].tolist() == [0.0, 1.0, 2.0]
+    assert (folder / "card.md").read_text("utf-8") == CARD.markdown()
+    assert json.loads((folder / "card.json").read_text("utf-8"))["metrics"] == CARD.metrics
+
+
+def test_a_model_that_is_not_there_or_could_run_code_is_refused(tmp_path):
+    skops_io = pytest.importorskip("skops.io", reason="comes with make science")
+    store = Settings(data=tmp_path, _env_file=None)
+    models.save(store, {"r": 1.0}, CARD)
+    with pytest.raises(ScienceError, match="no saved model 'other': there are a-model"):
+        models.load(store, "other")
+    skops_io.dump({"f": CARD}, tmp_path / "models" / "a-model" / "model.skops")
+    with pytest.raises(ScienceError, match="could run code"):
+        models.load(store, "a-model")
+    with pytest.raises(ScienceError, match="letters, digits and hyphens"):
+        models.load(store, "../a")
+
+
+def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start_store):
+    store = start_store("no truth", customers=200)
+    connection = warehouse.engine(store)
+    assert planted.attach(connection, store, servers.up(store)) is False
+    for name in planted.TABLES:
+        assert connection.sql(f"from truth.{name}").fetchall() == []
+    assert "is_treated" in connection.sql("from truth.experiment").columns
+
+
+def rate(texts: list[str]) -> list[float]:
+    """A language model of somebody's own."""
+    return [float("good" in text) for text in texts]
+
+
+def forget(texts: list[str]) -> list[float]:
+    return [0.5]
+
+
+def test_a_function_of_ones_own_rates_texts_where_the_setting_names_it(tmp_path):
+    store = Settings(data=tmp_path, text_model="test_science:rate", _env_file=None)
+    assert language.sentiment(store, ["good", "bad"]).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("named", "sentence"),
+    [
+        ("test_science:forget", "one number from 0 to 1"),
+        ("test_science:nothing", "failed with AttributeError"),
+        ("no_such_module:rate", "failed with ModuleNotFoundError"),
+    ],
+)
+def test_a_function_that_does_not_do_is_told(tmp_path, named, sentence):
+    with pytest.raises(ScienceError, match=f"DUCKBOOK_TEXT_MODEL={named} .*{sentence}"):
+        language.sentiment(Settings(data=tmp_path, text_model=named, _env_file=None), ["good", "bad"])
+
+
+def test_the_local_model_wants_to_be_trained_first(tmp_path):
+    pytest.importorskip("skops", reason="comes with make science")
+    with pytest.raises(ScienceError, match="no saved model 'review-sentiment'"):
+        language.sentiment(Settings(data=tmp_path, _env_file=None), ["good"])
