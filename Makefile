@@ -22,7 +22,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs docs report up down status check-landing rebuild bench mutate soak lock clean format lint
+.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -71,6 +71,9 @@ nbval: $(VENV)/.ready-dev ## run the notebooks and compare them with their commi
 
 outputs: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## refresh the notebooks' committed outputs from the canonical run (SCIENCE=1)
 	@$(DUCKBOOK) outputs $(if $(SCIENCE),--group science)
+
+stale: $(VENV)/.ready ## say which notebooks' committed outputs are older than their sources
+	@$(DUCKBOOK) stale
 
 docs: $(VENV)/.ready ## build the dbt documentation of the warehouse as one page
 	@$(DUCKBOOK) docs $(STORE)

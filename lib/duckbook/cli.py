@@ -135,6 +135,18 @@ def outputs(customers, group) -> None:
         click.echo(line)
 
 
+@cli.command()
+def stale() -> None:
+    """Say which notebooks' committed outputs are older than their sources; exit status 1 where there are any."""
+    from duckbook import staleness
+
+    found = {name: kinds for name, kinds in staleness.stale().items() if kinds}
+    for name, kinds in found.items():
+        click.echo(f"{name} is stale: changed since its outputs were taken: {', '.join(kinds)}.")
+    click.echo("Refresh them with make outputs, or make outputs SCIENCE=1." if found else "No notebook is stale.")
+    sys.exit(bool(found))
+
+
 for command in (*archive_commands.COMMANDS, *store_commands.COMMANDS):
     cli.add_command(command)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from duckbook import runs
-from duckbook.chain import CHAIN_FILE, read_chain
+from duckbook import runs, staleness
+from duckbook.chain import CHAIN_FILE, Step, read_chain
 from duckbook.errors import ChainError, SettingError
 from duckbook.settings import ROOT, Settings, read_settings
 
@@ -90,12 +90,9 @@ def refresh(customers: int | None = None, group: str | None = None) -> Iterator[
                     record = run(settings, request, listener)
                 if record.record["status"] != runs.SUCCEEDED:
                     raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")
-            done = [
-                step.notebook
-                for step in read_chain(CHAIN_FILE)
-                if (step.group == group if group else not step.on_request)
-            ]
-            fresh = {notebook: _fresh(notebook, record.folder) for notebook in done}
+            steps = read_chain(CHAIN_FILE)
+            done = [step for step in steps if (step.group == group if group else not step.on_request)]
+            fresh = {s.notebook: _signed(_fresh(s.notebook, record.folder), s, steps) for s in done}
             for notebook, text in fresh.items():
                 _refuse_traces(notebook, text, [name, str(ROOT), record.record["run_id"], "127.0.0.1"])
         finally:
@@ -118,6 +115,15 @@ def _fresh(notebook: Path, run_folder: Path) -> str:
         cell.outputs = [_numbered(output, count) for output in executed[cell["id"]].outputs]
         cell.execution_count = count
     return nbformat.writes(committed, indent=1) + "\n"
+
+
+def _signed(text: str, step: Step, steps: list[Step]) -> str:
+    """The text of a notebook with the sums of what its outputs come of, by which stale ones are told."""
+    import nbformat
+
+    notebook = nbformat.reads(text, as_version=4)
+    notebook.metadata[staleness.KEY] = staleness.sources(step, steps)
+    return nbformat.writes(notebook, indent=1) + "\n"
 
 
 def _numbered(output: Any, count: int) -> Any:
