@@ -138,8 +138,8 @@ def test_a_look_at_it_tells_what_a_run_would_do_and_changes_nothing(store, exter
     assert re.search(r"│ orders +│ +2 │ +2 │ +6 │ +0 │ +0 │", done.stdout)
     assert re.search(r"│ reviews +│ +1 │ +1 │ +3 │ +1 │ +0 │", done.stdout)
     assert re.search(r"│ order_items +│ +1 │ +1 │ +6 │ +0 │ +0 │", done.stdout)
-    assert "products" in done.stdout and "is missing: its models will be empty" in done.stdout
-    assert "unreadable: is not JSON" in done.stdout and "{oops" in done.stdout
+    assert re.search(r"│ products +│ is missing ", done.stdout)
+    assert re.search(r"│ reviews +│ unreadable: is not JSON.*\{oops", done.stdout)
     assert state() == before
 
 

@@ -84,7 +84,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     findings = [Finding("", name, "is not read: no source table has that name", 1) for name in landed.ignored]
     found = {source.table for source in landed.sources}
     findings += [
-        Finding(table.name, "", "is missing: its models will be empty", 0)
+        Finding(table.name, "", "is missing", 0)
         for table in source_tables().values()
         if table.name not in found and not table.required
     ]
