@@ -144,20 +144,19 @@ def caught_by(outcome: Any) -> str | None:
     return None if outcome.success else f"dbt: {outcome.exception}".splitlines()[0]
 
 
-def wanted(pattern: str | None) -> Iterator[Mutant]:
-    """The mutants whose name or file holds the pattern."""
+def wanted(patterns: list[str]) -> Iterator[Mutant]:
+    """The mutants whose name or file holds one of the patterns; all where there is none."""
     for record in yaml.safe_load((Path(__file__).parent / "mutants.yml").read_text("utf-8")):
         mutant = Mutant(**record)
-        if not pattern or pattern in mutant.name or pattern in mutant.file:
+        if not patterns or any(pattern in mutant.name or pattern in mutant.file for pattern in patterns):
             yield mutant
 
 
 def main() -> int:
     """Try the mutants out, print the table, and say by the exit status whether enough were caught."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("pattern", nargs="?", help="only mutants whose name or file holds this text")
-    pattern = parser.parse_args().pattern
-    mutants = list(wanted(pattern))
+    parser.add_argument("pattern", nargs="*", help="only mutants whose name or file holds one of these texts")
+    mutants = list(wanted(parser.parse_args().pattern))
     with tempfile.TemporaryDirectory(prefix="duckbook-mutate-") as folder:
         laboratory = Laboratory(Path(folder))
         if flaw := caught_by(laboratory.build()):
@@ -172,6 +171,8 @@ def main() -> int:
                 "SURVIVED" if verdict.changed else "SURVIVED, and changed no value of this shop"
             )
             print(f"{mutant.layer:<13}{verdict.seconds:>8.1f}  {mutant.name:<72}{told}", flush=True)
+    if not verdicts:
+        sys.exit("No mutant's name or file holds such a text.")
     caught = sum(verdict.caught_by is not None for verdict in verdicts)
     print(f"\n{caught} of {len(verdicts)} mutants caught ({caught / len(verdicts):.1%}); {ENOUGH:.0%} are asked.")
     return 0 if caught >= ENOUGH * len(verdicts) else 1
