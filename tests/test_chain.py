@@ -394,3 +394,11 @@ def test_the_terminal_shows_what_is_done_what_runs_and_what_waits(tmp_path, widt
     assert "✓ succeeds              1.2 s" in shown
     for text in (told, "sleeps", "cell 2"):
         assert text in shown
+
+
+def test_a_run_whose_reader_leaves_goes_on_to_its_end(store):
+    process = duckbook(store, "run", "--no-generate", "--chain", str(write_chain(store.runs.parent / "nb", "succeeds")))
+    process.stdout.close()
+    assert process.wait(60) == 0, process.stderr.read()
+    assert runs.read((store.runs / "latest").resolve())["status"] == "succeeded"
+    process.stderr.close()

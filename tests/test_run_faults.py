@@ -103,6 +103,8 @@ def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict
         assert time.monotonic() < deadline, f"{planned.step} never ran"
         time.sleep(0.05)
     time.sleep(planned.when * took[planned.step])
+    if chain.poll() is not None:
+        return False  # its process id may be another's by now
     with contextlib.suppress(psutil.Error, ProcessLookupError, StopIteration):
         found = victims(store, chain, planned.target)
         for victim in found:

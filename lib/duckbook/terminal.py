@@ -5,6 +5,7 @@ Where there is no terminal, such as in a log, it is plain lines without colours 
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,19 @@ MARKS = {
 }
 
 
+class Terminal(Console):
+    """A console whose reader may leave: ``make pipeline | head`` ends the words, and not the run."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more; what is still said by others goes nowhere."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 def console(stderr: bool = False) -> Console:
     """The terminal, or a log whose lines are wide enough for a table."""
-    found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=120)
+    found = Terminal(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Terminal(stderr=stderr, highlight=False, width=120)
 
 
 class LiveListener:
