@@ -7,7 +7,8 @@ from duckbook.settings import ROOT
 
 PROMISED = {
     "pipeline", "latest", "lab", "test", "nbval", "docs", "report", "up", "down", "status", "bench", "soak", "clean",
-    "format", "lint", "outputs", "rebuild", "science", "stale", "resume", "list", "compare", "rollback", "prune", "check-landing",
+    "format", "lint", "outputs", "rebuild", "science", "stale",
+    "resume", "list", "compare", "rollback", "prune", "check-landing",
 }  # fmt: skip
 
 
