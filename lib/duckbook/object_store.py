@@ -84,8 +84,8 @@ class ObjectStore:
         return self.daemon.find() is not None and self.port is not None and processes.answers(self.port)
 
     def is_ready(self) -> bool:
-        """Whether it lives and objects can be read from it."""
-        return self.daemon.find() is not None and self.status_of("GET", SENTINEL) == 200
+        """Whether it lives and objects can be read and listed."""
+        return self.daemon.find() is not None and self._can_read_and_list()
 
     def ensure_bucket(self, bucket: str) -> None:
         """Make a bucket where it is missing.
@@ -222,8 +222,12 @@ class ObjectStore:
         if status == 404:
             self.status_of("PUT", f"/{SENTINEL_BUCKET}")
             self.status_of("PUT", SENTINEL, b"ready\n")
-            status = self.status_of("GET", SENTINEL)
-        return status == 200
+        return self._can_read_and_list()
+
+    def _can_read_and_list(self) -> bool:
+        # For some seconds after a start it may know an object and yet answer a listing with an error, or the reverse.
+        listing = f"/{SENTINEL_BUCKET}?list-type=2&max-keys=1"
+        return all(self.status_of("GET", path) == 200 for path in (SENTINEL, listing))
 
 
 def find_weed() -> Path:
