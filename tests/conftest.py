@@ -28,6 +28,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker ends up alone with one of them."""
+    longest = ("run_faults", "lab", "ingest_sequences", "own_data", "science", "ingest_faults", "landing", "servers")
+    place = {f"test_{name}": number for number, name in enumerate(longest)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 @contextmanager
 def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
     """A function that starts a store of its own; all that it started are stopped at the end.
@@ -50,7 +57,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
 
 @pytest.fixture(scope="module")
 def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
-    """``start_store("name", customers=300)`` starts a store and gives its settings; it stops with the tests of its file.
+    """``start_store("name", customers=300)`` starts a store and gives its settings; it stops with its file's tests.
 
     An object store that has been written to keeps a tenth of a core busy, also when nothing asks it.
     """
