@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from bgnbd import fit
+from duckbook.lifetime import fit_bgnbd
 from duckbook.store.catalogue import AFFINITIES, SUBCATEGORIES
 from duckbook.store.parameters import Parameters
 from store_slices import store
@@ -23,7 +23,7 @@ def test_bgnbd_parameters_come_back_within_a_tenth_on_time_adjusted_for_the_seas
     np.maximum.at(last, who, weeks)
     buyers = placed > 0
     until = orders.clock.weeks(end - people.offset)
-    found = fit(placed[buyers] - 1, (last - first)[buyers], (until - first)[buyers])
+    found = fit_bgnbd(placed[buyers] - 1, (last - first)[buyers], (until - first)[buyers]).values
     planted = [PLANTED.bgnbd_r, PLANTED.bgnbd_alpha, PLANTED.bgnbd_a, PLANTED.bgnbd_b]
     assert found == pytest.approx(planted, rel=0.10)
 

@@ -23,6 +23,9 @@ from duckbook.settings import Settings
 from duckbook.supervisor import Listener, Supervisor
 from duckbook.witness import Witness
 
+GENERATED = ("customers", "seed", "dirt", "planted")
+"""Settings that say what is generated, and are parameters of a run."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -166,11 +169,7 @@ def _as_record(request: Request) -> dict[str, Any]:
 def _from_record(record: dict[str, Any]) -> Request:
     """The request of a run; what was resolved since is kept, such as the as-of date of "one more day"."""
     asked = record["request"] | {"as_of": date.fromisoformat(record["as_of"]) if record["as_of"] else None}
-    settled = {
-        name: record["parameters"][name]
-        for name in ("customers", "seed", "dirt", "planted")
-        if name in record["parameters"]
-    }
+    settled = {name: record["parameters"][name] for name in GENERATED if name in record["parameters"]}
     return Request(**asked | {"leave_out": tuple(asked["leave_out"]), "values": asked["values"] | settled})
 
 
@@ -265,7 +264,7 @@ def _as_of(settings: Settings, endpoints, request: Request) -> date | None:
 
 
 def _parameters(settings: Settings, given: dict, request: Request) -> dict[str, Any]:
-    chosen = {name: getattr(settings, name) for name in ("customers", "seed", "dirt", "planted")}
+    chosen = {name: getattr(settings, name) for name in GENERATED}
     generated = chosen | {"first_as_of": settings.first_as_of.isoformat()} if request.generate else {}
     return generated | {"generate": request.generate} | given | request.extra
 
