@@ -10,7 +10,7 @@ import duckdb
 import pytest
 import rendered
 from duckbook import warehouse
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
 
@@ -63,6 +63,7 @@ def modelled(landings: list) -> list[tuple]:
 
 
 @settings(max_examples=40, deadline=None)
+@example(landings=[(0, [("a", "1.00", 0), ("a", "three", 0), ("a", "three", 0)])])
 @given(landings=LANDINGS)
 def test_a_history_has_the_last_content_of_each_day_and_a_version_a_change(raw, landings):
     assert history(raw, landings) == modelled(landings)

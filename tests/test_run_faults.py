@@ -28,7 +28,13 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 TARGETS = ("chain", "kernel", "postgres", "s3")
 
-FEW = (("chain", signal.SIGKILL), ("s3", signal.SIGKILL))
+FEW = (
+    ("chain", signal.SIGKILL),
+    ("chain", signal.SIGINT),
+    ("kernel", signal.SIGKILL),
+    ("postgres", signal.SIGKILL),
+    ("s3", signal.SIGKILL),
+)
 """What is struck in `make test`; `make soak` strikes all targets with all signals."""
 
 ENDED = {0: runs.SUCCEEDED, 1: runs.FAILED, 130: runs.INTERRUPTED, 143: runs.INTERRUPTED, -9: runs.INTERRUPTED}
@@ -235,22 +241,38 @@ def copy(base, tmp_path):
 
 
 def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *command: str) -> list[str]:
-    """Run a command and strike it as planned, resuming each time; then let it end. What each strike came to."""
+    """Run a command and strike it as planned, resuming it whenever it ended; then let it end. What came of each."""
     chain, came_to = start(store, *command), []
     current = publish.current(store)
     before = current.run_id if current else None
-    for planned in plan:
+    for number, planned in enumerate(plan):
         struck = strike(store, chain, planned, took)
-        ended = see_the_truth(store, chain, planned, before)
+        ended = "too late"
+        if struck and goes_on(chain, store, plan[number + 1].step if plan[number + 1 :] else None):
+            ended = "survived"
+        elif struck or chain.poll() is not None:
+            ended = see_the_truth(store, chain, planned, before)
         came_to.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
         if ended == runs.SUCCEEDED:
             return came_to
-        chain = start(store, "resume")
-        with contextlib.suppress(PublishError):
-            before = publish.current(store) and publish.current(store).run_id
+        if chain.poll() is not None:
+            chain = start(store, "resume")
+            with contextlib.suppress(PublishError):
+                before = publish.current(store) and publish.current(store).run_id
     finish(chain)
     assert record_of(store)["status"] == runs.SUCCEEDED
     return came_to
+
+
+def goes_on(chain: subprocess.Popen, store: Settings, until: str | None) -> bool:
+    """Whether a chain that was struck lives to run the step that is to be struck next."""
+    deadline = time.monotonic() + 300
+    while chain.poll() is None and time.monotonic() < deadline:
+        status = {step["name"]: step["status"] for step in record_of(store)["steps"]}
+        if status.get(until) == runs.RUNNING:
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undisturbed(base, copy, soak):

@@ -56,13 +56,15 @@
 
         union all
 
+        -- A content that cannot be cast is no version, however often it lands.
         select
-            _key,
-            _row_hash,
-            _batch_id,
-            _row_number
-        from {{ source('ecom_raw', 'sightings') }}
-        where table_name = '{{ table_name }}'
+            sightings._key,
+            sightings._row_hash,
+            sightings._batch_id,
+            sightings._row_number
+        from {{ source('ecom_raw', 'sightings') }} as sightings
+        inner join contents on sightings._key = contents._key and sightings._row_hash = contents._row_hash
+        where sightings.table_name = '{{ table_name }}'
 
     ),
 
