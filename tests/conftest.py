@@ -28,11 +28,19 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no worker ends up alone with one of them."""
-    longest = ("run_faults", "lab", "ingest_sequences", "own_data", "science", "ingest_faults", "landing", "servers")
-    place = {f"test_{name}": number for number, name in enumerate(longest)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    """Begin with what takes longest, so that no worker ends up alone with it; a worker takes whole files.
+
+    The files that look at the built shop go to one worker, because building it takes half a minute.
+    """
+    longest = ("run_faults", "lab", "own_data", "a shop", "ingest_sequences", "chain", "ingest", "ingest_faults")
+    place = {name: number for number, name in enumerate(longest)}
+    looking = {item.path for item in items if "built_shop" in item.fixturenames}
+    group = {item.path: "a shop" if item.path in looking else item.path.stem.removeprefix("test_") for item in items}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(group[item.path]))
+    items.sort(key=lambda item: place.get(group[item.path], len(place)))
 
 
 @contextmanager

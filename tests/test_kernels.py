@@ -10,9 +10,11 @@ import nbformat
 import psutil
 import pytest
 from duckbook import zygote
-from duckbook.kernels import COMMON_IMPORTS, Kernel, environment
+from duckbook.kernels import Kernel, environment
 from duckbook.zygote import Zygote
 from nbclient import NotebookClient
+
+IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "pandas", "sql.magic")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,7 @@ def env(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def mother(env):
-    found = Zygote(COMMON_IMPORTS, len(COMMON_IMPORTS), env)
+    found = Zygote(IMPORTS, len(IMPORTS), env)
     yield found
     found.close()
 
@@ -45,7 +47,7 @@ def test_kernels_of_one_zygote_are_fresh_and_draw(mother, env, tmp_path):
     )
     drawn = []
     for _ in range(2):
-        kernel = Kernel(tmp_path, env, COMMON_IMPORTS, zygote=mother)
+        kernel = Kernel(tmp_path, env, IMPORTS, zygote=mother)
         found = answers(kernel, *cells)
         assert kernel._process.ppid() == mother._process.pid
         kernel.stop()
@@ -57,7 +59,7 @@ def test_kernels_of_one_zygote_are_fresh_and_draw(mother, env, tmp_path):
 
 @pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
 def test_a_split_kernel_is_warm_in_a_fraction_of_the_time(mother, env, tmp_path):
-    kernels = [Kernel(tmp_path, env, COMMON_IMPORTS, zygote=parent) for parent in (mother, None)]
+    kernels = [Kernel(tmp_path, env, IMPORTS, zygote=parent) for parent in (mother, None)]
     spent = []
     for kernel in kernels:
         kernel.ready()

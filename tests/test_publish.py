@@ -10,29 +10,15 @@ import subprocess
 import sys
 
 import pytest
-from duckbook import publish, transform, warehouse
+from duckbook import publish, warehouse
 from duckbook.errors import PublishError, WarehouseLocked
 from duckbook.settings import Settings
-from raw_rows import Raw
-from shop import batches
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Settings:
-    """A small shop whose marts are built and tested."""
-    store = Settings(data=tmp_path_factory.mktemp("a shop"), _env_file=None)
-    with warehouse.open_warehouse(store) as connection:
-        raw = Raw(connection)
-        for table, rows, on in batches():
-            raw.land(table, rows, on)
-    transform.build(store, "all")
-    return store
 
 
 @pytest.fixture
-def shop(built, tmp_path) -> Settings:
-    """A copy of it with nothing published."""
-    shutil.copytree(built.data, tmp_path / "data", symlinks=True)
+def shop(built_shop, tmp_path) -> Settings:
+    """A copy of the shop with nothing published."""
+    shutil.copytree(built_shop[0].data, tmp_path / "data", symlinks=True)
     return Settings(data=tmp_path / "data", _env_file=None)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -63,10 +64,8 @@ def changed(step: Step, then: dict[str, str], now: dict[str, str]) -> list[str]:
 
 def modules_of(notebook: Path) -> set[str]:
     """The modules of the library that a notebook uses, and the files of data that these name, by their paths."""
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    waiting = {name for source in code for name in _imports(_without_magics(source))}
-    waiting |= {name for name, asks in ASKED_FOR.items() if any(re.search(asks, source) for source in code)}
+    code = _code(notebook)
+    waiting = {name for source in code for name in _imports(_without_magics(source))} | _asked_for(code)
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -75,6 +74,38 @@ def modules_of(notebook: Path) -> set[str]:
     texts = [_modules()[name].read_text("utf-8") for name in found]
     data = {_name(path) for path in _data() if any(path.name in text for text in texts)}
     return {_name(_modules()[name]) for name in found} | data
+
+
+def imported_by(notebook: Path) -> list[str]:
+    """The modules, of the library and others, that a notebook imports itself, to be imported before it begins."""
+    code = _code(notebook)
+    plain = ("\n".join(re.sub(r"^\s*[%!].*", "pass", line) for line in source.splitlines()) for source in code)
+    found = _asked_for(code) | ({"sql.magic"} if any(source.startswith("%%sql") for source in code) else set())
+    for source in plain:
+        # What is no Python is told by the checks before a run.
+        with suppress(SyntaxError):
+            found |= _top_imports(ast.parse(source))
+    return sorted(found)
+
+
+def _top_imports(tree: ast.Module) -> set[str]:
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            parts = {f"{node.module}.{alias.name}" for alias in node.names} & _modules().keys()
+            found |= parts or {node.module}
+    return found
+
+
+def _code(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
+def _asked_for(code: list[str]) -> set[str]:
+    return {name for name, asks in ASKED_FOR.items() if any(re.search(asks, source) for source in code)}
 
 
 def _layer(name: str) -> str | None:

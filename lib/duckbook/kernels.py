@@ -22,12 +22,10 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 
 from duckbook.chain import Step
+from duckbook.codebase import imported_by
 from duckbook.errors import ChainError
 from duckbook.settings import Settings
 from duckbook.zygote import PROVISIONER, SUPPORTED, Zygote
-
-# Not matplotlib_inline: it ties itself to the shell of the process that imports it, and a zygote has none.
-COMMON_IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "duckbook.servers", "pandas", "sql.magic")
 
 START_SECONDS = 60
 
@@ -169,6 +167,16 @@ class Kernel:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+def imports_of(step: Step) -> tuple[str, ...]:
+    """The modules that a step's kernel imports before the notebook begins: the notebook's own, and the chain's."""
+    return tuple(dict.fromkeys((*imported_by(step.notebook), *step.imports)))
+
+
+def _may_be_shared(module: str, step: Step) -> bool:
+    """Whether a zygote may import it: a module that a person brings may start threads, or hold on to its process."""
+    return module in step.imports or module.split(".")[0] in {"duckbook", "pandas", "sql"}
+
+
 def environment(settings_env: dict[str, str], ipython_dir: Path) -> dict[str, str]:
     """The environment of a kernel: the chain's own, without what would make a notebook depend on the person.
 
@@ -200,8 +208,8 @@ def mother(settings: Settings, steps: list[Step]) -> Iterator[Zygote | None]:
     if not SUPPORTED or len(steps) < 2:
         yield None
         return
-    urgent = [*COMMON_IMPORTS, *steps[0].imports]
-    later = [name for step in steps[1:] for name in step.imports]
+    urgent, *rest = ([name for name in imports_of(step) if _may_be_shared(name, step)] for step in steps)
+    later = [name for names in rest for name in names]
     later += [step.prepare for step in steps[1:] if step.prepare]
     found = Zygote(dict.fromkeys([*urgent, *later]), len(set(urgent)), environment_of(settings))
     try:

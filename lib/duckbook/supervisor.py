@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from duckbook import runs
 from duckbook.chain import Step
-from duckbook.kernels import COMMON_IMPORTS, Kernel
+from duckbook.kernels import Kernel, imports_of
 from duckbook.processes import write_private
 from duckbook.redaction import Redactor
 from duckbook.runs import Run
@@ -97,8 +97,7 @@ class Supervisor:
             self._warm[waiting[0].name] = self._new_kernel(waiting[0])
 
     def _new_kernel(self, step: Step) -> Kernel:
-        imports = (*COMMON_IMPORTS, *step.imports)
-        return Kernel(step.notebook.parent, self.environment, imports, self.witness.watch, self.zygote)
+        return Kernel(step.notebook.parent, self.environment, imports_of(step), self.witness.watch, self.zygote)
 
     def carry_out(self) -> str | None:
         """Do the steps until they are done or one fails.

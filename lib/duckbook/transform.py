@@ -93,7 +93,7 @@ def build(
 
 def prepare(settings: Settings) -> None:
     """Parse the project for a new store, so that its first build need not: takes seconds, and no warehouse."""
-    if not (invocation.target(settings) / "partial_parse.msgpack").exists():
+    if not (invocation.target(settings) / invocation.PARSED).exists():
         invocation.invoke(settings, ["parse", "--no-write-json"])
 
 
