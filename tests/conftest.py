@@ -16,6 +16,7 @@ import pytest
 from duckbook import servers
 from duckbook.endpoints import Endpoints
 from duckbook.settings import Settings
+from xdist.scheduler import LoadFileScheduling
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,19 +29,28 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, so that no worker ends up alone with it; a worker takes whole files.
+class WholeFiles(LoadFileScheduling):
+    """A worker takes whole files; those that look at the built shop go to one, for building it takes half a minute."""
 
-    The files that look at the built shop go to one worker, because building it takes half a minute.
-    """
-    longest = ("run_faults", "lab", "own_data", "a shop", "ingest_sequences", "chain", "ingest", "ingest_faults")
-    place = {name: number for number, name in enumerate(longest)}
-    looking = {item.path for item in items if "built_shop" in item.fixturenames}
-    group = {item.path: "a shop" if item.path in looking else item.path.stem.removeprefix("test_") for item in items}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group[item.path]))
-    items.sort(key=lambda item: place.get(group[item.path], len(place)))
+    looking = frozenset(
+        path.name for path in Path(__file__).parent.glob("test_*.py") if "built_shop" in path.read_text()
+    )
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "a shop" if Path(file).name in self.looking else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log) -> WholeFiles:
+    """Share the tests out among the workers."""
+    return WholeFiles(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that no worker ends up alone with one of them."""
+    longest = ("run_faults", "lab", "own_data", "transform", "ingest_sequences", "chain", "ingest", "ingest_faults")
+    place = {f"test_{name}": number for number, name in enumerate(longest)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @contextmanager

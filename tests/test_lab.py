@@ -57,7 +57,7 @@ def address(runtime: Path) -> str:
 
 def run_all_cells(tab, name: str) -> list[dict]:
     """Open a notebook, clear what was committed, choose Run All Cells; its code cells when all ran or one failed."""
-    tab.evaluate("path => window.jupyterapp.commands.execute('docmanager:open', { path })", name)
+    tab.evaluate("async path => { await window.jupyterapp.commands.execute('docmanager:open', { path }) }", name)
     tab.wait_for_function(READY, arg=name, timeout=60_000)
     choose(tab, "Edit", "Clear Outputs of All Cells")
     choose(tab, "Run", "Run All Cells")

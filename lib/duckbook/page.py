@@ -93,7 +93,7 @@ def write_step(folder: Path, notebook: str) -> Path:
     executed = nbformat.read(source, as_version=4)
     broken = [cell for cell in executed.cells if cell.metadata.get("papermill", {}).get("status") == "failed"]
     failing = nbformat.v4.new_notebook(metadata=executed.metadata, cells=broken[:1])
-    body, cell = (Markup(_exporter().from_notebook_node(part)[0]) for part in (executed, failing))
+    body, cell = (Markup(_exporter().from_notebook_node(part)[0]) if part.cells else "" for part in (executed, failing))
     page = source.with_suffix(".html")
     told = {"name": source.stem, "error": step.get("error"), "pygments": _pygments()}
     write_private(page, _render("notebook.html.j2", body=body, failing=cell if broken else None, **told))
