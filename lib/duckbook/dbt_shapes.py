@@ -6,7 +6,8 @@ them, and so have the kernels that are split off from it.
 
 from __future__ import annotations
 
-import dbt.cli.main  # noqa: F401
+import dbt.cli.main
+import dbt.task.build  # noqa: F401
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
 from dbt.contracts.selection import SelectorFile

@@ -109,6 +109,9 @@ def _exporter() -> Any:
     logging.getLogger("traitlets").setLevel(logging.ERROR)
     exporter = HTMLExporter(template_name="basic")
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
+    # It cleans code, which pygments has escaped, and raw cells, which nobody looks for here, for a second a run.
+    exporter.exclude_raw = True
+    exporter.register_filter("clean_html", lambda html: html)
     return exporter
 
 

@@ -168,7 +168,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for name in ("ipykernel.kernelapp", "ipykernel.zmqshell", *names[: int(urgent)]):
+    for name in ("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", *names[: int(urgent)]):
         _import(name)
     later = names[int(urgent) :]
     requests = sys.stdin.buffer.raw
