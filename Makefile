@@ -63,8 +63,7 @@ lab: $(VENV)/.ready ## open the notebooks in JupyterLab, with the servers up
 	@$(DUCKBOOK) lab $(STORE)
 
 test: $(VENV)/.ready-dev ## run all the tests, the notebooks' committed outputs among them
-	@$(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder -q -rs --durations=12
-	@$(BIN)/python -m pytest notebooks -q
+	@$(BIN)/python -m pytest tests notebooks -n 3 --no-loadscope-reorder -q -rs --durations=12
 
 nbval: $(VENV)/.ready-dev ## run the notebooks and compare them with their committed outputs
 	@$(BIN)/python -m pytest notebooks -q

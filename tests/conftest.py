@@ -30,15 +30,21 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class WholeFiles(LoadFileScheduling):
-    """A worker takes whole files; those that look at the built shop go to one, for building it takes half a minute."""
+    """A worker takes whole files.
+
+    The notebooks go to one, for each reads what those before it made, and so do the files that look at the built shop,
+    for building it takes half a minute.
+    """
 
     looking = frozenset(
-        path.name for path in Path(__file__).parent.glob("test_*.py") if "built_shop" in path.read_text()
+        file.name for file in Path(__file__).parent.glob("test_*.py") if "built_shop" in file.read_text()
     )
 
     def _split_scope(self, nodeid: str) -> str:
-        file = super()._split_scope(nodeid)
-        return "a shop" if Path(file).name in self.looking else file
+        file = Path(super()._split_scope(nodeid))
+        if file.suffix == ".ipynb":
+            return "the notebooks"
+        return "a shop" if file.name in self.looking else file.name
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log) -> WholeFiles:
@@ -47,10 +53,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log) -> WholeFiles:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest, so that no worker ends up alone with one of them."""
-    longest = ("run_faults", "lab", "own_data", "transform", "ingest_sequences", "chain", "ingest", "ingest_faults")
+    """Begin with what takes longest, so that no worker ends up alone with it."""
+    longest = ("run_faults", "own_data", "transform", "notebooks", "ingest_sequences", "features", "chain", "ingest")
     place = {f"test_{name}": number for number, name in enumerate(longest)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    names = {item: "test_notebooks" if item.path.suffix == ".ipynb" else item.path.stem for item in items}
+    items.sort(key=lambda item: place.get(names[item], len(place)))
 
 
 @contextmanager
