@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+import nbformat
 import pytest
 from duckbook import chain, codebase
 
@@ -62,3 +63,16 @@ def test_what_every_notebook_imports_and_few_use_is_known_by_what_asks_for_it():
     assert re.search(codebase.ASKED_FOR["duckbook.publish"], 'book.connect("published")')
     assert re.search(codebase.ASKED_FOR["duckbook.publish"], "book.connect(where)")
     assert not re.search(codebase.ASKED_FOR["duckbook.publish"], 'book.connect("landing")')
+
+
+def test_a_kernel_imports_what_its_notebook_does_and_what_is_no_python_is_left_to_the_checks(tmp_path):
+    cells = (
+        "%matplotlib inline\nimport pandas as pd\nfrom duckbook import publish, load",
+        "%%sql\nselect 1",
+        "def broken(:\n    import json",
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    nbformat.write(notebook, tmp_path / "a.ipynb")
+    imported = set(codebase.imported_by(tmp_path / "a.ipynb"))
+    assert {"pandas", "duckbook.publish", "sql.magic"} <= imported
+    assert "json" not in imported

@@ -72,6 +72,11 @@ def test_items_that_are_numbered_anew_are_replaced_whole_where_the_setting_says_
                 assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
 
 
+def test_a_new_store_parses_nothing_that_another_store_of_the_checkout_parsed(built_shop, tmp_path):
+    transform.prepare(Settings(data=tmp_path, _env_file=None))
+    assert json.loads((tmp_path / "dbt" / "perf_info.json").read_text())["parsed_path_count"] == 0
+
+
 def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):
     shop, _ = built_shop
     manifest = json.loads((transform.archive(shop, tmp_path) / "manifest.json").read_text())
