@@ -1,4 +1,4 @@
-"""Small chains for the tests: a chain file over the notebooks of ``tests/notebooks``, and a listener that remembers."""
+"""Chains for the tests: small ones over ``tests/notebooks``, a listener that remembers, and days without notebooks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
+from duckbook import history, landing, raw, servers, transform
 from duckbook.settings import Settings
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
@@ -64,6 +66,22 @@ def duckbook(store: Settings, *arguments: str, **environment: str) -> subprocess
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def begin(store: Settings) -> None:
+    """Take a store through its history and its first day, up to the marts, by the library alone."""
+    endpoints = servers.up(store)
+    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
+    advance(store, store.first_as_of)
+
+
+def advance(store: Settings, as_of: date) -> None:
+    """Take a store through the landing of another day, up to the marts."""
+    endpoints = servers.up(store)
+    landing.land_latest(store, endpoints, as_of)
+    history.ingest(store, endpoints, as_of)
+    raw.load(store, endpoints)
+    transform.build(store, "all")
 
 
 def cell_states(notebook: Path) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -60,11 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(names[item], len(place)))
 
 
-@contextmanager
-def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
-    """A function that starts a store of its own; all that it started are stopped at the end.
+@pytest.fixture(scope="session")
+def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
+    """A function that starts a store of its own: ``start_store("name", customers=300)`` gives its settings.
 
-    The folder of a store has a space in it, because people's folders have.
+    Its folder has a space in it, because people's folders have.
     """
     started: list[Settings] = []
 
@@ -80,27 +79,10 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
         list(pool.map(servers.down, started))
 
 
-@pytest.fixture(scope="module")
-def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
-    """``start_store("name", customers=300)`` starts a store and gives its settings; it stops with its file's tests.
-
-    An object store that has been written to keeps a tenth of a core busy, also when nothing asks it.
-    """
-    with stores(tmp_path_factory) as start:
-        yield start
-
-
 @pytest.fixture(scope="session")
-def start_kept_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
-    """The same for stores that live as long as the session."""
-    with stores(tmp_path_factory) as start:
-        yield start
-
-
-@pytest.fixture(scope="session")
-def store_settings(start_kept_store: Callable[..., Settings]) -> Settings:
+def store_settings(start_store: Callable[..., Settings]) -> Settings:
     """The settings of the session's store, whose embedded servers run."""
-    return start_kept_store("store", customers=300)
+    return start_store("store", customers=300)
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +92,9 @@ def endpoints(store_settings: Settings) -> Endpoints:
 
 
 @pytest.fixture(scope="session")
-def external_endpoints(start_kept_store: Callable[..., Settings]) -> Endpoints:
+def external_endpoints(start_store: Callable[..., Settings]) -> Endpoints:
     """A second, independent pair of servers, for a person's own."""
-    return servers.up(start_kept_store("external", postgres_schema="unused"))
+    return servers.up(start_store("external", postgres_schema="unused"))
 
 
 @pytest.fixture(scope="session")

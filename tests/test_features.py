@@ -13,7 +13,8 @@ from pathlib import Path
 import duckbook
 import duckdb
 import pytest
-from duckbook import features, history, landing, publish, raw, servers, transform
+from chains import advance, begin
+from duckbook import features, publish
 from duckbook.errors import PublishError, SettingError
 from duckbook.settings import Settings
 
@@ -21,24 +22,15 @@ AS_OF = date(2026, 5, 14)
 """In the middle of a month, and earlier than the last landing that the first publication knows."""
 
 
-def advance(store: Settings, as_of: date) -> None:
-    """Another landing, through to the published marts."""
-    endpoints = servers.up(store)
-    landing.land_latest(store, endpoints, as_of)
-    history.ingest(store, endpoints, as_of)
-    raw.load(store, endpoints)
-    transform.build(store, "all")
-    publish.publish(store, f"run-{as_of}")
-
-
 @pytest.fixture(scope="module")
 def store(start_store) -> Settings:
     """A store with two publications: of the first as-of date, and of a hundred days later."""
     made = start_store("features", customers=300, dirt=0)
-    endpoints = servers.up(made)
-    landing.land_history(made, endpoints, **landing.choose(made, endpoints))
-    advance(made, made.first_as_of)
-    advance(made, made.first_as_of + timedelta(days=100))
+    later = made.first_as_of + timedelta(days=100)
+    begin(made)
+    publish.publish(made, f"run-{made.first_as_of}")
+    advance(made, later)
+    publish.publish(made, f"run-{later}")
     return made
 
 

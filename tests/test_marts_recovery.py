@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from duckbook import history, landing, raw, servers, transform, warehouse
+from chains import begin
+from duckbook import servers, warehouse
 from duckbook.lifetime import fit_bgnbd
 
 CUSTOMERS = 100_000
@@ -16,14 +17,9 @@ def marts(start_store, soak):
     if not soak:
         pytest.skip("a store of 100,000 customers takes minutes: make soak")
     store = start_store("large", customers=CUSTOMERS)
-    endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
-    landing.land_latest(store, endpoints, store.first_as_of)
-    history.ingest(store, endpoints, store.first_as_of)
-    raw.load(store, endpoints)
-    transform.build(store, "all")
+    begin(store)
     with warehouse.open_warehouse(store, read_only=True) as connection:
-        warehouse.use_landing(connection, endpoints)
+        warehouse.use_landing(connection, servers.up(store))
         for name in ("parameters", "calendar", "products", "prices", "affinities"):
             found = f"s3://{store.s3_historic_bucket}/truth/{name}.parquet"
             connection.execute(f"create temp table truth_{name} as select * from read_parquet('{found}')")

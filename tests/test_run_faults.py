@@ -17,7 +17,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from duckbook import commit_log, history, landing, publish, raw, runs, servers, storage, transform, warehouse
+from chains import begin
+from duckbook import commit_log, publish, runs, servers, storage, warehouse
 from duckbook.errors import PublishError
 from duckbook.settings import Settings
 
@@ -27,7 +28,13 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 TARGETS = ("chain", "kernel", "postgres", "s3")
 
-FEW = (("chain", signal.SIGKILL), ("postgres", signal.SIGKILL), ("s3", signal.SIGKILL))
+FEW = (
+    ("chain", signal.SIGKILL),
+    ("chain", signal.SIGINT),
+    ("kernel", signal.SIGKILL),
+    ("postgres", signal.SIGKILL),
+    ("s3", signal.SIGKILL),
+)
 """What is struck in `make test`; `make soak` strikes all targets with all signals."""
 
 ENDED = {0: runs.SUCCEEDED, 1: runs.FAILED, 130: runs.INTERRUPTED, 143: runs.INTERRUPTED, -9: runs.INTERRUPTED}
@@ -87,15 +94,20 @@ def victims(store: Settings, chain: subprocess.Popen, target: str) -> list[psuti
     return [psutil.Process(int(pid_file.read_text()))]
 
 
-def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> bool:
-    """Wait for the moment and strike; whether there was something to strike."""
+def reaches(store: Settings, chain: subprocess.Popen, step: str | None) -> bool:
+    """Wait for the chain to run a step; whether it lives to do so."""
     deadline = time.monotonic() + 300
     while chain.poll() is None:
-        status = {step["name"]: step["status"] for step in record_of(store)["steps"]}
-        if status.get(planned.step) == runs.RUNNING:
-            break
-        assert time.monotonic() < deadline, f"{planned.step} never ran"
+        if any(entry["name"] == step and entry["status"] == runs.RUNNING for entry in record_of(store)["steps"]):
+            return True
+        assert time.monotonic() < deadline, f"{step or 'the end'} was not reached"
         time.sleep(0.05)
+    return False
+
+
+def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> bool:
+    """Wait for the moment and strike; whether there was something to strike."""
+    reaches(store, chain, planned.step)
     time.sleep(planned.when * took[planned.step])
     if chain.poll() is not None:
         return False  # its process id may be another's by now
@@ -212,12 +224,7 @@ def settings(folder: Path) -> Settings:
 def base(tmp_path_factory) -> Settings:
     """A store after its first days, with its servers down."""
     store = settings(tmp_path_factory.mktemp("base"))
-    endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
-    landing.land_latest(store, endpoints, store.first_as_of)
-    history.ingest(store, endpoints, store.first_as_of)
-    raw.load(store, endpoints)
-    transform.build(store, "all")
+    begin(store)
     publish.publish(store, "first")
     servers.down(store)
     return store
@@ -244,34 +251,21 @@ def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *comman
     chain, came_to = start(store, *command), []
     current = publish.current(store)
     before = current.run_id if current else None
-    for number, planned in enumerate(plan):
+    following = [*(planned.step for planned in plan[1:]), None]
+    for planned, then in zip(plan, following, strict=True):
         struck = strike(store, chain, planned, took)
-        ended = "too late"
-        if struck and goes_on(chain, store, plan[number + 1].step if plan[number + 1 :] else None):
-            ended = "survived"
-        elif struck or chain.poll() is not None:
-            ended = see_the_truth(store, chain, planned, before)
+        lives = reaches(store, chain, then)
+        ended = "survived" if lives else see_the_truth(store, chain, planned, before)
         came_to.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
         if ended == runs.SUCCEEDED:
             return came_to
-        if chain.poll() is not None:
+        if not lives:
             chain = start(store, "resume")
             with contextlib.suppress(PublishError):
                 before = publish.current(store) and publish.current(store).run_id
     finish(chain)
     assert record_of(store)["status"] == runs.SUCCEEDED
     return came_to
-
-
-def goes_on(chain: subprocess.Popen, store: Settings, until: str | None) -> bool:
-    """Whether a chain that was struck lives to run the step that is to be struck next."""
-    deadline = time.monotonic() + 300
-    while chain.poll() is None and time.monotonic() < deadline:
-        status = {step["name"]: step["status"] for step in record_of(store)["steps"]}
-        if status.get(until) == runs.RUNNING:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undisturbed(copy, soak):

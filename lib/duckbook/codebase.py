@@ -11,7 +11,7 @@ import ast
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -79,24 +79,14 @@ def modules_of(notebook: Path) -> set[str]:
 def imported_by(notebook: Path) -> list[str]:
     """The modules, of the library and others, that a notebook imports itself, to be imported before it begins."""
     code = _code(notebook)
-    plain = ("\n".join(re.sub(r"^\s*[%!].*", "pass", line) for line in source.splitlines()) for source in code)
     found = _asked_for(code) | ({"sql.magic"} if any(source.startswith("%%sql") for source in code) else set())
-    for source in plain:
+    for source in code:
         # What is no Python is told by the checks before a run.
         with suppress(SyntaxError):
-            found |= _top_imports(ast.parse(source))
+            for node in ast.parse(_without_magics(source)).body:
+                module = getattr(node, "module", None)
+                found |= {name for name in _names(node) if module in {None, name} or name in _modules()}
     return sorted(found)
-
-
-def _top_imports(tree: ast.Module) -> set[str]:
-    found: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            parts = {f"{node.module}.{alias.name}" for alias in node.names} & _modules().keys()
-            found |= parts or {node.module}
-    return found
 
 
 def _code(notebook: Path) -> list[str]:
@@ -145,14 +135,18 @@ def _named(tree: ast.AST) -> Iterator[str]:
     """The modules of the library that a program imports, wherever it does, with the packages that they are in."""
     known = _modules()
     for node in _nodes(tree):
-        names: Iterable[str] = ()
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for name in names:
+        for name in _names(node):
             parts = name.split(".")
             yield from known.keys() & {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+
+
+def _names(node: ast.AST) -> list[str]:
+    """What an import may import: modules, and what it takes from one, which may be modules too."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:

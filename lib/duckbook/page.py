@@ -92,11 +92,11 @@ def write_step(folder: Path, notebook: str) -> Path:
     step = next((s for s in runs.read(folder)["steps"] if s["notebook"] == notebook), {})
     executed = nbformat.read(source, as_version=4)
     broken = [cell for cell in executed.cells if cell.metadata.get("papermill", {}).get("status") == "failed"]
-    failing = nbformat.v4.new_notebook(metadata=executed.metadata, cells=broken[:1])
-    body, cell = (Markup(_exporter().from_notebook_node(part)[0]) if part.cells else "" for part in (executed, failing))
+    failing = [nbformat.v4.new_notebook(metadata=executed.metadata, cells=[cell]) for cell in broken[:1]]
+    body, *cell = (Markup(_exporter().from_notebook_node(part)[0]) for part in (executed, *failing))
     page = source.with_suffix(".html")
     told = {"name": source.stem, "error": step.get("error"), "pygments": _pygments()}
-    write_private(page, _render("notebook.html.j2", body=body, failing=cell if broken else None, **told))
+    write_private(page, _render("notebook.html.j2", body=body, failing=next(iter(cell), None), **told))
     return page
 
 
