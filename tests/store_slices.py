@@ -29,10 +29,8 @@ def store(customers: int = 400, seed: int = 42, until: date = END, dirt: float =
 
 
 def piece(of: Store, table: str, window: Window) -> pa.Table:
-    """A slice of any table, interactions too."""
-    if table == "interactions":
-        return pa.concat_tables(records.interactions(of, window)).unify_dictionaries()
-    return records.SLICES[table](of, window)
+    """A slice of any table, in one."""
+    return pa.concat_tables(records.SLICES[table](of, window)).unify_dictionaries()
 
 
 def newest(slices: list[pa.Table], key: tuple[str, ...]) -> dict[tuple, dict]:

@@ -244,14 +244,14 @@ def test_a_table_that_cannot_be_made_to_the_end_leaves_the_one_before(landed):
     before = fingerprints(settings, endpoints)
 
     def pieces():
-        yield records.order_items(store, store.whole)
+        yield from records.order_items(store, store.whole)
         raise MemoryError("no more")
 
     with Writer(settings, endpoints) as writer:
         with pytest.raises(MemoryError):
             writer.put_table(store, "latest_", "order_items", FIRST, pieces())
         assert fingerprints(settings, endpoints) == before
-        writer.put_table(store, "", "categories", date(2026, 5, 31), iter([records.categories(store, store.whole)]))
+        writer.put_table(store, "", "categories", date(2026, 5, 31), records.categories(store, store.whole))
     assert fingerprints(settings, endpoints) == before
 
 

@@ -1,12 +1,15 @@
 """The same seed, dates and size give the same store, however it is cut and looked at; days follow on from days."""
 
 import hashlib
+import tracemalloc
 from datetime import date, timedelta
 from itertools import pairwise
 
+import pyarrow as pa
 import pytest
-from duckbook.store import baskets, records
+from duckbook.store import customer_records, products, records, spool
 from duckbook.store.simulation import Store, Window, history_end, latest_window, quarters
+from duckbook.store.truth import truth
 from store_slices import END, FIRST_AS_OF, KEYS, history, newest, piece, store
 
 WINDOW = Window(date(2025, 11, 20), date(2025, 12, 10))
@@ -21,11 +24,39 @@ def test_interactions_do_not_depend_on_how_many_days_are_made_at_once():
     assert len(one) > 300
 
 
-def test_baskets_do_not_depend_on_how_many_orders_are_filled_at_once(monkeypatch):
-    monkeypatch.setattr(baskets, "CHUNK", 7)
-    other = Store(400, 42, FIRST_AS_OF, END)
-    for table in ("orders", "order_items"):
-        assert piece(other, table, WINDOW).equals(piece(store(), table, WINDOW))
+def test_the_store_does_not_depend_on_how_much_of_it_is_made_at_once(monkeypatch, tmp_path):
+    whole = {table: piece(store(), table, WINDOW) for table in KEYS}
+    known = {name: pa.concat_tables(made) for name, made in truth(store()).items()}
+    monkeypatch.setattr(spool, "PIECE", 7)
+    other = Store(400, 42, FIRST_AS_OF, END, folder=tmp_path)
+    assert len(list(records.orders(other, WINDOW))) > 50
+    assert {table: piece(other, table, WINDOW).equals(whole[table]) for table in KEYS} == dict.fromkeys(KEYS, True)
+    assert {name: pa.concat_tables(made).equals(known[name]) for name, made in truth(other).items()} == dict.fromkeys(
+        known, True
+    )
+    assert list(tmp_path.iterdir()) == [], "its files have no names that a killed load would leave"
+
+
+def test_the_memory_does_not_grow_with_the_store(monkeypatch):
+    """Beyond its pieces, the one thing that is held of each customer is when they were last seen."""
+    monkeypatch.setattr(spool, "PIECE", 4000)
+    monkeypatch.setattr(products, "MOST", 200)
+    monkeypatch.setattr(records, "EVENTS_AT_ONCE", 4000)
+    monkeypatch.setattr(customer_records, "_CUSTOMER_DAYS", 120_000)
+    # What is imported and made once is no store's.
+    peaks = [peak_of(customers) for customers in (200, 8000, 24_000)]
+    assert peaks[2] - peaks[1] < 16 * 16_000, peaks
+
+
+def peak_of(customers: int) -> int:
+    """Bytes that a store takes while some of its days are made."""
+    tracemalloc.start()
+    made = Store(customers, 42, FIRST_AS_OF, END, 0.002)
+    for slices in records.SLICES.values():
+        assert max(table.num_rows for table in slices(made, WINDOW)) < 30_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 @pytest.mark.parametrize("table", KEYS)

@@ -20,11 +20,9 @@ def measured(seed=42, customers=5000, bands=realism.BANDS, **switched):
     store = Store(customers, seed, FIRST_AS_OF, END, parameters=replace(PLANTED, **switched))
     connection = duckdb.connect()
     for table, make in records.SLICES.items():
-        connection.register(table, make(store, store.whole))
-    events = records.interactions(store, store.whole)
-    connection.register("interactions", pa.concat_tables(events).unify_dictionaries())
+        connection.register(table, pa.concat_tables(make(store, store.whole)).unify_dictionaries())
     for table in ("prices", "affinities"):
-        connection.register(table, truth(store)[table])
+        connection.register(table, pa.concat_tables(truth(store)[table]))
     return {row["name"]: row for row in realism.measure(connection, bands)}
 
 

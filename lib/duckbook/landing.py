@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from duckbook.store.simulation import Store, Window
 
 S3_TABLES = ("customers", "products", "orders", "reviews")
-POSTGRES_TABLES = ("categories", "subcategories", "order_items")
-"""Tables of Postgres that are landed in one piece; interactions come in many."""
+POSTGRES_TABLES = ("categories", "subcategories", "order_items", "interactions")
 
 
 def manifest(settings: Settings, endpoints: Endpoints) -> Manifest | None:
@@ -129,7 +128,7 @@ def land_history(
             writer.forget_history()
         if found != wanted:
             manifests.write(settings, endpoints, wanted)
-        store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt, planting(planted))
+        store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt, planting(planted), writer.folder)
         whole = Window(store.before_first, store.until)
         _land(writer, store, settings.s3_historic_bucket, quarters(first_as_of), "", whole)
         landed = writer.landed()
@@ -164,7 +163,9 @@ def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[d
 
     landed_until = found.last_as_of or history_end(found.first_as_of)
     with Writer(settings, endpoints) as writer:
-        store = Store(found.customers, found.seed, found.first_as_of, as_of, found.dirt, planting(found.planted))
+        store = Store(
+            found.customers, found.seed, found.first_as_of, as_of, found.dirt, planting(found.planted), writer.folder
+        )
         window = latest_window(as_of, landed_until)
         _land(writer, store, settings.s3_latest_bucket, [window], "latest_", window)
         landed = writer.landed()
@@ -197,9 +198,7 @@ def _land_tables(writer, store: Store, prefix: str, window: Window) -> None:
     from duckbook.store import records
 
     for table in POSTGRES_TABLES:
-        pieces = iter([records.SLICES[table](store, window)])
-        writer.put_table(store, prefix, table, window.until, pieces)
-    writer.put_table(store, prefix, "interactions", window.until, records.interactions(store, window))
+        writer.put_table(store, prefix, table, window.until, records.SLICES[table](store, window))
 
 
 def _refuse_another(settings: Settings, found: Manifest, wanted: Manifest) -> None:

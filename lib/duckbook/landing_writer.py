@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -64,6 +65,11 @@ class Writer:
         self._connection.close()
         self._folder.cleanup()
 
+    @property
+    def folder(self) -> Path:
+        """A folder for temporary files, which goes with the writer."""
+        return Path(self._folder.name)
+
     def landed(self) -> list[dict]:
         """What has been landed, S3 first and by date, once all uploads are done."""
         for upload in self._pending:
@@ -96,15 +102,21 @@ class Writer:
                 "`make pipeline GENERATE=0`, or take another data folder (DATA=folder) to generate a store."
             )
 
-    def put_object(self, store: Store, bucket: str, table: str, day: date, records: pa.Table) -> None:
-        """Land records of a table as one object of JSON lines."""
+    def put_object(self, store: Store, bucket: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
+        """Land records of a table as one object of JSON lines, those that are soiled last."""
         where = f"s3://{bucket}/json/{table}/date={day}/{table}.ndjson"
-        clean, lines, counts = store.dirt.of_lines(table, records, dirt_keys(table, records), self._lines)
-        path = self._write(clean, f"{table}-{day}.ndjson")
-        if lines:
-            with path.open("a", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{line}\n" for line in lines)
-        self._note(table, "s3", where, day, len(clean) + len(lines), counts)
+        path = self.folder / f"{table}-{day}.ndjson"
+        number, counts, soiled = 0, Counter(), []
+        with path.open("wb") as file:
+            for records in pieces:
+                clean, lines, found = store.dirt.of_lines(table, records, dirt_keys(table, records), self._lines)
+                with self._write(clean, "piece.ndjson").open("rb") as piece:
+                    shutil.copyfileobj(piece, file)
+                soiled += lines
+                number += len(clean) + len(lines)
+                counts += found
+            file.writelines(f"{line}\n".encode() for line in soiled)
+        self._note(table, "s3", where, day, number, counts)
         key = where.removeprefix(f"s3://{bucket}/")
         self._submit(path, bucket, key)
 
@@ -128,9 +140,12 @@ class Writer:
 
     def put_truth(self, store: Store) -> None:
         """Write the truth tables beside the data."""
-        for name, table in truth(store).items():
-            path = Path(self._folder.name) / f"{name}.parquet"
-            pq.write_table(table, path, compression="zstd")
+        for name, pieces in truth(store).items():
+            path = self.folder / f"{name}.parquet"
+            first = next(pieces)
+            with pq.ParquetWriter(path, first.schema, compression="zstd") as file:
+                for piece in chain((first,), pieces):
+                    file.write_table(piece)
             self._submit(path, self._settings.s3_historic_bucket, f"truth/{name}.parquet")
 
     def put_dirt(self, day: date) -> None:
@@ -146,7 +161,7 @@ class Writer:
         path.unlink()
 
     def _write(self, records: pa.Table, name: str) -> Path:
-        path = Path(self._folder.name) / name
+        path = self.folder / name
         quoted = str(path).replace("'", "''")
         self._connection.execute(f"copy (select * from records) to '{quoted}' {_AS_JSON}")
         return path

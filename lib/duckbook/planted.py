@@ -43,7 +43,7 @@ def _empty(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     from duckbook.store.truth import truth
 
     day = settings.first_as_of
-    for name, table in truth(Store(200, 0, day, day)).items():
-        connection.register("no_truth", table.slice(0, 0))
+    for name, pieces in truth(Store(200, 0, day, day)).items():
+        connection.register("no_truth", next(pieces).slice(0, 0))
         connection.execute(f"create or replace table {SCHEMA}.{name} as from no_truth")
         connection.unregister("no_truth")

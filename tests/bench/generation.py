@@ -41,8 +41,7 @@ def memory(customers: int) -> int:
     windows = [*quarters(FIRST_AS_OF), latest_window(FIRST_AS_OF, history_end(FIRST_AS_OF))]
     made = 0
     for window in windows:
-        made += sum(len(slices(store, window)) for slices in records.SLICES.values())
-        made += sum(map(len, records.interactions(store, window)))
+        made += sum(len(piece) for slices in records.SLICES.values() for piece in slices(store, window))
     return made
 
 

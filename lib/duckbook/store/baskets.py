@@ -8,6 +8,8 @@ an order come from subcategories that go with that of the first.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from duckbook.store.catalogue import CATEGORIES, SUBCATEGORIES, partners
@@ -18,9 +20,7 @@ from duckbook.store.products import PRICE_BANDS, Products
 from duckbook.store.purchases import Purchases
 from duckbook.store.randomness import Randomness, part
 from duckbook.store.shelves import BANDS, Shelves
-
-CHUNK = 200_000
-"""Orders that are worked on at once, which bounds the memory of intermediate arrays."""
+from duckbook.store.spool import Spool
 
 COUPONS = (5, 10, 10, 15, 20)
 """Percent that a coupon takes off."""
@@ -61,35 +61,52 @@ class Baskets:
         customers: Customers,
         products: Products,
         purchases: Purchases,
+        spool: Spool,
     ) -> None:
         self._randomness, self._parameters = randomness, parameters
         self._customers, self._products, self._purchases = customers, products, purchases
         self.shelves = Shelves(products)
         self._partners = _partner_tables()
-        bits = randomness.bits("basket size", purchases.key)
-        self.lines = Lookup.weighted(parameters.lines)(bits) + 1
-        self.begin = np.concatenate([[0], np.cumsum(self.lines)])
-        self.order = np.repeat(np.arange(len(purchases), dtype=np.int32), self.lines)
-        self.line = (np.arange(len(self.order)) - self.begin[self.order] + 1).astype(np.int8)
-        self.product = np.empty(len(self.order), dtype=np.int32)
-        self.quantity = np.empty(len(self.order), dtype=np.int8)
-        for start in range(0, len(purchases), CHUNK):
-            self._fill(np.arange(start, min(start + CHUNK, len(purchases))))
-        week = products.week_of(purchases.placed)[self.order]
-        self.price = products.sale[week, self.product]
-        self.total = self.price * self.quantity
-        self._charge()
+        self._sizes = Lookup.weighted(parameters.lines)
+        vars(self).update(spool.gather(self._made(spool.ranges(len(purchases)))))
 
-    def _fill(self, orders: np.ndarray) -> None:
-        """Choose the products of some orders, line by line."""
+    def keys(self, lines: slice | np.ndarray) -> np.ndarray:
+        """What tells the random numbers of lines, whatever the horizon is."""
+        return self._purchases.key[self.order[lines]] * 16 + self.line[lines]
+
+    def _made(self, ranges: Iterator[slice]) -> Iterator[dict[str, np.ndarray]]:
+        """The columns of one range of orders after the other."""
+        before = 0
+        for some in ranges:
+            purchases = self._purchases
+            count = self._sizes(self._randomness.bits("basket size", purchases.key[some])) + 1
+            begin = np.concatenate([[0], np.cumsum(count)])
+            within = np.repeat(np.arange(len(count)), count)
+            product, quantity = self._fill(some, count, begin)
+            price = self._products.sale[self._products.week_of(purchases.placed[some])[within], product]
+            yield {
+                "lines": count,
+                "begin": begin + before if some.start == 0 else begin[1:] + before,
+                "order": (within + some.start).astype(np.int32),
+                "line": (np.arange(len(within)) - begin[within] + 1).astype(np.int8),
+                "product": product,
+                "quantity": quantity,
+                "price": price,
+                "total": price * quantity,
+                **self._charge(some, begin, product, quantity, price * quantity),
+            }
+            before += begin[-1]
+
+    def _fill(self, orders: slice, count: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Choose products and quantities for some orders, line by line."""
         draw, planted = self._randomness, self._parameters
         key, who = self._purchases.key[orders], self._purchases.customer[orders]
         week = self._products.week_of(self._purchases.placed[orders])
-        count = self.lines[orders]
+        products, quantities = np.empty(begin[-1], dtype=np.int32), np.empty(begin[-1], dtype=np.int8)
         value = self._customers.spend[who] * gamma(draw.uniform("order value", key), planted.spend_p) / planted.spend_p
         budget = value / count
         band = np.searchsorted(np.array(PRICE_BANDS, dtype=np.float64), budget, side="right")
-        chosen = np.full((len(orders), int(count.max(initial=1))), -1)
+        chosen = np.full((len(key), int(count.max(initial=1))), -1)
         for line in range(chosen.shape[1]):
             on = np.flatnonzero(count > line)
             about = (key[on], line, week[on], band[on])
@@ -104,11 +121,12 @@ class Baskets:
                         *(part[twice] for part in (key[on], week[on], band[on])), line + 16 * again
                     )
             chosen[on, line] = product
-            at = self.begin[orders[on]] + line
-            self.product[at] = product
+            at = begin[on] + line
+            products[at] = product
             luck = part(draw.bits("quantity", key[on], line), 0, 16) / 131_072
             units = budget[on] / self._products.sale[week[on], product] + luck
-            self.quantity[at] = np.clip(units, 1, MOST_UNITS).astype(np.int8)
+            quantities[at] = np.clip(units, 1, MOST_UNITS).astype(np.int8)
+        return products, quantities
 
     def _first(
         self, key: np.ndarray, line: int, week: np.ndarray, band: np.ndarray, favourite: np.ndarray
@@ -151,22 +169,30 @@ class Baskets:
         low = subcategory * BANDS
         return self.shelves.by_subcategory.draw(bits, week, low, low + np.minimum(band + 2, BANDS))
 
-    def _charge(self) -> None:
-        """Discount, shipping, and each line's share of the discount."""
-        draw, planted, key = self._randomness, self._parameters, self._purchases.key
-        self.goods = np.add.reduceat(self.total, self.begin[:-1]) if len(key) else np.zeros(0, dtype=np.int64)
+    def _charge(
+        self, orders: slice, begin: np.ndarray, product: np.ndarray, quantity: np.ndarray, total: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Discount, shipping, and each line's share of the discount, of some orders."""
+        draw, planted, key = self._randomness, self._parameters, self._purchases.key[orders]
+        goods, grams = (
+            np.add.reduceat(of_lines, begin[:-1]) if len(key) else np.zeros(0, dtype=np.int64)
+            for of_lines in (total, self._products.grams[product] * quantity)
+        )
         bits = draw.bits("coupon", key)
-        welcome = (self._purchases.number == 0) & (part(bits, 0, 16) < 0.25 * 65_536)
+        welcome = (self._purchases.number[orders] == 0) & (part(bits, 0, 16) < 0.25 * 65_536)
         coupon = part(bits, 16, 16) < planted.coupon_share * 65_536
         percent = np.where(welcome, 10, np.where(coupon, np.array(COUPONS)[part(bits, 32, 16) * len(COUPONS) >> 16], 0))
-        self.order_discount = (self.goods * percent + 50) // 100
-        self.discount = share_out(self.order_discount, self.total, self.begin)
-        bits = draw.bits("shipping", key)
-        self.express = part(bits, 0, 16) < 0.11 * 65_536
-        grams = np.add.reduceat(self._products.grams[self.product] * self.quantity, self.begin[:-1])
-        free = self.goods - self.order_discount >= planted.free_shipping_from * 100
-        self.shipping = np.where(self.express, EXPRESS, np.where(free, 0, STANDARD))
-        self.shipping += np.where(grams > HEAVY_FROM, HEAVY, 0)
+        discount = (goods * percent + 50) // 100
+        express = part(draw.bits("shipping", key), 0, 16) < 0.11 * 65_536
+        free = goods - discount >= planted.free_shipping_from * 100
+        shipping = np.where(express, EXPRESS, np.where(free, 0, STANDARD)) + np.where(grams > HEAVY_FROM, HEAVY, 0)
+        return {
+            "goods": goods,
+            "order_discount": discount,
+            "discount": share_out(discount, total, begin),
+            "shipping": shipping,
+            "express": express,
+        }
 
 
 def share_out(amount: np.ndarray, weight: np.ndarray, begin: np.ndarray) -> np.ndarray:

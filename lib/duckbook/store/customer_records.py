@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,15 +27,20 @@ from duckbook.tables import source_tables
 
 _DOMAINS = ("example.com", "example.org", "example.net")
 
-_VISIT_DAYS = 31
-"""Visits are made a month at a time, which bounds the memory."""
+_VISIT_DAYS, _CUSTOMER_DAYS = 31, 31_000_000
+"""Visits are made a month at a time, or as many days as have those of a million customers in a month."""
 
 
-def customers(store: Store, window: Window) -> pa.Table:
+def customers(store: Store, window: Window) -> Iterator[pa.Table]:
     """Customers who signed up, visited, changed or left in the window."""
-    people = store.customers
     seen = last_seen(store, window)
     which = np.flatnonzero(seen >= window.begin)
+    for some in store.spool.ranges(len(which)):
+        yield _customers(store, window, which[some], seen[which[some]])
+
+
+def _customers(store: Store, window: Window, which: np.ndarray, seen: np.ndarray) -> pa.Table:
+    people = store.customers
     ends = np.minimum(store.closed[which], window.end)
     moves, marriages, channels, raises = (
         (at[which] < ends[:, None]).sum(axis=1)
@@ -42,7 +49,7 @@ def customers(store: Store, window: Window) -> pa.Table:
     _, _, city, _, kind = people.address(which, moves)
     first, last = _names(people, which)
     # The age at the last visit, so that a record changes with what the customer does and not with the day it lands.
-    age = (seen[which] - people.born[which]) // int(YEAR)
+    age = (seen - people.born[which]) // int(YEAR)
     columns = {
         "customer_id": pa.array(people.id[which]),
         "email": _emails(store, which, first, last),
@@ -58,7 +65,7 @@ def customers(store: Store, window: Window) -> pa.Table:
         "state": pick([place.state for place in CITIES], city),
         "country": pick(["United States"], np.zeros(len(which), dtype=np.int64)),
         "signup_date": moment(people.signup[which]),
-        "last_login": moment(seen[which]),
+        "last_login": moment(seen),
         "preferred_channel": pick(CHANNELS, people.channel_after(which, channels)),
         "is_active": pa.array(store.closed[which] >= window.end),
         "acquisition_channel": pick(ACQUISITION, people.acquisition[which]),
@@ -73,20 +80,21 @@ def last_seen(store: Store, window: Window) -> np.ndarray:
     """
     people = store.customers
     seen = np.zeros(len(people), dtype=np.int64)
-    ends = np.minimum(store.closed, window.end - 1)
-    for at in (people.moved, people.remarried, people.rechannelled, people.repaid):
-        for column in at.T:
-            inside = (column >= window.begin) & (column < ends)
-            np.maximum(seen, np.where(inside, column, 0), out=seen)
-    for column in (people.signup, store.closed):
-        inside = (column >= window.begin) & (column < window.end)
-        np.maximum(seen, np.where(inside, column, 0), out=seen)
-    for begin in range(window.begin, window.end, _VISIT_DAYS * season.DAY):
-        visits = store.visiting.between(begin, min(begin + _VISIT_DAYS * season.DAY, window.end))
-        # Visits come in order of time, so the last assignment to a customer is the last visit.
-        newest = np.zeros(len(people), dtype=np.int64)
-        newest[visits.customer] = visits.start
-        np.maximum(seen, newest, out=seen)
+    for some in store.spool.ranges(len(people)):
+        closed, latest = store.closed[some], seen[some]
+        ends = np.minimum(closed, window.end - 1)
+        for at in (people.moved, people.remarried, people.rechannelled, people.repaid):
+            for column in at[some].T:
+                inside = (column >= window.begin) & (column < ends)
+                np.maximum(latest, np.where(inside, column, 0), out=latest)
+        for column in (people.signup[some], closed):
+            inside = (column >= window.begin) & (column < window.end)
+            np.maximum(latest, np.where(inside, column, 0), out=latest)
+    step = int(np.clip(_CUSTOMER_DAYS // store.size, 1, _VISIT_DAYS)) * season.DAY
+    for begin in range(window.begin, window.end, step):
+        visits = store.visiting.between(begin, min(begin + step, window.end))
+        np.maximum.at(seen, visits.customer, visits.start)
+        store.spool.release()
     return seen
 
 

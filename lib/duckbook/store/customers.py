@@ -19,6 +19,7 @@ from duckbook.store.parameters import Parameters
 from duckbook.store.places import CITIES, SUBURBS, first_names, last_names, streets
 from duckbook.store.places import GENDERS as NAME_POOLS
 from duckbook.store.randomness import Randomness, below, part
+from duckbook.store.spool import Spool
 
 GENDERS = ("female", "male", "non-binary")
 EDUCATIONS = ("high school", "some college", "bachelor", "master", "doctorate")
@@ -61,11 +62,99 @@ class Customers:
         first: date,
         history_end: date,
         horizon: date,
+        spool: Spool,
     ) -> None:
         self._randomness = randomness
-        self._parameters = parameters
-        self.signup = self._signups(customers, first, history_end, horizon)
-        self.id = np.arange(1, len(self.signup) + 1)
+        signups = _Signups(randomness, parameters, customers, first, history_end, horizon)
+        pieces = (signups.of(some) for some in spool.ranges(signups.most))
+        made = (_Made(randomness, parameters, first, number + 1, signup) for number, signup in pieces)
+        vars(self).update(spool.gather(piece.columns() for piece in made))
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def address(self, who: np.ndarray | slice, moves: np.ndarray | int) -> tuple[np.ndarray, ...]:
+        """Where customers live after so many moves.
+
+        Returns
+        -------
+        tuple of int64 arrays
+            House number, index of the street, index of the city, last two digits of the postal code, index of the type.
+        """
+        return _address(self._randomness, self.id[who], moves)
+
+    def income_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
+        """Yearly income in whole USD after so many changes, rounded to hundreds."""
+        income = self.income[who]
+        for n in range(CHANGES):
+            step = 0.96 + 0.16 * self._randomness.uniform("income step", self.id[who], n + 1)
+            income = np.where(changes > n, income * step, income)
+        return np.rint(income / 100.0).astype(np.int64) * 100
+
+    def channel_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
+        """Index of the preferred channel after so many changes; each change is to another one."""
+        channel = self.channel[who]
+        for n in range(CHANGES):
+            step = 1 + below(self._randomness.bits("channel step", self.id[who], n + 1), len(CHANNELS) - 1)
+            channel = np.where(changes > n, (channel + step) % len(CHANNELS), channel)
+        return channel
+
+    def marital_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
+        """Index of the marital status after so many changes."""
+        status = self.marital[who]
+        for n in range(CHANGES):
+            age = (self.remarried[who, n] - self.born[who]) / YEAR
+            ended = np.where(age > 68, MARITAL.index("widowed"), MARITAL.index("divorced"))
+            married = status == MARITAL.index("married")
+            status = np.where(changes > n, np.where(married, ended, MARITAL.index("married")), status)
+        return status
+
+
+class _Signups:
+    """When customers sign up, by their number from 0 on."""
+
+    def __init__(
+        self,
+        randomness: Randomness,
+        parameters: Parameters,
+        customers: int,
+        first: date,
+        history_end: date,
+        horizon: date,
+    ) -> None:
+        self._randomness, self._customers = randomness, customers
+        # A day either side: the hours of the intensity are those of the East, five hours behind UTC.
+        self._shift = 5 * season.HOUR
+        days = (horizon - first).days + 2
+        self._clock = season.Clock(first - timedelta(days=1), days + 1, parameters.yearly_growth, strength=0.8)
+        self._begin, end, last = (
+            self._clock.weeks(np.array([season.epoch(day) - self._shift]))[0]
+            for day in (first, history_end + timedelta(days=1), horizon + timedelta(days=1))
+        )
+        self._length = end - self._begin
+        self._edge, self._end = season.epoch(history_end) + season.DAY, season.epoch(horizon) + season.DAY
+        self.most = int((last - self._begin) / self._length * customers) + 2
+
+    def of(self, some: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and moments of those of a range who sign up until the horizon."""
+        number = np.arange(some.start, some.stop)
+        reached = (number + self._randomness.uniform("signup", number + 1)) / self._customers
+        signup = self._clock.second(self._begin + reached * self._length) + self._shift
+        # Rounding to whole seconds must not carry the last one over the end of the history.
+        signup = np.where((number < self._customers) & (signup >= self._edge), self._edge - 1, signup)
+        signup = np.where((number >= self._customers) & (signup < self._edge), self._edge, signup)
+        known = signup < self._end
+        return number[known], signup[known]
+
+
+class _Made:
+    """Some of the customers, as they are made at once; the public attributes are columns of `Customers`."""
+
+    def __init__(
+        self, randomness: Randomness, parameters: Parameters, first: date, number: np.ndarray, signup: np.ndarray
+    ) -> None:
+        self._randomness, self._parameters = randomness, parameters
+        self.id, self.signup = number, signup
         self._acquire(first)
         self._latent()
         self._describe()
@@ -74,26 +163,9 @@ class Customers:
         self.rechannelled = self._changes("channel changes", parameters.channel_yearly)
         self.repaid = self._changes("income changes", parameters.income_yearly)
 
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def _signups(self, customers: int, first: date, history_end: date, horizon: date) -> np.ndarray:
-        # A day either side: the hours of the intensity are those of the East, five hours behind UTC.
-        shift = 5 * season.HOUR
-        days = (horizon - first).days + 2
-        clock = season.Clock(first - timedelta(days=1), days + 1, self._parameters.yearly_growth, strength=0.8)
-        begin, end, last = (
-            clock.weeks(np.array([season.epoch(day) - shift]))[0]
-            for day in (first, history_end + timedelta(days=1), horizon + timedelta(days=1))
-        )
-        number = np.arange(int((last - begin) / (end - begin) * customers) + 2)
-        reached = (number + self._randomness.uniform("signup", number + 1)) / customers
-        signup = clock.second(begin + reached * (end - begin)) + shift
-        # Rounding to whole seconds must not carry the last one over the end of the history.
-        edge = season.epoch(history_end) + season.DAY
-        signup = np.where((number < customers) & (signup >= edge), edge - 1, signup)
-        signup = np.where((number >= customers) & (signup < edge), edge, signup)
-        return signup[signup < season.epoch(horizon) + season.DAY]
+    def columns(self) -> dict[str, np.ndarray]:
+        """The columns by name."""
+        return {name: column for name, column in vars(self).items() if not name.startswith("_")}
 
     def _acquire(self, first: date) -> None:
         years = (self.signup - season.epoch(first)) / YEAR
@@ -149,10 +221,12 @@ class Customers:
         ]
         self.first_name = np.choose(self.gender, drawn)
         self.last_name = Lookup.weighted(last_names().weights)(names, 16)
-        self.offset = np.array([city.offset for city in CITIES])[self.address(slice(None), 0)[2]] * season.HOUR
+        self.offset = (
+            np.array([city.offset for city in CITIES])[_address(self._randomness, self.id, 0)[2]] * season.HOUR
+        )
 
     def _changes(self, stream: str, yearly: float) -> np.ndarray:
-        at = np.empty((len(self), CHANGES), dtype=np.int64)
+        at = np.empty((len(self.id), CHANGES), dtype=np.int64)
         moment = self.signup
         for n in range(CHANGES):
             gap = -log(self._randomness.uniform(stream, self.id, n + 1)) * (YEAR / yearly)
@@ -160,48 +234,16 @@ class Customers:
             at[:, n] = moment
         return at
 
-    def address(self, who: np.ndarray | slice, moves: np.ndarray | int) -> tuple[np.ndarray, ...]:
-        """Where customers live after so many moves.
 
-        Returns
-        -------
-        tuple of int64 arrays
-            House number, index of the street, index of the city, last two digits of the postal code, index of the type.
-        """
-        bits = self._randomness.bits("address", self.id[who], moves)
-        where = self._randomness.bits("city", self.id[who], moves)
-        city = Lookup.weighted([c.population + SUBURBS for c in CITIES])(where, 0)
-        street = Lookup.weighted(streets().weights)(bits, 0)
-        large = np.array([c.population > 400 for c in CITIES])[city]
-        u = part(where, 16, 16) / 65_536
-        kind = np.where(large, (u >= 0.58) * 1 + (u >= 0.97), (u >= 0.36) * 1 + (u >= 0.82))
-        return below(bits, 9899) + 1, street, city, part(where, 32, 16) * 95 >> 16, kind
-
-    def income_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
-        """Yearly income in whole USD after so many changes, rounded to hundreds."""
-        income = self.income[who]
-        for n in range(CHANGES):
-            step = 0.96 + 0.16 * self._randomness.uniform("income step", self.id[who], n + 1)
-            income = np.where(changes > n, income * step, income)
-        return np.rint(income / 100.0).astype(np.int64) * 100
-
-    def channel_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
-        """Index of the preferred channel after so many changes; each change is to another one."""
-        channel = self.channel[who]
-        for n in range(CHANGES):
-            step = 1 + below(self._randomness.bits("channel step", self.id[who], n + 1), len(CHANNELS) - 1)
-            channel = np.where(changes > n, (channel + step) % len(CHANNELS), channel)
-        return channel
-
-    def marital_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
-        """Index of the marital status after so many changes."""
-        status = self.marital[who]
-        for n in range(CHANGES):
-            age = (self.remarried[who, n] - self.born[who]) / YEAR
-            ended = np.where(age > 68, MARITAL.index("widowed"), MARITAL.index("divorced"))
-            married = status == MARITAL.index("married")
-            status = np.where(changes > n, np.where(married, ended, MARITAL.index("married")), status)
-        return status
+def _address(randomness: Randomness, customer: np.ndarray, moves: np.ndarray | int) -> tuple[np.ndarray, ...]:
+    bits = randomness.bits("address", customer, moves)
+    where = randomness.bits("city", customer, moves)
+    city = Lookup.weighted([c.population + SUBURBS for c in CITIES])(where, 0)
+    street = Lookup.weighted(streets().weights)(bits, 0)
+    large = np.array([c.population > 400 for c in CITIES])[city]
+    u = part(where, 16, 16) / 65_536
+    kind = np.where(large, (u >= 0.58) * 1 + (u >= 0.97), (u >= 0.36) * 1 + (u >= 0.82))
+    return below(bits, 9899) + 1, street, city, part(where, 32, 16) * 95 >> 16, kind
 
 
 def _correlated(correlation: float, first: np.ndarray, own: np.ndarray) -> np.ndarray:

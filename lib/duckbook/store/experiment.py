@@ -15,6 +15,7 @@ from duckbook.store import season
 from duckbook.store.customers import Customers
 from duckbook.store.parameters import Parameters
 from duckbook.store.randomness import Randomness
+from duckbook.store.spool import Spool
 
 DAYS = 91
 """How long it lasts."""
@@ -40,16 +41,20 @@ class Experiment:
         customers: Customers,
         history_end: date,
         clock: season.Clock,
+        spool: Spool,
     ) -> None:
         self.last = history_end - timedelta(days=DAYS_AFTER)
         self.first = self.last - timedelta(days=DAYS - 1)
-        begin, end = season.epoch(self.first), season.epoch(self.last) + season.DAY
-        self.enrolled = customers.signup < begin
-        drawn = randomness.uniform("experiment", customers.id) < parameters.experiment_share
-        self.treated = self.enrolled & drawn
+        self._span = season.epoch(self.first), season.epoch(self.last) + season.DAY
+        self._customers, self._clock = customers, clock
         self._uplift = parameters.experiment_uplift
-        self._begin = clock.weeks(begin - customers.offset)
-        self._end = clock.weeks(end - customers.offset)
+
+        def made(some: slice) -> dict[str, np.ndarray]:
+            enrolled = customers.signup[some] < self._span[0]
+            drawn = randomness.uniform("experiment", customers.id[some]) < parameters.experiment_share
+            return {"enrolled": enrolled, "treated": enrolled & drawn}
+
+        vars(self).update(spool.gather(made(some) for some in spool.ranges(len(customers))))
 
     def after(self, who: np.ndarray, weeks: np.ndarray, wait: np.ndarray) -> np.ndarray:
         """The operational weeks at which a wait is over that begins at `weeks`, for customers `who`.
@@ -61,7 +66,8 @@ class Experiment:
         if self._uplift == 0:
             return ends
         on = np.flatnonzero(self.treated[who])
-        begin, length = self._begin[who[on]], self._end[who[on]] - self._begin[who[on]]
+        begin, end = (self._clock.weeks(moment - self._customers.offset[who[on]]) for moment in self._span)
+        length = end - begin
         pace = 1.0 + self._uplift
         passed = weeks[on] + self._uplift * np.clip(weeks[on] - begin, 0.0, length) + wait[on]
         inside = begin + (passed - begin) / pace

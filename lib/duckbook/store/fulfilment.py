@@ -17,6 +17,7 @@ from duckbook.store.parameters import Parameters
 from duckbook.store.products import Products
 from duckbook.store.purchases import Purchases
 from duckbook.store.randomness import Randomness, part
+from duckbook.store.spool import Spool
 
 PENDING, PROCESSING, SHIPPED, DELIVERED, CANCELLED, RETURNED = range(6)
 STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned")
@@ -46,17 +47,23 @@ class Fulfilment:
         products: Products,
         purchases: Purchases,
         baskets: Baskets,
+        spool: Spool,
     ) -> None:
         self._randomness, self._parameters = randomness, parameters
-        self._deliver(purchases, baskets)
-        self._return(products, purchases, baskets)
 
-    def _deliver(self, purchases: Purchases, baskets: Baskets) -> None:
-        draw, planted, placed, key = self._randomness, self._parameters, purchases.placed, purchases.key
+        def made(some: slice) -> dict[str, np.ndarray]:
+            plan = self._deliver(some, purchases, baskets)
+            return plan | self._return(some, plan, products, purchases, baskets)
+
+        vars(self).update(spool.gather(made(some) for some in spool.ranges(len(purchases))))
+
+    def _deliver(self, some: slice, purchases: Purchases, baskets: Baskets) -> dict[str, np.ndarray]:
+        draw, planted = self._randomness, self._parameters
+        placed, key, express = purchases.placed[some], purchases.key[some], baskets.express[some]
         bits = draw.bits("handling", key)
-        cancelled = part(bits, 0, 16) < planted.cancelled_share * 65_536
-        self.processing = placed + lognormal(2.5 * season.HOUR, 0.8)(bits, 16) + 300
-        handled = self.processing + lognormal(20.0 * season.HOUR, 0.5)(bits, 32)
+        is_cancelled = part(bits, 0, 16) < planted.cancelled_share * 65_536
+        processing = placed + lognormal(2.5 * season.HOUR, 0.8)(bits, 16) + 300
+        handled = processing + lognormal(20.0 * season.HOUR, 0.5)(bits, 32)
         # The warehouse is closed on Sundays.
         weekday = (handled // season.DAY + 3) % 7
         dispatched = handled + np.where(weekday == 6, season.DAY, 0)
@@ -67,44 +74,56 @@ class Fulfilment:
         slow = lognormal(median, planted.transit_sigma)(draw.bits("transit", key))
         slow = slow * np.where(peak, 130, 100) // 100
         quick = lognormal(1.2 * season.DAY, 0.3)(draw.bits("transit", key))
-        transit = np.where(baskets.express, quick, slow)
+        transit = np.where(express, quick, slow)
         day = placed // season.DAY * season.DAY
-        self.promised = day + np.where(baskets.express, 4, 7) * season.DAY - 1
-        self.cancelled = np.where(cancelled, np.minimum(placed + after, dispatched - 60), NEVER)
-        self.processing = np.where(self.processing < self.cancelled, self.processing, NEVER)
-        self.shipped = np.where(cancelled, NEVER, dispatched)
-        self.delivered = np.where(cancelled, NEVER, dispatched + transit + 2 * season.HOUR)
-        self.late = (self.delivered > self.promised) & ~cancelled
+        promised = day + np.where(express, 4, 7) * season.DAY - 1
+        cancelled = np.where(is_cancelled, np.minimum(placed + after, dispatched - 60), NEVER)
+        delivered = np.where(is_cancelled, NEVER, dispatched + transit + 2 * season.HOUR)
+        return {
+            "promised": promised,
+            "processing": np.where(processing < cancelled, processing, NEVER),
+            "shipped": np.where(is_cancelled, NEVER, dispatched),
+            "delivered": delivered,
+            "cancelled": cancelled,
+            "late": (delivered > promised) & ~is_cancelled,
+        }
 
-    def _return(self, products: Products, purchases: Purchases, baskets: Baskets) -> None:
-        draw, planted = self._randomness, self._parameters
-        order, product = baskets.order, baskets.product
-        line_key = purchases.key[order] * 16 + baskets.line
-        delivered = self.delivered[order]
-        base = np.where(self.late[order], planted.unhappy_late, planted.unhappy_on_time)
+    def _return(
+        self, some: slice, plan: dict[str, np.ndarray], products: Products, purchases: Purchases, baskets: Baskets
+    ) -> dict[str, np.ndarray]:
+        planted = self._parameters
+        begin = baskets.begin[some.start : some.stop + 1]
+        lines = slice(begin[0], begin[-1])
+        order, product = baskets.order[lines] - some.start, baskets.product[lines]
+        delivered = plan["delivered"][order]
+        base = np.where(plan["late"][order], planted.unhappy_late, planted.unhappy_on_time)
         odds = base / (1.0 - base) * exp(-0.75 * products.quality[product])
-        bits = draw.bits("line experience", line_key)
-        self.disappoints = part(bits, 0, 20) < odds / (1.0 + odds) * 2**20
+        bits = self._randomness.bits("line experience", baskets.keys(lines))
+        disappoints = part(bits, 0, 20) < odds / (1.0 + odds) * 2**20
         usual = np.array([category.return_rate for category in CATEGORIES])[products.category[product]]
-        chance = usual * np.where(self.disappoints, 2.6, 0.85) * planted.return_scale
-        returned = (part(bits, 20, 20) < chance * 2**20) & (delivered < NEVER)
+        chance = usual * np.where(disappoints, 2.6, 0.85) * planted.return_scale
+        is_returned = (part(bits, 20, 20) < chance * 2**20) & (delivered < NEVER)
         wait = lognormal(9.0 * season.DAY, 0.6)(bits, 48) + season.DAY
         back = delivered + wait
         # Gifts go back after Christmas, hence the returns of January.
-        back = np.where(is_peak(purchases.placed)[order] & returned, _after_christmas(back), back)
-        self.line_returned = np.where(returned, back, NEVER)
-        last = np.maximum.reduceat(self.line_returned, baskets.begin[:-1])
-        self.returned = np.where(last < NEVER, last, NEVER)
-        self.line_key = line_key
+        back = np.where(is_peak(purchases.placed[some])[order] & is_returned, _after_christmas(back), back)
+        line_returned = np.where(is_returned, back, NEVER)
+        last = np.maximum.reduceat(line_returned, begin[:-1] - begin[0]) if len(line_returned) else line_returned
+        return {
+            "disappoints": disappoints,
+            "line_returned": line_returned,
+            "returned": np.where(last < NEVER, last, NEVER),
+        }
 
     def events(self) -> list[np.ndarray]:
         """When each status is reached, in the order of `STATUSES` from processing on."""
         return [self.processing, self.shipped, self.delivered, self.cancelled, self.returned]
 
-    def state(self, placed: np.ndarray, until: int) -> tuple[np.ndarray, np.ndarray]:
-        """Status of each order, and the moment of its last change, at the last moment before `until`."""
+    def state(self, some: slice, placed: np.ndarray, until: int) -> tuple[np.ndarray, np.ndarray]:
+        """Status of some orders, and the moment of its last change, at the last moment before `until`."""
         status, updated = np.full(len(placed), PENDING), placed.copy()
-        for number, moment in enumerate(self.events(), start=PROCESSING):
+        for number, moments in enumerate(self.events(), start=PROCESSING):
+            moment = moments[some]
             reached = moment < until
             status[reached] = number
             updated[reached] = moment[reached]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,7 +17,7 @@ COVER_WEEKS = 5.0
 """Weeks of average sales that a Monday's delivery fills the shelf up to."""
 
 
-def products(store: Store, window: Window) -> pa.Table:
+def products(store: Store, window: Window) -> Iterator[pa.Table]:
     """Products whose price, stock, rating or availability may have changed in the window."""
     goods = store.products
     launched = goods.launched < window.end
@@ -45,19 +47,20 @@ def products(store: Store, window: Window) -> pa.Table:
         "review_count": pa.array(count[which].astype(np.int32)),
         "cost": money(goods.cost[which]),
     }
-    return pa.table({column: columns[column] for column in source_tables()["products"].column_names})
+    yield pa.table({column: columns[column] for column in source_tables()["products"].column_names})
 
 
 def _ratings(store: Store, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Reviews and stars of each product until the window's end, and whether one came in the window."""
-    told = store.reviews
-    product = store.baskets.product[told.of]
-    until = told.written < window.end
-    size = store.products.count
-    count = np.bincount(product[until], minlength=size)
-    stars = np.bincount(product[until], told.score[until], minlength=size).astype(np.int64)
-    fresh = np.bincount(product[until & (told.written >= window.begin)], minlength=size) > 0
-    return count, stars, fresh
+    told, size = store.reviews, store.products.count
+    count, stars, fresh = (np.zeros(size, dtype=np.int64) for _ in range(3))
+    for some in store.spool.ranges(len(told)):
+        written, product = told.written[some], store.baskets.product[told.of[some]]
+        until = written < window.end
+        count += np.bincount(product[until], minlength=size)
+        stars += np.bincount(product[until], told.score[some][until], minlength=size).astype(np.int64)
+        fresh += np.bincount(product[until & (written >= window.begin)], minlength=size)
+    return count, stars, fresh > 0
 
 
 def _stock(store: Store, window: Window, week: int) -> np.ndarray:

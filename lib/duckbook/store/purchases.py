@@ -7,7 +7,9 @@ repeat order drops out for good with a chance that is beta-distributed over them
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from duckbook.store.distributions import log, lognormal
 from duckbook.store.experiment import Experiment
 from duckbook.store.parameters import Parameters
 from duckbook.store.randomness import Randomness
+from duckbook.store.spool import Spool
 
 MOST_ORDERS = 4096
 """More orders than any customer places; the key of an order is customer_id × this + number of the order."""
@@ -47,44 +50,53 @@ class Purchases:
         first: date,
         history_end: date,
         horizon: date,
+        spool: Spool,
     ) -> None:
         self._randomness = randomness
         self._parameters = parameters
         # Local time runs behind UTC, hence the day before the first.
         days = (horizon - first).days + 3
         self.clock = season.Clock(first - timedelta(days=1), days)
-        self.experiment = Experiment(randomness, parameters, customers, history_end, self.clock)
+        self.experiment = Experiment(randomness, parameters, customers, history_end, self.clock, spool)
         end = season.epoch(horizon) + season.DAY
-        self.dropped = np.full(len(customers), NEVER)
-        self.first = self._first_orders(customers)
-        found = list(self._orders(customers, end))
-        who, number, placed = (np.concatenate(column) for column in zip(*found, strict=True))
-        key = customers.id[who] * MOST_ORDERS + number
-        by_time = np.lexsort((key, placed))
-        self.customer, self.number, self.key, self.placed = (a[by_time] for a in (who, number, key, placed))
+        runs: list[int] = [0]
+
+        def made(some: slice) -> dict[str, np.ndarray]:
+            found = self._orders(customers, some, end)
+            runs.append(runs[-1] + len(found["placed"]))
+            return found
+
+        found = spool.gather(made(some) for some in spool.ranges(len(customers)))
+        self.dropped = found.pop("dropped")
+        vars(self).update(found if len(runs) == 2 else spool.gather(_merged(found, runs)))
 
     def __len__(self) -> int:
         return len(self.placed)
 
-    def _first_orders(self, customers: Customers) -> np.ndarray:
+    def _first_orders(self, customers: Customers, some: slice) -> np.ndarray:
         planted, draw = self._parameters, self._randomness
-        quick = lognormal(780.0, 0.6)(draw.bits("first order delay", customers.id)) + 120
-        wait = -log(draw.uniform("first order wait", customers.id)) * planted.first_purchase_weeks
-        later = self.clock.second(self.clock.weeks(customers.signup - customers.offset) + wait) + customers.offset
-        at_once = draw.uniform("first order at signup", customers.id) < planted.share_first_at_signup
-        placed = np.where(at_once, customers.signup + quick, np.maximum(later, customers.signup + 120))
-        return np.where(customers.buys, placed, NEVER)
+        number, signup, offset = customers.id[some], customers.signup[some], customers.offset[some]
+        quick = lognormal(780.0, 0.6)(draw.bits("first order delay", number)) + 120
+        wait = -log(draw.uniform("first order wait", number)) * planted.first_purchase_weeks
+        later = self.clock.second(self.clock.weeks(signup - offset) + wait) + offset
+        at_once = draw.uniform("first order at signup", number) < planted.share_first_at_signup
+        placed = np.where(at_once, signup + quick, np.maximum(later, signup + 120))
+        return np.where(customers.buys[some], placed, NEVER)
 
-    def _orders(self, customers: Customers, end: int):
-        who = np.flatnonzero(self.first < end)
-        placed = self.first[who]
+    def _orders(self, customers: Customers, some: slice, end: int) -> dict[str, np.ndarray]:
+        """The orders of some customers in order of time, and when each of these customers dropped out."""
+        first = self._first_orders(customers, some)
+        dropped = np.full(len(first), NEVER)
+        who = np.flatnonzero(first < end) + some.start
+        placed = first[who - some.start]
         weeks = self.clock.weeks(placed - customers.offset[who])
         number = 0
+        found = []
         while len(who):
-            yield who, np.full(len(who), number), placed
+            found.append((who, np.full(len(who), number), placed))
             if number:
                 leaves = self._randomness.uniform("leaving", customers.id[who], number) < customers.dropout[who]
-                self.dropped[who[leaves]] = placed[leaves]
+                dropped[who[leaves] - some.start] = placed[leaves]
                 who, weeks = who[~leaves], weeks[~leaves]
             number += 1
             wait = -log(self._randomness.uniform("wait", customers.id[who], number)) / customers.rate[who]
@@ -92,3 +104,21 @@ class Purchases:
             placed = self.clock.second(weeks) + customers.offset[who]
             soon = (placed < end) & (number < MOST_ORDERS)
             who, weeks, placed = who[soon], weeks[soon], placed[soon]
+        who, counted, placed = (np.concatenate(column) for column in zip(*found, strict=True)) if found else [who] * 3
+        key = customers.id[who] * MOST_ORDERS + counted
+        return _by_time({"customer": who, "number": counted, "key": key, "placed": placed}) | {"dropped": dropped}
+
+
+def _by_time(orders: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    order = np.lexsort((orders["key"], orders["placed"]))
+    return {name: column[order] for name, column in orders.items()}
+
+
+def _merged(orders: dict[str, np.ndarray], runs: list[int]) -> Iterator[dict[str, np.ndarray]]:
+    """Orders in order of time, a week at a time, from runs that are in order each and begin where `runs` says."""
+    placed = orders["placed"]
+    weeks = np.arange(placed.min(), placed.max() + season.WEEK + 1, season.WEEK)
+    edges = [begin + np.searchsorted(placed[begin:end], weeks) for begin, end in pairwise(runs)]
+    for number in range(len(weeks) - 1):
+        parts = [slice(edge[number], edge[number + 1]) for edge in edges]
+        yield _by_time({name: np.concatenate([column[part] for part in parts]) for name, column in orders.items()})

@@ -1,7 +1,8 @@
 """Records: slices of the store as the source tables hold them, in Arrow.
 
-A slice is what is new or changed in a window of days, in its state at the window's end. Columns and their order are
-those of ``dbt/models/staging/_sources.yml``.
+A slice is what is new or changed in a window of days, in its state at the window's end. It comes in one table or more,
+one after the other, none of which grows with the store. Columns and their order are those of
+``dbt/models/staging/_sources.yml``.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ EVENTS_AT_ONCE = 300_000
 """About as many interactions are made at once, which bounds the memory."""
 
 
-def categories(store: Store, window: Window) -> pa.Table:
+def categories(store: Store, window: Window) -> Iterator[pa.Table]:
     """All categories; they come whole each time, as small reference tables do."""
     number = np.arange(len(CATEGORIES))
     created = np.full(len(number), season.epoch(store.first) - 90 * season.DAY)
-    return _table(
+    yield _table(
         "categories",
         category_id=pa.array(number + 1),
         category_name=pa.array([category.name for category in CATEGORIES]),
@@ -44,11 +45,11 @@ def categories(store: Store, window: Window) -> pa.Table:
     )
 
 
-def subcategories(store: Store, window: Window) -> pa.Table:
+def subcategories(store: Store, window: Window) -> Iterator[pa.Table]:
     """All subcategories; they come whole each time."""
     number = np.arange(len(SUBCATEGORIES))
     created = np.full(len(number), season.epoch(store.first) - 90 * season.DAY)
-    return _table(
+    yield _table(
         "subcategories",
         subcategory_id=pa.array(number + 1),
         category_id=pa.array([subcategory.category + 1 for subcategory in SUBCATEGORIES]),
@@ -57,15 +58,20 @@ def subcategories(store: Store, window: Window) -> pa.Table:
     )
 
 
-def orders(store: Store, window: Window) -> pa.Table:
+def orders(store: Store, window: Window) -> Iterator[pa.Table]:
     """Orders placed or moved on in the window."""
-    known = np.searchsorted(store.purchases.placed, window.end)
-    status, updated = store.fulfilment.state(store.purchases.placed, window.end)
-    number = np.arange(1, known + 1)
-    arrived = store.purchases.placed[:known] + store.dirt.delay("orders", number)
-    changed = np.maximum(updated[:known], arrived) >= window.begin
-    which = np.flatnonzero(changed & (arrived < window.end))
-    placed, who = store.purchases.placed[which], store.purchases.customer[which]
+    known = int(np.searchsorted(store.purchases.placed, window.end))
+    for some in store.spool.ranges(known):
+        yield _orders(store, window, some)
+
+
+def _orders(store: Store, window: Window, some: slice) -> pa.Table:
+    placed = store.purchases.placed[some]
+    status, updated = store.fulfilment.state(some, placed, window.end)
+    arrived = placed + store.dirt.delay("orders", np.arange(some.start, some.stop) + 1)
+    here = np.flatnonzero((np.maximum(updated, arrived) >= window.begin) & (arrived < window.end))
+    which, placed, status, updated = here + some.start, placed[here], status[here], updated[here]
+    who = store.purchases.customer[which]
     plan, baskets = store.fulfilment, store.baskets
     bits = store.randomness.bits("payment", store.purchases.key[which])
     method = np.searchsorted(np.cumsum(_PAYMENT_SHARES), part(bits, 0, 16) * 100 // 65_536, side="right")
@@ -77,14 +83,14 @@ def orders(store: Store, window: Window) -> pa.Table:
         order_id=pa.array(which + 1),
         customer_id=pa.array(store.customers.id[who]),
         order_date=moment(placed),
-        status=pick(STATUSES, status[which]),
+        status=pick(STATUSES, status),
         total_amount=money(baskets.goods[which] - discount + shipping),
         shipping_cost=money(shipping),
         payment_method=pick(PAYMENTS, method),
         shipping_address=addresses(store.customers, who, np.where(elsewhere, 9, moves)),
         billing_address=addresses(store.customers, who, moves),
         created_at=moment(placed),
-        updated_at=moment(updated[which]),
+        updated_at=moment(updated),
         discount_amount=money(discount),
         promised_at=moment(plan.promised[which]),
         shipped_at=moment(plan.shipped[which], window.end),
@@ -92,14 +98,19 @@ def orders(store: Store, window: Window) -> pa.Table:
     )
 
 
-def order_items(store: Store, window: Window) -> pa.Table:
+def order_items(store: Store, window: Window) -> Iterator[pa.Table]:
     """Lines of orders placed in the window, and lines that came back in it."""
+    known = int(store.baskets.begin[np.searchsorted(store.purchases.placed, window.end)])
+    for some in store.spool.ranges(known):
+        yield _order_items(store, window, some)
+
+
+def _order_items(store: Store, window: Window, some: slice) -> pa.Table:
     baskets = store.baskets
-    known = baskets.begin[np.searchsorted(store.purchases.placed, window.end)]
-    placed = store.purchases.placed[baskets.order[:known]]
-    back = store.fulfilment.line_returned[:known]
-    which = np.flatnonzero((placed >= window.begin) | ((back >= window.begin) & (back < window.end)))
-    returned = back[which] < window.end
+    placed = store.purchases.placed[baskets.order[some]]
+    back = store.fulfilment.line_returned[some]
+    here = np.flatnonzero((placed >= window.begin) | ((back >= window.begin) & (back < window.end)))
+    which, placed, back = here + some.start, placed[here], back[here]
     return _table(
         "order_items",
         order_item_id=pa.array(baskets.line[which].astype(np.int64)),
@@ -108,24 +119,33 @@ def order_items(store: Store, window: Window) -> pa.Table:
         quantity=pa.array(baskets.quantity[which].astype(np.int32)),
         unit_price=money(baskets.price[which]),
         total_price=money(baskets.total[which]),
-        created_at=moment(placed[which]),
+        created_at=moment(placed),
         discount_amount=money(baskets.discount[which]),
-        returned_at=moment(back[which], window.end),
-        refund_amount=money(baskets.total[which] - baskets.discount[which], returned),
+        returned_at=moment(back, window.end),
+        refund_amount=money(baskets.total[which] - baskets.discount[which], back < window.end),
     )
 
 
-def reviews(store: Store, window: Window) -> pa.Table:
+def reviews(store: Store, window: Window) -> Iterator[pa.Table]:
     """Reviews written in the window."""
     told = store.reviews
-    arrived = told.written + store.dirt.delay("reviews", review_ids(store))
-    which = np.flatnonzero((arrived >= window.begin) & (arrived < window.end))
+    found = []
+    for some in store.spool.ranges(len(told)):
+        arrived = told.written[some] + store.dirt.delay("reviews", told.ids(some))
+        found.append(np.flatnonzero((arrived >= window.begin) & (arrived < window.end)) + some.start)
+    which = np.concatenate(found)
     which = which[np.lexsort((told.of[which], told.written[which]))]
+    for some in store.spool.ranges(len(which)):
+        yield _reviews(store, which[some])
+
+
+def _reviews(store: Store, which: np.ndarray) -> pa.Table:
+    told = store.reviews
     line = told.of[which]
     order = store.baskets.order[line].astype(np.int64)
     return _table(
         "reviews",
-        review_id=pa.array(review_ids(store)[which]),
+        review_id=pa.array(told.ids(which)),
         product_id=pa.array(store.baskets.product[line].astype(np.int64) + 1),
         order_id=pa.array(order + 1),
         customer_id=pa.array(store.customers.id[store.purchases.customer[order]]),
@@ -133,12 +153,6 @@ def reviews(store: Store, window: Window) -> pa.Table:
         review_text=told.texts(which),
         created_at=moment(told.written[which]),
     )
-
-
-def review_ids(store: Store) -> np.ndarray:
-    """review_id of each review, shape (reviews,)."""
-    line = store.reviews.of
-    return (store.baskets.order[line].astype(np.int64) + 1) * LINES + store.baskets.line[line]
 
 
 def dirt_keys(table: str, records: pa.Table) -> np.ndarray:
@@ -157,6 +171,7 @@ def interactions(store: Store, window: Window, days: int | None = None) -> Itera
         span = days or _days_at_once(store, day)
         last = min(day + timedelta(days=span - 1), window.until)
         yield _interactions(store, day, last, window)
+        store.spool.release()
         day = last + timedelta(days=1)
 
 
@@ -200,7 +215,7 @@ def _table(name: str, **columns: pa.Array) -> pa.Table:
     return pa.table({column: columns[column] for column in source_tables()[name].column_names})
 
 
-SLICES: dict[str, Callable[[Store, Window], pa.Table]] = {
+SLICES: dict[str, Callable[[Store, Window], Iterator[pa.Table]]] = {
     "customers": customers,
     "products": products,
     "orders": orders,
@@ -208,5 +223,6 @@ SLICES: dict[str, Callable[[Store, Window], pa.Table]] = {
     "categories": categories,
     "subcategories": subcategories,
     "order_items": order_items,
+    "interactions": interactions,
 }
-"""What makes a slice of each table; interactions come in pieces by `interactions`."""
+"""What makes the slices of each table."""

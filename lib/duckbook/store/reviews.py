@@ -16,11 +16,13 @@ import pyarrow.compute as pc
 from duckbook.store import season
 from duckbook.store.baskets import Baskets
 from duckbook.store.catalogue import CATEGORIES, SUBCATEGORIES
+from duckbook.store.customers import NEVER
 from duckbook.store.distributions import Lookup, lognormal
 from duckbook.store.fulfilment import Fulfilment
 from duckbook.store.parameters import Parameters
 from duckbook.store.products import Products
 from duckbook.store.randomness import Randomness, part
+from duckbook.store.spool import Spool
 
 LINES = 100
 """review_id is order_id × this + the line's number, so that it is never given to another review."""
@@ -65,26 +67,36 @@ class Reviews:
         products: Products,
         baskets: Baskets,
         fulfilment: Fulfilment,
+        spool: Spool,
     ) -> None:
         self._randomness = randomness
         self._products, self._baskets, self._fulfilment = products, baskets, fulfilment
-        bits = randomness.bits("review", fulfilment.line_key)
-        arrived = fulfilment.delivered[baskets.order] < np.int64(2**61)
-        self.of = np.flatnonzero((part(bits, 0, 24) < parameters.reviewed_share * 2**24) & arrived)
-        bits = bits[self.of]
-        wait = lognormal(6.0 * season.DAY, 0.8)(bits, 24) + 6 * season.HOUR
-        self.written = fulfilment.delivered[baskets.order[self.of]] + wait
         happy, unhappy = Lookup.weighted(parameters.happy_scores), Lookup.weighted(parameters.unhappy_scores)
-        self.score = np.where(fulfilment.disappoints[self.of], unhappy(bits, 40), happy(bits, 40)) + 1
+
+        def made(some: slice) -> dict[str, np.ndarray]:
+            bits = randomness.bits("review", baskets.keys(some))
+            arrived = fulfilment.delivered[baskets.order[some]] < NEVER
+            told = np.flatnonzero((part(bits, 0, 24) < parameters.reviewed_share * 2**24) & arrived)
+            bits, line = bits[told], told + some.start
+            wait = lognormal(6.0 * season.DAY, 0.8)(bits, 24) + 6 * season.HOUR
+            score = np.where(fulfilment.disappoints[line], unhappy(bits, 40), happy(bits, 40)) + 1
+            return {"of": line, "written": fulfilment.delivered[baskets.order[line]] + wait, "score": score}
+
+        vars(self).update(spool.gather(made(some) for some in spool.ranges(len(baskets.order))))
 
     def __len__(self) -> int:
         return len(self.of)
+
+    def ids(self, which: slice | np.ndarray) -> np.ndarray:
+        """review_id of some reviews."""
+        line = self.of[which]
+        return (self._baskets.order[line].astype(np.int64) + 1) * LINES + self._baskets.line[line]
 
     def texts(self, which: np.ndarray) -> pa.Array:
         """Texts of some reviews: an opening, a remark on what the category is judged by, and an ending."""
         line, score = self.of[which], self.score[which] - 1
         product = self._baskets.product[line]
-        bits = self._randomness.bits("review text", self._fulfilment.line_key[line])
+        bits = self._randomness.bits("review text", self._baskets.keys(line))
         chosen = _pick(OPENINGS, score, part(bits, 0, 16)) * len(SUBCATEGORIES) + self._products.subcategory[product]
         opening = _openings().take(pa.array(chosen))
         remark = self._remarks(product, score, bits)

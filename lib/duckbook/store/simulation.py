@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 
 from duckbook.store import season
 from duckbook.store.baskets import Baskets
@@ -22,6 +23,7 @@ from duckbook.store.products import Products
 from duckbook.store.purchases import Purchases
 from duckbook.store.randomness import Randomness
 from duckbook.store.reviews import Reviews
+from duckbook.store.spool import Spool
 from duckbook.store.visits import LOOK_AHEAD, Visiting, closing
 
 HISTORY_YEARS = 3
@@ -65,6 +67,8 @@ class Store:
         Share of records that land dirty.
     parameters
         What is planted.
+    folder
+        Where columns that outgrow the memory of a piece are kept, in files; the system's folder for them if None.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Store:
         until: date,
         dirt: float = 0.0,
         parameters: Parameters | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.size = customers
         self.seed = seed
@@ -86,13 +91,14 @@ class Store:
         # Visits of the last days prepare orders of the days after them.
         self.horizon = until + timedelta(days=LOOK_AHEAD + 1)
         self.randomness = Randomness(seed)
+        self.spool = Spool(folder)
         self.dirt = Dirt(self.randomness, dirt)
 
     @cached_property
     def customers(self) -> Customers:
         """Everyone who signs up."""
         span = (self.first, self.history_end, self.horizon)
-        return Customers(self.randomness, self.parameters, self.size, *span)
+        return Customers(self.randomness, self.parameters, self.size, *span, self.spool)
 
     @cached_property
     def products(self) -> Products:
@@ -104,33 +110,36 @@ class Store:
     def purchases(self) -> Purchases:
         """Who orders when."""
         span = (self.first, self.history_end, self.horizon)
-        return Purchases(self.randomness, self.parameters, self.customers, *span)
+        return Purchases(self.randomness, self.parameters, self.customers, *span, self.spool)
 
     @cached_property
     def baskets(self) -> Baskets:
         """What is ordered."""
-        return Baskets(self.randomness, self.parameters, self.customers, self.products, self.purchases)
+        parts = (self.customers, self.products, self.purchases)
+        return Baskets(self.randomness, self.parameters, *parts, self.spool)
 
     @cached_property
     def fulfilment(self) -> Fulfilment:
         """What becomes of it."""
-        return Fulfilment(self.randomness, self.parameters, self.products, self.purchases, self.baskets)
+        parts = (self.products, self.purchases, self.baskets)
+        return Fulfilment(self.randomness, self.parameters, *parts, self.spool)
 
     @cached_property
     def reviews(self) -> Reviews:
         """What is said about it."""
-        return Reviews(self.randomness, self.parameters, self.products, self.baskets, self.fulfilment)
+        parts = (self.products, self.baskets, self.fulfilment)
+        return Reviews(self.randomness, self.parameters, *parts, self.spool)
 
     @cached_property
     def closed(self):
         """When accounts are closed, int64 array of shape (customers,)."""
-        return closing(self.randomness, self.parameters, self.customers, self.purchases)
+        return closing(self.randomness, self.parameters, self.customers, self.purchases, self.spool)
 
     @cached_property
     def visiting(self) -> Visiting:
         """Makes visits."""
         parts = (self.customers, self.purchases, self.baskets, self.closed)
-        return Visiting(self.randomness, self.parameters, *parts)
+        return Visiting(self.randomness, self.parameters, *parts, self.spool)
 
     @cached_property
     def interacting(self) -> Interacting:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 
@@ -11,8 +13,8 @@ from duckbook.store.columns import decimal, moment, money
 from duckbook.store.simulation import Store
 
 
-def truth(store: Store) -> dict[str, pa.Table]:
-    """The truth tables by name, as known at the end of the store's last day.
+def truth(store: Store) -> dict[str, Iterator[pa.Table]]:
+    """The truth tables by name, each in one piece or more, as known at the end of the store's last day.
 
     Returns
     -------
@@ -24,21 +26,29 @@ def truth(store: Store) -> dict[str, pa.Table]:
         ``experiment`` (a row a customer who takes part in the experiment: whether the customer is treated, and when).
     """
     return {
-        "parameters": pa.Table.from_pylist(store.parameters.rows()),
-        "customers": _customers(store),
-        "products": _products(store),
-        "prices": _prices(store),
-        "affinities": pa.Table.from_pylist(
-            [{"subcategory": one, "other": other, "weight": weight} for one, other, weight in AFFINITIES]
-        ),
-        "calendar": _calendar(store),
-        "experiment": _experiment(store),
+        "parameters": iter([pa.Table.from_pylist(store.parameters.rows())]),
+        "customers": (_customers(store, known) for known in _known(store)),
+        "products": iter([_products(store)]),
+        "prices": iter([_prices(store)]),
+        "affinities": iter([_affinities()]),
+        "calendar": iter([_calendar(store)]),
+        "experiment": (_experiment(store, known) for known in _known(store)),
     }
 
 
-def _customers(store: Store) -> pa.Table:
+def _known(store: Store) -> Iterator[slice]:
+    """Those who have signed up, in pieces."""
+    return store.spool.ranges(int(np.searchsorted(store.customers.signup, store.whole.end)))
+
+
+def _affinities() -> pa.Table:
+    return pa.Table.from_pylist(
+        [{"subcategory": one, "other": other, "weight": weight} for one, other, weight in AFFINITIES]
+    )
+
+
+def _customers(store: Store, known: slice) -> pa.Table:
     people, end = store.customers, store.whole.end
-    known = np.flatnonzero(people.signup < end)
     return pa.table(
         {
             "customer_id": pa.array(people.id[known]),
@@ -94,9 +104,9 @@ def _calendar(store: Store) -> pa.Table:
     )
 
 
-def _experiment(store: Store) -> pa.Table:
+def _experiment(store: Store, known: slice) -> pa.Table:
     trial = store.purchases.experiment
-    part = np.flatnonzero(trial.enrolled & (store.customers.signup < store.whole.end))
+    part = np.flatnonzero(trial.enrolled[known]) + known.start
     return pa.table(
         {
             "customer_id": pa.array(store.customers.id[part]),

@@ -17,6 +17,7 @@ from duckbook.store.distributions import Lookup, log, poisson
 from duckbook.store.parameters import Parameters
 from duckbook.store.purchases import Purchases
 from duckbook.store.randomness import Randomness, part
+from duckbook.store.spool import Spool
 
 CELL = 4.0
 """Operational weeks of a cell: visits that lead to no order are counted by customer and cell."""
@@ -73,14 +74,20 @@ class Visiting:
         purchases: Purchases,
         baskets: Baskets,
         closed: np.ndarray,
+        spool: Spool,
     ) -> None:
         self._randomness, self._parameters = randomness, parameters
         self._customers, self._purchases, self._baskets = customers, purchases, baskets
         self._closed = closed
         mean = parameters.bgnbd_r / parameters.bgnbd_alpha
-        # Those who order more visit more, though not in proportion.
-        eager = np.minimum(0.55 + 0.45 * customers.rate / mean, 5.0)
-        self._per_cell = parameters.visits_weekly * CELL * eager
+
+        def made(some: slice) -> dict[str, np.ndarray]:
+            # Those who order more visit more, though not in proportion.
+            eager = np.minimum(0.55 + 0.45 * customers.rate[some] / mean, 5.0)
+            return {"per_cell": parameters.visits_weekly * CELL * eager}
+
+        self._spool = spool
+        self._per_cell = spool.gather(made(some) for some in spool.ranges(len(customers)))["per_cell"]
         self._looks = Lookup.weighted([0.42, 0.25, 0.14, 0.08, 0.05, 0.03, 0.02, 0.01])
         self._more_looks = Lookup.weighted([0.20, 0.22, 0.19, 0.14, 0.10, 0.07, 0.05, 0.03])
 
@@ -125,7 +132,9 @@ class Visiting:
     def _idle(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
         customers, clock = self._customers, self._purchases.clock
         low, high = clock.weeks(np.array([begin - 12 * season.HOUR, end])) // CELL
-        found = [self._idle_of_cell(int(cell), end, begin) for cell in range(int(low), int(high) + 1)]
+        here = int(np.searchsorted(customers.signup, end))
+        cells = range(int(low), int(high) + 1)
+        found = [self._idle_of_cell(cell, some, begin, end) for some in self._spool.ranges(here) for cell in cells]
         who, start, key = (np.concatenate(column) for column in zip(*found, strict=True))
         dropped = start >= self._purchases.dropped[who]
         stays = self._randomness.uniform("visit after leaving", key) < self._parameters.visits_after_dropout
@@ -134,11 +143,10 @@ class Visiting:
         none = np.full(len(key), -1)
         return start, who, key, none, np.full(len(key), False), none, self._looks(key, 48) + 1
 
-    def _idle_of_cell(self, cell: int, end: int, begin: int) -> tuple[np.ndarray, ...]:
+    def _idle_of_cell(self, cell: int, some: slice, begin: int, end: int) -> tuple[np.ndarray, ...]:
         customers, clock = self._customers, self._purchases.clock
-        here = np.searchsorted(customers.signup, end)
-        count = poisson(self._randomness.uniform("visits", customers.id[:here], cell), self._per_cell[:here])
-        who = np.repeat(np.arange(here), count)
+        count = poisson(self._randomness.uniform("visits", customers.id[some], cell), self._per_cell[some])
+        who = np.repeat(np.arange(some.start, some.stop), count)
         entity = (customers.id[who] * 4096 + cell) * MOST_IN_CELL + _within(count)
         key = self._randomness.bits("visit", entity)
         share = self._randomness.uniform("visit time", entity)
@@ -153,10 +161,17 @@ def _within(count: np.ndarray) -> np.ndarray:
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - count, count)
 
 
-def closing(randomness: Randomness, parameters: Parameters, customers: Customers, purchases: Purchases) -> np.ndarray:
+def closing(
+    randomness: Randomness, parameters: Parameters, customers: Customers, purchases: Purchases, spool: Spool
+) -> np.ndarray:
     """When customers who have dropped out close their account; `NEVER` where they do not, shape (customers,)."""
     year = 365.25 * season.DAY
-    wait = -log(randomness.uniform("closing", customers.id)) * year / parameters.closed_yearly
-    gone = purchases.dropped < NEVER
-    moment = np.where(gone, purchases.dropped, 0) + np.minimum(wait, 1e10).astype(np.int64) + 30 * season.DAY
-    return np.where(gone, moment, NEVER)
+
+    def made(some: slice) -> dict[str, np.ndarray]:
+        wait = -log(randomness.uniform("closing", customers.id[some])) * year / parameters.closed_yearly
+        dropped = purchases.dropped[some]
+        gone = dropped < NEVER
+        moment = np.where(gone, dropped, 0) + np.minimum(wait, 1e10).astype(np.int64) + 30 * season.DAY
+        return {"closed": np.where(gone, moment, NEVER)}
+
+    return spool.gather(made(some) for some in spool.ranges(len(customers)))["closed"]
