@@ -134,7 +134,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
 
     bucket = settings.s3_historic_bucket
     chronicle = commit_log.read(storage.client(endpoints.s3), bucket)
-    with warehouse.open_warehouse(settings) as connection:
+    with warehouse.open_warehouse(settings, closed=True) as connection:
         connection.execute("begin")
         if anew:
             for name in (*source_tables(), *BOOKKEEPING):
