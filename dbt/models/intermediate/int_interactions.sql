@@ -1,6 +1,12 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='event_id',
+    post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_interactions') }}
 with
 
-interactions as (
+all_interactions as (
 
     select * from {{ ref('stg_interactions') }}
 
@@ -17,6 +23,66 @@ products as (
     select * from {{ ref('int_products') }}
 
 ),
+
+{% if is_incremental() -%}
+changed_versions as (
+
+    select
+        event_id,
+        session_id
+    from {{ ref('base_interactions') }}
+    where _key in ({{ touched_keys('interactions') }})
+
+),
+
+-- Events whose customer or product was not known when they were built, and is now.
+identified as (
+
+    select event_id from {{ this }}
+    where
+        (customer_key = {{ unknown_key() }} and customer_id in (select customer_id from customers))
+        or (product_key = {{ unknown_key() }} and product_id in (select product_id from products))
+
+),
+
+affected_events as (
+
+    select event_id from changed_versions
+
+    union all
+
+    select event_id from identified
+
+),
+
+-- With an event its whole session is built anew, and the session that an older version of it stood in.
+affected_sessions as (
+
+    select session_id from changed_versions
+    where session_id is not null
+
+    union all
+
+    select session_id from all_interactions
+    where session_id is not null and event_id in (select event_id from identified)
+
+),
+
+interactions as (
+
+    select * from all_interactions
+    where
+        event_id in (select event_id from affected_events)
+        or session_id in (select session_id from affected_sessions)
+
+),
+{%- else -%}
+interactions as (
+
+    select * from all_interactions
+
+),
+{%- endif %}
 
 -- A session belongs to the customer and month of its first event, so that it is counted once.
 session_starts as (
