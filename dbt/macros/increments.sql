@@ -80,32 +80,3 @@
     {%- endfor -%}
     {{ return(local_md5(parts | join('\n'))) }}
 {%- endmacro %}
-
-
-{# A query for the batches of a source table that have come since this model was built. #}
-{% macro new_batches(table_name) -%}
-    select batch_id from {{ ref('stg_batches') }}
-    where table_name = '{{ table_name }}' and sequence > {{ built_until() if is_incremental() else 0 }}
-{%- endmacro %}
-
-
-{# A query for the business keys that these batches hold, be it as a new row or as a sighting of one that is known. #}
-{% macro touched_keys(table_name) -%}
-    select _key from {{ source('ecom_raw', table_name) }}
-    where _batch_id in ({{ new_batches(table_name) }})
-    union all
-    select _key from {{ source('ecom_raw', 'sightings') }}
-    where table_name = '{{ table_name }}' and _batch_id in ({{ new_batches(table_name) }})
-{%- endmacro %}
-
-
-{#
-    The rows of a source table to be typed: all of them, or, in an increment, the new ones and whatever else there is of
-    their keys, because which version of a key is staged is settled among all of them.
-#}
-{% macro rows_of(table_name) -%}
-    select * from {{ source('ecom_raw', table_name) }}
-    {%- if is_incremental() %}
-    where _batch_id in ({{ new_batches(table_name) }}) or _key in ({{ touched_keys(table_name) }})
-    {%- endif %}
-{%- endmacro %}

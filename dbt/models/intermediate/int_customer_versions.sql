@@ -14,7 +14,7 @@ customers as (
 
     select * from {{ ref('base_customers') }}
     {%- if is_incremental() %}
-    -- A sighting, or a batch that arrives late, changes the days of a customer's versions: all are made anew.
+    -- A row that arrives late changes the days of the versions around it: all versions of the customer are made anew.
     where _key in ({{ touched_keys('customers') }})
     {%- endif %}
 

@@ -7,7 +7,7 @@ with
 
 source as (
 
-    {{ rows_of('orders') }}
+    {{ rows_of('orders', sighted=true) }}
 
 ),
 
