@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date, timedelta
 
 import duckdb
 import pytest
 import rendered
+from duckbook import invocation, warehouse
+from duckbook.settings import Settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
@@ -24,7 +27,10 @@ MODELS = (
 KNOWN = "create or replace view ecom_intermediate.int_{0}s as select {0}_id, {1} as {0}_key from ecom_staging.stg_{0}s"
 """What an intermediate model of customers or products gives to those that look up its keys."""
 
-EXAMPLES, EXAMPLES_IN_SOAK = 15, 400
+MARK = 7
+"""A hash, put into a row that no increment has a part in: where it is gone, all was built anew. No model reads it."""
+
+EXAMPLES, EXAMPLES_IN_SOAK = 4, 400
 
 
 def _event(event: str, customer: str | None, product: str, session: str | None, day: str) -> dict:
@@ -42,7 +48,11 @@ EVENTS = st.builds(
 ROWS = {
     "interactions": EVENTS,
     "customers": st.fixed_dictionaries(
-        {"customer_id": st.sampled_from(["a", "b"]), "city": st.sampled_from("PQ"), "age": st.sampled_from(["1", "old"])}
+        {
+            "customer_id": st.sampled_from(["a", "b"]),
+            "city": st.sampled_from("PQ"),
+            "age": st.sampled_from(["1", "old"]),
+        }
     ),
     "products": st.fixed_dictionaries({"product_id": st.sampled_from("xy"), "cost": st.sampled_from(["1", "dear"])}),
     "orders": st.fixed_dictionaries(
@@ -156,16 +166,16 @@ def begun(builds) -> Builds:
     builds.raw.land("products", [{"product_id": "y"}])
     builds.raw.land("orders", [{"order_id": "1", "status": "pending", "updated_at": "2026-06-01"}])
     builds.build()
-    builds.connection.execute("update ecom_staging.base_interactions set device_type = 'as it was' where _key = '2'")
+    builds.connection.execute(f"update ecom_staging.base_interactions set _row_hash = {MARK} where _key = '2'")
     return builds
 
 
 def differences_but_for_the_mark(builds: Builds) -> dict[str, list]:
     """What increments left otherwise than a full refresh would, once the mark that proves them is taken away."""
-    marked = "select device_type from ecom_staging.base_interactions where _key = '2'"
-    assert builds.connection.execute(marked).fetchone() == ("as it was",), "all was built anew"
-    builds.connection.execute("update ecom_staging.base_interactions set device_type = null where _key = '2'")
-    builds.connection.execute("update ecom_intermediate.int_interactions set device_type = null where event_id = '2'")
+    kept = "select _row_hash from ecom_staging.base_interactions where _key = '2'"
+    landed = "select _row_hash from ecom_raw.interactions where _key = '2'"
+    assert builds.connection.execute(kept).fetchone() == (MARK,), "all was built anew"
+    builds.connection.execute(f"update ecom_staging.base_interactions set _row_hash = ({landed}) where _key = '2'")
     return builds.differences()
 
 
@@ -214,12 +224,92 @@ def test_the_status_of_an_old_order_moves_on_and_not_back(begun):
     assert differences_but_for_the_mark(begun) == {}
 
 
-@pytest.mark.parametrize("stopped_after", range(len(MODELS)))
+@pytest.mark.parametrize("stopped_after", [1, 3, 5])
 def test_a_build_that_stopped_between_two_models_is_made_good_by_the_next(begun, stopped_after):
     begun.raw.land("customers", [{"customer_id": "a", "city": "Q"}])
     begun.raw.land("interactions", [event("1", session_id="u")], date(2026, 7, 1))
     begun.build(MODELS[:stopped_after])
     begun.raw.land("interactions", [event("1", session_id="t"), event("4")], date(2026, 7, 2))
     begun.build()
-    begun.connection.execute("update ecom_staging.base_interactions set device_type = 'as it was' where _key = '2'")
     assert differences_but_for_the_mark(begun) == {}
+
+
+@pytest.fixture
+def shop(built_shop, tmp_path) -> Settings:
+    """A shop of its own, built, with a mark in a row that no increment has a part in."""
+    shutil.copytree(built_shop[0].data, tmp_path / "data", symlinks=True)
+    shop = Settings(data=tmp_path / "data", _env_file=None)
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute(f"update ecom_staging.base_reviews set _row_hash = {MARK} where review_id = '1'")
+    return shop
+
+
+def is_as_it_was(shop: Settings) -> bool:
+    """Whether the mark is there still: that the model was not built anew."""
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        query = "select _row_hash from ecom_staging.base_reviews where review_id = '1'"
+        return connection.execute(query).fetchone() == (MARK,)
+
+
+def run(shop: Settings, *arguments: str, project=invocation.PROJECT) -> None:
+    outcome = invocation.invoke(shop, ["run", "--no-write-json", *arguments], project)
+    assert outcome.success, outcome.exception or [result.message for result in outcome.result]
+
+
+def rows(shop: Settings) -> dict[str, set[str]]:
+    """Relation of dbt's → its rows."""
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        relations = connection.execute(
+            "select table_schema || '.' || table_name from information_schema.tables "
+            "where table_schema in ('ecom_staging', 'ecom_intermediate', 'ecom_marts')"
+        ).fetchall()
+        return {
+            name: sorted(connection.execute(f"select t::varchar from {name} as t").fetchall()) for (name,) in relations
+        }
+
+
+def test_a_day_that_is_built_by_dbt_after_one_that_was_killed_ends_as_a_full_refresh(shop):
+    with warehouse.open_warehouse(shop) as connection:
+        raw = Raw(connection)
+        connection.execute("delete from ecom_raw.as_of where rowid > 0")
+        raw.arrivals = 1_000
+        # Customers and a product that were named before they were known.
+        raw.land("customers", [{"customer_id": "998", "city": "Austin"}, {"customer_id": "999"}], date(2026, 7, 1))
+        raw.land("interactions", [event("7", customer_id="998", session_id="s30")], date(2026, 7, 1))
+        raw.land("reviews", [{"review_id": "400", "order_id": "3", "review_score": "four"}], date(2026, 7, 1))
+    run(shop, "--select", "stg_batches", "base_interactions", "base_reviews")
+    with warehouse.open_warehouse(shop) as connection:
+        raw.connection = connection
+        raw.land("products", [{"product_id": "77", "cost": "1.00"}], date(2026, 7, 2))
+        moved = {"order_id": "3", "status": "returned", "updated_at": "2026-07-02T00:00:00", "total_amount": "12"}
+        raw.land("orders", [moved], date(2026, 7, 2))
+        raw.land("order_items", [{"order_id": "3", "order_item_id": "9", "total_price": "9.99"}], date(2026, 6, 2))
+        raw.land("interactions", [event("8"), event("7", session_id="s40")], date(2026, 7, 2))
+        raw.land("reviews", [{"review_id": "400", "order_id": "3", "review_score": "4"}], date(2026, 7, 2))
+    run(shop)
+    assert is_as_it_was(shop)
+    with warehouse.open_warehouse(shop) as connection:
+        landed = "select _row_hash from ecom_raw.reviews where review_id = '1'"
+        connection.execute(f"update ecom_staging.base_reviews set _row_hash = ({landed}) where review_id = '1'")
+    increments = rows(shop)
+    run(shop, "--full-refresh")
+    for name, full in rows(shop).items():
+        assert increments[name] == full, name
+
+
+def test_a_model_is_built_anew_when_the_code_that_it_comes_of_has_changed(shop, tmp_path):
+    project = tmp_path / "dbt"
+    shutil.copytree(invocation.PROJECT, project, ignore=shutil.ignore_patterns("logs"))
+    run(shop, "--select", "base_reviews", project=project)
+    assert is_as_it_was(shop)
+    macro = project / "macros" / "casts.sql"
+    macro.write_text(macro.read_text().replace("nullif(trim({{ column }}), '')", "nullif(trim({{ column }}), ' ')", 1))
+    run(shop, "--select", "base_reviews", project=project)
+    assert not is_as_it_was(shop)
+
+
+def test_a_model_is_built_anew_when_raw_holds_other_batches_than_it_was_built_of(shop):
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("update ecom_raw.batches set content_hash = 'of another history' where sequence = 1")
+    run(shop, "--select", "base_reviews")
+    assert not is_as_it_was(shop)
