@@ -5,7 +5,7 @@ import json
 from datetime import date
 
 import pytest
-from duckbook import arrivals, commit_log, history, raw, storage
+from duckbook import arrivals, commit_log, history, raw, storage, warehouse
 from duckbook.batches import Chronicle, Commit
 from duckbook.errors import IngestError, WarehouseError
 from landing_zone import AS_OF, Shop, content, lines, order
