@@ -21,6 +21,7 @@
 
 {# The sequence up to which this model was built; none where it has to be built anew. #}
 {% macro built_until() -%}
+    {%- set until = namespace(sequence=none) -%}
     {%- set query -%}
         select comment from duckdb_tables()
         where
@@ -28,10 +29,15 @@
             and schema_name = '{{ this.schema }}'
             and table_name = '{{ this.identifier }}'
     {%- endset -%}
-    {%- set found = run_query(query) -%}
-    {%- set comment = (found.rows[0][0] if found.rows else none) or '' -%}
-    {%- set sequence = comment.split(' ')[-1] | int(-1) -%}
-    {{ return(sequence if sequence >= 0 and comment == built_of(sequence) else none) }}
+    {%- if execute -%}
+        {%- set found = run_query(query) -%}
+        {%- set comment = (found.rows[0][0] if found.rows else none) or '' -%}
+        {%- set sequence = comment.split(' ')[-1] | int(-1) -%}
+        {%- if sequence >= 0 and comment == built_of(sequence) -%}
+            {%- set until.sequence = sequence -%}
+        {%- endif -%}
+    {%- endif -%}
+    {{ return(until.sequence) }}
 {%- endmacro %}
 
 

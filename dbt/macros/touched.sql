@@ -6,21 +6,25 @@
     that a version without one takes from the day on which it was last seen, so there sightings count.
 #}
 
-{# A query for the batches of a source table that have come since this model was built. #}
+{# A query for the batches of a source table that have come since this model was built: for increments alone. #}
 {% macro new_batches(table_name) -%}
     select batch_id from {{ ref('stg_batches') }}
-    where table_name = '{{ table_name }}' and sequence > {{ built_until() if is_incremental() else 0 }}
+    where table_name = '{{ table_name }}' and sequence > {{ built_until() }}
 {%- endmacro %}
 
 
-{# A query for the business keys that these batches bring a row of. #}
-{% macro touched_keys(table_name, sighted=false) -%}
+{#
+    A query for the business keys that new batches bring a row of; `sighted` says whether those that they bring a
+    sighting of count as well.
+#}
+{% macro touched_keys(table_name, sighted=false, batches=none) -%}
+    {%- set batches = batches or new_batches(table_name) -%}
     select _key from {{ source('ecom_raw', table_name) }}
-    where _batch_id in ({{ new_batches(table_name) }})
+    where _batch_id in ({{ batches }})
     {%- if sighted %}
     union all
     select _key from {{ source('ecom_raw', 'sightings') }}
-    where table_name = '{{ table_name }}' and _batch_id in ({{ new_batches(table_name) }})
+    where table_name = '{{ table_name }}' and _batch_id in ({{ batches }})
     {%- endif %}
 {%- endmacro %}
 
@@ -32,6 +36,7 @@
 {% macro rows_of(table_name, sighted=false) -%}
     select * from {{ source('ecom_raw', table_name) }}
     {%- if is_incremental() %}
-    where _batch_id in ({{ new_batches(table_name) }}) or _key in ({{ touched_keys(table_name, sighted) }})
+    {%- set batches = new_batches(table_name) %}
+    where _batch_id in ({{ batches }}) or _key in ({{ touched_keys(table_name, sighted, batches) }})
     {%- endif %}
 {%- endmacro %}

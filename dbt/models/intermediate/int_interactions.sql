@@ -38,10 +38,13 @@ changed_versions as (
 -- Events whose customer or product was not known when they were built, and is now.
 identified as (
 
-    select event_id from {{ this }}
+    select built.event_id
+    from {{ this }} as built
+    left join customers on built.customer_id = customers.customer_id
+    left join products on built.product_id = products.product_id
     where
-        (customer_key = {{ unknown_key() }} and customer_id in (select customer_id from customers))
-        or (product_key = {{ unknown_key() }} and product_id in (select product_id from products))
+        (built.customer_key = {{ unknown_key() }} and customers.customer_id is not null)
+        or (built.product_key = {{ unknown_key() }} and products.product_id is not null)
 
 ),
 
@@ -59,21 +62,25 @@ affected_events as (
 affected_sessions as (
 
     select session_id from changed_versions
-    where session_id is not null
 
     union all
 
-    select session_id from all_interactions
-    where session_id is not null and event_id in (select event_id from identified)
+    select all_interactions.session_id
+    from all_interactions
+    inner join identified on all_interactions.event_id = identified.event_id
 
 ),
 
 interactions as (
 
-    select * from all_interactions
+    select all_interactions.*
+    from all_interactions
     where
-        event_id in (select event_id from affected_events)
-        or session_id in (select session_id from affected_sessions)
+        all_interactions.event_id in (select affected_events.event_id from affected_events)
+        or all_interactions.session_id in (
+            select affected_sessions.session_id from affected_sessions
+            where affected_sessions.session_id is not null
+        )
 
 ),
 {%- else -%}
