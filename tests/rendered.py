@@ -1,11 +1,13 @@
 """Models and macros of the dbt project rendered without dbt, for tests that run one of them hundreds of times.
 
 Only what a model of ours uses of dbt is there: ref, source, var, env_var and config. Schemas are those of the project.
+An incremental model is rendered in full, or, by `increment`, as what it adds to the batches that it was built of.
 """
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -17,6 +19,18 @@ from duckbook.tables import source_tables
 PROJECT = ROOT / "dbt"
 
 
+@dataclass
+class _Rendering:
+    """What dbt tells a model while it is rendered, and what the model tells dbt."""
+
+    until: int | None = None
+    this: str = ""
+    config: dict = field(default_factory=dict)
+
+
+_rendering = _Rendering()
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=jinja2.StrictUndefined)
@@ -25,10 +39,12 @@ def _environment() -> jinja2.Environment:
         "ref": lambda name: f"{_schema(name)}.{name}",
         "source": lambda _, name: f"ecom_raw.{name}",
         "var": variables.__getitem__,
-        "config": lambda **_: "",
+        "config": lambda **told: _rendering.config.update(told) or "",
+        "is_incremental": lambda: _rendering.until is not None,
+        "built_until": lambda: _rendering.until,
         "env_var": os.environ.get,
     }
-    for name in ("casts", "keys", "versions", "history", "attributes", "money", "as_of", "is_cancelled"):
+    for name in ("casts", "keys", "versions", "history", "attributes", "money", "as_of", "is_cancelled", "touched"):
         text = (PROJECT / "macros" / f"{name}.sql").read_text()
         # A macro of dbt sees every other one, wherever it stands; here those that come before it.
         module = environment.from_string(text).make_module()
@@ -51,6 +67,24 @@ def model(name: str) -> str:
     """The query of a model."""
     (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")
     return _environment().from_string(path.read_text()).render()
+
+
+def increment(connection, name: str, until: int) -> None:
+    """Add to the table of a model what it lacks of the batches after a sequence, by dbt's strategy delete+insert."""
+    global _rendering
+    table = f"{_schema(name)}.{name}"
+    _rendering = _Rendering(until, table)
+    try:
+        (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")
+        connection.execute(
+            f"create or replace temp table added as {_environment().from_string(path.read_text()).render(this=table)}"
+        )
+        keys = _rendering.config["unique_key"]
+    finally:
+        _rendering = _Rendering()
+    matches = " and ".join(f"added.{key} = kept.{key}" for key in ([keys] if isinstance(keys, str) else keys))
+    connection.execute(f"delete from {table} as kept using added where {matches}")
+    connection.execute(f"insert into {table} by name from added")
 
 
 def stage(connection) -> None:

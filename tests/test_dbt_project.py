@@ -7,6 +7,7 @@ import re
 
 import pytest
 from duckbook import transform, warehouse
+from duckbook.chain import Step, read_chain
 from duckbook.settings import ROOT
 from duckbook.tables import source_tables
 
@@ -99,12 +100,24 @@ def test_every_key_of_a_mart_leads_to_a_member_and_a_test_holds_it(nodes, models
                 assert (model["unique_id"], name) in held, f"{model['name']}.{name}"
 
 
-def test_exposures_name_what_their_notebooks_read(manifest):
+def reads_of(step: Step) -> set[str]:
+    """The marts that a notebook names, and those that the customer features come of where it loads these."""
+    text = step.notebook.read_text("utf-8")
+    if "features.dictionary(" in text:
+        text += "".join(
+            (ROOT / "lib" / "duckbook" / f"{name}.sql").read_text("utf-8") for name in ("features", "labels")
+        )
+    return set(re.findall(r"ecom_marts\.(\w+)", text))
+
+
+def test_every_notebook_that_reads_marts_has_an_exposure_that_names_them(manifest):
     exposures = {node["config"]["meta"]["notebook"]: node for node in manifest["exposures"].values()}
-    assert len(exposures) > 1
-    for name, exposure in exposures.items():
-        read = set(re.findall(r"ecom_marts\.(\w+)", (ROOT / "notebooks" / name).read_text("utf-8")))
-        told = {unique_id.split(".")[-1] for unique_id in exposure["depends_on"]["nodes"]}
+    # A notebook that builds a layer makes what it reads.
+    reading = {step.notebook.name: reads_of(step) for step in read_chain() if step.layer is None and reads_of(step)}
+    assert len(reading) > 8
+    assert set(exposures) == set(reading)
+    for name, read in reading.items():
+        told = {unique_id.split(".")[-1] for unique_id in exposures[name]["depends_on"]["nodes"]}
         assert told == read or (name.startswith("07") and told > read), name
     published = set(exposures["07_publish.ipynb"]["depends_on"]["nodes"])
     marts = {node["unique_id"] for node in manifest["nodes"].values() if node["schema"] == "ecom_marts"}

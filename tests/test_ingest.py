@@ -5,7 +5,7 @@ import json
 from datetime import date
 
 import pytest
-from duckbook import arrivals, commit_log, history, raw, storage
+from duckbook import arrivals, commit_log, history, raw, storage, warehouse
 from duckbook.batches import Chronicle, Commit
 from duckbook.errors import IngestError, WarehouseError
 from landing_zone import AS_OF, Shop, content, lines, order
@@ -369,6 +369,16 @@ def test_a_warehouse_rebuilt_from_the_history_alone_equals_the_one_before(shop):
     shop.lose_warehouse()
     raw.load(shop.settings, shop.endpoints)
     assert shop.dump() == before
+
+
+def test_what_was_added_to_day_by_day_goes_with_the_raw_that_it_was_made_of(shop):
+    fill(shop)
+    with warehouse.open_warehouse(shop.settings) as connection:
+        connection.execute("create schema if not exists ecom_staging; create or replace table ecom_staging.x (a int)")
+        connection.execute("create or replace view ecom_staging.y as select * from ecom_staging.x")
+    raw.rebuild(shop.settings, shop.endpoints)
+    with warehouse.open_warehouse(shop.settings, read_only=True) as connection:
+        assert not connection.execute("from duckdb_tables() where schema_name = 'ecom_staging'").fetchall()
 
 
 def test_a_warehouse_of_another_history_is_refused_until_it_is_rebuilt(shop):

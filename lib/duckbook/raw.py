@@ -61,6 +61,9 @@ BOOKKEEPING = {
 """The tables beside the source tables: name → column → type."""
 
 
+GROWN = ("ecom_staging", "ecom_intermediate")
+"""The schemas in which dbt adds to tables that it built before."""
+
 RESTORE = "Restore what was changed or lost below history/, or empty history/ and ingest the landing zone anew."
 
 MANY_ROWS = 50_000
@@ -121,6 +124,8 @@ def load(settings: Settings, endpoints: Endpoints) -> LoadReport:
 def rebuild(settings: Settings, endpoints: Endpoints) -> LoadReport:
     """Make raw anew from the history alone; what was there is replaced in one transaction.
 
+    The models that dbt builds by increments go with it, so that they are made anew as well.
+
     Raises
     ------
     WarehouseError, IngestError
@@ -139,6 +144,8 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
         if anew:
             for name in (*source_tables(), *BOOKKEEPING):
                 connection.execute(f"drop table if exists {SCHEMA}.{name}")
+            for schema in GROWN:
+                connection.execute(f"drop schema if exists {schema} cascade")
         create(connection)
         lacking = chronicle.commits[_applied(connection, chronicle) :]
         batches = tuple(batch for commit in lacking for batch in commit.batches)

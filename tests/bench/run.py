@@ -1,4 +1,4 @@
-"""`make bench`: how quick generation, ingestion and the whole chain are, each against a reference of the same run.
+"""`make bench`: how quick generation, ingestion, a day of dbt and the chain are, each against one of the same run.
 
 Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import chain_time
 import generation
+import increments
 import ingestion
 from measuring import Figures
 from rich.console import Console
@@ -21,6 +22,7 @@ from rich.table import Table
 PARTS = {
     "generation": (generation.measure, [100_000]),
     "ingestion": (ingestion.measure, [16_000]),
+    "increments": (increments.measure, [100_000]),
     "chain": (chain_time.measure, [1_000, 10_000]),
 }
 """What is measured, and at how many customers."""

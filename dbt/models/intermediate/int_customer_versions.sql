@@ -1,3 +1,8 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_id',
+    post_hook='{{ keep_built_of() }}'
+) }}
+
 {%- set tracked = [
     'email', 'first_name', 'last_name', 'gender', 'age', 'annual_income', 'marital_status', 'education',
     'location_type', 'city', 'state', 'country', 'preferred_channel', 'acquisition_channel', 'is_active', 'signup_date'
@@ -8,6 +13,10 @@ with
 customers as (
 
     select * from {{ ref('base_customers') }}
+    {%- if is_incremental() %}
+    -- A row that arrives late changes the days of the versions around it: all versions of the customer are made anew.
+    where _key in ({{ touched_keys('customers') }})
+    {%- endif %}
 
 ),
 

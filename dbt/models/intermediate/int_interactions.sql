@@ -1,6 +1,12 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='event_id',
+    post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_interactions') }}
 with
 
-interactions as (
+all_interactions as (
 
     select * from {{ ref('stg_interactions') }}
 
@@ -17,6 +23,73 @@ products as (
     select * from {{ ref('int_products') }}
 
 ),
+
+{% if is_incremental() -%}
+changed_versions as (
+
+    select
+        event_id,
+        session_id
+    from {{ ref('base_interactions') }}
+    where _key in ({{ touched_keys('interactions') }})
+
+),
+
+-- Events whose customer or product was not known when they were built, and is now.
+identified as (
+
+    select built.event_id
+    from {{ this }} as built
+    left join customers on built.customer_id = customers.customer_id
+    left join products on built.product_id = products.product_id
+    where
+        (built.customer_key = {{ unknown_key() }} and customers.customer_id is not null)
+        or (built.product_key = {{ unknown_key() }} and products.product_id is not null)
+
+),
+
+affected_events as (
+
+    select event_id from changed_versions
+
+    union all
+
+    select event_id from identified
+
+),
+
+-- With an event its whole session is built anew, and the session that an older version of it stood in.
+affected_sessions as (
+
+    select session_id from changed_versions
+
+    union all
+
+    select all_interactions.session_id
+    from all_interactions
+    inner join identified on all_interactions.event_id = identified.event_id
+
+),
+
+interactions as (
+
+    select all_interactions.*
+    from all_interactions
+    where
+        all_interactions.event_id in (select affected_events.event_id from affected_events)
+        or all_interactions.session_id in (
+            select affected_sessions.session_id from affected_sessions
+            where affected_sessions.session_id is not null
+        )
+
+),
+{%- else -%}
+interactions as (
+
+    select * from all_interactions
+
+),
+{%- endif %}
 
 -- A session belongs to the customer and month of its first event, so that it is counted once.
 session_starts as (

@@ -1,8 +1,13 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],
+    post_hook='{{ keep_built_of() }}'
+) }}
+
 with
 
 source as (
 
-    select * from {{ source('ecom_raw', 'reviews') }}
+    {{ rows_of('reviews') }}
 
 ),
 
