@@ -22,7 +22,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
+.PHONY: help setup pipeline latest realism explore science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest,
 
 realism: $(VENV)/.ready ## hold the generated store against published figures (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only realism
+
+explore: $(VENV)/.ready ## ask the published marts about sales, customers, products, the funnel and operations
+	@$(DUCKBOOK) run $(STORE) --only explore
 
 science: $(VENV)/.ready-science ## train models on the published marts and judge them (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only science

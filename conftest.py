@@ -16,12 +16,13 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path):
-    """Hold the chain's notebooks alone: not those made for a test, nor those on request, which want a larger store."""
+    """Hold the chain's notebooks alone: not those made for a test, nor those that want a larger store."""
     if collection_path.suffix != ".ipynb":
         return None
     from duckbook.chain import read_chain
+    from duckbook.outputs import is_canonical
 
-    return collection_path not in {step.notebook for step in read_chain() if not step.on_request} or None
+    return collection_path not in {step.notebook for step in read_chain() if is_canonical(step)} or None
 
 
 @pytest.hookimpl(tryfirst=True)
