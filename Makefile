@@ -22,7 +22,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism explore science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
+.PHONY: help setup pipeline latest realism explore learn science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +42,9 @@ realism: $(VENV)/.ready ## hold the generated store against published figures (5
 
 explore: $(VENV)/.ready ## ask the published marts about sales, customers, products, the funnel and operations
 	@$(DUCKBOOK) run $(STORE) --only explore
+
+learn: $(VENV)/.ready ## check the exercises that you have solved, in notebooks/22_exercises.ipynb
+	@$(DUCKBOOK) run $(STORE) --only learn
 
 science: $(VENV)/.ready-science ## train models on the published marts and judge them (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only science
