@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from duckbook import exercises, publish, warehouse
 from duckbook.chain import read_chain
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, WarehouseError
 from duckbook.settings import Settings
 
 IN_THE_WAREHOUSE = ("trace", "quarantine", "reconcile")
@@ -109,6 +109,11 @@ def test_what_is_wrong_is_told_first_thing_first(check, query, sentence):
 
 def test_an_answer_that_was_not_run_is_told(connections):
     assert "run its cell first" in exercises.check("ratio", connections["ratio"], None).sentence
+
+
+def test_a_warehouse_without_marts_is_told_with_the_notebook_to_run_first():
+    with duckdb.connect() as empty, pytest.raises(WarehouseError, match=r"run 06_marts\.ipynb first"):
+        exercises.order_to_trace(empty)
 
 
 def test_an_exercise_that_is_none_is_told_with_those_that_are(connections):

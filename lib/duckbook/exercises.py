@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, WarehouseError
 
 if TYPE_CHECKING:
     import duckdb
@@ -196,12 +196,25 @@ def score(verdicts: list[Verdict]) -> str:
 
 
 def order_to_trace(connection: duckdb.DuckDBPyConnection) -> str:
-    """An order that was landed more than once, with lines: the one with the most records, then the first by its id."""
+    """An order that was landed more than once, with lines: the one with the most records, then the first by its id.
+
+    Raises
+    ------
+    WarehouseError
+        There are no marts, or no order with a line; the sentence names the notebook to run first.
+    """
+    (marts,) = connection.execute(
+        "select count(*) from duckdb_tables() where schema_name = 'ecom_marts' and table_name = 'fct_order_details'"
+    ).fetchone()
+    if not marts:
+        raise WarehouseError("The warehouse has no marts yet: run 06_marts.ipynb first, or `make pipeline`.")
     found = connection.execute(
         "select order_id from ecom_raw.orders where order_id in (select order_id from ecom_marts.fct_order_details "
         "where order_lines = 1) group by order_id order by count(*) desc, order_id limit 1"
     ).fetchone()
-    return found[0] if found else ""
+    if not found:
+        raise WarehouseError("No order in the warehouse has a line: generate some with `make pipeline`.")
+    return found[0]
 
 
 def plant_broken_lines(connection: duckdb.DuckDBPyConnection) -> None:
