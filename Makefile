@@ -71,8 +71,8 @@ lab: $(VENV)/.ready ## open the notebooks in JupyterLab, with the servers up
 test: $(VENV)/.ready-dev ## run all the tests, the notebooks' committed outputs among them
 	@$(BIN)/python -m pytest tests notebooks -n 3 --no-loadscope-reorder -q -rs --durations=12
 
-nbval: $(VENV)/.ready-dev ## run the notebooks and compare them with their committed outputs
-	@$(BIN)/python -m pytest notebooks -q
+nbval: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## run the notebooks and compare them with their committed outputs (SCIENCE=1)
+	@$(BIN)/python -m pytest notebooks -q $(if $(SCIENCE),--science)
 
 outputs: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## refresh the notebooks' committed outputs from the canonical run (SCIENCE=1)
 	@$(DUCKBOOK) outputs $(if $(SCIENCE),--group science)
