@@ -17,7 +17,7 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Hold the chain's notebooks alone: not those made for a test, nor, unless asked, those that want a larger store."""
+    """Hold the notebooks of the chain alone, or those of science, which want a larger store; none made for a test."""
     if collection_path.suffix != ".ipynb":
         return None
     from duckbook.chain import read_chain
