@@ -254,9 +254,10 @@ def _fault(exercise: Exercise, answer: pd.DataFrame | None, truth: pd.DataFrame)
     for what, keys in (("missed", missed), ("too many", extra)):
         if keys:
             hint = exercise.hints.get(exercise.key[0], "Look at the joins: an inner join drops what has no match.")
-            return f"{len(keys)} of {len(right)} rows are {what}, such as {_told(sorted(keys)[0])}. {hint}"
+            return f"{len(keys)} of {len(right)} rows are {what}, such as {_told(min(keys, key=_told))}. {hint}"
     for name, hint in exercise.hints.items():
-        for key, row in right.items():
+        # In order, so that the same answer is told the same whatever the order of the rows.
+        for key, row in sorted(right.items(), key=lambda item: _told(item[0])):
             if name not in exercise.key and _value(given[key][name]) != _value(row[name]):
                 where = f" of {_told(key)}" if key else ""
                 found = given[key][name]
