@@ -22,7 +22,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
+.PHONY: help setup pipeline latest realism explore learn science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,12 @@ latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest,
 
 realism: $(VENV)/.ready ## hold the generated store against published figures (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only realism
+
+explore: $(VENV)/.ready ## ask the published marts about sales, customers, products, the funnel and operations
+	@$(DUCKBOOK) run $(STORE) --only explore
+
+learn: $(VENV)/.ready ## check the exercises that you have solved, in notebooks/22_exercises.ipynb
+	@$(DUCKBOOK) run $(STORE) --only learn
 
 science: $(VENV)/.ready-science ## train models on the published marts and judge them (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only science
@@ -65,8 +71,8 @@ lab: $(VENV)/.ready ## open the notebooks in JupyterLab, with the servers up
 test: $(VENV)/.ready-dev ## run all the tests, the notebooks' committed outputs among them
 	@$(BIN)/python -m pytest tests notebooks -n 3 --no-loadscope-reorder -q -rs --durations=12
 
-nbval: $(VENV)/.ready-dev ## run the notebooks and compare them with their committed outputs
-	@$(BIN)/python -m pytest notebooks -q
+nbval: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## run the notebooks and compare them with their committed outputs (SCIENCE=1)
+	@$(BIN)/python -m pytest notebooks -q $(if $(SCIENCE),--science)
 
 outputs: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## refresh the notebooks' committed outputs from the canonical run (SCIENCE=1)
 	@$(DUCKBOOK) outputs $(if $(SCIENCE),--group science)

@@ -12,16 +12,20 @@ STORE = pytest.StashKey[tuple[dict[str, str], tempfile.TemporaryDirectory]]()
 
 
 def pytest_addoption(parser):
+    parser.addoption("--science", action="store_true", help="hold the science notebooks alone, over their larger store")
     parser.addoption("--soak", action="store_true", help="run the long versions of the fault and property tests")
 
 
-def pytest_ignore_collect(collection_path):
-    """Hold the chain's notebooks alone: not those made for a test, nor those on request, which want a larger store."""
+def pytest_ignore_collect(collection_path, config):
+    """Hold the notebooks of the chain alone, or those of science, which want a larger store; none made for a test."""
     if collection_path.suffix != ".ipynb":
         return None
     from duckbook.chain import read_chain
+    from duckbook.outputs import SCIENCE, is_canonical
 
-    return collection_path not in {step.notebook for step in read_chain() if not step.on_request} or None
+    science = config.getoption("--science")
+    held = {step.notebook for step in read_chain() if (step.group == SCIENCE if science else is_canonical(step))}
+    return collection_path not in held or None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -30,13 +34,23 @@ def pytest_runtest_setup(item):
     if item.path.suffix != ".ipynb":
         return
     if STORE not in item.config.stash:
-        from duckbook.outputs import canonical_environment
-
-        folder = tempfile.TemporaryDirectory(prefix="duckbook-nbval-")
-        item.config.stash[STORE] = (canonical_environment(Path(folder.name)), folder)
+        item.config.stash[STORE] = _begin_store(science=item.config.getoption("--science"))
     environment, _ = item.config.stash[STORE]
     item.stash[STORE] = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
+
+
+def _begin_store(*, science: bool) -> tuple[dict[str, str], tempfile.TemporaryDirectory]:
+    """An empty store, which the chain's notebooks fill; for those of science a larger one that is published."""
+    from duckbook.outputs import SCIENCE_CUSTOMERS, SCIENCE_PLANTED, canonical_environment
+
+    folder = tempfile.TemporaryDirectory(prefix="duckbook-nbval-")
+    if not science:
+        return canonical_environment(Path(folder.name)), folder
+    environment = canonical_environment(Path(folder.name), SCIENCE_CUSTOMERS, SCIENCE_PLANTED)
+    command = [Path(sys.executable).parent / "duckbook", "run", "--until", "publish"]
+    subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
+    return environment, folder
 
 
 @pytest.hookimpl(trylast=True)

@@ -44,7 +44,8 @@ ASKED_FOR = {
 def checksums(chain_file: Path) -> dict[str, str]:
     """SHA-256 of each file of the library, of the dbt project, and of each notebook of a chain, by its path."""
     files = {_name(path): path for path in (*sorted(LIBRARY.rglob("*.py")), *_data())}
-    files |= {f"notebooks/{path.name}": path for path in sorted(chain_file.parent.glob("*.ipynb"))}
+    notebooks = (path for kind in ("*.ipynb", "[!.]*/*.ipynb") for path in sorted(chain_file.parent.glob(kind)))
+    files |= {f"notebooks/{path.name}": path for path in notebooks}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 

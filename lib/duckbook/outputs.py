@@ -21,6 +21,9 @@ from duckbook.settings import ROOT, Settings, read_settings
 CUSTOMERS = 500
 """Enough that every chart has something to show, and few enough that nbval is quick."""
 
+LIGHT = ("explore", "learn")
+"""Groups on request whose notebooks the small canonical run holds too: they cost it seconds."""
+
 SCIENCE = "science"
 SCIENCE_CUSTOMERS = 10_000
 SCIENCE_PLANTED = "experiment_uplift=0.4"
@@ -50,6 +53,11 @@ def canonical_environment(folder: Path, customers: int = CUSTOMERS, planted: str
     }
 
 
+def is_canonical(step: Step) -> bool:
+    """Whether the committed outputs of a step are those of the small canonical run, and nbval compares them."""
+    return not step.on_request or step.group in LIGHT
+
+
 def refresh(customers: int | None = None, group: str | None = None) -> Iterator[str]:
     """Run the canonical run and take its outputs into the notebooks.
 
@@ -58,7 +66,8 @@ def refresh(customers: int | None = None, group: str | None = None) -> Iterator[
     customers
         None: as many as the notebooks want.
     group
-        ``science``: its notebooks on top of a larger run, and only theirs; None: those of the chain.
+        ``science``: its notebooks on top of a larger run, and only theirs; None: those of the chain, and the light
+        ones on request.
 
     Yields
     ------
@@ -76,25 +85,28 @@ def refresh(customers: int | None = None, group: str | None = None) -> Iterator[
     from duckbook.runner import Request, run
 
     with tempfile.TemporaryDirectory(prefix="duckbook-outputs-") as name:
-        folder = Path(name)
+        store = Path(name)
         many, planted = (SCIENCE_CUSTOMERS, SCIENCE_PLANTED) if group == SCIENCE else (CUSTOMERS, "")
-        os.environ.update(canonical_environment(folder, customers or many, planted))
+        os.environ.update(canonical_environment(store, customers or many, planted))
         settings = read_settings()
         if not (settings.embedded_postgres and settings.embedded_s3):
             raise SettingError(
                 "The canonical run takes the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
             )
+        steps = read_chain(CHAIN_FILE)
+        done = [step for step in steps if (step.group == group if group else is_canonical(step))]
+        executed, traces = {}, [name, str(ROOT), "127.0.0.1"]
         try:
-            for request in (Request(), *([Request(only=group)] if group else [])):
+            for request in (Request(), *(Request(only=only) for only in ((group,) if group else _light(steps)))):
                 with terminal.LiveListener(terminal.console(stderr=True)) as listener:
                     record = run(settings, request, listener)
                 if record.record["status"] != runs.SUCCEEDED:
                     raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")
-            steps = read_chain(CHAIN_FILE)
-            done = [step for step in steps if (step.group == group if group else not step.on_request)]
-            fresh = {s.notebook: _signed(_fresh(s.notebook, record.folder), s, steps) for s in done}
+                executed |= {s: record.folder for s in done if (record.folder / s.notebook.name).exists()}
+                traces.append(record.record["run_id"])
+            fresh = {s.notebook: _signed(_fresh(s.notebook, folder), s, steps) for s, folder in executed.items()}
             for notebook, text in fresh.items():
-                _refuse_traces(notebook, text, [name, str(ROOT), record.record["run_id"], "127.0.0.1"])
+                _refuse_traces(notebook, text, traces)
         finally:
             servers.down(settings)
     for notebook, text in fresh.items():
@@ -102,6 +114,10 @@ def refresh(customers: int | None = None, group: str | None = None) -> Iterator[
         if changed:
             notebook.write_text(text, "utf-8")
         yield f"{notebook.name}: {'refreshed' if changed else 'as it was'}"
+
+
+def _light(steps: list[Step]) -> list[str]:
+    return [group for group in LIGHT if any(step.group == group and step.on_request for step in steps)]
 
 
 def _fresh(notebook: Path, run_folder: Path) -> str:

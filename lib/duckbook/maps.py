@@ -1,0 +1,77 @@
+"""A map of the United States that needs no network: a tile a state, in rows and columns that resemble the country.
+
+Every state has the same size, so that a small one is seen as well as a large one, and its letters and its figure stand
+in it, so that the map reads in black and white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from duckbook import plotting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+GRID = """
+AK .. .. .. .. .. .. .. .. .. ME
+.. .. .. .. .. .. .. .. .. VT NH
+WA ID MT ND MN IL WI MI NY RI MA
+OR NV WY SD IA IN OH PA NJ CT ..
+CA UT CO NE MO KY WV VA MD DE ..
+.. AZ NM KS AR TN NC SC DC .. ..
+.. .. .. OK LA MS AL GA .. .. ..
+HI .. .. TX .. .. .. .. FL .. ..
+"""
+"""The arrangement that NPR's graphics desk published in 2015; two dots are sea or another country."""
+
+TILES = {
+    state: (column, row)
+    for row, line in enumerate(GRID.split("\n")[1:-1])
+    for column, state in enumerate(line.split())
+    if state != ".."
+}
+"""State → column from the west and row from the north."""
+
+
+def tiles(title: str, values: pd.Series, write: Callable[[float], str], *, unit: str) -> Any:
+    """Draw a figure of each state as the darkness of its tile.
+
+    Parameters
+    ----------
+    title
+        The finding, as a sentence.
+    values
+        Figures by the two letters of the state. A state without one stays white; what is no state is left out.
+    write
+        How a figure is written in its tile, such as `plotting.dollars`.
+    unit
+        What the figures are, for the line below the map.
+
+    Returns
+    -------
+    Axes
+        The map.
+    """
+    from matplotlib import colormaps, patches
+
+    known = values[values.index.isin(TILES)].dropna().astype(float)
+    low, high = (min(known.min(), 0.0), known.max()) if len(known) else (0.0, 0.0)
+    axes = plotting.chart(title, size=(8, 4.4))
+    for state, (column, row) in TILES.items():
+        share = (known[state] - low) / (high - low) if state in known and high > low else 0.0
+        face = colormaps["Blues"](0.08 + 0.87 * share) if state in known else "white"
+        tile = patches.Rectangle((column, row), 0.94, 0.94, facecolor=face, edgecolor="#9AA5B1", linewidth=0.6)
+        tile.set_in_layout(False)
+        axes.add_patch(tile)
+        middle, ink = column + 0.47, "white" if share > 0.5 else "#323F4B"
+        # What stands within the axes moves nothing, and to measure a hundred texts takes as long as to draw them.
+        placed = {"ha": "center", "va": "center", "color": ink, "in_layout": False}
+        axes.text(middle, row + 0.34, state, fontsize=9, fontweight="bold", **placed)
+        if state in known:
+            axes.text(middle, row + 0.68, write(known[state]), fontsize=7, **placed)
+    axes.set(xlim=(-0.1, 11), ylim=(8.05, -0.1), xticks=[], yticks=[], xlabel=f"{unit}; white: none")
+    axes.spines["bottom"].set_visible(False)
+    axes.grid(visible=False)
+    return axes

@@ -1,0 +1,127 @@
+"""The exercises: as they are they fail with a sentence that helps, and each worked answer passes its check."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+
+import duckdb
+import jinja2
+import pandas as pd
+import pytest
+from duckbook import exercises, publish, warehouse
+from duckbook.chain import read_chain
+from duckbook.errors import DuckbookError, WarehouseError
+from duckbook.settings import Settings
+
+IN_THE_WAREHOUSE = ("trace", "quarantine", "reconcile")
+HELPS = {
+    "trace": "Ask ecom_staging|A line of the order is a row",
+    "quarantine": "rows are missed, such as",
+    "reconcile": "shipping and discounts",
+    "missing_test": "3 of 4 rows are missed, such as broken 2",
+    "fan_out": "after the join",
+    "point_in_time": "not that of the order's day",
+    "ratio": "mean of monthly rates",
+}
+"""What the sentence of each unanswered exercise says."""
+
+
+def queries(step: str) -> dict[str, str]:
+    """The SQL cells of a notebook that are kept under a name, by that name."""
+    (notebook,) = (one.notebook for one in read_chain() if one.name == step)
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return {found[1]: found[2] for text in texts if (found := re.match(r"%%sql (\w+) <<\n(.*)", text, re.DOTALL))}
+
+
+@pytest.fixture(scope="module")
+def connections(built_shop, tmp_path_factory) -> Iterator[dict[str, duckdb.DuckDBPyConnection]]:
+    """Exercise → the connection that its notebook has there, over a copy of the shop that is published."""
+    data = tmp_path_factory.mktemp("exercises") / "data"
+    shutil.copytree(built_shop[0].data, data, symlinks=True)
+    shop = Settings(data=data, _env_file=None)
+    publish.publish(shop, "a")
+    with warehouse.open_warehouse(shop, read_only=True) as stored, publish.published(shop) as readers:
+        exercises.plant_broken_lines(readers.connection)
+        # The shop's prices are today what they were, and then today's price is no mistake.
+        readers.connection.execute(
+            "create table dearer as select * replace (base_price + 1 as base_price) from ecom_marts.dim_products"
+        )
+        readers.connection.execute("create or replace view ecom_marts.dim_products as from dearer")
+        yield {name: stored if name in IN_THE_WAREHOUSE else readers.connection for name in exercises.EXERCISES}
+
+
+@pytest.fixture(scope="module")
+def check(connections):
+    """A function that runs a query of an exercise and gives the verdict."""
+    order_id = exercises.order_to_trace(connections["trace"])
+
+    def checked(name: str, query: str) -> exercises.Verdict:
+        given = {"order_id": order_id} if name == "trace" else {}
+        answer = connections[name].execute(jinja2.Template(query).render(given)).df()
+        return exercises.check(name, connections[name], answer, **given)
+
+    return checked
+
+
+@pytest.mark.parametrize("name", exercises.EXERCISES)
+def test_an_unanswered_exercise_fails_with_a_sentence_that_helps(check, name):
+    verdict = check(name, queries("exercises")[name])
+    assert not verdict.solved
+    assert re.search(HELPS[name], verdict.sentence), verdict.sentence
+
+
+@pytest.mark.parametrize("name", exercises.EXERCISES)
+def test_a_worked_answer_passes_its_check(check, name):
+    verdict = check(name, queries("exercise_answers")[name])
+    assert verdict.solved, verdict.sentence
+
+
+def test_the_exercises_do_not_hold_their_answers():
+    asked, answered = queries("exercises"), queries("exercise_answers")
+    assert asked.keys() == answered.keys() == exercises.EXERCISES.keys()
+    for name, query in asked.items():
+        assert query.split() != answered[name].split(), name
+
+
+def test_rows_and_columns_may_stand_in_any_order(check):
+    answer = queries("exercise_answers")["ratio"]
+    assert check("ratio", f"select conversion, device from ({answer}) as a order by conversion desc").solved
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ("select 1 as device", "lacks conversion; it has device"),
+        (
+            "from (values ('desktop', 0.1), ('desktop', 0.2)) as t (device, conversion)",
+            "more than one row for the same",
+        ),
+        ("select device_type as device, 0.5 as conversion from ecom_marts.fct_funnel limit 1", "rows are missed"),
+    ],
+)
+def test_what_is_wrong_is_told_first_thing_first(check, query, sentence):
+    assert sentence in check("ratio", query).sentence
+
+
+def test_an_answer_that_was_not_run_is_told(connections):
+    assert "run its cell first" in exercises.check("ratio", connections["ratio"], None).sentence
+
+
+def test_a_warehouse_without_marts_is_told_with_the_notebook_to_run_first():
+    with duckdb.connect() as empty, pytest.raises(WarehouseError, match=r"run 06_marts\.ipynb first"):
+        exercises.order_to_trace(empty)
+
+
+def test_an_exercise_that_is_none_is_told_with_those_that_are(connections):
+    with pytest.raises(DuckbookError, match="no exercise 'trance': there are trace, "):
+        exercises.check("trance", connections["trace"], pd.DataFrame())
+
+
+def test_the_score_names_the_next_exercise():
+    done, left = exercises.Verdict("A", True, "right."), exercises.Verdict("B", False, "wrong.")
+    assert exercises.score([done, left]) == "1 of 2 exercises are solved; next: B."
+    assert exercises.score([done]).endswith("Well done.")

@@ -1,0 +1,111 @@
+"""No number of a published mart changes by a hundredth without the exploration of the marts showing it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import duckdb
+import nbformat
+import pytest
+from chains import duckbook
+from duckbook import figures, outputs, publish
+from duckbook.chain import read_chain
+from duckbook.settings import Settings
+from nbclient import NotebookClient
+
+(EXPLORATION,) = (step.notebook for step in read_chain() if step.name == "explore_marts")
+
+
+@pytest.fixture
+def shop(built_shop, tmp_path) -> Settings:
+    """A copy of the shop, published."""
+    shutil.copytree(built_shop[0].data, tmp_path / "data", symlinks=True)
+    settings = Settings(data=tmp_path / "data", _env_file=None)
+    publish.publish(settings, "a")
+    return settings
+
+
+def marts(settings: Settings) -> dict[str, Path]:
+    folder = settings.data / "published" / publish.current(settings).run_id
+    return {file.stem: file for file in sorted(folder.glob("*.parquet"))}
+
+
+def change_one_number_of_each_column(file: Path) -> set[str]:
+    """Add a hundredth, or a unit of the last place where that is more, to one number of each column; which have one."""
+    with duckdb.connect() as connection:
+        connection.execute(f"create table mart as select *, row_number() over () as n from '{file}'")
+        kinds = {name: kind for name, kind, *_ in connection.execute("describe mart").fetchall() if name != "n"}
+        changed = set()
+        for name in set(figures.numbers(connection, "mart")) - {"n"}:
+            places = int(kinds[name].rstrip(")").split(",")[1]) if "," in kinds[name] else 0
+            found = connection.execute(
+                f'update mart set "{name}" = "{name}" + greatest(round(abs("{name}") / 100, {places}), 1e-{places}) '
+                f'where n = (select n from mart where "{name}" <> 0 order by abs("{name}") desc, n limit 1)'
+            ).fetchone()
+            changed |= {name} if found[0] else set()
+        connection.execute(f"copy (select * exclude (n) from mart) to '{file}' (format parquet)")
+    return changed
+
+
+def shown(readers: publish.Published, mart: str) -> dict[str, tuple]:
+    """Column → what the exploration of the marts shows of it."""
+    table = figures.figures(readers.connection, f"ecom_marts.{mart}")
+    return {row["column"]: tuple(row.values()) for row in table.to_dict("records")}
+
+
+def test_a_hundredth_more_of_any_number_of_any_mart_is_seen(shop):
+    with publish.published(shop) as readers:
+        for mart, file in marts(shop).items():
+            before = shown(readers, mart)
+            changed = change_one_number_of_each_column(file)
+            after = shown(readers, mart)
+            assert {name for name in after if after[name] != before[name]} == changed, mart
+
+
+def test_every_published_mart_is_shown_with_all_its_numbers(shop):
+    cells = json.loads(EXPLORATION.read_text("utf-8"))["cells"]
+    texts = [
+        "".join(output["data"].get("text/markdown", output["data"].get("text/plain", "")))
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "data" in output
+    ]
+    with publish.published(shop) as readers:
+        for mart in marts(shop):
+            words = texts[texts.index(f"### `{mart}`") + 1].split()
+            assert [name for name in shown(readers, mart) if name not in words] == [], mart
+
+
+def test_a_hundredth_more_of_a_mart_changes_the_committed_outputs(soak, tmp_path, monkeypatch):
+    """In `make soak`: the canonical store, and the notebook run whole for each mart, compared as nbval compares."""
+    if not soak:
+        pytest.skip("takes some minutes: make soak")
+    for name, value in outputs.canonical_environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    told, _ = duckbook(store, "run", "--until", "publish", **outputs.canonical_environment(tmp_path)).communicate()
+    assert "succeeded" in told
+    duckbook(store, "down").communicate()
+    committed = texts_of(nbformat.read(EXPLORATION, as_version=4))
+    assert executed() == committed
+    for file in marts(store).values():
+        whole = file.read_bytes()
+        # Places are told in words alone.
+        if change_one_number_of_each_column(file):
+            assert executed() != committed, file.stem
+        file.write_bytes(whole)
+
+
+def executed() -> list:
+    document = nbformat.read(EXPLORATION, as_version=4)
+    # A change that the notebook's own checks notice stops it there, which nbval takes for a failure too.
+    NotebookClient(document, timeout=120, kernel_name="python3", allow_errors=True).execute(env=dict(os.environ))
+    return texts_of(document)
+
+
+def texts_of(document) -> list:
+    outputs_of = (output for cell in document.cells for output in cell.get("outputs", []))
+    return [output.get("data", output).get("text/plain", output.get("evalue")) for output in outputs_of]
