@@ -168,7 +168,7 @@ def test_a_base_model_rejects_by_the_casts_of_the_sources_file():
         text = (ROOT / "dbt" / "models" / "staging" / "base" / f"base_{name}.sql").read_text()
         casts = dict(re.findall(r"'(\w+)': '([\w(),]+)'", text))
         assert casts == {c.name: c.data_type for c in table.columns if c.data_type != "varchar"}, name
-        (key,) = re.findall(r"key=\[([^\]]+)\]", text)
+        (key,) = re.findall(r"\bkey=\[([^\]]+)\]", text)
         assert tuple(re.findall(r"'(\w+)'", key)) == table.key, name
         updated_at = re.search(r"updated_at='(\w+)'", text)
         assert (updated_at and updated_at[1]) == table.update_time, name
