@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chains import duckbook
-from duckbook.chain import read_chain
+from duckbook.chain import CHAIN_FILE, read_chain
 from duckbook.outputs import is_canonical
 
 CELLS = """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells.filter(
@@ -78,7 +78,8 @@ def choose(tab, menu: str, item: str) -> None:
 
 def test_notebooks_run_in_jupyterlab_by_run_all_cells(lab, chromium, soak):
     """All of them in `make soak`; else the first, for `make nbval` runs all of them in kernels of the same kind."""
-    steps = [step.notebook.name for step in read_chain() if is_canonical(step)][: None if soak else 1]
+    notebooks = [step.notebook for step in read_chain() if is_canonical(step)][: None if soak else 1]
+    steps = [notebook.relative_to(CHAIN_FILE.parent).as_posix() for notebook in notebooks]
     tab = chromium.new_page()
     tab.goto(lab)
     tab.wait_for_function("window.jupyterapp?.shell.currentWidget", timeout=60_000)
