@@ -9,6 +9,7 @@ elsewhere, and when the zygote cannot, kernels are started the ordinary way.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -161,6 +162,8 @@ KernelProvisionerFactory.provisioners[PROVISIONER] = EntryPoint(
 def main() -> None:
     """Import, and split off a kernel for each line that comes in; end when no more can come."""
     urgent, *names = sys.argv[1:]
+    # What is imported stays: looking through it for garbage, here and in each kernel, would copy pages and find none.
+    gc.disable()
     # Both are read on import, of ipykernel and of matplotlib: who the parent is, and where pictures go.
     os.environ["JPY_PARENT_PID"] = str(os.getpid())
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
@@ -184,8 +187,10 @@ def main() -> None:
         *lines, waiting = (waiting + received).split(b"\n")
         for line in lines:
             request = json.loads(line)
+            gc.freeze()
             pid = os.fork()
             if pid == 0:
+                gc.enable()
                 answers.close()
                 _become_another(**request)
             answers.write(f"{pid}\n")
