@@ -8,7 +8,10 @@ The process is continuous in time and knows no as-of date: a landing is a slice 
 seed and of what it is for (`duckbook.store.randomness`), money is whole cents until it lands, and no exp or log of
 the machine is used (`duckbook.store.distributions`), so that seed, size and dates decide every byte.
 
-From the bottom up: randomness → distributions → season, parameters, catalogue, places → products, customers →
+Columns are made a piece at a time and kept in files beyond that (`duckbook.store.spool`), so that a store of a million
+customers takes the memory of a smaller one; what is held of each is eight bytes, when they were last seen.
+
+From the bottom up: randomness, spool → distributions → season, parameters, catalogue, places → products, customers →
 purchases → shelves → baskets → fulfilment → reviews; visits → interactions; simulation joins them, records slices
 them, dirt soils them.
 """
