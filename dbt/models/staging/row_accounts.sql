@@ -75,7 +75,10 @@ accounts_of_order_items as (
         count(*) as raw,
         count(*) - (select count(*) from sound_items) as quarantined,
         (select count(*) from sound_items)
-        - (select count(distinct _key) from items_placed where is_kept) as superseded
+        - (
+            select count(distinct items_placed._key) from items_placed
+            where items_placed.is_kept
+        ) as superseded
     from {{ source('ecom_raw', 'order_items') }}
 
 ),
