@@ -8,16 +8,26 @@ in plain Python with `Decimal`, by no query, so that a mart can be held against 
 from __future__ import annotations
 
 import random
+import shutil
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+from duckbook.settings import Settings
 
 STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned")
 CITIES = (("Springfield", "IL", "62701"), ("Portland", "OR", "97201"), ("Austin", "TX", "73301"))
 EVENTS = ("view", "view", "view", "cart_add", "cart_remove", "wishlist_add", "search", "purchase")
 
 Batch = tuple[str, list[dict], date]
+
+
+def copy_of(shop: Settings, folder: Path) -> Settings:
+    """A shop of its own to be damaged, with what dbt has parsed."""
+    shutil.copytree(shop.data, folder / "data", symlinks=True)
+    return Settings(data=folder / "data", _env_file=None)
 
 
 def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]:

@@ -13,6 +13,7 @@ from duckbook.settings import Settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
+from shop import copy_of
 
 MODELS = (
     "base_customers",
@@ -237,8 +238,7 @@ def test_a_build_that_stopped_between_two_models_is_made_good_by_the_next(begun,
 @pytest.fixture
 def shop(built_shop, tmp_path) -> Settings:
     """A shop of its own, built, with a mark in a row that no increment has a part in."""
-    shutil.copytree(built_shop[0].data, tmp_path / "data", symlinks=True)
-    shop = Settings(data=tmp_path / "data", _env_file=None)
+    shop = copy_of(built_shop[0], tmp_path)
     with warehouse.open_warehouse(shop) as connection:
         connection.execute(f"update ecom_staging.base_reviews set _row_hash = {MARK} where review_id = '1'")
     return shop

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 
 import duckdb
@@ -14,7 +13,7 @@ import pytest
 from duckbook import exercises, publish, warehouse
 from duckbook.chain import read_chain
 from duckbook.errors import DuckbookError, WarehouseError
-from duckbook.settings import Settings
+from shop import copy_of
 
 IN_THE_WAREHOUSE = ("trace", "quarantine", "reconcile")
 HELPS = {
@@ -40,9 +39,7 @@ def queries(step: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def connections(built_shop, tmp_path_factory) -> Iterator[dict[str, duckdb.DuckDBPyConnection]]:
     """Exercise → the connection that its notebook has there, over a copy of the shop that is published."""
-    data = tmp_path_factory.mktemp("exercises") / "data"
-    shutil.copytree(built_shop[0].data, data, symlinks=True)
-    shop = Settings(data=data, _env_file=None)
+    shop = copy_of(built_shop[0], tmp_path_factory.mktemp("exercises"))
     publish.publish(shop, "a")
     with warehouse.open_warehouse(shop, read_only=True) as stored, publish.published(shop) as readers:
         exercises.plant_broken_lines(readers.connection)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import duckdb
@@ -15,6 +14,7 @@ from duckbook import figures, outputs, publish
 from duckbook.chain import read_chain
 from duckbook.settings import Settings
 from nbclient import NotebookClient
+from shop import copy_of
 
 (EXPLORATION,) = (step.notebook for step in read_chain() if step.name == "explore_marts")
 
@@ -22,8 +22,7 @@ from nbclient import NotebookClient
 @pytest.fixture
 def shop(built_shop, tmp_path) -> Settings:
     """A copy of the shop, published."""
-    shutil.copytree(built_shop[0].data, tmp_path / "data", symlinks=True)
-    settings = Settings(data=tmp_path / "data", _env_file=None)
+    settings = copy_of(built_shop[0], tmp_path)
     publish.publish(settings, "a")
     return settings
 

@@ -16,6 +16,7 @@ import pytest
 from duckbook import invocation, reconcile, tables, warehouse
 from duckbook.settings import ROOT, Settings
 from raw_rows import Raw
+from shop import copy_of
 
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -66,10 +67,10 @@ class Follower:
 
 @pytest.fixture
 def follower(built_shop, tmp_path, monkeypatch) -> Follower:
-    shutil.copytree(built_shop[0].data, tmp_path / "data", symlinks=True)
+    shop = copy_of(built_shop[0], tmp_path)
     shutil.copytree(invocation.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("logs"))
     monkeypatch.setattr(tables, "SOURCES_FILE", tmp_path / "dbt" / "models" / "staging" / "_sources.yml")
-    yield Follower(Settings(data=tmp_path / "data", _env_file=None), tmp_path)
+    yield Follower(shop, tmp_path)
     tables.source_tables.cache_clear()
 
 

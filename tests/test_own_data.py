@@ -227,9 +227,9 @@ def test_more_quarantined_rows_than_the_limit_fail_the_run_before_it_publishes_u
     record = json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
     assert {step["name"]: step["status"] for step in record["steps"]}["staging"] == "failed"
     assert published.read_text("utf-8") == before
-    body = "\n".join(map(json.dumps, [*REVIEWS, {"review_score": 4}]))
-    client(external_endpoints).put_object(Bucket="theirs-past", Key="json/reviews/r.ndjson", Body=body)
-    mended = [DUCKBOOK, "run", "--no-generate", "--until", "publish"]
-    done = subprocess.run(mended, env=strict, capture_output=True, text=True)
+    mended = "\n".join(map(json.dumps, [*REVIEWS, {"review_score": 4}]))
+    client(external_endpoints).put_object(Bucket="theirs-past", Key="json/reviews/r.ndjson", Body=mended)
+    mending = [DUCKBOOK, "run", "--no-generate", "--until", "publish"]
+    done = subprocess.run(mending, env=strict, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert published.read_text("utf-8") != before

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 
@@ -13,13 +12,13 @@ import pytest
 from duckbook import publish, warehouse
 from duckbook.errors import PublishError, WarehouseLocked
 from duckbook.settings import Settings
+from shop import copy_of
 
 
 @pytest.fixture
 def shop(built_shop, tmp_path) -> Settings:
     """A copy of the shop with nothing published."""
-    shutil.copytree(built_shop[0].data, tmp_path / "data", symlinks=True)
-    return Settings(data=tmp_path / "data", _env_file=None)
+    return copy_of(built_shop[0], tmp_path)
 
 
 def checksums(shop: Settings, name: str) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from datetime import date
@@ -16,16 +15,11 @@ from duckbook import reconcile, transform, warehouse
 from duckbook.errors import TransformError, WarehouseLocked
 from duckbook.settings import ROOT, Settings
 from raw_rows import Raw
+from shop import copy_of
 
 HOLD = (
     "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print('open', flush=True); sys.stdin.read()"
 )
-
-
-def copy_of(shop: Settings, folder: Path) -> Settings:
-    """A shop of its own to be damaged, with what dbt has parsed."""
-    shutil.copytree(shop.data, folder / "data", symlinks=True)
-    return Settings(data=folder / "data", _env_file=None)
 
 
 def layer_results(shop: Settings) -> dict[str, set[str]]:

@@ -44,7 +44,7 @@ def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> I
         DuckDB gave up for another reason, such as a full disk.
     """
     try:
-        with warehouse.closed_engine(settings) as connection:
+        with warehouse.engine(settings, closed=True) as connection:
             # Attaching Postgres takes a while, and is of no use when nothing is to be read there.
             if any(isinstance(source, PostgresSource) for source in new):
                 warehouse.use_landing(connection, endpoints)

@@ -49,8 +49,16 @@ def extension_directory(settings: Settings) -> Path:
     return folder
 
 
-def engine_config(settings: Settings) -> dict[str, str]:
-    """The configuration that every DuckDB of the workbook is opened with, dbt's included."""
+def engine_config(settings: Settings, closed: bool = False) -> dict[str, str]:
+    """The configuration that every DuckDB of the workbook is opened with, dbt's included.
+
+    Parameters
+    ----------
+    closed
+        For statements of our own alone: our extensions are taken as they are, and no others can be fetched. To verify a
+        signature DuckDB hashes tens of megabytes at each load, a third of a second for both of ours, which came in
+        wheels as DuckDB itself did.
+    """
     temporary = settings.data / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     config = {
@@ -60,24 +68,14 @@ def engine_config(settings: Settings) -> dict[str, str]:
     }
     if settings.threads:
         config["threads"] = str(settings.threads)
+    if closed:
+        config |= {"allow_unsigned_extensions": "true", "autoinstall_known_extensions": "false"}
     return config
 
 
-def engine(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory, in UTC, that touches no warehouse."""
-    return _in_utc(duckdb.connect(":memory:", config=engine_config(settings)))
-
-
-_CLOSED = {"allow_unsigned_extensions": "true", "autoinstall_known_extensions": "false"}
-
-
-def closed_engine(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """An engine for statements of our own alone: it takes our extensions as they are, and can fetch no others.
-
-    To verify an extension's signature DuckDB hashes tens of megabytes at each load, a third of a second for both of
-    ours, which came in wheels as DuckDB itself did.
-    """
-    return _in_utc(duckdb.connect(":memory:", config=engine_config(settings) | _CLOSED))
+def engine(settings: Settings, closed: bool = False) -> duckdb.DuckDBPyConnection:
+    """A DuckDB in memory, in UTC, that touches no warehouse; `closed` as in `engine_config`."""
+    return _in_utc(duckdb.connect(":memory:", config=engine_config(settings, closed)))
 
 
 def open_warehouse(settings: Settings, read_only: bool = False, closed: bool = False) -> duckdb.DuckDBPyConnection:
@@ -86,7 +84,7 @@ def open_warehouse(settings: Settings, read_only: bool = False, closed: bool = F
     Parameters
     ----------
     closed
-        As `closed_engine`, where the target is a file.
+        As in `engine_config`, where the target is a file.
 
     Raises
     ------
@@ -102,8 +100,7 @@ def open_warehouse(settings: Settings, read_only: bool = False, closed: bool = F
         raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        config = engine_config(settings) | {"storage_compatibility_version": STORAGE_VERSION}
-        config |= _CLOSED if closed else {}
+        config = engine_config(settings, closed) | {"storage_compatibility_version": STORAGE_VERSION}
         return _in_utc(duckdb.connect(str(path), read_only=read_only, config=config))
     except duckdb.IOException as error:
         holder = re.search(r"Conflicting lock is held in .*?\(PID (\d+)\)", str(error))

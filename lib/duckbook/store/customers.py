@@ -59,16 +59,17 @@ class Customers:
         randomness: Randomness,
         parameters: Parameters,
         customers: int,
-        first: date,
-        history_end: date,
-        horizon: date,
+        span: season.Span,
         spool: Spool,
     ) -> None:
         self._randomness = randomness
-        signups = _Signups(randomness, parameters, customers, first, history_end, horizon)
-        pieces = (signups.of(some) for some in spool.ranges(signups.most))
-        made = (_Made(randomness, parameters, first, number + 1, signup) for number, signup in pieces)
-        vars(self).update(spool.gather(piece.columns() for piece in made))
+        signups = _Signups(randomness, parameters, customers, span)
+
+        def made(some: slice) -> dict[str, np.ndarray]:
+            number, signup = signups.of(some)
+            return _Made(randomness, parameters, span.first, number + 1, signup).columns()
+
+        vars(self).update(spool.columns(signups.most, made))
 
     def __len__(self) -> int:
         return len(self.id)
@@ -113,26 +114,18 @@ class Customers:
 class _Signups:
     """When customers sign up, by their number from 0 on."""
 
-    def __init__(
-        self,
-        randomness: Randomness,
-        parameters: Parameters,
-        customers: int,
-        first: date,
-        history_end: date,
-        horizon: date,
-    ) -> None:
+    def __init__(self, randomness: Randomness, parameters: Parameters, customers: int, span: season.Span) -> None:
         self._randomness, self._customers = randomness, customers
         # A day either side: the hours of the intensity are those of the East, five hours behind UTC.
         self._shift = 5 * season.HOUR
-        days = (horizon - first).days + 2
-        self._clock = season.Clock(first - timedelta(days=1), days + 1, parameters.yearly_growth, strength=0.8)
+        days = (span.horizon - span.first).days + 2
+        self._clock = season.Clock(span.first - timedelta(days=1), days + 1, parameters.yearly_growth, strength=0.8)
         self._begin, end, last = (
             self._clock.weeks(np.array([season.epoch(day) - self._shift]))[0]
-            for day in (first, history_end + timedelta(days=1), horizon + timedelta(days=1))
+            for day in (span.first, span.history_end + timedelta(days=1), span.horizon + timedelta(days=1))
         )
         self._length = end - self._begin
-        self._edge, self._end = season.epoch(history_end) + season.DAY, season.epoch(horizon) + season.DAY
+        self._edge, self._end = season.epoch(span.history_end) + season.DAY, season.epoch(span.horizon) + season.DAY
         self.most = int((last - self._begin) / self._length * customers) + 2
 
     def of(self, some: slice) -> tuple[np.ndarray, np.ndarray]:

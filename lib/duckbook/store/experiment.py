@@ -54,7 +54,7 @@ class Experiment:
             drawn = randomness.uniform("experiment", customers.id[some]) < parameters.experiment_share
             return {"enrolled": enrolled, "treated": enrolled & drawn}
 
-        vars(self).update(spool.gather(made(some) for some in spool.ranges(len(customers))))
+        vars(self).update(spool.columns(len(customers), made))
 
     def after(self, who: np.ndarray, weeks: np.ndarray, wait: np.ndarray) -> np.ndarray:
         """The operational weeks at which a wait is over that begins at `weeks`, for customers `who`.

@@ -55,7 +55,7 @@ class Fulfilment:
             plan = self._deliver(some, purchases, baskets)
             return plan | self._return(some, plan, products, purchases, baskets)
 
-        vars(self).update(spool.gather(made(some) for some in spool.ranges(len(purchases))))
+        vars(self).update(spool.columns(len(purchases), made))
 
     def _deliver(self, some: slice, purchases: Purchases, baskets: Baskets) -> dict[str, np.ndarray]:
         draw, planted = self._randomness, self._parameters

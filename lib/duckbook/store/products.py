@@ -38,8 +38,8 @@ class Products:
         The streams and what is planted.
     customers
         Size of the store, which sets the number of products.
-    first, history_end, horizon
-        First day of the store, last day of the history, and last day that is looked at.
+    span
+        The days that are looked at.
 
     Attributes
     ----------
@@ -59,16 +59,14 @@ class Products:
         randomness: Randomness,
         parameters: Parameters,
         customers: int,
-        first: date,
-        history_end: date,
-        horizon: date,
+        span: season.Span,
     ) -> None:
         self._randomness = randomness
         self._parameters = parameters
-        self.first_week = first - timedelta(days=first.weekday())
-        self.weeks = (horizon - self.first_week).days // 7 + 2
+        self.first_week = span.first - timedelta(days=span.first.weekday())
+        self.weeks = (span.horizon - self.first_week).days // 7 + 2
         self.planned = int(np.clip(customers // 20, FEWEST, MOST))
-        self.launched = self._launches(first, history_end, horizon)
+        self.launched = self._launches(span)
         self.count = len(self.launched)
         self._describe()
         self._value()
@@ -83,17 +81,17 @@ class Products:
         """First second of a week."""
         return season.epoch(self.first_week) + week * season.WEEK
 
-    def _launches(self, first: date, history_end: date, horizon: date) -> np.ndarray:
+    def _launches(self, span: season.Span) -> np.ndarray:
         later = round(self.planned * self._parameters.share_launched_later)
         opening = self.planned - later
-        start, span = season.epoch(first), (history_end - first).days + 1
-        elapsed = (horizon - first).days + 1
-        number = np.arange(opening + int(later * elapsed / span) + 1)
+        start, days = season.epoch(span.first), (span.history_end - span.first).days + 1
+        elapsed = (span.horizon - span.first).days + 1
+        number = np.arange(opening + int(later * elapsed / days) + 1)
         jitter = self._randomness.uniform("product launch", number)
         before = start - (jitter * 60 * season.DAY).astype(np.int64) - season.DAY
-        after = start + ((number - opening + jitter) / later * span * season.DAY).astype(np.int64)
+        after = start + ((number - opening + jitter) / later * days * season.DAY).astype(np.int64)
         launched = np.where(number < opening, before, after)
-        return launched[launched < season.epoch(horizon) + season.DAY]
+        return launched[launched < season.epoch(span.horizon) + season.DAY]
 
     def _describe(self) -> None:
         number = np.arange(self.count)

@@ -8,7 +8,7 @@ repeat order drops out for good with a chance that is beta-distributed over them
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -47,18 +47,16 @@ class Purchases:
         randomness: Randomness,
         parameters: Parameters,
         customers: Customers,
-        first: date,
-        history_end: date,
-        horizon: date,
+        span: season.Span,
         spool: Spool,
     ) -> None:
         self._randomness = randomness
         self._parameters = parameters
         # Local time runs behind UTC, hence the day before the first.
-        days = (horizon - first).days + 3
-        self.clock = season.Clock(first - timedelta(days=1), days)
-        self.experiment = Experiment(randomness, parameters, customers, history_end, self.clock, spool)
-        end = season.epoch(horizon) + season.DAY
+        days = (span.horizon - span.first).days + 3
+        self.clock = season.Clock(span.first - timedelta(days=1), days)
+        self.experiment = Experiment(randomness, parameters, customers, span.history_end, self.clock, spool)
+        end = season.epoch(span.horizon) + season.DAY
         runs: list[int] = [0]
 
         def made(some: slice) -> dict[str, np.ndarray]:
@@ -66,7 +64,7 @@ class Purchases:
             runs.append(runs[-1] + len(found["placed"]))
             return found
 
-        found = spool.gather(made(some) for some in spool.ranges(len(customers)))
+        found = spool.columns(len(customers), made)
         self.dropped = found.pop("dropped")
         vars(self).update(found if len(runs) == 2 else spool.gather(_merged(found, runs)))
 

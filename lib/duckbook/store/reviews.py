@@ -82,7 +82,7 @@ class Reviews:
             score = np.where(fulfilment.disappoints[line], unhappy(bits, 40), happy(bits, 40)) + 1
             return {"of": line, "written": fulfilment.delivered[baskets.order[line]] + wait, "score": score}
 
-        vars(self).update(spool.gather(made(some) for some in spool.ranges(len(baskets.order))))
+        vars(self).update(spool.columns(len(baskets.order), made))
 
     def __len__(self) -> int:
         return len(self.of)

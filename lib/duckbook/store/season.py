@@ -7,6 +7,7 @@ daylight saving.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
@@ -28,6 +29,15 @@ HOURS = (
     1.40, 1.36, 1.32, 1.30, 1.28, 1.28, 1.36, 1.50, 1.62, 1.56, 1.22, 0.77,
 )  # fmt: skip
 """Midnight to 23 h: a plateau over midday and a peak at 20 h."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """First day of the store, last day of its history, and the last day that is looked at."""
+
+    first: date
+    history_end: date
+    horizon: date
 
 
 def epoch(day: date) -> int:

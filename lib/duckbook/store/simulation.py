@@ -84,12 +84,12 @@ class Store:
         self.size = customers
         self.seed = seed
         self.parameters = parameters or Parameters()
-        self.history_end = history_end(first_as_of)
-        self.before_first = _years_before(self.history_end, HISTORY_YEARS)
+        end = history_end(first_as_of)
+        self.before_first = _years_before(end, HISTORY_YEARS)
         self.first = self.before_first + timedelta(days=1)
         self.until = until
         # Visits of the last days prepare orders of the days after them.
-        self.horizon = until + timedelta(days=LOOK_AHEAD + 1)
+        self.span = season.Span(self.first, end, until + timedelta(days=LOOK_AHEAD + 1))
         self.randomness = Randomness(seed)
         self.spool = Spool(folder)
         self.dirt = Dirt(self.randomness, dirt)
@@ -97,20 +97,17 @@ class Store:
     @cached_property
     def customers(self) -> Customers:
         """Everyone who signs up."""
-        span = (self.first, self.history_end, self.horizon)
-        return Customers(self.randomness, self.parameters, self.size, *span, self.spool)
+        return Customers(self.randomness, self.parameters, self.size, self.span, self.spool)
 
     @cached_property
     def products(self) -> Products:
         """Everything that is launched."""
-        span = (self.first, self.history_end, self.horizon)
-        return Products(self.randomness, self.parameters, self.size, *span)
+        return Products(self.randomness, self.parameters, self.size, self.span)
 
     @cached_property
     def purchases(self) -> Purchases:
         """Who orders when."""
-        span = (self.first, self.history_end, self.horizon)
-        return Purchases(self.randomness, self.parameters, self.customers, *span, self.spool)
+        return Purchases(self.randomness, self.parameters, self.customers, self.span, self.spool)
 
     @cached_property
     def baskets(self) -> Baskets:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
@@ -41,6 +41,10 @@ class Spool:
         for begin in range(0, max(count, 1), PIECE):
             yield slice(begin, min(begin + PIECE, count))
             self.release()
+
+    def columns(self, count: int, make: Callable[[slice], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Columns of which `make` makes the pieces, one for each of the `ranges` of `count` positions."""
+        return self.gather(make(some) for some in self.ranges(count))
 
     def gather(self, pieces: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Put columns together from their pieces, of which there is at least one.

@@ -87,7 +87,7 @@ class Visiting:
             return {"per_cell": parameters.visits_weekly * CELL * eager}
 
         self._spool = spool
-        self._per_cell = spool.gather(made(some) for some in spool.ranges(len(customers)))["per_cell"]
+        self._per_cell = spool.columns(len(customers), made)["per_cell"]
         self._looks = Lookup.weighted([0.42, 0.25, 0.14, 0.08, 0.05, 0.03, 0.02, 0.01])
         self._more_looks = Lookup.weighted([0.20, 0.22, 0.19, 0.14, 0.10, 0.07, 0.05, 0.03])
 
@@ -174,4 +174,4 @@ def closing(
         moment = np.where(gone, dropped, 0) + np.minimum(wait, 1e10).astype(np.int64) + 30 * season.DAY
         return {"closed": np.where(gone, moment, NEVER)}
 
-    return spool.gather(made(some) for some in spool.ranges(len(customers)))["closed"]
+    return spool.columns(len(customers), made)["closed"]
