@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import date
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from duckbook import reconcile, transform, warehouse
+from duckbook import invocation, reconcile, transform, warehouse
 from duckbook.errors import TransformError, WarehouseLocked
 from duckbook.settings import ROOT, Settings
 from raw_rows import Raw
@@ -69,6 +70,20 @@ def test_items_that_are_numbered_anew_are_replaced_whole_where_the_setting_says_
 def test_a_new_store_parses_nothing_that_another_store_of_the_checkout_parsed(built_shop, tmp_path):
     transform.prepare(Settings(data=tmp_path, _env_file=None))
     assert json.loads((tmp_path / "dbt" / "perf_info.json").read_text())["parsed_path_count"] == 0
+
+
+def test_a_project_parsed_beforehand_is_built_from_once_and_not_after_a_change(built_shop, tmp_path):
+    shop, _ = built_shop
+    project = tmp_path / "dbt"
+    shutil.copytree(invocation.PROJECT, project, ignore=shutil.ignore_patterns("target"))
+    invocation.hold(shop, project)
+    assert "model.duckbook.stg_orders" in invocation.take_held(shop, project).nodes
+    assert invocation.take_held(shop, project) is None
+    invocation.hold(shop, project)
+    (project / "models" / "marts" / "new.sql").write_text("select 1 as one", "utf-8")
+    assert invocation.take_held(shop, project) is None
+    invocation.hold(shop, project)
+    assert invocation.take_held(shop.model_copy(update={"order_items_renumbered": True}), project) is None
 
 
 def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):

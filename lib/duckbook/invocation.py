@@ -25,12 +25,41 @@ QUIETLY = (
 """What dbt would say is in its results, which `build` turns into a sentence."""
 
 
+_held: dict[Path, tuple[Any, Any]] = {}
+"""Project → the state of its files when it was parsed, and what dbt made of them."""
+
+
 def target(settings: Settings) -> Path:
     """The folder of a store that dbt keeps its parsed project and its artifacts in."""
     return settings.data / "dbt"
 
 
-def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT) -> Any:
+def hold(settings: Settings, project: Path = PROJECT) -> None:
+    """Parse a project, and keep what dbt made of it for `take_held`, here and in processes that split off from here."""
+    from dbt.adapters.factory import reset_adapters
+
+    state = _state(settings, project)
+    outcome = invoke(settings, ["parse", "--no-write-json"], project)
+    # An adapter has locks that processes would share: each makes its own.
+    reset_adapters()
+    if outcome.success:
+        _held[project] = state, outcome.result
+
+
+def take_held(settings: Settings, project: Path = PROJECT) -> Any:
+    """What `hold` keeps of a project, once, because dbt writes into it; None where a file or a setting has changed."""
+    state, manifest = _held.pop(project, (None, None))
+    return manifest if state == _state(settings, project) else None
+
+
+def _state(settings: Settings, project: Path) -> Any:
+    """What a project parsed alike depends on: its files, and the variables that its profile reads."""
+    read = (folder for folder in sorted(project.iterdir()) if folder.name not in ("target", "logs"))
+    files = (file for each in read for file in (each.rglob("*") if each.is_dir() else [each]))
+    return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files], _variables(settings)
+
+
+def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT, manifest: Any = None) -> Any:
     """Run dbt quietly in this process and close its connections, which would otherwise hold the warehouse's lock.
 
     Parameters
@@ -41,6 +70,8 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT) ->
         A command of dbt's and its options.
     project
         Folder of the project.
+    manifest
+        What `take_held` gave; None to have the project looked through.
 
     Returns
     -------
@@ -59,7 +90,7 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT) ->
     warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
     with _environment(settings), _without_collection(), _parsed_once(project, target(settings)):
         try:
-            return dbtRunner().invoke([*arguments, *always, "--log-path", folder])
+            return dbtRunner(manifest).invoke([*arguments, *always, "--log-path", folder])
         finally:
             DuckDBConnectionManager.close_all_connections()
 
@@ -100,9 +131,8 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-@contextmanager
-def _environment(settings: Settings) -> Iterator[None]:
-    """The settings as profiles.yml reads them, for the time of a run."""
+def _variables(settings: Settings) -> dict[str, str]:
+    """The settings as profiles.yml reads them."""
     wanted = {
         "DO_NOT_TRACK": "1",
         "DUCKBOOK_DATA": str(settings.data),
@@ -115,6 +145,13 @@ def _environment(settings: Settings) -> Iterator[None]:
         wanted["DUCKBOOK_THREADS"] = str(settings.threads)
     if settings.target == "motherduck":
         wanted["motherduck_token"] = settings.motherduck_token.get_secret_value()
+    return wanted
+
+
+@contextmanager
+def _environment(settings: Settings) -> Iterator[None]:
+    """The settings in the environment, for the time of a run."""
+    wanted = _variables(settings)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

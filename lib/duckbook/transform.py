@@ -80,7 +80,8 @@ def build(
         if not unit_tests:
             arguments += ["--exclude-resource-type", "unit_test"]
         _kept_results(settings, name).unlink(missing_ok=True)
-        outcome = invocation.invoke(settings, [*arguments, *(["--full-refresh"] if full_refresh else [])])
+        arguments += ["--full-refresh"] if full_refresh else []
+        outcome = invocation.invoke(settings, arguments, manifest=invocation.take_held(settings))
         results = list(getattr(outcome.result, "results", ()))
         if results:
             outcome.result.write(str(_kept_results(settings, name)))
@@ -92,9 +93,11 @@ def build(
 
 
 def prepare(settings: Settings) -> None:
-    """Parse the project for a new store, so that its first build need not: takes seconds, and no warehouse."""
-    if not (invocation.target(settings) / invocation.PARSED).exists():
-        invocation.invoke(settings, ["parse", "--no-write-json"])
+    """Parse the project, and keep that for the next build of this process, or of one that splits off from it.
+
+    Takes seconds for a project that was never parsed in this checkout, and opens no warehouse.
+    """
+    invocation.hold(settings)
 
 
 def archive(settings: Settings, run_dir: Path) -> Path:

@@ -31,6 +31,8 @@ PROVISIONER = "duckbook-zygote"
 
 SUPPORTED = sys.platform == "linux"
 
+POLL_SECONDS = 0.1
+
 
 class Zygote:
     """The chain's end: it asks for kernels.
@@ -39,7 +41,8 @@ class Zygote:
     ----------
     imports
         Modules to import, the most urgent first; kernels can be had from the moment the first ones are there. A name
-        with a colon, ``module:function``, is a function to call with the settings, in a process of its own.
+        with a colon, ``module:function``, is a function to call with the settings: first in a process of its own, for
+        what takes long, and when that has ended in the zygote, whose kernels then have what it keeps.
     urgent
         How many of them are imported before the first kernel is split off.
     env
@@ -174,12 +177,17 @@ def main() -> None:
     for name in ("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", *names[: int(urgent)]):
         _import(name)
     later = names[int(urgent) :]
+    under_way: list[tuple[str, int]] = []
     requests = sys.stdin.buffer.raw
     waiting = b""
     while True:
-        if later and not select.select([requests], [], [], 0)[0]:
-            name = later.pop(0)
-            _call_apart(name, answers) if ":" in name else _import(name)
+        if (later or under_way) and not select.select([requests], [], [], 0 if later else POLL_SECONDS)[0]:
+            if later and ":" in later[0]:
+                under_way.append((later[0], _call_apart(later.pop(0), answers)))
+            elif later:
+                _import(later.pop(0))
+            elif not psutil.pid_exists(under_way[0][1]):
+                _call(under_way.pop(0)[0])
             continue
         received = requests.read(1 << 16)
         if not received:
@@ -203,20 +211,26 @@ def _import(name: str) -> None:
         __import__(name)
 
 
-def _call_apart(name: str, answers: TextIO) -> None:
-    """Call a function in a process of its own, so that what it opens is in no kernel."""
-    if os.fork():
-        return
-    with contextlib.suppress(BaseException):
+def _call(name: str) -> None:
+    # What it could not prepare is the step's to report.
+    with contextlib.suppress(Exception):
         from duckbook.settings import settings
 
+        module, function = name.split(":")
+        getattr(importlib.import_module(module), function)(settings())
+
+
+def _call_apart(name: str, answers: TextIO) -> int:
+    """Call a function in a process of its own, while which kernels can be had; the id of that process."""
+    if pid := os.fork():
+        return pid
+    with contextlib.suppress(BaseException):
         answers.close()
         sys.stdin.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # What it prepares is for later: the step that runs now goes first.
         os.nice(5)
-        module, function = name.split(":")
-        getattr(importlib.import_module(module), function)(settings())
+        _call(name)
     os._exit(0)
 
 
