@@ -1,8 +1,11 @@
-"""`make bench`: how quick generation, ingestion, a day of dbt and the chain are, each against one of the same run.
+"""`make bench`: how quick generation, ingestion, dbt, the chain and its steps are, each against one of the same run.
 
 Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
 trusted, and the seconds are of one machine. `make bench BENCH="chain --customers 1000 --runs 1"` measures less.
+
+The figures go into the data folder, as JSON and as a chart, and are held against the committed ones by their ratios;
+`BENCH="--as-baseline"` makes them the committed ones.
 """
 
 from __future__ import annotations
@@ -12,9 +15,12 @@ import json
 from pathlib import Path
 
 import chain_time
+import comparing
 import generation
 import increments
 import ingestion
+import scale
+from duckbook.settings import settings
 from measuring import Figures
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +30,7 @@ PARTS = {
     "ingestion": (ingestion.measure, [16_000]),
     "increments": (increments.measure, [100_000]),
     "chain": (chain_time.measure, [1_000, 10_000]),
+    "scale": (scale.measure, [10_000, 100_000]),
 }
 """What is measured, and at how many customers."""
 
@@ -34,34 +41,49 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure (all)")
     parser.add_argument("--customers", type=int, nargs="+", help="sizes, instead of each part's own")
     parser.add_argument("--runs", type=int, default=3, help="runs of each figure; the median is shown")
-    parser.add_argument("--json", type=Path, help="file to write the figures to as well")
+    parser.add_argument("--out", type=Path, help="folder for the figures and their chart (bench, in the data folder)")
+    parser.add_argument(
+        "--as-baseline", action="store_true", help="commit the figures: later ones are held against them"
+    )
     options = parser.parse_args()
+    out = options.out or settings().data / "bench"
+    out.mkdir(parents=True, exist_ok=True)
     figures = Figures()
     for part in options.parts or PARTS:
         measure, sizes = PARTS[part]
         for customers in options.customers or sizes:
             measure(figures, customers, options.runs)
-            if options.json:
-                options.json.write_text(json.dumps(figures.rows, indent=1) + "\n", encoding="utf-8")
+            # After each: what an hour has measured is kept when the next one fails.
+            (out / "figures.json").write_text(json.dumps(figures.rows, indent=1) + "\n", encoding="utf-8")
     show(figures.rows)
+    comparing.draw(figures.rows, out / "figures.svg")
+    print(f"Figures and their chart: {out}")
+    if options.as_baseline:
+        comparing.commit(figures.rows)
 
 
 def show(rows: list[dict]) -> None:
-    """Print the figures as a table."""
-    table = Table(title="Whole processes, median; ratio to a reference of the same run")
-    for heading in ("figure", "size", "seconds", "rows/s", "ratio", "reference", "peak MB"):
+    """Print the figures as a table, with how they grow and what became of the committed ratios."""
+    table = Table(title="Whole processes, median; ratio to a reference of the same run; growth as a power of the size")
+    for heading in ("figure", "size", "seconds", "rows/s", "ratio", "baseline", "reference", "growth", "peak MB"):
         table.add_column(heading, justify="left" if heading in {"figure", "size", "reference"} else "right")
+    grown, before = comparing.exponents(rows), comparing.baseline()
     for row in rows:
+        committed = before.get((row["name"], row["size"]))
+        is_slower = committed and row["ratio"] and row["ratio"] > committed * comparing.SLOWER
         table.add_row(
             row["name"],
             row["size"],
             f"{row['seconds']:,.1f}",
             f"{row['rows_per_second']:,}" if row["rows_per_second"] else "",
             f"{row['ratio']:g}" if row["ratio"] else "",
+            f"{committed:g}" if committed else "",
             row["reference"] or "",
+            f"{grown[row['name']]:.2f}" if row["name"] in grown else "",
             f"{row['peak_mb']:,}",
+            style="red" if is_slower else None,
         )
-    Console(width=130).print(table)
+    Console(width=150).print(table)
 
 
 if __name__ == "__main__":
