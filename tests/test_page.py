@@ -7,9 +7,10 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pytest
 from chains import Memory, write_chain
-from duckbook import charts, page, runs
+from duckbook import charts, page, runs, spent
 from duckbook.runner import Request, run
 from duckbook.runs import Run
 from duckbook.settings import Settings
@@ -91,6 +92,32 @@ def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
     assert notebook.index("the shelf is empty") < notebook.index("The cell that failed") < notebook.index("<main")
     assert "raise" in notebook[notebook.index("The cell that failed") : notebook.index("<main")]
     assert f"make resume RUN={failed['run_id']}" in text
+
+
+def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
+    record = make(tmp_path)
+    cells = [nbformat.v4.new_markdown_cell("## What came in?"), *(nbformat.v4.new_code_cell("1") for _ in range(5))]
+    for cell, seconds in zip(cells[1:], (0.2, 3.5, 0.01, 1.25, 0.7), strict=True):
+        cell.metadata["papermill"] = {"duration": seconds}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), record.folder / "03_ingest.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells[:2]), record.folder / "06_marts.ipynb")
+    results = [
+        {"unique_id": "model.duckbook.dim_dates", "relation_name": '"w"."ecom_marts"."dim_dates"', "execution_time": 2},
+        {"unique_id": "test.duckbook.dates_are_whole.a1b2", "relation_name": None, "execution_time": 1.5},
+        {"unique_id": "model.duckbook.stg_orders", "relation_name": '"w"."ecom_staging"."x"', "execution_time": 9},
+    ]
+    (record.folder / "dbt").mkdir()
+    (record.folder / "dbt" / "run_results.json").write_text(json.dumps({"results": results}), "utf-8")
+    record.record["test_results"] = [{"step": "marts", "test": "dates_are_whole", "status": "passed", "failures": 0}]
+    record.record["test_results"][0]["model"] = "dim_dates"
+    record.save()
+    ingest, marts = spent.told(record.folder, record.record)
+    assert (ingest["name"], ingest["in_cells"], ingest["queries"]) == ("ingest", pytest.approx(5.66), [])
+    assert ingest["cells"] == [(f"What came in?, cell {n}", s) for n, s in ((3, 3.5), (5, 1.25), (6, 0.7))]
+    assert marts["queries"] == [("model dim_dates", 2), ("test dates_are_whole", 1.5)]
+    text = page.write_run(record.folder).read_text("utf-8")
+    assert "<b>3.5&nbsp;s</b> What came in?, cell 3" in text
+    assert "<b>1.5&nbsp;s</b> test dates are whole" in text
 
 
 def test_what_a_run_says_is_text_and_never_markup(tmp_path):

@@ -34,7 +34,8 @@ def test_a_record_has_every_key_of_the_design_from_its_first_moment(tmp_path):
     record = on_disk(begin(tmp_path))
     assert set(record) >= DESIGNED
     assert set(record["steps"][0]) == {
-        "name", "notebook", "status", "started_at", "ended_at", "seconds", "peak_rss_mb", "error",
+        "name", "notebook", "status", "started_at", "ended_at", "seconds", "peak_rss_mb", "read_mb", "written_mb",
+        "error",
     }  # fmt: skip
     assert (record["status"], record["steps"][0]["status"]) == ("running", "waiting")
 

@@ -85,7 +85,7 @@ class Kernel:
         )
         self.manager.zygote = zygote
         self.manager.client_class = "jupyter_client.asynchronous.AsyncKernelClient"
-        self.peak_rss_mb = 0.0
+        self.usage: dict[str, float] = {}
         self.killed_because: str | None = None
         self._process: psutil.Process | None = None
         self._failure: Exception | None = None
@@ -140,10 +140,16 @@ class Kernel:
         return process is not None and (not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
 
     def sample(self) -> None:
-        """Look at the memory that the kernel holds now."""
+        """Look at the memory that the kernel holds now, and at what it has read from files and written to them."""
         with contextlib.suppress(psutil.Error):
             if self._process is not None:
-                self.peak_rss_mb = max(self.peak_rss_mb, round(self._process.memory_info().rss / 1e6, 1))
+                resident = round(self._process.memory_info().rss / 1e6, 1)
+                self.usage["peak_rss_mb"] = max(self.usage.get("peak_rss_mb", 0.0), resident)
+                # macOS does not tell it.
+                if hasattr(self._process, "io_counters"):
+                    done = self._process.io_counters()
+                    self.usage |= {"read_mb": round(done.read_chars / 1e6, 1)}
+                    self.usage |= {"written_mb": round(done.write_chars / 1e6, 1)}
 
     def kill(self, because: str | None = None) -> None:
         """End the kernel now, with all that it started in its group."""

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from duckbook import charts, compare, facts, runs
+from duckbook import charts, compare, facts, runs, spent
 from duckbook.processes import write_private
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -161,6 +161,7 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         "monthly": charts.months(told.get("monthly", []), record["as_of"]),
         "mix": charts.mix(told.get("categories", [])),
         "steps": steps,
+        "spent": spent.told(folder, record),
         "failing": next(broken, None),
         "tables": _tables(record["tables"]),
         "rows_headline": _rows_headline(_tables(record["tables"])),

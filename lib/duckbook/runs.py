@@ -24,14 +24,14 @@ from duckbook.errors import ChainError
 from duckbook.processes import write_private
 
 # What a step or a run can be. A step is `waiting` until it runs; in a run that ended without it, it is `skipped`.
-WAITING, RUNNING, SUCCEEDED, FAILED, INTERRUPTED, SKIPPED = (
-    "waiting",
-    "running",
-    "succeeded",
-    "failed",
-    "interrupted",
-    "skipped",
-)
+WAITING, RUNNING, SUCCEEDED = "waiting", "running", "succeeded"
+FAILED, INTERRUPTED, SKIPPED = "failed", "interrupted", "skipped"
+
+USAGE = ("peak_rss_mb", "read_mb", "written_mb")
+"""What a step's kernel used: memory at its peak, and what it read from files and wrote to them."""
+
+TOLD = ("started_at", "ended_at", "seconds", *USAGE, "error")
+"""What a step has to tell when it has ended."""
 
 GONE = "The process of the run ended without saying so: it was killed, or the machine stopped."
 
@@ -93,8 +93,7 @@ class Run:
             "process": _this_process(),
             **more,
             "steps": [
-                {"name": name, "notebook": notebook, "status": WAITING}
-                | dict.fromkeys(("started_at", "ended_at", "seconds", "peak_rss_mb", "error"))
+                {"name": name, "notebook": notebook, "status": WAITING} | dict.fromkeys(TOLD)
                 for name, notebook in steps
             ],
             "tables": [],
@@ -130,9 +129,7 @@ class Run:
         for step in record["steps"]:
             again = again or step["name"] == first
             if again:
-                step.update(
-                    dict.fromkeys(("started_at", "ended_at", "seconds", "peak_rss_mb", "error")), status=WAITING
-                )
+                step.update(dict.fromkeys(TOLD), status=WAITING)
         resumed = {"at": now(), "from": first, "because": why, "seconds_before": record["seconds"]}
         record.setdefault("resumed", []).append(resumed)
         ended = {"status": RUNNING, "error": None, "ended_at": None, "seconds": None}
@@ -156,11 +153,11 @@ class Run:
         self.step(name).update(status=RUNNING, started_at=now())
         self.save()
 
-    def step_ended(self, name: str, status: str, *, peak_rss_mb: float | None = None, error: str | None = None) -> None:
-        """Note how a step ended, and take in the facts that its notebook left."""
+    def step_ended(self, name: str, status: str, *, error: str | None = None, **usage: float) -> None:
+        """Note how a step ended and what it used (`USAGE`), and take in the facts that its notebook left."""
         step, ended = self.step(name), now()
         seconds = seconds_between(step["started_at"], ended) if step["started_at"] else None
-        step.update(status=status, ended_at=ended, seconds=seconds, peak_rss_mb=peak_rss_mb, error=error)
+        step.update(dict.fromkeys(USAGE) | usage, status=status, ended_at=ended, seconds=seconds, error=error)
         facts.merge(self.record, self.folder / "facts", name)
         self.save()
 

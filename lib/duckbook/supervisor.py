@@ -191,8 +191,9 @@ class Supervisor:
         if work.redactor.hits and failure is None:
             status = runs.FAILED
             error = "A secret was on its way into the archive and was replaced by ***: do not print it in the notebook."
+        work.kernel.sample()
         work.kernel.stop()
-        self.run.step_ended(work.step.name, status, peak_rss_mb=work.kernel.peak_rss_mb or None, error=error)
+        self.run.step_ended(work.step.name, status, error=error, **work.kernel.usage)
         self.listener.step_ended(work.step, self.run.step(work.step.name))
         return status
 
@@ -210,8 +211,7 @@ class Supervisor:
             work.kernel.stop()
             self._clean_reports(work)
             error = f"It was stopped in cell {cell}." if cell else "It was stopped."
-            peak = work.kernel.peak_rss_mb or None
-            self.run.step_ended(work.step.name, runs.INTERRUPTED, peak_rss_mb=peak, error=error)
+            self.run.step_ended(work.step.name, runs.INTERRUPTED, error=error, **work.kernel.usage)
             self.listener.step_ended(work.step, self.run.step(work.step.name))
 
     def discard(self) -> None:
