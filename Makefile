@@ -75,7 +75,7 @@ nbval: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## run the not
 	@$(BIN)/python -m pytest notebooks -q $(if $(SCIENCE),--science)
 
 outputs: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## refresh the notebooks' committed outputs from the canonical run (SCIENCE=1)
-	@$(DUCKBOOK) outputs $(if $(SCIENCE),--group science)
+	@$(DUCKBOOK) outputs $(if $(SCIENCE),--science)
 
 stale: $(VENV)/.ready ## say which notebooks' committed outputs are older than their sources
 	@$(DUCKBOOK) stale

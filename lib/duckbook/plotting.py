@@ -135,6 +135,7 @@ def label_bars(axes: Axes, texts: Iterable[str]) -> None:
 def label_line(axes: Axes, text: str) -> None:
     """Write a text at the end of the newest line, in its colour, instead of a legend."""
     line = axes.lines[-1]
+    line.set_label(" ".join(text.split()))
     x, y = line.get_xdata()[-1], line.get_ydata()[-1]
     axes.annotate(
         text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=line.get_color(), fontweight="bold"
@@ -142,7 +143,25 @@ def label_line(axes: Axes, text: str) -> None:
 
 
 def show() -> None:
-    """Show the newest chart, and nothing else below the cell."""
-    import matplotlib.pyplot as plt
+    """Show the newest chart, and nothing else below the cell.
 
-    plt.show()
+    Where pictures are not seen its words stand: as the alternative text in the pages and in what is exported of the
+    notebook, and as the plain text of the output, which nbval compares.
+    """
+    import matplotlib.pyplot as plt
+    from IPython import get_ipython
+
+    if (shell := get_ipython()) is None:
+        plt.show()
+        return
+
+    from IPython.display import display
+
+    from duckbook.alternative import describe
+
+    figure = plt.gcf()
+    data, metadata = shell.display_formatter.format(figure)
+    words = describe(figure)
+    metadata["image/png"] = metadata.get("image/png", {}) | {"alt": words}
+    display(data | {"text/plain": words}, metadata=metadata, raw=True)
+    plt.close(figure)
