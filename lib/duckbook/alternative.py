@@ -1,4 +1,4 @@
-"""The alternative text of a chart, read from what is drawn: for who hears a page instead of seeing it.
+"""The alternative text of a chart, read from what is drawn: for whoever hears a page instead of seeing it.
 
 It says of what kind the chart is, what it finds, what its axes and lines are, and the figures that are written into it.
 All others stand in the table beside the chart.
@@ -7,13 +7,13 @@ All others stand in the table beside the chart.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 16
+MOST = 20
 """How many figures of one chart are read out; a heat map or a map of tiles has its table for that."""
 
 
@@ -23,18 +23,14 @@ def describe(figure: Figure) -> str:
     Returns
     -------
     str
-        Such as "Bar chart: Electronics brings 17% of revenue. Across: revenue, USD. Electronics 17.5%, Beauty 4.5%."
+        Such as "Bar chart: Books bring 17% of revenue. Across: revenue, USD. Books 17.5%; Shoes 4.5%."
     """
     axes = [one for one in figure.axes if one.get_label() != "<colorbar>"]
-    titles = [figure.get_suptitle(), *(one.get_title(loc="left") or one.get_title() for one in axes)]
-    found = ". ".join(_line(title) for title in titles if title)
-    kinds = dict.fromkeys(kind for one in axes for kind in _kinds(one))
-    kind = " and ".join(kinds).capitalize() or "Picture"
-    charts = f"{kind} chart" if len(axes) == 1 else f"{len(axes)} charts side by side, of {kind.lower()}s"
-    said = [f"{charts}: {found}" if found else charts]
-    for one in axes:
-        said += _axes(one)
-    return " ".join(f"{part.rstrip('.')}." for part in said)
+    titles = [figure.get_suptitle(), *(one.get_title() for one in axes)]
+    kinds = " and ".join(dict.fromkeys(kind for one in axes for kind in _kinds(one))) or "diagram"
+    said = [": ".join([kinds.capitalize(), *(_line(title) for title in titles if title)])]
+    said += [sentence for one in axes for sentence in _sentences(one)]
+    return " ".join(f"{sentence.rstrip('.')}." for sentence in said)
 
 
 def _kinds(axes: Axes) -> Iterator[str]:
@@ -44,45 +40,86 @@ def _kinds(axes: Axes) -> Iterator[str]:
     if axes.images:
         yield "heat map"
     if BarContainer in containers:
-        yield "bar"
+        yield "bar chart"
     if ErrorbarContainer in containers:
-        yield "interval"
+        yield "chart of intervals"
     elif any(len(line.get_xdata()) > 2 for line in axes.lines):
-        yield "line"
+        yield "line chart"
     if axes.collections and not containers and not axes.lines:
-        yield "point"
+        yield "chart of points"
     if axes.patches and not containers:
-        yield "tile"
+        yield "map of tiles"
 
 
-def _axes(axes: Axes) -> Iterator[str]:
-    """The sentences on one chart: its axes, its series by their names, and the figures written into it."""
+def _sentences(axes: Axes) -> Iterator[str]:
+    """On one chart: its axes, its series by their names, and the figures written into it."""
     for where, label in (("Across", axes.get_xlabel()), ("Upwards", axes.get_ylabel())):
         if label:
             yield f"{where}: {_line(label)}"
-    names = [_line(text) for text in axes.get_legend_handles_labels()[1]]
-    if names:
-        yield f"Series: {', '.join(names)}"
-    written = [text for text in _figures(axes) if text not in names]
-    if 0 < len(written) <= MOST:
-        yield ", ".join(written)
+    series = [_line(text) for text in axes.get_legend_handles_labels()[1]]
+    written = [_line(text.get_text()) for text in axes.texts if text.get_text().strip()]
+    bars = _labelled_bars(axes, len(written))
+    if bars is None:
+        written = [text for text in written if text not in series]
+        if series:
+            yield f"Series: {', '.join(series)}"
+        if 0 < len(written) <= MOST:
+            yield "; ".join(_named(axes, written))
+        return
+    for place, (bar, names) in enumerate(bars):
+        labels, written = written[: len(names)], written[len(names) :]
+        of = f"{series[place]}: " if len(bars) > 1 and len(series) == len(bars) else ""
+        is_upwards = bar.orientation == "horizontal" and not axes.yaxis_inverted()
+        yield of + "; ".join(_in_order(bar, names, labels, is_upwards=is_upwards))
+    if written:
+        yield "; ".join(written)
 
 
-def _figures(axes: Axes) -> list[str]:
-    """The texts that stand in a chart; the label of a bar after the name of its bar, in the order of reading."""
+def _labelled_bars(axes: Axes, texts: int) -> list[tuple[Any, list[str]]] | None:
+    """Each group of bars with the names of its bars, where each has a name and a label that was written after it."""
     from matplotlib.container import BarContainer
 
-    texts = [text for text in axes.texts if text.get_text().strip()]
-    bars = [one for one in axes.containers if isinstance(one, BarContainer)]
-    if len(bars) == 1 and len(texts) >= len(bars[0]):
-        upright = bars[0].orientation == "vertical"
-        ticks = axes.get_xticklabels() if upright else axes.get_yticklabels()
-        names = [_line(tick.get_text()) for tick in ticks]
-        if len(names) == len(bars[0]):
-            labels = [_line(text.get_text()) for text in texts]
-            read = [f"{name} {label}" for name, label in zip(names, labels, strict=False)]
-            return [*(read if upright else reversed(read)), *labels[len(names) :]]
-    return [_line(text.get_text()) for text in texts]
+    found = []
+    for bar in (one for one in axes.containers if isinstance(one, BarContainer)):
+        axis = axes.xaxis if bar.orientation == "vertical" else axes.yaxis
+        names = _ticks(axis) or _numbers(axis, bar)
+        if len(names) != len(bar):
+            return None
+        found.append((bar, names))
+    return found if 0 < sum(len(names) for _, names in found) <= min(texts, MOST) else None
+
+
+def _in_order(bar: Any, names: list[str], labels: list[str], *, is_upwards: bool) -> list[str]:
+    """Bars as one reads them: from the left, or from the top, where the last one may have been drawn."""
+    read = [f"{name} {label}" for name, label in zip(names, labels, strict=True)]
+    return read[::-1] if is_upwards and len(bar) > 1 and bar[0].get_y() < bar[-1].get_y() else read
+
+
+def _named(axes: Axes, written: list[str]) -> list[str]:
+    """Texts after the names of the rows that they stand in, where each row has a name and a text."""
+    names = _ticks(axes.yaxis)
+    if len(names) != len(written) or axes.patches or axes.lines:
+        return written
+    return [f"{name} {text}" for name, text in zip(names, written, strict=True)]
+
+
+def _numbers(axis: Any, bar: Any) -> list[str]:
+    """The numbers that bars stand at, where these are no dates."""
+    from matplotlib.ticker import ScalarFormatter
+
+    if bar.orientation != "vertical" or not isinstance(axis.get_major_formatter(), ScalarFormatter):
+        return []
+    return [f"{patch.get_x() + patch.get_width() / 2:g}" for patch in bar]
+
+
+def _ticks(axis: Any) -> list[str]:
+    """The names along an axis of names; none along one of numbers or dates."""
+    from matplotlib.category import StrCategoryLocator
+    from matplotlib.ticker import FixedLocator
+
+    if not isinstance(axis.get_major_locator(), (StrCategoryLocator, FixedLocator)):
+        return []
+    return [_line(tick.get_text()) for tick in axis.get_ticklabels()]
 
 
 def _line(text: str) -> str:

@@ -9,6 +9,7 @@ white ground.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,10 +35,6 @@ STYLE = {
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "figure.facecolor": "white",
@@ -47,6 +44,10 @@ STYLE = {
     "ytick.color": "#52606D",
     "ytick.left": False,
 }
+
+
+CHARACTERS = 12.5
+"""How many characters of a title go into an inch."""
 
 
 def chart(
@@ -69,7 +70,7 @@ def chart(
     size
         Width and height in inches.
     columns
-        Number of charts side by side; the title then stands over all.
+        Number of charts side by side; the title stands over all.
     share_y
         Whether charts side by side have one scale.
 
@@ -84,10 +85,8 @@ def chart(
     figure, axes = plt.subplots(1, columns, figsize=size, sharey=share_y)
     for axis in [axes] if columns == 1 else axes:
         axis.set(xlabel=x, ylabel=y)
-    if columns == 1:
-        axes.set_title(title)
-    else:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    # Over the names on the left too, and in as many lines as it needs, so that no finding widens its picture.
+    figure.suptitle(fill(title, int(CHARACTERS * size[0])), x=0.01, ha="left", fontsize=11, fontweight="bold")
     return axes
 
 
@@ -116,7 +115,11 @@ def percent(axis: Any) -> None:
 
 
 def counts(axis: Any) -> None:
-    """Write the ticks of an x or y axis with thousands separators."""
+    """Write the ticks of an x or y axis with thousands separators, and none between whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    if isinstance(axis.get_major_locator(), MaxNLocator):
+        axis.get_major_locator().set_params(integer=True)
     axis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
 
 
