@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_each_chart_has_alternative_text_and_a_table_in_its_section(name):
         if not any(is_table(output.get("data", {})) for _, output in outputs):
             alone += [cell for cell, _ in charts]
     assert (silent, alone) == ([], [])
+
+
+def test_no_text_has_dollars_that_begin_and_end_a_formula():
+    """JupyterLab and GitHub set what stands between two of them as mathematics."""
+    broken = []
+    for name, notebook in NOTEBOOKS.items():
+        for cell in cells_of(notebook):
+            texts = [output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])]
+            if cell["cell_type"] == "markdown":
+                texts.append(cell["source"])
+            plain = (re.sub(r"`[^`]*`", "", "".join(text)) for text in texts)
+            broken += [(name, cell["id"]) for text in plain if text.count("$") > 1]
+    assert broken == []
 
 
 def sections(cells: list[dict]) -> Iterator[list[dict]]:

@@ -40,6 +40,8 @@ STYLE = {
     "figure.facecolor": "white",
     "font.size": 9,
     "grid.color": "#E4E7EB",
+    # Two sums in dollars in one text are no formula.
+    "text.parse_math": False,
     "xtick.color": "#52606D",
     "ytick.color": "#52606D",
     "ytick.left": False,
