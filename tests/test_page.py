@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import nbformat
 import pytest
 from chains import Memory, write_chain
 from duckbook import charts, page, runs
@@ -91,6 +92,16 @@ def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
     assert notebook.index("the shelf is empty") < notebook.index("The cell that failed") < notebook.index("<main")
     assert "raise" in notebook[notebook.index("The cell that failed") : notebook.index("<main")]
     assert f"make resume RUN={failed['run_id']}" in text
+
+
+def test_a_chart_has_its_words_where_it_is_not_seen(tmp_path):
+    record = make(tmp_path)
+    said, drawn = {"image/png": {"alt": "Bar chart: Books bring <most>."}}, {"image/png": "aGVsbG8=", "text/plain": ""}
+    output = nbformat.v4.new_output("display_data", drawn, metadata=said)
+    cell = nbformat.v4.new_code_cell("plotting.show()", outputs=[output])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), record.folder / "03_ingest.ipynb")
+    html = page.write_step(record.folder, "03_ingest.ipynb").read_text("utf-8")
+    assert 'alt="Bar chart: Books bring &lt;most&gt;."' in html
 
 
 def test_what_a_run_says_is_text_and_never_markup(tmp_path):
