@@ -36,6 +36,15 @@ def test_groups_of_bars_are_read_out_by_their_series():
     assert "late: orders 48; money 49. in time: orders 26; money 16." in describe(axes.figure)
 
 
+def test_figures_are_read_out_with_the_names_of_the_rows_that_they_stand_in():
+    axes = plotting.chart("Most are orders")
+    axes.scatter([1, 1], [0, 1])
+    axes.set_yticks([1, 0], ["orders", "reviews"])
+    axes.text(2, 0, "7")
+    axes.text(2, 1, "900")
+    assert describe(axes.figure) == "Chart of points: Most are orders. reviews 7; orders 900."
+
+
 def test_lines_are_named_by_what_stands_at_their_ends():
     axes = plotting.chart("It grows", x="month", y="USD")
     for name, values in (("sold", [1, 2, 3]), ("mean of\n12 months", [2, 2, 2])):

@@ -81,9 +81,14 @@ def _labelled_bars(axes: Axes, texts: int) -> list[tuple[Any, list[str]]] | None
 
     found = []
     for bar in (one for one in axes.containers if isinstance(one, BarContainer)):
-        axis = axes.xaxis if bar.orientation == "vertical" else axes.yaxis
-        names = _ticks(axis) or _numbers(axis, bar)
-        if len(names) != len(bar):
+        is_upright = bar.orientation == "vertical"
+        middle = [
+            box.x0 + box.width / 2 if is_upright else box.y0 + box.height / 2
+            for box in (patch.get_bbox() for patch in bar)
+        ]
+        axis = axes.xaxis if is_upright else axes.yaxis
+        names = _names_at(axis, middle) or _numbers_at(axis, middle)
+        if not names:
             return None
         found.append((bar, names))
     return found if 0 < sum(len(names) for _, names in found) <= min(texts, MOST) else None
@@ -96,30 +101,32 @@ def _in_order(bar: Any, names: list[str], labels: list[str], *, is_upwards: bool
 
 
 def _named(axes: Axes, written: list[str]) -> list[str]:
-    """Texts after the names of the rows that they stand in, where each row has a name and a text."""
-    names = _ticks(axes.yaxis)
-    if len(names) != len(written) or axes.patches or axes.lines:
+    """Texts after the names of the rows that they stand in, where each stands in a row of its own."""
+    texts = [text for text in axes.texts if _line(text.get_text()) in written]
+    names = _names_at(axes.yaxis, [float(axes.convert_yunits(text.get_position()[1])) for text in texts])
+    if axes.lines or axes.patches or len(set(names)) != len(written):
         return written
-    return [f"{name} {text}" for name, text in zip(names, written, strict=True)]
+    return [f"{name} {_line(text.get_text())}" for name, text in zip(names, texts, strict=True)]
 
 
-def _numbers(axis: Any, bar: Any) -> list[str]:
-    """The numbers that bars stand at, where these are no dates."""
-    from matplotlib.ticker import ScalarFormatter
-
-    if bar.orientation != "vertical" or not isinstance(axis.get_major_formatter(), ScalarFormatter):
-        return []
-    return [f"{patch.get_x() + patch.get_width() / 2:g}" for patch in bar]
-
-
-def _ticks(axis: Any) -> list[str]:
-    """The names along an axis of names; none along one of numbers or dates."""
+def _names_at(axis: Any, places: list[float]) -> list[str]:
+    """The names that stand at places of an axis of names; none where a place has no name, or along numbers or dates."""
     from matplotlib.category import StrCategoryLocator
     from matplotlib.ticker import FixedLocator
 
     if not isinstance(axis.get_major_locator(), (StrCategoryLocator, FixedLocator)):
         return []
-    return [_line(tick.get_text()) for tick in axis.get_ticklabels()]
+    ticks = [(at, _line(tick.get_text())) for at, tick in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)]
+    near = [min(ticks, key=lambda tick, place=place: abs(tick[0] - place)) for place in places if ticks]
+    is_there = all(abs(at - place) < 0.5 for (at, _), place in zip(near, places, strict=False))
+    return [name for _, name in near] if is_there else []
+
+
+def _numbers_at(axis: Any, places: list[float]) -> list[str]:
+    """The numbers that bars stand at, where these are no dates."""
+    from matplotlib.ticker import ScalarFormatter
+
+    return [f"{place:g}" for place in places] if isinstance(axis.get_major_formatter(), ScalarFormatter) else []
 
 
 def _line(text: str) -> str:
