@@ -144,6 +144,12 @@ def test_steps_that_do_not_need_each_other_run_side_by_side(store):
     assert two["started_at"] < one["ended_at"]
 
 
+def test_who_only_reads_starts_no_server(store, monkeypatch):
+    monkeypatch.setattr("duckbook.servers.up", lambda _settings: pytest.fail("servers were started"))
+    file = write_chain(store.runs.parent / "nb", "one=succeeds", "two=succeeds", two={"group": "learn", "needs": []})
+    assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
+
+
 @pytest.fixture
 def secretive(tmp_path, monkeypatch) -> Settings:
     """A store whose settings hold a secret that its kernels know."""

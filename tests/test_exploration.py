@@ -21,3 +21,8 @@ def test_too_few_are_told_and_enough_are_not(monkeypatch):
     assert told == []
     exploration.require(199, 200, "orders", state="TX")
     assert told == ["**Only 199 orders**: too few to read a pattern from. Widen the period, or drop a filter."]
+
+
+def test_a_conclusion_is_a_list_in_which_no_dollar_begins_a_formula():
+    told = exploration.conclude(["$69.8k gross and $54.4k net", "+$5.7k"])
+    assert told.data == "- USD 69.8k gross and USD 54.4k net\n- +USD 5.7k"

@@ -123,3 +123,10 @@ def test_a_kernel_depends_on_nothing_of_the_persons_own(monkeypatch):
     found = environment({"DUCKBOOK_RUN_ID": "x"}, Path("here"))
     assert not {"DATABASE_URL", "PYTHONDONTWRITEBYTECODE"} & set(found)
     assert (found["DUCKBOOK_RUN_ID"], found["IPYTHONDIR"]) == ("x", "here")
+
+
+def test_kernels_side_by_side_do_not_take_each_others_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert environment({}, Path("here"))["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    assert environment({}, Path("here"))["OMP_NUM_THREADS"] == "8"

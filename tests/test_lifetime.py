@@ -2,44 +2,60 @@
 
 from __future__ import annotations
 
-import csv
 from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from duckbook import lifetime
 from duckbook.errors import ScienceError
 
-PUBLISHED = {"r": 0.243, "alpha": 4.414, "a": 0.793, "b": 2.426}
-"""CDNOW, 2,357 customers (Fader, Hardie and Lee 2005, table 2), with a log-likelihood of -9582.4."""
+PUBLISHED = {"r": 0.2426, "alpha": 4.4136, "a": 0.7929, "b": 2.4259}
+"""CDNOW, 2,357 customers over 39 weeks (Fader, Hardie and Lee 2005, table 2), with a log-likelihood of -9582.4."""
 
 PUBLISHED_SPEND = {"p": 6.25, "q": 3.74, "gamma": 15.44}
 """CDNOW, 946 customers with repeat purchases (Fader and Hardie 2013), with a log-likelihood of -4055.9."""
 
 
 @pytest.fixture(scope="module")
-def cdnow() -> dict[str, np.ndarray]:
-    """The summary of CDNOW's customers, as the wheel of `lifetimes` carries it: x, t_x, T in weeks, and zbar in USD."""
-    name = "lifetimes/datasets/cdnow_customers_summary_with_transactions.csv"
-    with Path(distribution("lifetimes").locate_file(name)).open(encoding="utf-8") as lines:
-        rows = list(csv.DictReader(lines))
-    return {column: np.array([float(row[column]) for row in rows]) for column in ("x", "t_x", "T", "zbar")}
+def log() -> dict[str, list]:
+    """The purchases of CDNOW's customers, as the wheel of `lifetimes` carries them: who, when, and USD."""
+    file = Path(distribution("lifetimes").locate_file("lifetimes/datasets/CDNOW_sample.txt"))
+    rows = [line.split() for line in file.read_text("ascii").splitlines()]
+    return {
+        "customers": [row[1] for row in rows],
+        "days": [f"{row[2][:4]}-{row[2][4:6]}-{row[2][6:]}" for row in rows],
+        "amounts": [float(row[4]) for row in rows],
+    }
+
+
+@pytest.fixture(scope="module")
+def cdnow(log) -> pd.DataFrame:
+    return lifetime.summarise(**log, until="1997-09-30")
 
 
 @pytest.fixture(scope="module")
 def fitted(cdnow) -> lifetime.Fit:
-    return lifetime.fit_bgnbd(cdnow["x"], cdnow["t_x"], cdnow["T"])
+    return lifetime.fit_bgnbd(cdnow.frequency, cdnow.recency, cdnow.age)
 
 
-def test_the_published_parameters_of_cdnow_come_out(fitted):
-    assert {name: round(getattr(fitted, name), 3) for name in fitted.names} == PUBLISHED
+def test_the_published_parameters_of_cdnow_come_out_of_its_purchases(fitted):
+    assert {name: round(getattr(fitted, name), 4) for name in fitted.names} == PUBLISHED
     assert fitted.log_likelihood == pytest.approx(-9582.4, abs=0.05)
     assert fitted.customers == 2357
 
 
+def test_the_summary_is_the_one_that_others_make_of_the_same_purchases(cdnow):
+    name = "lifetimes/datasets/cdnow_customers_summary_with_transactions.csv"
+    theirs = pd.read_csv(distribution("lifetimes").locate_file(name))
+    assert cdnow.frequency.to_list() == theirs.x.to_list()
+    for column, other in (("recency", "t_x"), ("age", "T"), ("mean_value", "zbar")):
+        assert np.abs(cdnow[column].to_numpy() - theirs[other].to_numpy()).max() < 0.0051, column
+
+
 def test_the_published_spend_of_cdnow_comes_out(cdnow):
-    found = lifetime.fit_gamma_gamma(cdnow["x"], cdnow["zbar"])
+    found = lifetime.fit_gamma_gamma(cdnow.frequency, cdnow.mean_value)
     assert {name: getattr(found, name) for name in found.names} == pytest.approx(PUBLISHED_SPEND, abs=0.01)
     assert found.log_likelihood == pytest.approx(-4055.9, abs=0.05)
     assert found.customers == 946
@@ -50,9 +66,12 @@ def test_the_published_forecast_of_one_customer_comes_out(fitted):
     assert lifetime.expected_purchases(fitted, 39, [2], [30.43], [38.86])[0] == pytest.approx(1.226, abs=0.0005)
 
 
-def test_the_fit_does_not_depend_on_the_unit_of_time(cdnow, fitted):
-    days = lifetime.fit_bgnbd(cdnow["x"], cdnow["t_x"] * 7, cdnow["T"] * 7)
-    assert days.values / [1, 7, 1, 1] == pytest.approx(fitted.values, rel=1e-4)
+@pytest.mark.parametrize("unit", [7, 7 * 86_400, 7 / 365.25])
+def test_the_fit_does_not_depend_on_the_unit_of_time(cdnow, fitted, unit):
+    """Days, seconds and years, from lists."""
+    columns = [cdnow.frequency.to_list(), (cdnow.recency * unit).to_list(), (cdnow.age * unit).to_list()]
+    other = lifetime.fit_bgnbd(*columns)
+    assert other.values / [1, unit, 1, 1] == pytest.approx(fitted.values, rel=1e-5)
 
 
 @pytest.mark.parametrize("planted", [(0.243, 4.414, 0.793, 2.426), (0.9, 12.0, 0.5, 4.0), (0.3, 40.0, 1.5, 2.0)])
@@ -109,11 +128,32 @@ def test_known_spend_parameters_lie_in_the_confidence_region():
 
 
 @pytest.mark.parametrize(
-    "summary", [([1], [5.0], [4.0]), ([0], [1.0], [4.0]), ([-1], [0.0], [4.0]), ([1], [np.nan], [4.0]), ([], [], [])]
+    ("summary", "sentence"),
+    [
+        (([1], [5.0], [4.0]), "0 <= recency <= age"),
+        (([0], [1.0], [4.0]), "a recency of 0 where there is no repeat purchase"),
+        (([-1], [0.0], [4.0]), "frequency >= 0"),
+        (([1], [np.nan], [4.0]), "without gaps"),
+        (([], [], []), "at least one customer"),
+        (([1.5], [1.0], [4.0]), "whole numbers"),
+        (([1, 2], [1.0], [4.0, 5.0]), "frequency 2, recency 1, age 2"),
+        ((["many"], [1.0], [4.0]), "frequency holds something else"),
+    ],
 )
-def test_what_is_no_summary_is_refused(summary):
-    with pytest.raises(ScienceError, match="BG/NBD wants"):
+def test_what_is_no_summary_is_refused(summary, sentence):
+    with pytest.raises(ScienceError, match=f"BG/NBD wants .*{sentence}"):
         lifetime.fit_bgnbd(*summary)
+
+
+def test_a_gap_where_nothing_was_repeated_is_no_value():
+    fit = lifetime.Fit(("p", "q", "gamma"), np.array([6.25, 3.74, 15.44]), np.eye(3), 0.0, 946)
+    assert lifetime.expected_value(fit, [0, 2], [np.nan, 20.0])[0] == pytest.approx(6.25 * 15.44 / 2.74)
+
+
+def test_without_scipy_the_remedy_is_told(monkeypatch):
+    monkeypatch.setattr(lifetime, "find_spec", lambda name: None)
+    with pytest.raises(ScienceError, match="run make science once"):
+        lifetime.fit_gamma_gamma([1], [2.0])
 
 
 def test_too_few_customers_are_told():

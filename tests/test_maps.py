@@ -26,5 +26,5 @@ def test_a_figure_stands_in_its_tile_and_what_is_no_state_is_left_out(figures):
     texts = [text.get_text() for text in axes.texts]
     written = [text for text in texts if text.startswith("$")]
     assert sorted(written) == sorted(plotting.dollars(value) for name, value in figures.items() if name in maps.TILES)
-    assert axes.get_title(loc="left") == "A finding"
+    assert axes.figure.get_suptitle() == "A finding"
     matplotlib.pyplot.close(axes.figure)

@@ -120,6 +120,16 @@ def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     assert "<b>1.5&nbsp;s</b> test dates are whole" in text
 
 
+def test_a_chart_has_its_words_where_it_is_not_seen(tmp_path):
+    record = make(tmp_path)
+    said, drawn = {"image/png": {"alt": "Bar chart: Books bring <most>."}}, {"image/png": "aGVsbG8=", "text/plain": ""}
+    output = nbformat.v4.new_output("display_data", drawn, metadata=said)
+    cell = nbformat.v4.new_code_cell("plotting.show()", outputs=[output])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), record.folder / "03_ingest.ipynb")
+    html = page.write_step(record.folder, "03_ingest.ipynb").read_text("utf-8")
+    assert 'alt="Bar chart: Books bring &lt;most&gt;."' in html
+
+
 def test_what_a_run_says_is_text_and_never_markup(tmp_path):
     text = page.write_run(make(tmp_path, runs.FAILED).folder).read_text("utf-8")
     assert "&lt;orders&gt; is unreadable &amp; more" in text

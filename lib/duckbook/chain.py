@@ -18,6 +18,9 @@ from duckbook.settings import ROOT
 
 CHAIN_FILE = ROOT / "notebooks" / "chain.toml"
 
+READERS = {"explore", "learn"}
+"""Groups that read the warehouse and what is published alone, for which no server is started."""
+
 KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "prepare", "group", "layer", "on_request"}
 
 

@@ -124,14 +124,12 @@ def rebuild(**_store) -> None:
 
 @cli.command()
 @click.option("--customers", type=int, help="Customers of the canonical run, where not as many as it usually has.")
-@click.option(
-    "--group", type=click.Choice(["science"]), help="The notebooks of a group on request, instead of the chain's."
-)
-def outputs(customers, group) -> None:
+@click.option("--science", is_flag=True, help="The notebooks that want the larger store, instead of the chain's.")
+def outputs(customers, science) -> None:
     """Refresh the notebooks' committed outputs from the canonical run."""
     from duckbook import outputs as refresh
 
-    for line in refresh.refresh(customers, group):
+    for line in refresh.refresh(customers, large=science):
         click.echo(line)
 
 

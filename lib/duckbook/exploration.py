@@ -1,10 +1,14 @@
-"""Whether the parameters of an exploration leave enough to look at."""
+"""How an exploration begins and ends: whether its parameters leave enough to look at, and what it comes to."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from duckbook.errors import DuckbookError
+
+if TYPE_CHECKING:
+    from IPython.display import Markdown
 
 
 def require(found: int, enough: int, what: str, **filters: Any) -> None:
@@ -35,3 +39,14 @@ def require(found: int, enough: int, what: str, **filters: Any) -> None:
 
         remedy = "Widen the period, or drop a filter." if chosen else "Take more customers."
         display(Markdown(f"**Only {found:,} {what}**: too few to read a pattern from. {remedy}"))
+
+
+def conclude(lines: Iterable[str]) -> Markdown:
+    """What an exploration comes to, as a list.
+
+    Money is told by its code, USD: two dollar signs in a text begin and end a formula in JupyterLab and on GitHub, and
+    no way to write them otherwise is read alike by both and by the pages of a run.
+    """
+    from IPython.display import Markdown
+
+    return Markdown("\n".join(f"- {line}" for line in lines).replace("$", "USD "))

@@ -196,6 +196,8 @@ def environment(settings_env: dict[str, str], ipython_dir: Path) -> dict[str, st
     # PYTHONDONTWRITEBYTECODE makes every kernel compile its imports; jupysql connects to DATABASE_URL by itself.
     unwanted = {"PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "MPLBACKEND", "PYTHONSTARTUP"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
+    # Kernels side by side on all the cores wait for each other's threads most of their time: see duckbook.science.
+    kept.setdefault("OMP_NUM_THREADS", "1")
     return kept | {"IPYTHONDIR": str(ipython_dir), "DO_NOT_TRACK": "1"} | settings_env
 
 

@@ -2,7 +2,10 @@
 
 Both are fitted by maximum likelihood to the summary that the papers use: a row a customer with the number of repeat
 purchases, the time of the last one and the time observed, both since the first purchase, and the mean value of the
-repeat purchases. Times may be in any unit; ``alpha`` is in the same one.
+repeat purchases. `summarise` makes it of a log of purchases. Times may be in any unit; ``alpha`` is in the same one.
+
+    fit = lifetime.fit_bgnbd(frequency, recency, age)  # lists, arrays or columns: fit.r, fit.alpha, fit.a, fit.b
+    spend = lifetime.fit_gamma_gamma(frequency, mean_value)  # spend.p, spend.q, spend.gamma
 
 Fader, Hardie and Lee, "Counting Your Customers the Easy Way: An Alternative to the Pareto/NBD Model", Marketing
 Science 24 (2005), from here on FHL; Fader and Hardie, "The Gamma-Gamma Model of Monetary Value" (2013), note 25.
@@ -11,53 +14,52 @@ scipy comes with `make science`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from duckbook.errors import ScienceError
+from duckbook.likelihood import Fit, maximum
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Parameters with the covariance of their logarithms, by which they have intervals that stay positive.
+def summarise(customers: Any, days: Any, until: Any, amounts: Any = None, *, unit: float = 7.0) -> pd.DataFrame:
+    """What the models want, from a log of purchases; those of one customer on one day count as one.
 
-    Attributes
+    Parameters
     ----------
-    names : tuple of str
-    values : float array of shape (parameters,)
-    covariance : float array of shape (parameters, parameters)
-        Of the logarithms: the inverse of the observed information.
-    log_likelihood : float
-    customers : int
+    customers, days, amounts : arrays of shape (purchases,)
+        Who bought, when, and for how much; without amounts `mean_value` is 0.
+    until
+        The last day observed; later purchases are left out.
+    unit
+        Days in the unit of time: 7 counts weeks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a customer, by whom it is indexed: frequency, recency, age (FHL's x, t_x and T), and mean_value, the mean
+        of the days with repeat purchases.
     """
+    import pandas as pd
 
-    names: tuple[str, ...]
-    values: np.ndarray
-    covariance: np.ndarray
-    log_likelihood: float
-    customers: int
-
-    def __getattr__(self, name: str) -> float:
-        names = self.__dict__.get("names", ())
-        if name not in names:
-            raise AttributeError(name)
-        return float(self.values[names.index(name)])
-
-    def interval(self, level: float = 0.95) -> np.ndarray:
-        """Lower and upper limits of each parameter, shape (parameters, 2)."""
-        from scipy.stats import norm
-
-        width = norm.ppf(0.5 + level / 2) * np.sqrt(np.diag(self.covariance))
-        return np.exp(np.log(self.values)[:, None] + width[:, None] * np.array([-1.0, 1.0]))
-
-    def contains(self, planted: np.ndarray, level: float = 0.95) -> bool:
-        """Whether the joint confidence region (Wald, on logarithms) holds these parameters."""
-        from scipy.stats import chi2
-
-        off = np.log(np.asarray(planted, dtype=float)) - np.log(self.values)
-        return bool(off @ np.linalg.solve(self.covariance, off) <= chi2.ppf(level, len(off)))
+    log = pd.DataFrame({"customer": np.asarray(customers), "day": pd.to_datetime(np.asarray(days))})
+    log["day"], log["amount"] = log.day.dt.normalize(), 0.0 if amounts is None else np.asarray(amounts, dtype=float)
+    log = log[log.day <= pd.Timestamp(until)].groupby(["customer", "day"], as_index=False).amount.sum()
+    by_customer = log.groupby("customer").day
+    first, last = by_customer.min(), by_customer.max()
+    repeats = log[log.day > log.customer.map(first)]
+    return pd.DataFrame(
+        {
+            "frequency": by_customer.size() - 1,
+            "recency": (last - first).dt.days / unit,
+            "age": (pd.Timestamp(until) - first).dt.days / unit,
+            "mean_value": repeats.groupby("customer").amount.mean().reindex(first.index).fillna(0.0),
+        }
+    )
 
 
 def fit_bgnbd(frequency: Any, recency: Any, age: Any) -> Fit:
@@ -66,11 +68,11 @@ def fit_bgnbd(frequency: Any, recency: Any, age: Any) -> Fit:
     Parameters
     ----------
     frequency : array of shape (customers,)
-        Repeat purchases: purchases less the first.
+        Repeat purchases, x in FHL: purchases less the first.
     recency : array of shape (customers,)
-        Time of the last purchase since the first; 0 without a repeat purchase.
+        Time of the last purchase since the first, t_x in FHL; 0 without a repeat purchase.
     age : array of shape (customers,)
-        Time observed since the first purchase.
+        Time observed since the first purchase, T in FHL.
 
     Raises
     ------
@@ -78,15 +80,19 @@ def fit_bgnbd(frequency: Any, recency: Any, age: Any) -> Fit:
         The summary is not one, is too small, or has no maximum.
     """
     x, tx, t = _summary(frequency, recency, age)
+    scale = t.mean()
 
     def loss(logs: np.ndarray) -> float:
-        return -_bgnbd_log_likelihood(np.exp(logs), x, tx, t).sum() / len(x)
+        return -_bgnbd_log_likelihood(np.exp(logs), x, tx / scale, t / scale).sum() / len(x)
 
-    return _maximum(loss, ("r", "alpha", "a", "b"), np.array([0.5, t.mean() / 4, 1.0, 3.0]), len(x))
+    # In units of the mean age, so that the same maximum is found from weeks, days and seconds; only alpha has a unit.
+    found = maximum(loss, ("r", "alpha", "a", "b"), np.array([0.5, 0.25, 1.0, 3.0]), len(x))
+    values = found.values * np.array([1.0, scale, 1.0, 1.0])
+    return Fit(found.names, values, found.covariance, found.log_likelihood - x.sum() * np.log(scale), len(x))
 
 
 def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
-    """Fit gamma-gamma: p, q, gamma (Fader and Hardie 2013, equation 1a) to the customers with repeat purchases.
+    """Fit gamma-gamma: p, q, gamma (Fader and Hardie 2013, equation 1a; v in earlier papers) to repeat customers.
 
     Parameters
     ----------
@@ -100,7 +106,7 @@ def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
     ScienceError
         There are too few, a value is not positive, or there is no maximum.
     """
-    x, z = np.asarray(frequency, dtype=float), np.asarray(mean_value, dtype=float)
+    x, z = _spend(frequency, mean_value)
     x, z = x[x > 0], z[x > 0]
     if len(x) < 50 or not (z > 0).all():
         raise ScienceError("Gamma-gamma wants at least 50 customers with repeat purchases, each of a positive value.")
@@ -117,7 +123,7 @@ def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
         )  # fmt: skip
 
     # In units of the mean, so that all three are of the same size; only gamma has a unit.
-    found = _maximum(loss, ("p", "q", "gamma"), np.array([4.0, 3.0, 1.0]), len(x))
+    found = maximum(loss, ("p", "q", "gamma"), np.array([4.0, 3.0, 1.0]), len(x))
     values = found.values * np.array([1.0, 1.0, scale])
     return Fit(found.names, values, found.covariance, found.log_likelihood - len(x) * np.log(scale), len(x))
 
@@ -159,8 +165,7 @@ def expected_value(fit: Fit, frequency: Any, mean_value: Any) -> np.ndarray:
 
     A weighted mean of the customer's own and the population's: the more purchases, the more the own one counts.
     """
-    x = np.asarray(frequency, dtype=float)
-    own = np.where(x > 0, np.nan_to_num(np.asarray(mean_value, dtype=float)), 0.0)
+    x, own = _spend(frequency, mean_value)
     p, q, gamma = fit.values
     if q <= 1:
         raise ScienceError(f"Gamma-gamma with q = {q:.3f} has no mean: the values differ too much between customers.")
@@ -204,10 +209,12 @@ def _bgnbd_log_likelihood(parameters: np.ndarray, x: np.ndarray, tx: np.ndarray,
 
 
 def _summary(frequency: Any, recency: Any, age: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    x, tx, t = (np.asarray(values, dtype=float) for values in (frequency, recency, age))
+    x, tx, t = _columns("BG/NBD", frequency=frequency, recency=recency, age=age)
     if not len(x) or not (np.isfinite(x) & np.isfinite(tx) & np.isfinite(t)).all():
         raise ScienceError("BG/NBD wants frequency, recency and age of at least one customer, without gaps.")
-    if not ((x >= 0) & (tx >= 0) & (tx <= t)).all() or (tx[x == 0] > 0).any():
+    if (x != np.floor(x)).any():
+        raise ScienceError("BG/NBD wants a frequency that counts repeat purchases: whole numbers.")
+    if not ((x >= 0) & (tx >= 0) & (tx <= t)).all() or (tx[x == 0] > 0).any() or not t.any():
         raise ScienceError(
             "BG/NBD wants frequency >= 0 and 0 <= recency <= age, both since the first purchase, and a recency of 0 "
             "where there is no repeat purchase."
@@ -215,26 +222,23 @@ def _summary(frequency: Any, recency: Any, age: Any) -> tuple[np.ndarray, np.nda
     return x, tx, t
 
 
-def _maximum(loss: Any, names: tuple[str, ...], start: np.ndarray, customers: int) -> Fit:
-    """Minimise a mean loss over the logarithms of the parameters, and see that what is found is a minimum."""
-    from scipy.optimize import minimize
-
-    for factor in (1.0, 0.3, 3.0):
-        logs = minimize(loss, np.log(start * factor), method="BFGS", jac="3-point", options={"gtol": 1e-8}).x
-        if not np.isfinite(logs).all() or np.abs(logs).max() > 12:
-            continue
-        information = _hessian(loss, logs) * customers
-        if (np.linalg.eigvalsh(information) > 0).all():
-            return Fit(names, np.exp(logs), np.linalg.inv(information), -loss(logs) * customers, customers)
-    raise ScienceError(f"The likelihood of {', '.join(names)} has no maximum in these data: take more customers.")
+def _spend(frequency: Any, mean_value: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Frequency and mean value; what stands where there is no repeat purchase, a gap too, is no value."""
+    x, z = _columns("Gamma-gamma", frequency=frequency, mean_value=mean_value)
+    return x, np.where(x > 0, z, 0.0)
 
 
-def _hessian(loss: Any, at: np.ndarray, step: float = 1e-3) -> np.ndarray:
-    """Second derivatives by central differences."""
-    shift = np.eye(len(at)) * step
-    return np.array(
-        [
-            [loss(at + i + j) - loss(at + i - j) - loss(at - i + j) + loss(at - i - j) for j in shift]
-            for i in shift
-        ]
-    ) / (4 * step**2)  # fmt: skip
+def _columns(model: str, **columns: Any) -> list[np.ndarray]:
+    """Lists, arrays or columns of a frame, whatever their index, as arrays of one length."""
+    if find_spec("scipy") is None:
+        raise ScienceError(f"{model} wants scipy, which comes with the data science: run make science once.")
+    found = []
+    for name, values in columns.items():
+        try:
+            found.append(np.atleast_1d(np.asarray(values, dtype=float)))
+        except (TypeError, ValueError) as error:
+            raise ScienceError(f"{model} wants numbers, and {name} holds something else: {error}.") from None
+    told = ", ".join(f"{name} {len(values):,}" for name, values in zip(columns, found, strict=True))
+    if len({len(values) for values in found}) > 1:
+        raise ScienceError(f"{model} wants one value a customer in each column, and there are: {told}.")
+    return found

@@ -15,6 +15,9 @@ from duckbook.built import Model
 
 Place = tuple[float, float]
 
+WIDTH, LETTER = 1.8, 0.065
+"""Inches of a column, and of a letter of a name."""
+
 
 def draw(models: Iterable[Model], title: str) -> Any:
     """Draw models and what they read.
@@ -35,18 +38,24 @@ def draw(models: Iterable[Model], title: str) -> Any:
     places = arrange(reads)
     columns = 1 + max((x for x, _ in places.values()), default=0)
     tallest = max((abs(y) for _, y in places.values()), default=0)
-    ax = plotting.chart(title, size=(2.2 * columns, max(2.4, 0.5 * tallest + 0.8)))
+    ax = plotting.chart(title, size=(WIDTH * columns, max(2.4, 0.5 * tallest + 0.8)))
     for name, sources in reads.items():
         for source in sources:
             (x0, y0), (x1, y1) = places[source], places[name]
-            ax.plot([x0 + 0.4, x1 - 0.4], [y0, y1], color="#B8C2CC", linewidth=0.7, zorder=1)
+            ends = [x0 + _half(source), x1 - _half(name)]
+            ax.plot(ends, [y0, y1], color="#B8C2CC", linewidth=0.7, zorder=1)
     for name, (x, y) in places.items():
         colour = plotting.BLUE if name in reads else plotting.GREY
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
-        ax.text(x, y, name, ha="center", va="center", fontsize=7, color=colour, bbox=box, zorder=2)
+        ax.text(x, y, name, ha="center", va="center", fontsize=8, color=colour, bbox=box, zorder=2)
     ax.set_xlim(-0.6, columns - 0.4)
     ax.set_axis_off()
     return ax
+
+
+def _half(name: str) -> float:
+    """Half the width of a name, in columns: to measure the texts would take as long as to draw them."""
+    return 0.5 * len(name) * LETTER / WIDTH + 0.02
 
 
 def without_shortcuts(reads: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

@@ -24,10 +24,10 @@ CUSTOMERS = 500
 LIGHT = ("explore", "learn")
 """Groups on request whose notebooks the small canonical run holds too: they cost it seconds."""
 
-SCIENCE = "science"
-SCIENCE_CUSTOMERS = 10_000
-SCIENCE_PLANTED = "experiment_uplift=0.4"
-"""The group of the notebooks that train models, and the larger store with an effect in it that they want."""
+LARGE = ("check", "science")
+LARGE_CUSTOMERS = 10_000
+LARGE_PLANTED = "experiment_uplift=0.4"
+"""Groups on request whose notebooks want a larger store, with an effect in it, and the libraries of `make science`."""
 
 
 def canonical_environment(folder: Path, customers: int = CUSTOMERS, planted: str = "") -> dict[str, str]:
@@ -58,16 +58,21 @@ def is_canonical(step: Step) -> bool:
     return not step.on_request or step.group in LIGHT
 
 
-def refresh(customers: int | None = None, group: str | None = None) -> Iterator[str]:
+def is_large(step: Step) -> bool:
+    """Whether the committed outputs of a step are those of the larger canonical run, which nbval compares apart."""
+    return step.on_request and step.group in LARGE
+
+
+def refresh(customers: int | None = None, *, large: bool = False) -> Iterator[str]:
     """Run the canonical run and take its outputs into the notebooks.
 
     Parameters
     ----------
     customers
         None: as many as the notebooks want.
-    group
-        ``science``: its notebooks on top of a larger run, and only theirs; None: those of the chain, and the light
-        ones on request.
+    large
+        Whether the notebooks are those that want the larger store, and only they; else those of the chain, and the
+        light ones on request.
 
     Yields
     ------
@@ -86,7 +91,7 @@ def refresh(customers: int | None = None, group: str | None = None) -> Iterator[
 
     with tempfile.TemporaryDirectory(prefix="duckbook-outputs-") as name:
         store = Path(name)
-        many, planted = (SCIENCE_CUSTOMERS, SCIENCE_PLANTED) if group == SCIENCE else (CUSTOMERS, "")
+        many, planted = (LARGE_CUSTOMERS, LARGE_PLANTED) if large else (CUSTOMERS, "")
         os.environ.update(canonical_environment(store, customers or many, planted))
         settings = read_settings()
         if not (settings.embedded_postgres and settings.embedded_s3):
@@ -94,10 +99,11 @@ def refresh(customers: int | None = None, group: str | None = None) -> Iterator[
                 "The canonical run takes the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
             )
         steps = read_chain(CHAIN_FILE)
-        done = [step for step in steps if (step.group == group if group else is_canonical(step))]
+        done = [step for step in steps if (is_large(step) if large else is_canonical(step))]
+        groups = [group for group in (LARGE if large else LIGHT) if any(step.group == group for step in done)]
         executed, traces = {}, [name, str(ROOT), "127.0.0.1"]
         try:
-            for request in (Request(), *(Request(only=only) for only in ((group,) if group else _light(steps)))):
+            for request in (Request(), *(Request(only=group) for group in groups)):
                 with terminal.LiveListener(terminal.console(stderr=True)) as listener:
                     record = run(settings, request, listener)
                 if record.record["status"] != runs.SUCCEEDED:
@@ -114,10 +120,6 @@ def refresh(customers: int | None = None, group: str | None = None) -> Iterator[
         if changed:
             notebook.write_text(text, "utf-8")
         yield f"{notebook.name}: {'refreshed' if changed else 'as it was'}"
-
-
-def _light(steps: list[Step]) -> list[str]:
-    return [group for group in LIGHT if any(step.group == group and step.on_request for step in steps)]
 
 
 def _fresh(notebook: Path, run_folder: Path) -> str:

@@ -105,7 +105,8 @@ def _exporter() -> Any:
     """A notebook without a page around it, hence without the scripts that nbconvert takes from a network."""
     from nbconvert import HTMLExporter
 
-    # It complains about each picture that has no alternative text; the table beside a picture is ours.
+    # It complains about each picture without alternative text, into the terminal of the run: ours have it from
+    # plotting.show(), and a notebook of a person's own may have others.
     logging.getLogger("traitlets").setLevel(logging.ERROR)
     exporter = HTMLExporter(template_name="basic")
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True

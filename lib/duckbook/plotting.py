@@ -9,6 +9,7 @@ white ground.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,19 +35,21 @@ STYLE = {
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "figure.facecolor": "white",
     "font.size": 9,
     "grid.color": "#E4E7EB",
+    # Two sums in dollars in one text are no formula.
+    "text.parse_math": False,
     "xtick.color": "#52606D",
     "ytick.color": "#52606D",
     "ytick.left": False,
 }
+
+
+CHARACTERS = 12.5
+"""How many characters of a title go into an inch."""
 
 
 def chart(
@@ -69,7 +72,7 @@ def chart(
     size
         Width and height in inches.
     columns
-        Number of charts side by side; the title then stands over all.
+        Number of charts side by side; the title stands over all.
     share_y
         Whether charts side by side have one scale.
 
@@ -84,10 +87,8 @@ def chart(
     figure, axes = plt.subplots(1, columns, figsize=size, sharey=share_y)
     for axis in [axes] if columns == 1 else axes:
         axis.set(xlabel=x, ylabel=y)
-    if columns == 1:
-        axes.set_title(title)
-    else:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+    # Over the names on the left too, and in as many lines as it needs, so that no finding widens its picture.
+    figure.suptitle(fill(title, int(CHARACTERS * size[0])), x=0.01, ha="left", fontsize=11, fontweight="bold")
     return axes
 
 
@@ -116,7 +117,11 @@ def percent(axis: Any) -> None:
 
 
 def counts(axis: Any) -> None:
-    """Write the ticks of an x or y axis with thousands separators."""
+    """Write the ticks of an x or y axis with thousands separators, and none between whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    if isinstance(axis.get_major_locator(), MaxNLocator):
+        axis.get_major_locator().set_params(integer=True)
     axis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
 
 
@@ -135,6 +140,7 @@ def label_bars(axes: Axes, texts: Iterable[str]) -> None:
 def label_line(axes: Axes, text: str) -> None:
     """Write a text at the end of the newest line, in its colour, instead of a legend."""
     line = axes.lines[-1]
+    line.set_label(" ".join(text.split()))
     x, y = line.get_xdata()[-1], line.get_ydata()[-1]
     axes.annotate(
         text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=line.get_color(), fontweight="bold"
@@ -142,7 +148,25 @@ def label_line(axes: Axes, text: str) -> None:
 
 
 def show() -> None:
-    """Show the newest chart, and nothing else below the cell."""
-    import matplotlib.pyplot as plt
+    """Show the newest chart, and nothing else below the cell.
 
-    plt.show()
+    Where pictures are not seen its words stand: as the alternative text in the pages and in what is exported of the
+    notebook, and as the plain text of the output, which nbval compares.
+    """
+    import matplotlib.pyplot as plt
+    from IPython import get_ipython
+
+    if (shell := get_ipython()) is None:
+        plt.show()
+        return
+
+    from IPython.display import display
+
+    from duckbook.alternative import describe
+
+    figure = plt.gcf()
+    data, metadata = shell.display_formatter.format(figure)
+    words = describe(figure)
+    metadata["image/png"] = metadata.get("image/png", {}) | {"alt": words}
+    display(data | {"text/plain": words}, metadata=metadata, raw=True)
+    plt.close(figure)

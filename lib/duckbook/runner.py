@@ -200,7 +200,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
     worth_telling = True
     try:
         supervisor.warm()
-        if any(step.group != "explore" for step in steps):
+        if any(step.group not in chain.READERS for step in steps):
             endpoints = servers.up(settings)
             supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
             record.scrub = redaction.Redactor(supervisor.secrets).scrub
