@@ -57,13 +57,14 @@ def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, onl
 @store_options
 @when_option
 @parameter_option
-def latest(as_of, extra, **_store) -> None:
+@click.option("--generate/--no-generate", default=True, help="Generate data, or run what others have landed.")
+def latest(as_of, extra, generate, **_store) -> None:
     """Run one more day: generate the latest 30 days, ingest, transform, publish."""
     from duckbook.chain import read_chain
     from duckbook.runner import Request
 
     explorations = tuple(step.name for step in read_chain() if step.group == "explore")
-    _run(Request(as_of, True, extra=extra, leave_out=("generate_history", *explorations)))
+    _run(Request(as_of, True, extra=extra, generate=generate, leave_out=("generate_history", *explorations)))
 
 
 @cli.command()

@@ -53,6 +53,24 @@ def env(**_store) -> None:
 
 @click.command()
 @store_options
+def bi_env(**_store) -> None:
+    """Print how BI reaches the published marts, its role's password included, as lines for a shell."""
+    import shlex
+
+    from duckbook import bi, bi_reader, servers
+    from duckbook.settings import settings
+
+    dsn = bi.dsn_of(settings(), servers.up(settings()))
+    reader = bi_reader.of(settings(), dsn)
+    values = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database, "PGUSER": reader.user}
+    values |= {"PGPASSWORD": reader.password, "PGOPTIONS": f"-c search_path={settings().bi_schema}"}
+    for name, value in values.items():
+        if value:
+            click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@click.command()
+@store_options
 def down(**_store) -> None:
     """Stop the servers; what they hold stays."""
     from duckbook import servers
@@ -135,4 +153,4 @@ def clean(yes, **_store) -> None:
     click.echo(f"Removed {folder}.")
 
 
-COMMANDS = (up, env, down, status, check_landing, lab, clean)
+COMMANDS = (up, env, bi_env, down, status, check_landing, lab, clean)
