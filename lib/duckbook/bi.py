@@ -1,4 +1,4 @@
-"""Publishing to BI: the current publication as a schema of Postgres and as Parquet in S3, for tools that know no DuckDB.
+"""Publishing to BI: the current publication as a schema of Postgres and as Parquet in S3.
 
 What is copied is what `publish` has published: tested, reconciled, and with personal data masked. Nothing is read from
 the warehouse, so that BI can be fed while the next run works, and again whenever it is wanted.
@@ -100,6 +100,26 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints:
     return f"{ATTACHED}.{settings.bi_schema}"
 
 
+def attach_as_owner(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints: Endpoints) -> None:
+    """As `attach`, but with every right that the settings' own user has."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    from duckbook import warehouse
+
+    told = conninfo_to_dict(dsn_of(settings, endpoints))
+    names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}
+    values = {names[key]: str(value) for key, value in told.items() if key in names}
+    warehouse.attach_postgres(connection, ATTACHED, values)
+
+
+def schemas(settings: Settings, endpoints: Endpoints) -> list[str]:
+    """The schemas that hold marts for BI: the one that is read, and earlier ones that a reader may still hold."""
+    from duckbook import access
+
+    with access.postgres(dsn_of(settings, endpoints)) as postgres:
+        return bi_schema.existing(postgres, settings.bi_schema)
+
+
 def dsn_of(settings: Settings, endpoints: Endpoints) -> str:
     """The Postgres that BI reads."""
     own = settings.bi_postgres_dsn
@@ -109,8 +129,8 @@ def dsn_of(settings: Settings, endpoints: Endpoints) -> str:
 def _refuse_personal(settings: Settings, publication: publish.Publication) -> None:
     if settings.mask_personal and not publication.masked:
         raise PublishError(
-            f"The publication {publication.run_id} holds personal data as they are, and DUCKBOOK_MASK_PERSONAL is true: "
-            "publish again with 07_publish.ipynb, or `make pipeline FROM=publish UNTIL=publish`."
+            f"The publication {publication.run_id} holds personal data as they are, and DUCKBOOK_MASK_PERSONAL is "
+            "true: publish again with 07_publish.ipynb, or `make pipeline FROM=publish UNTIL=publish`."
         )
 
 
@@ -170,9 +190,9 @@ def _tell_publication(postgres, schema: str, publication, rows: dict[str, int]) 
 
     named = sql.Identifier(schema, PUBLICATION)
     postgres.execute(
-        sql.SQL("create table {} (mart text primary key, rows bigint not null, run_id text not null, as_of date)").format(
-            named
-        )
+        sql.SQL(
+            "create table {} (mart text primary key, rows bigint not null, run_id text not null, as_of date)"
+        ).format(named)
     )
     with postgres.cursor().copy(sql.SQL("copy {} from stdin (freeze)").format(named)) as stream:
         for mart, count in rows.items():

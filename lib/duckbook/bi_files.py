@@ -1,8 +1,8 @@
 """The marts as Parquet in S3, and files that open a connection in BI tools.
 
-A publication is ``s3://BUCKET/runs/RUN_ID/MART.parquet``, never changed once it is there, and ``current.json`` names the
-one to read: it is put last. ``current/MART.parquet`` are copies under names that stay, for tools that follow no pointer;
-each is replaced whole, one after the other.
+A publication is ``s3://BUCKET/runs/RUN_ID/MART.parquet``, never changed once it is there, and ``current.json`` names
+the one to read: it is put last. ``current/MART.parquet`` are copies under names that stay, for tools that follow no
+pointer; each is replaced whole, one after the other.
 """
 
 from __future__ import annotations

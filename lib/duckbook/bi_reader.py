@@ -1,7 +1,7 @@
 """Who may read the marts in Postgres: a role that sees one schema and nothing else, and how it is reached.
 
-A role that is missing is made, with a generated password that is kept in the store, readable by its owner alone. One that
-an administrator has made is only let into the schema, and signs in as they have settled.
+A role that is missing is made, with a generated password that is kept in the store, readable by its owner alone. One
+that an administrator has made is only let into the schema, and signs in as they have settled.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def ensure(postgres: psycopg.Connection, settings: Settings, dsn: str) -> None:
     if found is not None:
         if found[0]:
             raise PublishError(
-                f"DUCKBOOK_BI_READER={role} is a role that may do more than read: name another one, or one that is missing."
+                f"DUCKBOOK_BI_READER={role} may do more than read: name another role, or one that is missing."
             )
         return
     password = secrets.token_urlsafe(24)

@@ -1,9 +1,10 @@
 """The marts as a schema of Postgres: made anew by each publication, and put in place by a rename.
 
-One transaction makes the new schema, fills it and takes the old one's name, so that a publication which is killed leaves
-nothing. Rows are copied in Postgres's binary format and frozen: they are visible to a reader whose transaction began
-before they came, who would otherwise find a new table empty. The old tables are locked for the instant of the rename, so
-that no query joins old marts to new ones; a reader who does not let go in time is passed by, and keeps what it has open.
+One transaction makes the new schema, fills it and takes the old one's name, so that a publication which is killed
+leaves nothing. Rows are copied in Postgres's binary format and frozen: they are visible to a reader whose transaction
+began before they came, who would otherwise find a new table empty. The old tables are locked for the instant of the
+rename, so that no query joins old marts to new ones; a reader who does not let go in time is passed by, and keeps what
+it has open.
 """
 
 from __future__ import annotations
@@ -220,6 +221,13 @@ def _lock(postgres: psycopg.Connection, schema: str, deadline: float) -> bool:
         postgres.execute("set local lock_timeout = 0")
 
 
+def existing(postgres: psycopg.Connection, schema: str) -> list[str]:
+    """The schema that is read, and those that were, as far as they are there."""
+    pattern = schema.replace("_", r"\_") + r"\_\_%\_old"
+    query = "select nspname from pg_namespace where nspname = %s or nspname like %s order by 1"
+    return [name for (name,) in postgres.execute(query, [schema, pattern]).fetchall()]
+
+
 def sweep(postgres: psycopg.Connection, schema: str) -> list[str]:
     """Drop the schemas that earlier publications were read from, but for those that a reader still holds.
 
@@ -228,10 +236,10 @@ def sweep(postgres: psycopg.Connection, schema: str) -> list[str]:
     list of str
         Those that are held; the next publication sweeps them away.
     """
-    query = r"select nspname from pg_namespace where nspname like %s order by 1"
-    pattern = schema.replace("_", r"\_") + r"\_\_%\_old"
     held = []
-    for (name,) in postgres.execute(query, [pattern]).fetchall():
+    for name in existing(postgres, schema):
+        if name == schema:
+            continue
         try:
             with postgres.transaction():
                 postgres.execute(sql.SQL("set local lock_timeout = {}").format(int(1000 * LOCK_SECONDS)))

@@ -124,6 +124,32 @@ def rebuild(**_store) -> None:
 
 
 @cli.command()
+@store_options
+@click.argument("customer_ids", nargs=-1, required=True, metavar="CUSTOMER_ID…")
+def forget(customer_ids, **_store) -> None:
+    """Erase people for good, publish without them, and prove it; later landings do not bring them back."""
+    from duckbook import forget as forgetting
+    from duckbook import raw, servers, terminal, traces
+    from duckbook.lock import one_writer
+    from duckbook.runner import Request
+    from duckbook.settings import settings
+
+    chosen = settings()
+    servers.preflight(chosen)
+    with one_writer(chosen, "an erasure"):
+        endpoints = servers.up(chosen)
+        erasure = forgetting.forget(chosen, endpoints, customer_ids)
+        traces.discard_warehouse(chosen)
+        raw.load(chosen, endpoints)
+    _run(Request(first="staging", last="publish", generate=False))
+    with one_writer(chosen, "an erasure"):
+        traces.remove(chosen, endpoints, erasure.ids)
+        found = traces.look(chosen, endpoints, erasure.ids, erasure.values)
+    terminal.show_erasure(terminal.console(), erasure, found)
+    sys.exit(any(trace.found for trace in found))
+
+
+@cli.command()
 @click.option("--customers", type=int, help="Customers of the canonical run, where not as many as it usually has.")
 @click.option(
     "--group", type=click.Choice(["science"]), help="The notebooks of a group on request, instead of the chain's."

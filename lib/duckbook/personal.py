@@ -1,4 +1,4 @@
-"""Personal data: declared once in the models' YAML and in ``_sources.yml``, and masked in whatever leaves the warehouse.
+"""Personal data: declared in the models' YAML and in ``_sources.yml``, and masked in whatever leaves the warehouse.
 
 A masked text is ``***``, a masked number or date is null; what is null stays null, and types stay what they are. The
 warehouse itself holds the values, or nothing could be built of them.
@@ -36,9 +36,9 @@ def _masked(name: str, kind: str) -> str:
 
 
 def masked_text(settings: Settings, expression: str) -> str:
-    """An SQL expression for a text that quotes records, such as an unreadable line or a reason, without personal values.
+    """An SQL expression for a text that quotes records, such as an unreadable line, without personal values.
 
-    Knows values by the name of their column: ``"email": "…"`` in JSON, whole or cut off, and ``email: '…'`` in a reason.
+    Values are told by the name of their column: ``"email": "…"`` in JSON, whole or cut off, ``email: '…'`` in a reason.
     """
     if not settings.mask_personal:
         return expression

@@ -3,8 +3,8 @@
 A publication is a folder ``data/published/<run_id>/`` with ``MART.parquet`` for each mart and ``publication.json``,
 which says what is in it. The file ``CURRENT`` names the one that readers take; it is replaced in one move when
 everything is there. Earlier publications stay for a while, so that a reader in the middle of a query is not disturbed
-and one can go back. Personal columns are masked unless a setting says otherwise. On MotherDuck the published marts are tables of a schema that is switched in one transaction
-(`motherduck`).
+and one can go back. Personal columns are masked unless a setting says otherwise. On MotherDuck the published marts are
+tables of a schema that is switched in one transaction (`motherduck`).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BAD = {"fail", "error", "runtime error", "skipped"}
 
 @dataclass(frozen=True)
 class Publication:
-    """Published marts: which run made them, of which as-of date, the rows of each, and whether personal data are masked."""
+    """Published marts: which run made them, of which as-of date, the rows of each, and whether persons are masked."""
 
     run_id: str
     as_of: str | None
@@ -156,11 +156,10 @@ def published(settings: Settings, as_of: str | None = None) -> Published:
 
 def files(settings: Settings, published: Published, folder: Path) -> dict[str, Path]:
     """Each mart of an open publication as a Parquet file: its own, or one that is written into `folder`."""
-    named, own = published.publication, _folder(settings) / published.publication.run_id
-    if (own / "publication.json").is_file():
-        return {mart: own / f"{mart}.parquet" for mart in named.marts}
-    found = {mart: folder / f"{mart}.parquet" for mart in named.marts}
-    for mart, file in found.items():
+    own = _folder(settings) / published.publication.run_id
+    is_there = (own / "publication.json").is_file()
+    found = {mart: (own if is_there else folder) / f"{mart}.parquet" for mart in published.publication.marts}
+    for mart, file in () if is_there else found.items():
         query = f"copy (select * from {SCHEMA}.{mart} order by all) to '{_quoted(file)}'"
         published.connection.execute(f"{query} (format parquet, compression zstd)")
     return found

@@ -105,7 +105,9 @@ class Settings(BaseSettings):
 
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
     _pairs = field_validator("planted")(setting_values.number_pairs)
-    _names = field_validator("postgres_schema", "motherduck_database", "bi_schema", "bi_reader")(setting_values.plain_name)
+    _names = field_validator("postgres_schema", "motherduck_database", "bi_schema", "bi_reader")(
+        setting_values.plain_name
+    )
     _buckets = field_validator("s3_historic_bucket", "s3_latest_bucket", "s3_marts_bucket")(setting_values.bucket_name)
     _dsn = field_validator("postgres_dsn", "bi_postgres_dsn")(setting_values.connection_string)
     _endpoint = field_validator("s3_endpoint")(setting_values.bare_url)
@@ -129,7 +131,9 @@ class Settings(BaseSettings):
         if self.s3_marts_bucket in (self.s3_historic_bucket, self.s3_latest_bucket):
             raise ValueError("DUCKBOOK_S3_MARTS_BUCKET must be a bucket of its own: BI readers may list all of it")
         if self.bi_schema == self.postgres_schema and self.bi_postgres_dsn is None:
-            raise ValueError("DUCKBOOK_BI_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: a publication replaces a schema")
+            raise ValueError(
+                "DUCKBOOK_BI_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: a publication replaces its own"
+            )
         if self.target == "motherduck" and self.motherduck_token is None:
             raise ValueError(
                 "DUCKBOOK_TARGET=motherduck needs a token: set MOTHERDUCK_TOKEN, or take DUCKBOOK_TARGET=duckdb"
