@@ -125,6 +125,25 @@ def rebuild(**_store) -> None:
 
 @cli.command()
 @store_options
+@click.argument("folder", type=click.Path(path_type=Path))
+def restore(folder, **_store) -> None:
+    """Make an empty store again from a backup, through to the published marts."""
+    from duckbook import backup, raw, servers
+    from duckbook.lock import one_writer
+    from duckbook.runner import Request
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    with one_writer(settings(), "a restore"):
+        endpoints = servers.up(settings())
+        restored = backup.restore(settings(), endpoints, folder)
+        raw.rebuild(settings(), endpoints)
+    click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
+    _run(Request(first="staging", last="publish", generate=False))
+
+
+@cli.command()
+@store_options
 @click.argument("customer_ids", nargs=-1, required=True, metavar="CUSTOMER_ID…")
 def forget(customer_ids, **_store) -> None:
     """Erase people for good, publish without them, and prove it; later landings do not bring them back."""

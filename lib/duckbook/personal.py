@@ -6,11 +6,18 @@ warehouse itself holds the values, or nothing could be built of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
+from duckbook.contracts import Contract
+from duckbook.errors import PublishError
 from duckbook.rows import literal, quoted
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
+
+if TYPE_CHECKING:
+    import duckdb
 
 MASK = "***"
 
@@ -29,6 +36,30 @@ def masked_select(columns: Sequence[tuple[str, str]], personal: Iterable[str]) -
     return ", ".join(_masked(name, kind) if name in hidden else quoted(name) for name, kind in columns)
 
 
+def queries(
+    connection: duckdb.DuckDBPyConnection,
+    schema: str,
+    marts: Iterable[str],
+    declared: dict[str, Contract],
+    masked: bool,
+) -> dict[str, str]:
+    """Mart → a query for what is published of it: all of its columns, the personal ones masked where that is asked.
+
+    Raises
+    ------
+    PublishError
+        No model declares a mart, so that nobody knows what is personal in it.
+    """
+    found = {}
+    for mart in marts:
+        if mart not in declared:
+            raise PublishError(f"No model declares the mart {mart}, so what is personal in it is not known: drop it.")
+        described = connection.execute(f"describe {schema}.{mart}").fetchall()
+        columns = [(name, kind) for name, kind, *_ in described]
+        found[mart] = f"select {masked_select(columns, declared[mart].personal if masked else ())} from {schema}.{mart}"
+    return found
+
+
 def _masked(name: str, kind: str) -> str:
     if kind.upper() == "VARCHAR":
         return f"case when {quoted(name)} is not null then {literal(MASK)} end as {quoted(name)}"
@@ -40,10 +71,22 @@ def masked_text(settings: Settings, expression: str) -> str:
 
     Values are told by the name of their column: ``"email": "…"`` in JSON, whole or cut off, ``email: '…'`` in a reason.
     """
-    if not settings.mask_personal:
-        return expression
+    for pattern, replacement in _quotes() if settings.mask_personal else ():
+        expression = f"regexp_replace({expression}, {literal(pattern)}, {literal(replacement)}, 'g')"
+    return expression
+
+
+def masked(text: str) -> str:
+    """A text that quotes records without personal values; told as in `masked_text`."""
+    for pattern, replacement in _quotes():
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+def _quotes() -> tuple[tuple[str, str], ...]:
+    """How a text quotes a personal value, and what takes its place; patterns that DuckDB and Python both know."""
     names = "|".join(sorted({c.name for table in source_tables().values() for c in table.columns if c.personal}))
-    in_json = literal(rf'("({names})"\s*:\s*)("([^"\\]|\\.)*("|$)|[^,}}\s]+)')
-    in_reason = literal(rf"\b({names}): '.*?' is not ")
-    as_json, as_reason = literal(rf'\1"{MASK}"'), literal(rf"\1: '{MASK}' is not ")
-    return f"regexp_replace(regexp_replace({expression}, {in_json}, {as_json}, 'g'), {in_reason}, {as_reason}, 'g')"
+    return (
+        (rf'("({names})"\s*:\s*)("([^"\\]|\\.)*("|$)|[^,}}\s]+)', rf'\1"{MASK}"'),
+        (rf"\b({names}): '.*?' is not ", rf"\1: '{MASK}' is not "),
+    )

@@ -18,9 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duckbook import contracts, motherduck, runs
+from duckbook import contracts, motherduck, personal, runs
 from duckbook.errors import PublishError
-from duckbook.personal import masked_select
 from duckbook.processes import write_private
 from duckbook.settings import Settings
 
@@ -85,7 +84,8 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
     with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
         names = _marts(connection)
         _refuse_untested(settings, connection)
-        marts = _queries(settings, connection, names)
+        declared = contracts.of_marts(settings.data)
+        marts = personal.queries(connection, SCHEMA, names, declared, masked=settings.mask_personal)
         as_of = connection.execute("select max(as_of)::varchar from ecom_raw.as_of").fetchone()[0]
         if settings.target == "motherduck":
             return Publication(run_id, as_of, motherduck.publish(connection, marts, run_id, as_of))
@@ -268,20 +268,6 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
     if unequal:
         raise PublishError(f"Marts differ from staging in {', '.join(unequal[:5])}: run 06_marts.ipynb and see why.")
     quarantine.hold_to_limit(connection, settings)
-
-
-def _queries(settings: Settings, connection: duckdb.DuckDBPyConnection, marts: list[str]) -> dict[str, str]:
-    """Mart → a query for what is published of it: all of its columns, the personal ones masked."""
-    declared = contracts.of_marts(settings.data)
-    queries = {}
-    for mart in marts:
-        if mart not in declared:
-            raise PublishError(f"No model declares the mart {mart}, so what is personal in it is not known: drop it.")
-        described = connection.execute(f"describe {SCHEMA}.{mart}").fetchall()
-        personal = declared[mart].personal if settings.mask_personal else ()
-        listed = masked_select([(name, kind) for name, kind, *_ in described], personal)
-        queries[mart] = f"select {listed} from {SCHEMA}.{mart}"
-    return queries
 
 
 def _artifact(settings: Settings, name: str) -> dict[str, Any]:

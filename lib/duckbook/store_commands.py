@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -108,6 +109,23 @@ def check_landing(as_of, **_store) -> None:
 
 @click.command()
 @store_options
+@click.argument("folder", type=click.Path(path_type=Path))
+def backup(folder, **_store) -> None:
+    """Copy history and bookkeeping into a folder, from which `restore` makes the store again."""
+    from duckbook import backup as backups
+    from duckbook import servers
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    made = backups.back_up(settings(), servers.up(settings()), folder)
+    click.echo(
+        f"Backed up {made.commit} commits, as of {made.as_of}, into {made.folder}: {made.copied:,} objects copied, "
+        f"{made.kept:,} there already, {made.dropped:,} dropped, {made.size / 1e6:,.1f} MB in all."
+    )
+
+
+@click.command()
+@store_options
 def lab(**_store) -> None:
     """Open the notebooks in JupyterLab, with the servers up."""
     from duckbook import servers
@@ -153,4 +171,4 @@ def clean(yes, **_store) -> None:
     click.echo(f"Removed {folder}.")
 
 
-COMMANDS = (up, env, bi_env, down, status, check_landing, lab, clean)
+COMMANDS = (up, env, bi_env, down, status, check_landing, backup, lab, clean)
