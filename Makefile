@@ -5,6 +5,7 @@
 #   PLANTED="bgnbd_r=0.3"   planted parameters to change
 #   AS_OF                   last day of the data         TARGET   duckdb or motherduck
 #   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
+#   BACKUP=folder           of backup and restore        CUSTOMER            customer_id of a person to forget
 
 SHELL := /bin/bash
 PYTHON ?= python3

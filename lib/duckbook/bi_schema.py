@@ -107,7 +107,7 @@ def copy(
 
     DuckDB writes Postgres's binary format into a pipe and Postgres reads it, side by side: nothing is kept in between.
     """
-    listed = ", ".join(f"cast({quoted(n)} as {CAST[k]})" if k in CAST else quoted(n) for n, k in _known(columns))
+    listed = ", ".join(_written(name, kind) for name, kind in columns)
     reading, writing = os.pipe()
 
     def feed(cursor: psycopg.Cursor) -> None:
@@ -135,8 +135,10 @@ def copy(
     return written
 
 
-def _known(columns: Columns) -> list[tuple[str, str]]:
-    return [(name, kind if _type(kind) != "text" else "VARCHAR") for name, kind in columns]
+def _written(name: str, kind: str) -> str:
+    """A column as DuckDB writes it for Postgres."""
+    cast = "varchar" if _type(kind) == "text" != TYPES.get(kind) else CAST.get(kind)
+    return f"cast({quoted(name)} as {cast})" if cast else quoted(name)
 
 
 def _type(kind: str) -> str:
