@@ -1,4 +1,4 @@
-"""`make bench`: how quick generation, ingestion, a day of dbt and the chain are, each against one of the same run.
+"""`make bench`: how quick generation, ingestion, a day of dbt, BI and the chain are, each against one of the same run.
 
 Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
@@ -11,6 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
+import bi_copy
 import chain_time
 import generation
 import increments
@@ -23,6 +24,7 @@ PARTS = {
     "generation": (generation.measure, [100_000]),
     "ingestion": (ingestion.measure, [16_000]),
     "increments": (increments.measure, [100_000]),
+    "bi": (bi_copy.measure, [50_000]),
     "chain": (chain_time.measure, [1_000, 10_000]),
 }
 """What is measured, and at how many customers."""
