@@ -209,6 +209,16 @@ def test_an_erasure_that_is_killed_after_its_commit_is_finished_by_the_next_inge
     assert [text for text in HER_OWN if text in everything_in_the_history(shop) + everything_in_raw(shop)] == []
 
 
+def test_sources_that_never_name_a_person_are_left_alone(shop):
+    shop.clear()
+    shop.land(f"customers/date={MAY}/c.ndjson", lines(ADA, BOB))
+    shop.land(f"orders/date={MAY}/o.ndjson", lines({"order_id": "o-1", "order_date": MAY}))
+    shop.land(f"reviews/date={MAY}/r.ndjson", lines({"product_id": "p-1", "review_text": "good"}))
+    shop.ingest()
+    assert erase(shop).rows == {"customers": 1}
+    assert [row["review_text"] for row in shop.raw("reviews")] == ["good"]
+
+
 def test_one_more_person_is_forgotten_with_the_same_salt_and_the_first_stays_so(shop):
     erase(shop, "7")
     erase(shop, "8")

@@ -77,6 +77,8 @@ def build(
         Rows by mart.
     """
     new = sql.Identifier(schema)
+    # A key over millions of rows is sorted in memory; Postgres's own 64 MB are for many at once.
+    postgres.execute("set local maintenance_work_mem = '256MB'")
     postgres.execute(sql.SQL("create schema {}").format(new))
     rows = {}
     for mart, contract in contracts.items():

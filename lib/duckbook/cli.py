@@ -108,19 +108,26 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
         sys.exit(1)
 
 
+def _from_raw() -> Any:
+    """What makes everything of raw again, for whoever reads it."""
+    from duckbook.runner import Request
+    from duckbook.settings import settings
+
+    return Request(first="staging", last="bi" if settings().bi else "publish", generate=False)
+
+
 @cli.command()
 @store_options
 def rebuild(**_store) -> None:
     """Make the warehouse again from the history in S3 alone, and publish it."""
     from duckbook import raw, servers
     from duckbook.lock import one_writer
-    from duckbook.runner import Request
     from duckbook.settings import settings
 
     servers.preflight(settings())
     with one_writer(settings(), "a rebuild"):
         raw.rebuild(settings(), servers.up(settings()))
-    _run(Request(first="staging", last="publish", generate=False))
+    _run(_from_raw())
 
 
 @cli.command()
@@ -130,7 +137,6 @@ def restore(folder, **_store) -> None:
     """Make an empty store again from a backup, through to the published marts."""
     from duckbook import backup, raw, servers
     from duckbook.lock import one_writer
-    from duckbook.runner import Request
     from duckbook.settings import settings
 
     servers.preflight(settings())
@@ -139,7 +145,7 @@ def restore(folder, **_store) -> None:
         restored = backup.restore(settings(), endpoints, folder)
         raw.rebuild(settings(), endpoints)
     click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
-    _run(Request(first="staging", last="publish", generate=False))
+    _run(_from_raw())
 
 
 @cli.command()
@@ -150,7 +156,6 @@ def forget(customer_ids, **_store) -> None:
     from duckbook import forget as forgetting
     from duckbook import raw, servers, terminal, traces
     from duckbook.lock import one_writer
-    from duckbook.runner import Request
     from duckbook.settings import settings
 
     chosen = settings()
@@ -160,7 +165,7 @@ def forget(customer_ids, **_store) -> None:
         erasure = forgetting.forget(chosen, endpoints, customer_ids)
         traces.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
-    _run(Request(first="staging", last="publish", generate=False))
+    _run(_from_raw())
     with one_writer(chosen, "an erasure"):
         traces.remove(chosen, endpoints, erasure.ids)
         found = traces.look(chosen, endpoints, erasure.ids, erasure.values)

@@ -124,12 +124,12 @@ def lines_of_people(connection: duckdb.DuckDBPyConnection, files: Sequence[str])
 def _counted(connection, files: Sequence[str], person: str) -> dict[str, int]:
     if not files:
         return {}
-    return dict(
-        connection.execute(
-            f"select filename, count(*) from read_parquet({rows.listed(files)}, filename = true, union_by_name = true, "
-            f"hive_partitioning = false) where {is_of_a_person(person)} group by filename order by filename"
-        ).fetchall()
-    )
+    read = f"read_parquet({rows.listed(files)}, filename = true, union_by_name = true, hive_partitioning = false)"
+    names = {name for name, *_ in connection.execute(f"describe select * from {read}").fetchall()}
+    if not names & {PERSON, "original"}:
+        return {}  # A source that never named a person.
+    query = f"select filename, count(*) from {read} where {is_of_a_person(person)} group by filename order by filename"
+    return dict(connection.execute(query).fetchall())
 
 
 def rewrite(
