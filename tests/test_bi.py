@@ -6,11 +6,8 @@ import json
 import subprocess
 import threading
 import time
-from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
-import duckdb
 import psycopg
 import pytest
 import sqlalchemy
@@ -213,34 +210,38 @@ TWO = {
 ROWS = 500
 
 
-def hand_over(dsn: str, schema: str, version: int, patience: float = 20) -> bool:
-    """Publish the two tables in a version."""
-    with duckdb.connect() as marts, psycopg.connect(dsn, autocommit=True) as postgres:
-        marts.execute("create schema source")
-        for name in TWO:
-            marts.execute(
-                f"create table source.{name} as select range::int as id, {version} as version from range({ROWS})"
-            )
-        with postgres.transaction():
-            bi_schema.build(postgres, load(marts), f"{schema}__new", TWO, "source")
-            locked = bi_schema.swap(postgres, f"{schema}__new", schema, patience)
-        bi_schema.sweep(postgres, schema)
-    return locked
-
-
-def load(marts: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    import duckdb_extension_postgres_scanner
-
-    folder = Path(duckdb_extension_postgres_scanner.__file__).parent
-    (file,) = folder.rglob("postgres_scanner.duckdb_extension")
-    marts.execute(f"load '{file}'")
-    return marts
+@pytest.fixture(scope="module")
+def marts(shop):
+    """A DuckDB with the schema `source`, from which tables are copied."""
+    with warehouse.engine(shop, closed=True) as connection:
+        connection.execute("load postgres_scanner")
+        connection.execute("set pg_null_byte_replacement = ''")
+        connection.execute("create schema source")
+        yield connection
 
 
 @pytest.fixture
-def swapped(endpoints, owner):
+def hand_over(marts, endpoints):
+    """A function that publishes the two tables in a version; whether the old ones were locked for it."""
+
+    def publish_version(version: int, patience: float = 20) -> bool:
+        with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as postgres:
+            for name in TWO:
+                rows = f"select range::int as id, {version} as version from range({ROWS})"
+                marts.execute(f"create or replace table source.{name} as {rows}")
+            with postgres.transaction():
+                bi_schema.build(postgres, marts, "swapped__new", TWO, "source")
+                locked = bi_schema.swap(postgres, "swapped__new", "swapped", patience)
+            bi_schema.sweep(postgres, "swapped")
+        return locked
+
+    return publish_version
+
+
+@pytest.fixture
+def swapped(hand_over, owner):
     """A schema of the two tables, in version 0, that is dropped at the end."""
-    hand_over(endpoints.postgres_dsn, "swapped", 0)
+    hand_over(0)
     yield "swapped"
     for name in bi_schema.existing(owner, "swapped"):
         owner.execute(f"drop schema {name} cascade")
@@ -252,7 +253,7 @@ READ = (
 )
 
 
-def test_readers_in_a_loop_never_see_a_missing_half_or_mixed_table_in_ten_publications(endpoints, swapped):
+def test_readers_in_a_loop_never_see_a_missing_half_or_mixed_table_in_ten_publications(endpoints, hand_over, swapped):
     stop, seen, faults = threading.Event(), [set(), set(), set()], []
 
     def read(number: int) -> None:
@@ -274,7 +275,7 @@ def test_readers_in_a_loop_never_see_a_missing_half_or_mixed_table_in_ten_public
     threads = [threading.Thread(target=read, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
-    locked = [hand_over(endpoints.postgres_dsn, swapped, version) for version in range(1, 11)]
+    locked = [hand_over(version) for version in range(1, 11)]
     time.sleep(0.1)
     stop.set()
     for thread in threads:
@@ -285,47 +286,43 @@ def test_readers_in_a_loop_never_see_a_missing_half_or_mixed_table_in_ten_public
     assert all(len(versions) > 3 and 10 in versions for versions in seen)
 
 
-def test_a_transaction_that_began_before_finds_the_new_tables_full(endpoints, swapped):
+def test_a_transaction_that_began_before_finds_the_new_tables_full(endpoints, hand_over, swapped):
     with psycopg.connect(endpoints.postgres_dsn) as reader:
         reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         reader.execute("select 1")  # its snapshot is taken here
-        hand_over(endpoints.postgres_dsn, swapped, 1)
+        hand_over(1)
         assert reader.execute(READ).fetchone() == (ROWS, 1, 1, 1, 1)
 
 
-def test_a_reader_who_does_not_let_go_is_passed_by_and_keeps_what_it_reads(endpoints, swapped, owner):
+def test_a_reader_who_does_not_let_go_is_passed_by_and_keeps_what_it_reads(endpoints, hand_over, swapped, owner):
     with psycopg.connect(endpoints.postgres_dsn) as reader:
         cursor = reader.cursor(name="slow")
         cursor.itersize = 10
         cursor.execute("select version from swapped.left_mart")
         first = cursor.fetchmany(10)
-        assert not hand_over(endpoints.postgres_dsn, swapped, 1, patience=0.2)
+        assert not hand_over(1, patience=0.2)
         assert owner.execute(READ).fetchone() == (ROWS, 1, 1, 1, 1)
         assert len(bi_schema.existing(owner, swapped)) == 2
         assert {*first, *cursor.fetchall()} == {(0,)}
-    assert hand_over(endpoints.postgres_dsn, swapped, 2)
+    assert hand_over(2)
     assert bi_schema.existing(owner, swapped) == [swapped]
 
 
-def test_a_publication_that_fails_half_way_leaves_nothing_behind(endpoints, swapped, owner):
-    wrong = TWO | {"right_mart": replace(TWO["right_mart"], columns=(Column("id", ""), Column("version", "", True)))}
-    with duckdb.connect() as marts, psycopg.connect(endpoints.postgres_dsn, autocommit=True) as postgres:
-        marts.execute("create schema source")
-        marts.execute("create table source.left_mart as select range::int as id, 1 as version from range(10)")
-        marts.execute("create table source.right_mart as select range::int as id, null::int as version from range(10)")
-        with pytest.raises(psycopg.errors.NotNullViolation), postgres.transaction():
-            bi_schema.build(postgres, load(marts), "swapped__new", wrong, "source")
+def test_a_publication_that_fails_half_way_leaves_nothing_behind(marts, swapped, owner):
+    marts.execute(
+        "create or replace table source.right_mart as select range::int as id, null::int as version from range(9)"
+    )
+    with pytest.raises(psycopg.errors.NotNullViolation), owner.transaction():
+        bi_schema.build(owner, marts, "swapped__new", TWO, "source")
     assert owner.execute(READ).fetchone() == (ROWS, 0, 0, 0, 0)
     assert not owner.execute("select 1 from pg_namespace where nspname = 'swapped__new'").fetchone()
 
 
-def test_what_postgres_does_not_know_comes_as_what_it_does(endpoints, owner):
+def test_what_postgres_does_not_know_comes_as_what_it_does(marts, owner):
     query = "select 1::tinyint t, 170141183460469231731687303715884105::hugeint h, 'a' || chr(0) || 'b' z, [1, 2] l"
-    with duckdb.connect() as marts, psycopg.connect(endpoints.postgres_dsn, autocommit=True) as postgres:
-        marts.execute(f"create schema source; create table source.odd as {query}")
-        load(marts).execute("set pg_null_byte_replacement = ''")
-        with postgres.transaction():
-            bi_schema.build(postgres, marts, "odd_types", {"odd": Contract("", (), (), {})}, "source")
-        found = postgres.execute("select * from odd_types.odd").fetchone()
-        postgres.execute("drop schema odd_types cascade")
+    marts.execute(f"create table source.odd as {query}")
+    with owner.transaction():
+        bi_schema.build(owner, marts, "odd_types", {"odd": Contract("", (), (), {})}, "source")
+    found = owner.execute("select * from odd_types.odd").fetchone()
+    owner.execute("drop schema odd_types cascade")
     assert found == (1, Decimal("170141183460469231731687303715884105"), "ab", "[1, 2]")
