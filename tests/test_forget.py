@@ -330,7 +330,7 @@ def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(sh
 def test_a_whole_store_is_forgotten_in_backed_up_restored_and_goes_on(soak, start_store, tmp_path):
     """The commands, over a generated store: a person is gone from everywhere, and days and backups go on."""
     if not soak:
-        pytest.skip("a quarter of an hour on a busy machine: make soak")
+        pytest.skip("two minutes of work: make soak")
     store = start_store("whole", customers=200)
 
     def do(*arguments: str, data=store, **environment: str) -> str:

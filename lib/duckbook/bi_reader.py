@@ -10,14 +10,14 @@ import json
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import psycopg
-from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from typing import TYPE_CHECKING
 
 from duckbook.errors import PublishError
 from duckbook.processes import read_json, write_private
 from duckbook.settings import Settings
+
+if TYPE_CHECKING:
+    import psycopg
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Reader:
 
 def of(settings: Settings, dsn: str) -> Reader:
     """The reader of the BI schema on the server that a DSN names."""
+    from psycopg.conninfo import conninfo_to_dict
+
     told = conninfo_to_dict(dsn)
     kept = read_json(_file(settings)).get(_place(settings, dsn))
     host, port = str(told.get("host") or "localhost"), str(told.get("port") or 5432)
@@ -47,6 +49,9 @@ def ensure(postgres: psycopg.Connection, settings: Settings, dsn: str) -> None:
     PublishError
         The role is missing, and this user may not make one.
     """
+    import psycopg
+    from psycopg import sql
+
     role = settings.bi_reader
     found = postgres.execute("select rolsuper or rolcreaterole from pg_roles where rolname = %s", [role]).fetchone()
     if found is not None:
@@ -76,6 +81,8 @@ def ensure(postgres: psycopg.Connection, settings: Settings, dsn: str) -> None:
 
 def admit(postgres: psycopg.Connection, settings: Settings, schema: str) -> None:
     """Let the role read a schema, in the open transaction."""
+    from psycopg import sql
+
     named, role = sql.Identifier(schema), sql.Identifier(settings.bi_reader)
     postgres.execute(sql.SQL("grant usage on schema {} to {}").format(named, role))
     postgres.execute(sql.SQL("grant select on all tables in schema {} to {}").format(named, role))
@@ -91,6 +98,8 @@ def _file(settings: Settings) -> Path:
 
 
 def _place(settings: Settings, dsn: str) -> str:
+    from psycopg.conninfo import conninfo_to_dict
+
     told = conninfo_to_dict(dsn)
     # The port of an embedded server may be another after a restart.
     server = "embedded" if settings.embedded_postgres and not settings.bi_postgres_dsn else told.get("host")
