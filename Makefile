@@ -5,6 +5,7 @@
 #   PLANTED="bgnbd_r=0.3"   planted parameters to change
 #   AS_OF                   last day of the data         TARGET   duckdb or motherduck
 #   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
+#   BACKUP=folder           of backup and restore        CUSTOMER            customer_id of a person to forget
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -35,13 +36,20 @@ pipeline: $(VENV)/.ready ## run the whole chain: generate, ingest, transform, pu
 	@$(DUCKBOOK) run $(STORE) $(SIZE) $(WHEN) $(STEPS)
 
 latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest, transform, publish
-	@$(DUCKBOOK) latest $(STORE) $(WHEN)
+	@$(DUCKBOOK) latest $(STORE) $(WHEN) $(if $(filter 0 no false,$(GENERATE)),--no-generate)
 
 realism: $(VENV)/.ready ## hold the generated store against published figures (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only realism
 
 explore: $(VENV)/.ready ## ask the published marts about sales, customers, products, the funnel and operations
 	@$(DUCKBOOK) run $(STORE) --only explore
+
+.PHONY: bi bi-env forget backup restore
+bi: $(VENV)/.ready ## copy the published marts to where BI reads them: a Postgres schema, and Parquet in S3
+	@$(DUCKBOOK) run $(STORE) --only bi
+
+bi-env: $(VENV)/.ready ## print how BI reaches them, for psql and other tools (docs/bi.md)
+	@$(DUCKBOOK) bi-env $(STORE)
 
 learn: $(VENV)/.ready ## check the exercises that you have solved, in notebooks/22_exercises.ipynb
 	@$(DUCKBOOK) run $(STORE) --only learn
@@ -118,6 +126,15 @@ lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group science -c requirements-dev.lock -o requirements-science.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group bench -c requirements-dev.lock -o requirements-bench.lock
+
+forget: $(VENV)/.ready ## erase a person for good, and prove it: make forget CUSTOMER=customer_id
+	@$(DUCKBOOK) forget $(STORE) $(CUSTOMER)
+
+backup: $(VENV)/.ready ## copy history and bookkeeping into a folder: make backup BACKUP=folder
+	@$(DUCKBOOK) backup $(STORE) $(BACKUP)
+
+restore: $(VENV)/.ready ## make an empty store again from such a folder: make restore BACKUP=folder DATA=folder
+	@$(DUCKBOOK) restore $(STORE) $(BACKUP)
 
 clean: ## remove the local state of the store, after asking
 	@if [ -x $(DUCKBOOK) ]; then $(DUCKBOOK) clean $(STORE); else echo "Nothing to clean: there is no $(VENV)."; fi

@@ -245,6 +245,9 @@ def test_steps_are_chosen_by_their_place():
     assert names(only="realism") == ["realism"]
     assert names(only="transform") == ["staging", "intermediate", "marts"]
     assert names(only="publish") == ["publish"]
+    assert "bi" not in names()
+    assert names(first="marts", always=("bi",))[:3] == ["marts", "publish", "bi"]
+    assert names(last="publish", always=("bi",))[-1] == "publish"
     with pytest.raises(ChainError, match="No step is left"):
         names(first="marts", last="staging")
 

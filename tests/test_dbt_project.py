@@ -100,7 +100,7 @@ def test_every_key_of_a_mart_leads_to_a_member_and_a_test_holds_it(nodes, models
                 assert (model["unique_id"], name) in held, f"{model['name']}.{name}"
 
 
-OF_EVERY_MART = ("07_publish.ipynb", "21_explore_marts.ipynb")
+OF_EVERY_MART = ("07_publish.ipynb", "21_explore_marts.ipynb", "24_bi.ipynb")
 """Notebooks that go through all marts and do not name each."""
 
 

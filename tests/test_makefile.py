@@ -8,7 +8,7 @@ from duckbook.settings import ROOT
 PROMISED = {
     "pipeline", "latest", "lab", "test", "nbval", "docs", "report", "up", "down", "status", "bench", "soak", "clean",
     "format", "lint", "outputs", "rebuild", "science", "stale",
-    "resume", "list", "compare", "rollback", "prune", "check-landing",
+    "bi", "bi-env", "forget", "backup", "restore", "resume", "list", "compare", "rollback", "prune", "check-landing",
 }  # fmt: skip
 
 
@@ -35,6 +35,15 @@ def test_make_variables_become_options():
     )
     options = '--data "other" --customers 1000 --seed 7 --dirt 0 --as-of 2026-06-30 --no-generate'
     assert f"duckbook run {options}" in " ".join(command.split())
+
+
+def test_a_scheduler_names_the_day_and_who_lands_the_data():
+    assert "duckbook latest --as-of 2026-07-04 --no-generate" in " ".join(
+        make("-n", "latest", "AS_OF=2026-07-04", "GENERATE=0").split()
+    )
+    assert 'duckbook forget --data "other" 1234' in " ".join(
+        make("-n", "forget", "CUSTOMER=1234", "DATA=other").split()
+    )
 
 
 def test_without_variables_no_option_is_given():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from chains import Memory, write_chain
 from duckbook import chain, outputs
 from duckbook.errors import ChainError
 from duckbook.runner import Request, run
-from duckbook.settings import Settings, read_settings
+from duckbook.settings import ROOT, Settings, read_settings
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,15 @@ def test_every_cell_can_be_told_from_the_others():
         cells = json.loads(step.notebook.read_text("utf-8"))["cells"]
         ids = [cell["id"] for cell in cells]
         assert len(set(ids)) == len(ids), step.notebook.name
+
+
+def test_no_committed_output_holds_an_address():
+    address = re.compile(r"[\w.+-]+@[\w-]+\.\w{2,}|\b\d+ [A-Z]\w+ \w+\.?, [A-Z][\w ]+, [A-Z]{2} \d{5}\b")
+    assert address.search("mail to ada.l@example.com")
+    assert address.search("to 6071 Watson Lane, New York, NY 10068 by")
+    found = {}
+    for notebook in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        outputs = [cell.get("outputs", []) for cell in json.loads(notebook.read_text("utf-8"))["cells"]]
+        if hits := address.findall(json.dumps(outputs, ensure_ascii=False)):
+            found[notebook.name] = hits[:3]
+    assert found == {}

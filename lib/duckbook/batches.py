@@ -7,7 +7,7 @@ history; a batch belongs to the history if and only if a commit names it. Commit
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from hashlib import md5
@@ -112,8 +112,27 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Forgetting:
+    """What a commit erased from the history.
+
+    Attributes
+    ----------
+    salt
+        What the ids of people are hashed with, the same in a whole history.
+    people
+        SHA-256 of salt and customer_id, of each person who is forgotten by this commit.
+    amended
+        Batch id → what is different of the batch since: counts, columns, files, checksums and size.
+    """
+
+    salt: str
+    people: tuple[str, ...]
+    amended: dict[str, dict]
+
+
+@dataclass(frozen=True)
 class Commit:
-    """What one ingest added to the history.
+    """What one ingest added to the history, or what was erased from it.
 
     Attributes
     ----------
@@ -123,6 +142,8 @@ class Commit:
         Places in the landing zone where tables were found: a place that was there and is missing is an error.
     fingerprints
         Source → fingerprint, of sources that changed their fingerprint but not their content.
+    forgotten
+        What was erased; None in the commit of an ingest.
     """
 
     number: int
@@ -131,6 +152,7 @@ class Commit:
     origins: tuple[str, ...]
     fingerprints: dict[str, str]
     batches: tuple[Batch, ...]
+    forgotten: Forgetting | None = None
 
     @cached_property
     def text(self) -> str:
@@ -166,7 +188,9 @@ class Commit:
             for batch in raw["batches"]
         )
         as_of, origins = date.fromisoformat(raw["as_of"]), tuple(raw["origins"])
-        commit = cls(**raw | {"batches": batches, "as_of": as_of, "origins": origins})
+        told = raw.get("forgotten")
+        forgotten = told and Forgetting(told["salt"], tuple(told["people"]), told["amended"])
+        commit = cls(**raw | {"batches": batches, "as_of": as_of, "origins": origins, "forgotten": forgotten})
         # The digest is that of what was written, also when a later version would write it otherwise.
         commit.__dict__["text"] = text if isinstance(text, str) else text.decode()
         return commit
@@ -180,8 +204,27 @@ class Chronicle:
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
-        """Every batch, in order of arrival."""
-        return tuple(batch for commit in self.commits for batch in commit.batches)
+        """Every batch, in order of arrival, as it is since people were forgotten."""
+        amended: dict[str, dict] = {}
+        for commit in self.commits:
+            for batch_id, values in commit.forgotten.amended.items() if commit.forgotten else ():
+                columns = {"columns": tuple(values["columns"])} if "columns" in values else {}
+                amended[batch_id] = amended.get(batch_id, {}) | values | columns
+        return tuple(
+            replace(batch, **amended[batch.batch_id]) if batch.batch_id in amended else batch
+            for commit in self.commits
+            for batch in commit.batches
+        )
+
+    @cached_property
+    def forgotten(self) -> frozenset[str]:
+        """The hashes of everybody who was forgotten."""
+        return frozenset(person for commit in self.commits if commit.forgotten for person in commit.forgotten.people)
+
+    @property
+    def salt(self) -> str | None:
+        """What these hashes are salted with; None where nobody was forgotten."""
+        return next((commit.forgotten.salt for commit in self.commits if commit.forgotten), None)
 
     @cached_property
     def newest(self) -> dict[str, Batch]:

@@ -98,6 +98,7 @@ def select(
     only: str | None = None,
     generate: bool = True,
     leave_out: tuple[str, ...] = (),
+    always: tuple[str, ...] = (),
 ) -> list[Step]:
     """The steps that a run does.
 
@@ -111,6 +112,8 @@ def select(
         Whether the steps of the group ``generate`` are done; not where others land the data.
     leave_out
         Names of steps that are not done.
+    always
+        Groups whose steps on request are done without being named.
 
     Raises
     ------
@@ -132,7 +135,7 @@ def select(
         for step in steps[begin:end]
         if step.name not in leave_out
         and (generate or step.group != "generate")
-        and (not step.on_request or step.name in asked_for)
+        and (not step.on_request or step.name in asked_for or step.group in always)
     ]
     if not chosen:
         raise ChainError(f"No step is left to run from {first or names[0]} until {last or names[-1]}: swap the two.")

@@ -57,13 +57,14 @@ def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, onl
 @store_options
 @when_option
 @parameter_option
-def latest(as_of, extra, **_store) -> None:
+@click.option("--generate/--no-generate", default=True, help="Generate data, or run what others have landed.")
+def latest(as_of, extra, generate, **_store) -> None:
     """Run one more day: generate the latest 30 days, ingest, transform, publish."""
     from duckbook.chain import read_chain
     from duckbook.runner import Request
 
     explorations = tuple(step.name for step in read_chain() if step.group == "explore")
-    _run(Request(as_of, True, extra=extra, leave_out=("generate_history", *explorations)))
+    _run(Request(as_of, True, extra=extra, generate=generate, leave_out=("generate_history", *explorations)))
 
 
 @cli.command()
@@ -107,19 +108,69 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
         sys.exit(1)
 
 
+def _from_raw() -> Any:
+    """What makes everything of raw again, for whoever reads it."""
+    from duckbook.runner import Request
+    from duckbook.settings import settings
+
+    return Request(first="staging", last="bi" if settings().bi else "publish", generate=False)
+
+
 @cli.command()
 @store_options
 def rebuild(**_store) -> None:
     """Make the warehouse again from the history in S3 alone, and publish it."""
     from duckbook import raw, servers
     from duckbook.lock import one_writer
-    from duckbook.runner import Request
     from duckbook.settings import settings
 
     servers.preflight(settings())
     with one_writer(settings(), "a rebuild"):
         raw.rebuild(settings(), servers.up(settings()))
-    _run(Request(first="staging", last="publish", generate=False))
+    _run(_from_raw())
+
+
+@cli.command()
+@store_options
+@click.argument("folder", type=click.Path(path_type=Path))
+def restore(folder, **_store) -> None:
+    """Make an empty store again from a backup, through to the published marts."""
+    from duckbook import backup, raw, servers
+    from duckbook.lock import one_writer
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    with one_writer(settings(), "a restore"):
+        endpoints = servers.up(settings())
+        restored = backup.restore(settings(), endpoints, folder)
+        raw.rebuild(settings(), endpoints)
+    click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
+    _run(_from_raw())
+
+
+@cli.command()
+@store_options
+@click.argument("customer_ids", nargs=-1, required=True, metavar="CUSTOMER_ID…")
+def forget(customer_ids, **_store) -> None:
+    """Erase people for good, publish without them, and prove it; later landings do not bring them back."""
+    from duckbook import forget as forgetting
+    from duckbook import raw, servers, terminal, traces
+    from duckbook.lock import one_writer
+    from duckbook.settings import settings
+
+    chosen = settings()
+    servers.preflight(chosen)
+    with one_writer(chosen, "an erasure"):
+        endpoints = servers.up(chosen)
+        erasure = forgetting.forget(chosen, endpoints, customer_ids)
+        traces.discard_warehouse(chosen)
+        raw.load(chosen, endpoints)
+    _run(_from_raw())
+    with one_writer(chosen, "an erasure"):
+        traces.remove(chosen, endpoints, erasure.ids)
+        found = traces.look(chosen, endpoints, erasure.ids, erasure.values)
+    terminal.show_erasure(terminal.console(), erasure, found)
+    sys.exit(any(trace.found for trace in found))
 
 
 @cli.command()

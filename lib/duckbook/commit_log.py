@@ -13,6 +13,7 @@ import contextlib
 import gzip
 import re
 import zlib
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -54,9 +55,19 @@ def read(client, bucket: str) -> Chronicle:
 
     with ThreadPoolExecutor(8) as pool:
         texts = list(pool.map(text_of, etags))
+    return linked({f"s3://{bucket}/{key_of(number)}": text for number, text in zip(etags, texts, strict=True)})
+
+
+def linked(texts: Mapping[str, bytes | None]) -> Chronicle:
+    """The chronicle of commits by the place of each, in order: every one follows the one before it.
+
+    Raises
+    ------
+    IngestError
+        A commit is missing, or is not what was written.
+    """
     commits: list[Commit] = []
-    for number, text in zip(etags, texts, strict=True):
-        where = f"s3://{bucket}/{key_of(number)}"
+    for where, text in texts.items():
         try:
             commit = Commit.read(text or b"")
         except (ValueError, KeyError, TypeError) as error:

@@ -50,6 +50,10 @@ class PublishError(DuckbookError):
     """Marts cannot be published, or nothing has been published yet."""
 
 
+class BackupError(DuckbookError):
+    """A store cannot be backed up, or a folder holds no backup that it can be made of again."""
+
+
 class CheckFailed(DuckbookError):
     """A check at the end of a notebook found something else than it expects."""
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from duckbook import appending, arrivals, commit_log, sources, storage, uncommitted
+from duckbook import appending, arrivals, commit_log, forgotten, sources, storage, uncommitted
 from duckbook.batches import FLOWS, Batch, Chronicle, Commit
 from duckbook.endpoints import Endpoints
 from duckbook.reading import Reading
@@ -33,12 +33,15 @@ class IngestReport:
         The batches that came in.
     ignored
         Objects below ``json/`` that belong to no source table, and were not read.
+    held_back
+        Rows and lines of people who were forgotten: left out, or brought in without what tells who they are.
     """
 
     as_of: date
     number: int | None
     batches: tuple[Batch, ...]
     ignored: tuple[str, ...]
+    held_back: int = 0
 
     @property
     def tables(self) -> list[dict]:
@@ -77,10 +80,11 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
             readings = arrivals.read_all(connection, client, new, folder)
             arrivals.check_still(settings, endpoints, new)
             fresh, same = _without_repeats(readings, chronicle)
+            fresh, held_back = forgotten.hold_back(connection, fresh, chronicle)
             as_of = as_of or arrivals.newest_date(connection, fresh, chronicle)
             told = {r.source.name: r.source.fingerprint for r in same if r.source.fingerprint}
             if not fresh and not told and as_of == chronicle.as_of:
-                return IngestReport(as_of, None, (), landed.ignored)
+                return IngestReport(as_of, None, (), landed.ignored, held_back)
             with arrivals.threads_for(connection, sum(r.readable for r in fresh)):
                 batches, files = appending.append(connection, bucket, chronicle, as_of, fresh)
         uncommitted.upload(settings, client, files)
@@ -95,7 +99,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         commit_log.put(client, bucket, commit)
         uncommitted.forget(settings)
         commit_log.checkpoint(client, bucket, chronicle)
-    return IngestReport(as_of, commit.number, commit.batches, landed.ignored)
+    return IngestReport(as_of, commit.number, commit.batches, landed.ignored, held_back)
 
 
 def _without_repeats(readings: Sequence[Reading], chronicle: Chronicle) -> tuple[list[Reading], list[Reading]]:

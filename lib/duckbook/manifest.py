@@ -64,8 +64,17 @@ def read(settings: Settings, endpoints: Endpoints) -> Manifest | None:
     """
     bucket = settings.s3_historic_bucket
     data = storage.get_bytes(_client(endpoints.s3), bucket, KEY)
-    if data is None:
-        return None
+    return None if data is None else parse(data, f"s3://{bucket}/{KEY}")
+
+
+def parse(data: bytes, where: str) -> Manifest:
+    """The manifest in an object or file.
+
+    Raises
+    ------
+    LandingError
+        It is none.
+    """
     try:
         values = json.loads(data)
         values["first_as_of"] = date.fromisoformat(values["first_as_of"])
@@ -73,7 +82,7 @@ def read(settings: Settings, endpoints: Endpoints) -> Manifest | None:
         return Manifest(**values)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise LandingError(
-            f"s3://{bucket}/{KEY} is no manifest of a generated store: move it away, or choose another bucket by "
+            f"{where} is no manifest of a generated store: move it away, or choose another bucket by "
             "DUCKBOOK_S3_HISTORIC_BUCKET."
         ) from None
 

@@ -18,8 +18,15 @@ PUBLISHED = "ecom_published"
 """Schema of the published marts."""
 
 
-def publish(connection: duckdb.DuckDBPyConnection, marts: list[str], run_id: str, as_of: str | None) -> dict[str, int]:
+def publish(
+    connection: duckdb.DuckDBPyConnection, marts: dict[str, str], run_id: str, as_of: str | None
+) -> dict[str, int]:
     """Replace the published marts by those of ``ecom_marts``, all or none.
+
+    Parameters
+    ----------
+    marts
+        Mart → the query for what is published of it.
 
     Returns
     -------
@@ -30,8 +37,8 @@ def publish(connection: duckdb.DuckDBPyConnection, marts: list[str], run_id: str
     connection.execute("begin")
     try:
         connection.execute(f"create schema if not exists {PUBLISHED}")
-        for mart in marts:
-            connection.execute(f"create or replace table {PUBLISHED}.{mart} as select * from ecom_marts.{mart}")
+        for mart, query in marts.items():
+            connection.execute(f"create or replace table {PUBLISHED}.{mart} as {query}")
             (rows[mart],) = connection.execute(f"select count(*) from {PUBLISHED}.{mart}").fetchone()
         connection.execute(
             f"create or replace table {PUBLISHED}.publication as select ?::varchar as run_id, ?::varchar as as_of",

@@ -21,7 +21,7 @@ from duckbook.settings import ROOT, Settings, read_settings
 CUSTOMERS = 500
 """Enough that every chart has something to show, and few enough that nbval is quick."""
 
-LIGHT = ("explore", "learn")
+LIGHT = ("explore", "learn", "bi")
 """Groups on request whose notebooks the small canonical run holds too: they cost it seconds."""
 
 LARGE = ("check", "science")

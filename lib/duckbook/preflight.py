@@ -20,6 +20,7 @@ def check(settings: Settings) -> None:
     """
     with ThreadPoolExecutor() as pool:
         checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
+        checks += [_check_bi] * (settings.bi and settings.bi_postgres_dsn is not None)
         for done in [pool.submit(one, settings) for one in checks]:
             done.result()
 
@@ -30,6 +31,16 @@ def _check_postgres(settings: Settings) -> None:
     if address:
         access.reach(*address, "DUCKBOOK_POSTGRES_DSN")
     access.check_schema(dsn, settings.postgres_schema)
+
+
+def _check_bi(settings: Settings) -> None:
+    """The Postgres that every run publishes to at its end."""
+    dsn, setting = settings.bi_postgres_dsn.get_secret_value(), "DUCKBOOK_BI_POSTGRES_DSN"
+    address = access.postgres_address(dsn)
+    if address:
+        access.reach(*address, setting)
+    with access.postgres(dsn, setting, access.QUICK_SECONDS):
+        pass
 
 
 def _check_s3(settings: Settings) -> None:

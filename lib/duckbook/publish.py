@@ -3,8 +3,8 @@
 A publication is a folder ``data/published/<run_id>/`` with ``MART.parquet`` for each mart and ``publication.json``,
 which says what is in it. The file ``CURRENT`` names the one that readers take; it is replaced in one move when
 everything is there. Earlier publications stay for a while, so that a reader in the middle of a query is not disturbed
-and one can go back. On MotherDuck the published marts are tables of a schema that is switched in one transaction
-(`motherduck`).
+and one can go back. Personal columns are masked unless a setting says otherwise. On MotherDuck the published marts are
+tables of a schema that is switched in one transaction (`motherduck`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duckbook import motherduck, runs
+from duckbook import contracts, motherduck, personal, runs
 from duckbook.errors import PublishError
 from duckbook.processes import write_private
 from duckbook.settings import Settings
@@ -37,11 +37,12 @@ BAD = {"fail", "error", "runtime error", "skipped"}
 
 @dataclass(frozen=True)
 class Publication:
-    """Published marts: which run made them, of which as-of date, and the rows of each mart."""
+    """Published marts: which run made them, of which as-of date, the rows of each, and whether persons are masked."""
 
     run_id: str
     as_of: str | None
     marts: dict[str, int]
+    masked: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,10 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
 
     run_id = run_id or os.environ.get("DUCKBOOK_RUN_ID") or f"lab-{runs.now()[:19].replace(':', '')}"
     with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
-        marts = _marts(connection)
+        names = _marts(connection)
         _refuse_untested(settings, connection)
+        declared = contracts.of_marts(settings.data)
+        marts = personal.queries(connection, SCHEMA, names, declared, masked=settings.mask_personal)
         as_of = connection.execute("select max(as_of)::varchar from ecom_raw.as_of").fetchone()[0]
         if settings.target == "motherduck":
             return Publication(run_id, as_of, motherduck.publish(connection, marts, run_id, as_of))
@@ -90,23 +93,24 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
 
 
 def _publish_files(
-    settings: Settings, connection, marts: list[str], run_id: str, as_of: str | None, keep: int
+    settings: Settings, connection, marts: dict[str, str], run_id: str, as_of: str | None, keep: int
 ) -> Publication:
     folder = _folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     making = folder / f".making-{run_id}"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
-    keys = _keys(settings)
+    declared = contracts.of_marts(settings.data)
     entries = {}
-    for mart in marts:
+    for mart, query in marts.items():
         file = making / f"{mart}.parquet"
-        order = ", ".join(f'"{column}"' for column in keys.get(mart, ())) or "all"
-        rows_in_order = f"select * from {SCHEMA}.{mart} order by {order}"
+        order = ", ".join(f'"{column}"' for column in declared[mart].grain) or "all"
+        rows_in_order = f"{query} order by {order}"
         connection.execute(f"copy ({rows_in_order}) to '{_quoted(file)}' (format parquet, compression zstd)")
         (rows,) = connection.execute(f"select count(*) from '{_quoted(file)}'").fetchone()
         entries[mart] = {"rows": rows, "sha256": _sha256(file)}
-    told = {"run_id": run_id, "as_of": as_of, "target": settings.target, "marts": entries}
+    told = {"run_id": run_id, "as_of": as_of, "target": settings.target, "masked": settings.mask_personal}
+    told["marts"] = entries
     write_private(making / "publication.json", json.dumps(told, indent=1))
     # A run that publishes twice leaves what its readers may have open alone.
     number, final = 1, folder / run_id
@@ -148,6 +152,17 @@ def published(settings: Settings, as_of: str | None = None) -> Published:
         file = _quoted(folder / f"{mart}.parquet")
         connection.execute(f"create view {SCHEMA}.{mart} as select * from read_parquet('{file}')")
     return Published(connection, publication)
+
+
+def files(settings: Settings, published: Published, folder: Path) -> dict[str, Path]:
+    """Each mart of an open publication as a Parquet file: its own, or one that is written into `folder`."""
+    own = _folder(settings) / published.publication.run_id
+    is_there = (own / "publication.json").is_file()
+    found = {mart: (own if is_there else folder) / f"{mart}.parquet" for mart in published.publication.marts}
+    for mart, file in () if is_there else found.items():
+        query = f"copy (select * from {SCHEMA}.{mart} order by all) to '{_quoted(file)}'"
+        published.connection.execute(f"{query} (format parquet, compression zstd)")
+    return found
 
 
 def publications(settings: Settings) -> list[Publication]:
@@ -208,7 +223,9 @@ def _of_date(settings: Settings, as_of: str) -> Path:
 
 def _read(folder: Path) -> Publication:
     told = json.loads((folder / "publication.json").read_text("utf-8"))
-    return Publication(folder.name, told["as_of"], {mart: entry["rows"] for mart, entry in told["marts"].items()})
+    rows = {mart: entry["rows"] for mart, entry in told["marts"].items()}
+    # What was published before there were masks holds the values.
+    return Publication(folder.name, told["as_of"], rows, told.get("masked", False))
 
 
 def _point_at(settings: Settings, name: str) -> None:
@@ -251,11 +268,6 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
     if unequal:
         raise PublishError(f"Marts differ from staging in {', '.join(unequal[:5])}: run 06_marts.ipynb and see why.")
     quarantine.hold_to_limit(connection, settings)
-
-
-def _keys(settings: Settings) -> dict[str, tuple[str, ...]]:
-    """Mart → the columns of its grain, as its YAML states them, by which its file is ordered."""
-    return {mart: tuple(grain) for mart, grain in _artifact(settings, "layers/marts.grains.json").items()}
 
 
 def _artifact(settings: Settings, name: str) -> dict[str, Any]:

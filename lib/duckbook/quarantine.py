@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from duckbook import personal
 from duckbook.errors import QuarantineError
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
@@ -138,13 +139,15 @@ order by newest.table_name, newest.source nulls first
 """
 
 
-def outstanding(connection: duckdb.DuckDBPyConnection) -> list[dict]:
+def outstanding(connection: duckdb.DuckDBPyConnection, masked: bool = True) -> list[dict]:
     """What the sources hold now that is quarantined, for each table that has any, and for each source of it.
 
     Parameters
     ----------
     connection
         A warehouse whose staging is built.
+    masked
+        Whether the reasons, which quote the value at fault, leave personal ones out.
 
     Returns
     -------
@@ -155,7 +158,8 @@ def outstanding(connection: duckdb.DuckDBPyConnection) -> list[dict]:
     held = "\n    union all\n    ".join(f"select * from held_{name}" for name in source_tables())
     names = ("table", "source", "rows", "quarantined", "reason")
     found = connection.execute(HELD.format(tables=tables, held=held)).fetchall()
-    return [dict(zip(names, row, strict=True)) for row in found]
+    rows = [dict(zip(names, row, strict=True)) for row in found]
+    return [row | {"reason": personal.masked(row["reason"])} for row in rows] if masked else rows
 
 
 def allowed(rows: int, settings: Settings) -> int:
@@ -191,7 +195,7 @@ def hold_to_limit(connection: duckdb.DuckDBPyConnection, settings: Settings) -> 
     QuarantineError
         More are; the sentence names the table, the count, the limit and the remedy.
     """
-    found = sentences(outstanding(connection), settings)
+    found = sentences(outstanding(connection, settings.mask_personal), settings)
     if found:
         more = f" And {len(found) - 3} more like these." if len(found) > 3 else ""
         raise QuarantineError(" ".join(found[:3]) + more + " ecom_raw.quarantine holds every one of the rows.")

@@ -141,14 +141,19 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
     chronicle = commit_log.read(storage.client(endpoints.s3), bucket)
     with warehouse.open_warehouse(settings, closed=True) as connection:
         connection.execute("begin")
+        create(connection)
+        lacking = chronicle.commits[_applied(connection, chronicle) :] if not anew else chronicle.commits
+        # A warehouse that was loaded before somebody was forgotten is made anew from what the history holds now.
+        anew = anew or (len(lacking) < len(chronicle.commits) and any(commit.forgotten for commit in lacking))
         if anew:
+            lacking = chronicle.commits
             for name in (*source_tables(), *BOOKKEEPING):
                 connection.execute(f"drop table if exists {SCHEMA}.{name}")
             for schema in GROWN:
                 connection.execute(f"drop schema if exists {schema} cascade")
-        create(connection)
-        lacking = chronicle.commits[_applied(connection, chronicle) :]
-        batches = tuple(batch for commit in lacking for batch in commit.batches)
+            create(connection)
+        named = {batch.batch_id for commit in lacking for batch in commit.batches}
+        batches = tuple(batch for batch in chronicle.batches if batch.batch_id in named)
         if lacking:
             warehouse.use_s3(connection, endpoints.s3)
             _insert_batches(connection, batches)

@@ -79,6 +79,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         only=request.only,
         generate=request.generate,
         leave_out=request.leave_out,
+        always=("bi",) if settings.bi else (),
     )
     given = _given(request)
     with kernels.mother(settings, steps) as mother:

@@ -76,6 +76,13 @@ class Settings(BaseSettings):
     )
     motherduck_database: str = Field("duckbook", description="MotherDuck database of the warehouse.")
 
+    bi: bool = Field(False, description="Whether every run publishes the marts to BI; else on request, by make bi.")
+    bi_postgres_dsn: SecretStr | None = Field(None, description="Postgres that BI reads; empty: where data land.")
+    bi_schema: str = Field("ecom_bi", description="Postgres schema of the marts that BI reads.")
+    bi_reader: str = Field("ecom_reader", description="Postgres role that may read that schema, and nothing else.")
+    s3_marts_bucket: str = Field("marts-ecom", description="Bucket of the marts that BI reads as Parquet.")
+    mask_personal: bool = Field(True, description="Whether personal data are masked in what is published and shown.")
+
     keep_runs: int = Field(100, ge=1, description="Runs that stay in the archive when it is pruned.")
     keep_publications: int = Field(5, ge=1, description="Publications that stay, so that readers can go back.")
     on_failure: str = Field("", description="Command that is called when a run fails.")
@@ -98,9 +105,11 @@ class Settings(BaseSettings):
 
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
     _pairs = field_validator("planted")(setting_values.number_pairs)
-    _names = field_validator("postgres_schema", "motherduck_database")(setting_values.plain_name)
-    _buckets = field_validator("s3_historic_bucket", "s3_latest_bucket")(setting_values.bucket_name)
-    _dsn = field_validator("postgres_dsn")(setting_values.connection_string)
+    _names = field_validator("postgres_schema", "motherduck_database", "bi_schema", "bi_reader")(
+        setting_values.plain_name
+    )
+    _buckets = field_validator("s3_historic_bucket", "s3_latest_bucket", "s3_marts_bucket")(setting_values.bucket_name)
+    _dsn = field_validator("postgres_dsn", "bi_postgres_dsn")(setting_values.connection_string)
     _endpoint = field_validator("s3_endpoint")(setting_values.bare_url)
     _region = field_validator("s3_region")(setting_values.region)
     _size = field_validator("memory_limit")(setting_values.size)
@@ -119,6 +128,12 @@ class Settings(BaseSettings):
             )
         if self.s3_historic_bucket == self.s3_latest_bucket:
             raise ValueError("DUCKBOOK_S3_HISTORIC_BUCKET and DUCKBOOK_S3_LATEST_BUCKET must differ")
+        if self.s3_marts_bucket in (self.s3_historic_bucket, self.s3_latest_bucket):
+            raise ValueError("DUCKBOOK_S3_MARTS_BUCKET must be a bucket of its own: BI readers may list all of it")
+        if self.bi_schema == self.postgres_schema and self.bi_postgres_dsn is None:
+            raise ValueError(
+                "DUCKBOOK_BI_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: a publication replaces its own"
+            )
         if self.target == "motherduck" and self.motherduck_token is None:
             raise ValueError(
                 "DUCKBOOK_TARGET=motherduck needs a token: set MOTHERDUCK_TOKEN, or take DUCKBOOK_TARGET=duckdb"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -53,6 +54,24 @@ def env(**_store) -> None:
 
 @click.command()
 @store_options
+def bi_env(**_store) -> None:
+    """Print how BI reaches the published marts, its role's password included, as lines for a shell."""
+    import shlex
+
+    from duckbook import bi, bi_reader, servers
+    from duckbook.settings import settings
+
+    dsn = bi.dsn_of(settings(), servers.up(settings()))
+    reader = bi_reader.of(settings(), dsn)
+    values = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database, "PGUSER": reader.user}
+    values |= {"PGPASSWORD": reader.password, "PGOPTIONS": f"-c search_path={settings().bi_schema}"}
+    for name, value in values.items():
+        if value:
+            click.echo(f"export {name}={shlex.quote(value)}")
+
+
+@click.command()
+@store_options
 def down(**_store) -> None:
     """Stop the servers; what they hold stays."""
     from duckbook import servers
@@ -86,6 +105,23 @@ def check_landing(as_of, **_store) -> None:
     landing_report.show(terminal.console(), report)
     if report.stops:
         sys.exit(1)
+
+
+@click.command()
+@store_options
+@click.argument("folder", type=click.Path(path_type=Path))
+def backup(folder, **_store) -> None:
+    """Copy history and bookkeeping into a folder, from which `restore` makes the store again."""
+    from duckbook import backup as backups
+    from duckbook import servers
+    from duckbook.settings import settings
+
+    servers.preflight(settings())
+    made = backups.back_up(settings(), servers.up(settings()), folder)
+    click.echo(
+        f"Backed up {made.commit} commits, as of {made.as_of}, into {made.folder}: {made.copied:,} objects copied, "
+        f"{made.kept:,} there already, {made.dropped:,} dropped, {made.size / 1e6:,.1f} MB in all."
+    )
 
 
 @click.command()
@@ -135,4 +171,4 @@ def clean(yes, **_store) -> None:
     click.echo(f"Removed {folder}.")
 
 
-COMMANDS = (up, env, down, status, check_landing, lab, clean)
+COMMANDS = (up, env, bi_env, down, status, check_landing, backup, lab, clean)

@@ -19,13 +19,18 @@ SOURCES_FILE = ROOT / "dbt" / "models" / "staging" / "_sources.yml"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a source table; `data_type` is DuckDB's name of the type that staging casts to."""
+    """A column of a source table; `data_type` is DuckDB's name of the type that staging casts to.
+
+    One that is `personal` tells who a person is, and is masked in what is published; that, and one that is `erased`,
+    goes when the person is forgotten.
+    """
 
     name: str
     data_type: str
     description: str
     added: bool = False
     personal: bool = False
+    erased: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class SourceTable:
     def column_names(self) -> tuple[str, ...]:
         """The names in the order of the definition."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def erased(self) -> tuple[str, ...]:
+        """The columns that go when the person of a row is forgotten."""
+        return tuple(column.name for column in self.columns if column.personal or column.erased)
 
 
 @lru_cache(maxsize=1)

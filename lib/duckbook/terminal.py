@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,10 @@ from rich.table import Table
 from duckbook import facts, runs
 from duckbook.chain import Step
 from duckbook.compare import Section
+
+if TYPE_CHECKING:
+    from duckbook.forget import Erasure
+    from duckbook.traces import Trace
 
 MARKS = {
     runs.SUCCEEDED: "[green]✓[/]",
@@ -150,6 +154,28 @@ def show_comparison(out: Console, old: dict[str, Any], new: dict[str, Any], sect
         for row in section.rows:
             table.add_row(*map(escape, row))
         out.print(table)
+
+
+def show_erasure(out: Console, erasure: Erasure, traces: list[Trace]) -> None:
+    """What was erased, where people were looked for, and what is not ours to erase."""
+    if erasure.number is None:
+        out.print("The history holds these people no more: they had been forgotten before.")
+    else:
+        told = ", ".join(f"{count:,} of {name}" for name, count in erasure.rows.items())
+        out.print(f"Erased from the history, by commit {erasure.number}: {told}.")
+    table = Table(title="Looked for them in", title_justify="left")
+    for name, justify in (("place", "left"), ("what it holds", "left"), ("found", "right")):
+        table.add_column(name, justify=justify)
+    for trace in traces:
+        table.add_row(trace.place, trace.looked_at, f"{trace.found:,}", style="bold red" if trace.found else None)
+    out.print(table)
+    if erasure.sources:
+        out.print(
+            "Still named where their rows came from, which is for its owner to erase; what is landed from there again "
+            "does not bring them back:"
+        )
+        for source in erasure.sources:
+            out.print(f"  {source}", markup=False, soft_wrap=True)
 
 
 def marts_line(rows: list[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from duckbook import invocation, warehouse
+from duckbook import contracts, invocation, warehouse
 from duckbook.built import Build, Model, Test
 from duckbook.errors import TransformError
 from duckbook.settings import Settings
@@ -87,8 +87,10 @@ def build(
             outcome.result.write(str(_kept_results(settings, name)))
         _raise_failures(settings, name, outcome, results)
         parts.append(_told(settings, name, results))
-        grains = {model.name: model.grain for model in parts[-1].models}
-        (invocation.target(settings) / "layers" / f"{name}.grains.json").write_text(json.dumps(grains), "utf-8")
+        nodes = [result.node for result in results]
+        models = [node for node in nodes if str(node.resource_type) == "model"]
+        tests = [node for node in nodes if str(node.resource_type) == "test"]
+        contracts.write(invocation.target(settings) / "layers", name, contracts.of_nodes(models, tests))
     return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
 
 

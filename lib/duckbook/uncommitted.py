@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,10 +26,17 @@ SMALL_BYTES = 4 * 2**20
 """A file below this is put in one request, one above in parts."""
 
 
-def upload(settings: Settings, client, files: dict[str, Path]) -> None:
-    """Put the files of batches that are not committed yet, and note them down first."""
+def upload(settings: Settings, client, files: dict[str, Path], replaced: Iterable[str] = ()) -> None:
+    """Put the files of batches that are not committed yet, and note them down first.
+
+    Parameters
+    ----------
+    replaced
+        Keys that the commit will name no more: `sweep` deletes them after it, or the new files where it never came.
+    """
     note = _note(settings)
-    note.write_text(json.dumps({"bucket": settings.s3_historic_bucket, "keys": sorted(files)}), "utf-8")
+    keys = sorted({*files, *replaced})
+    note.write_text(json.dumps({"bucket": settings.s3_historic_bucket, "keys": keys}), "utf-8")
 
     def put(key: str) -> None:
         path = files[key]

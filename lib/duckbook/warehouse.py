@@ -179,6 +179,13 @@ def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, rea
     )
 
 
+def attach_postgres(connection: duckdb.DuckDBPyConnection, name: str, values: dict[str, str]) -> None:
+    """Attach another Postgres as the database `name`, to be read; `values` are those of DuckDB's secret."""
+    connection.execute("load postgres_scanner")
+    _create_secret(connection, name, "postgres", values)
+    connection.execute(f"attach if not exists '' as {name} (type postgres, secret {name}, read_only)")
+
+
 def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:
     listed = ", ".join(f"{key} {_quoted(value)}" for key, value in values.items())
     connection.execute(f"create or replace temporary secret {name} (type {kind}, {listed})")

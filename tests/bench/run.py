@@ -1,4 +1,4 @@
-"""`make bench`: how quick generation, ingestion, dbt, the chain and its steps are, each against one of the same run.
+"""`make bench`: how quick generation, ingestion, dbt, BI, the chain and its steps are, each against one of the same run.
 
 Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
@@ -14,6 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
+import bi_copy
 import chain_time
 import comparing
 import generation
@@ -29,6 +30,7 @@ PARTS = {
     "generation": (generation.measure, [100_000]),
     "ingestion": (ingestion.measure, [16_000]),
     "increments": (increments.measure, [100_000]),
+    "bi": (bi_copy.measure, [50_000]),
     "chain": (chain_time.measure, [1_000, 10_000]),
     "scale": (scale.measure, [10_000, 100_000]),
 }

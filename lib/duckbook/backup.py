@@ -1,0 +1,182 @@
+"""Backup and restore of a store: its history in S3, and the bookkeeping of what was landed.
+
+That is enough: raw and every mart are made of the history alone, and a generated landing zone of its seed. A backup is
+a folder that holds each object under its key; made again, it takes what is new, and drops what the history names no
+more, such as a person who was forgotten. ``backup.json`` says how far it goes and is written when all is there: a
+backup that is killed leaves the one before it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from hashlib import file_digest
+from pathlib import Path
+
+from duckbook import commit_log, landing, manifest, storage, uncommitted
+from duckbook.batches import Chronicle
+from duckbook.endpoints import Endpoints
+from duckbook.errors import BackupError
+from duckbook.processes import write_private
+from duckbook.settings import Settings
+
+TOLD = "backup.json"
+
+FORMAT = 1
+
+AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup: how far the history in it goes, and what this one copied, found there, and dropped, in objects."""
+
+    folder: Path
+    commit: int
+    as_of: str
+    copied: int
+    kept: int
+    dropped: int
+    size: int
+
+
+def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
+    """Copy the history and the bookkeeping into a folder; a second time only what is new.
+
+    Raises
+    ------
+    BackupError
+        There is no history yet, the folder holds something else, or an object is not what its commit says.
+    ServerError
+        The object store does not answer; the backup that was there before is whole.
+    """
+    bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
+    folder = folder.expanduser().resolve()
+    if folder.exists() and not {path.name for path in folder.iterdir()} <= {TOLD, "history"}:
+        raise BackupError(
+            f"{folder} holds something else than a backup: name an empty folder, or one that is not there."
+        )
+    # No ingest and no erasure meanwhile: the log is read, and then what it names.
+    with uncommitted.alone(settings):
+        chronicle = commit_log.read(client, bucket)
+        if not chronicle.commits:
+            raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sums = _named(chronicle)
+        logged = [commit_log.key_of(commit.number) for commit in chronicle.commits]
+        wanting = [key for key in (*sums, *logged) if not _is_there(folder / key, sums.get(key))]
+        _each(wanting, lambda key: _fetch(client, bucket, key, folder / key, sums.get(key)))
+        landed = storage.get_bytes(client, bucket, manifest.KEY)
+    size = sum((folder / key).stat().st_size for key in (*sums, *logged))
+    number, as_of = chronicle.commits[-1].number, str(chronicle.as_of)
+    told = {"format": FORMAT, "commit": number, "digest": chronicle.digest, "as_of": as_of}
+    write_private(folder / TOLD, json.dumps(told | {"landing": landed and landed.decode()}, indent=1))
+    dropped = _drop(folder, {*sums, *logged})
+    return Backup(folder, number, as_of, len(wanting), len(sums) + len(logged) - len(wanting), dropped, size)
+
+
+def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
+    """Put a backup into a store that has no history; where the store was generated, land its data again.
+
+    What is made of the history is not made here: load raw and build after it, as `duckbook restore` does.
+
+    Raises
+    ------
+    BackupError
+        The folder is no whole backup, or the store has a history already; nothing was changed.
+    ServerError
+        The object store does not answer; the restore can be run again.
+    """
+    bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
+    folder = folder.expanduser().resolve()
+    chronicle, landed = _read(folder)
+    sums = _named(chronicle)
+    logged = [commit_log.key_of(commit.number) for commit in chronicle.commits]
+    broken = next((key for key in sums if not _is_there(folder / key, sums[key])), None)
+    if broken:
+        raise BackupError(f"{folder / broken} is missing or was changed, so the backup is not whole: take another one.")
+    with uncommitted.alone(settings):
+        if (there := commit_log.read(client, bucket)).commits and there.digest != chronicle.digest:
+            raise BackupError(
+                f"s3://{bucket} holds another history already, of {len(there.commits)} commits: restore into an empty "
+                "store (DATA=folder), or name another bucket."
+            )
+        _each(sums, lambda key: storage.upload(client, folder / key, bucket, key))
+        # The log last, and in order, so that a restore that is killed is a history that ends earlier.
+        for key in logged:
+            storage.put_bytes(client, bucket, key, (folder / key).read_bytes())
+    if landed:
+        _land_again(settings, endpoints, landed.encode())
+    size = sum((folder / key).stat().st_size for key in (*sums, *logged))
+    return Backup(folder, chronicle.commits[-1].number, str(chronicle.as_of), len(sums) + len(logged), 0, 0, size)
+
+
+def _land_again(settings: Settings, endpoints: Endpoints, landed: bytes) -> None:
+    """Land a generated store as it was: its history, and the newest of its latest days, with the same bytes."""
+    told = manifest.parse(landed, manifest.KEY)
+    manifest.write(settings, endpoints, replace(told, history=None, latest={}))
+    values = {name: getattr(told, name) for name in ("customers", "seed", "dirt", "first_as_of", "planted")}
+    if not told.complete:
+        return
+    landing.land_history(settings, endpoints, **values)
+    if told.latest:
+        before = {day: what for day, what in told.latest.items() if day != str(told.last_as_of)}
+        manifest.write(settings, endpoints, replace(told, latest=before))
+        landing.land_latest(settings, endpoints, told.last_as_of)
+
+
+def _read(folder: Path) -> tuple[Chronicle, str | None]:
+    """The chronicle of a backup, and the text of its manifest of the landing zone."""
+    try:
+        told = json.loads((folder / TOLD).read_text("utf-8"))
+        if told["format"] != FORMAT:
+            raise BackupError(f"The backup in {folder} is of another version of duckbook: restore it with that one.")
+        paths = [folder / commit_log.key_of(number) for number in range(1, told["commit"] + 1)]
+        chronicle = commit_log.linked({str(path): path.read_bytes() for path in paths})
+    except (OSError, ValueError, KeyError) as error:
+        raise BackupError(f"{folder} holds no whole backup ({error}): make one with `make backup`.") from None
+    if chronicle.digest != told["digest"]:
+        raise BackupError(f"The log of commits in {folder} is not the one that was backed up: take another backup.")
+    return chronicle, told["landing"]
+
+
+def _named(chronicle: Chronicle) -> dict[str, str | None]:
+    """Key of each file that the history names → its SHA-256, None in a history that an earlier version wrote."""
+    return {key: batch.sha256.get(role) for batch in chronicle.batches for role, key in batch.files.items()}
+
+
+def _is_there(path: Path, sha256: str | None) -> bool:
+    """Whether a file is there and is what it should be; a commit is checked by the one after it."""
+    if not path.is_file() or sha256 is None:
+        return path.is_file()
+    with path.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest() == sha256
+
+
+def _fetch(client, bucket: str, key: str, path: Path, sha256: str | None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    storage.download(client, bucket, key, part)
+    if not _is_there(part, sha256):
+        part.unlink()
+        raise BackupError(f"s3://{bucket}/{key} is not what its commit says: restore that object before a backup.")
+    part.replace(path)
+
+
+def _drop(folder: Path, named: set[str]) -> int:
+    """Remove files of a backup that the history names no more."""
+    gone = [
+        path
+        for path in (folder / "history").rglob("*")
+        if path.is_file() and path.relative_to(folder).as_posix() not in named
+    ]
+    for path in gone:
+        path.unlink()
+    return len(gone)
+
+
+def _each(keys: Iterable[str], do: Callable[[str], object]) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(do, keys))

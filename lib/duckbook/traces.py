@@ -1,0 +1,198 @@
+"""Where else than in the history a person stands: removed when the person is forgotten, and looked for to prove it.
+
+The warehouse is made anew in a new file, because a database file keeps what was deleted from it until its place is
+taken. Publications that were made before go, also the ones that one could go back to; so do features, which
+`make science` makes again. What runs have left is searched for the person's addresses.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duckbook import commit_log, forgotten, publish, storage, warehouse
+from duckbook.endpoints import Endpoints
+from duckbook.errors import ServerError
+from duckbook.redaction import Redactor
+from duckbook.rows import literal, quoted
+from duckbook.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+READABLE = {".html", ".ipynb", ".json", ".md", ".txt", ".log"}
+"""Files of the archive that may quote a record."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A place that was looked through, and how many rows or texts of it still name the person."""
+
+    place: str
+    looked_at: str
+    found: int
+
+
+def scrub_archive(runs: Path, values: Iterable[str]) -> int:
+    """Mask texts in whatever runs have left; how many files had one."""
+    redactor, changed = Redactor(values), 0
+    for file in sorted(runs.rglob("*")) if runs.exists() else ():
+        if file.suffix in READABLE and file.is_file() and not file.is_symlink():
+            text = file.read_text("utf-8", errors="surrogateescape")
+            clean = redactor.text(text)
+            if clean != text:
+                file.write_text(clean, "utf-8", errors="surrogateescape")
+                changed += 1
+    return changed
+
+
+def discard_warehouse(settings: Settings) -> None:
+    """Remove the warehouse file, to be made again from the history."""
+    for path in settings.data.glob(f"{settings.warehouse_path.name}*"):
+        path.unlink()
+
+
+def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None:
+    """Remove publications that are not the current one, here and in BI, and features of the person."""
+    current = publish.current(settings)
+    for publication in publish.publications(settings):
+        if current is None or publication.run_id != current.run_id:
+            shutil.rmtree(settings.data / "published" / publication.run_id)
+    with warehouse.engine(settings) as engine:
+        forgotten.name_people(engine, ids)
+        for file in _features(settings):
+            if _count(engine, f"read_parquet({literal(str(file))})"):
+                file.unlink()
+    if _is_in_bi(settings, endpoints):
+        from duckbook import bi
+
+        bi.publish_bi(settings.model_copy(update={"keep_publications": 1}), endpoints)
+
+
+def look(settings: Settings, endpoints: Endpoints, ids: Sequence[str], values: Sequence[str]) -> list[Trace]:
+    """Look for people everywhere but in the landing zone, which is its sources' own.
+
+    Parameters
+    ----------
+    ids
+        Their ids, as `rows.normalised` leaves them.
+    values
+        Texts that are theirs alone, to be looked for in what runs have left.
+    """
+    with warehouse.engine(settings) as engine:
+        warehouse.use_s3(engine, endpoints.s3)
+        forgotten.name_people(engine, ids)
+        traces = [_in_history(settings, endpoints, engine), _in_warehouse(settings, ids)]
+        traces.append(_in_publications(settings, engine))
+        traces += _in_bi(settings, endpoints, engine)
+        features = _features(settings)
+        held = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in features)
+        traces.append(Trace("features", f"{len(features)} files", held))
+    files = [file for file in settings.runs.rglob("*") if file.suffix in READABLE and file.is_file()]
+    texts = (file.read_text("utf-8", errors="ignore") for file in files)
+    found = sum(any(value in text for value in values) for text in texts)
+    return [*traces, Trace("archive of runs", f"{len(files)} files, {len(values)} addresses", found)]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    """Rows of a relation that name one of `people`, by whatever column does."""
+    names = {name.lower() for name, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
+    by_id = [forgotten.is_of_a_person(quoted(name)) for name in (forgotten.PERSON,) if name in names]
+    by_key = ["customer_key in (select md5(id) from people)"] if "customer_key" in names else []
+    if not (by_id or by_key):
+        return 0
+    return connection.execute(f"select count(*) from {relation} where {' or '.join(by_id + by_key)}").fetchone()[0]
+
+
+def _in_history(settings: Settings, endpoints: Endpoints, engine) -> Trace:
+    bucket = settings.s3_historic_bucket
+    batches = commit_log.read(storage.client(endpoints.s3), bucket).batches
+    looked, found = 0, 0
+    for name, table in forgotten.tables().items():
+        files = {
+            role: [f"s3://{bucket}/{b.files[role]}" for b in batches if b.table == name and role in b.files]
+            for role in ("rows", "sightings", "unreadable")
+        }
+        looked += sum(map(len, files.values()))
+        found += sum(forgotten.rows_of_people(engine, files["rows"]).values())
+        found += sum(forgotten.lines_of_people(engine, files["unreadable"]).values())
+        if forgotten.is_of_people(table) and files["sightings"]:
+            seen = " union all ".join(f"select _key as customer_id from {literal(file)}" for file in files["sightings"])
+            found += _count(engine, f"({seen})")
+    return Trace("history", f"{looked} files", found)
+
+
+def _in_warehouse(settings: Settings, ids: Sequence[str]) -> Trace:
+    with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
+        forgotten.name_people(connection, ids)
+        tables = connection.execute(
+            "select schema_name || '.' || table_name from duckdb_tables() "
+            "where database_name = current_database() and not temporary order by 1"
+        ).fetchall()
+        found = sum(_count(connection, name) for (name,) in tables)
+        found += _count(
+            connection, "(select _key as customer_id from ecom_raw.sightings where table_name = 'customers')"
+        )
+        lines = "(select original from ecom_raw.unreadable union all select original from ecom_raw.quarantine)"
+        named = f"(select {forgotten.in_line('original')} as customer_id from {lines})"
+        found += _count(connection, named)
+    return Trace("warehouse", f"{len(tables)} tables", found)
+
+
+def _in_publications(settings: Settings, engine) -> Trace:
+    if settings.target != "duckdb":
+        with publish.published(settings) as published:
+            return _of_views(published, engine)
+    files = sorted((settings.data / "published").glob("*/*.parquet"))
+    found = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in files)
+    return Trace("publications", f"{len(files)} files", found)
+
+
+def _of_views(published: publish.Published, engine) -> Trace:
+    people = [name for (name,) in engine.execute("select id from people").fetchall()]
+    forgotten.name_people(published.connection, people)
+    marts = published.publication.marts
+    found = sum(_count(published.connection, f"{publish.SCHEMA}.{mart}") for mart in marts)
+    return Trace("publications", f"{len(marts)} marts", found)
+
+
+def _features(settings: Settings) -> list[Path]:
+    return sorted((settings.data / "features").rglob("*.parquet"))
+
+
+def _is_in_bi(settings: Settings, endpoints: Endpoints) -> bool:
+    """Whether the marts were ever handed to BI."""
+    from duckbook import bi
+
+    return bool(bi.schemas(settings, endpoints) or _objects(settings, endpoints))
+
+
+def _objects(settings: Settings, endpoints: Endpoints) -> list[str]:
+    try:
+        stored = storage.list_objects(storage.client(endpoints.s3), settings.s3_marts_bucket)
+    except ServerError:
+        return []
+    return [found.key for found in stored if found.key.endswith(".parquet")]
+
+
+def _in_bi(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
+    from duckbook import bi
+
+    keys, schemas = _objects(settings, endpoints), bi.schemas(settings, endpoints)
+    bucket = settings.s3_marts_bucket
+    in_s3 = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
+    told = [Trace("BI, Parquet in S3", f"{len(keys)} objects", in_s3)]
+    found, tables = 0, 0
+    if schemas:
+        bi.attach_as_owner(engine, settings, endpoints)
+        names = engine.execute(
+            "select database_name || '.' || schema_name || '.' || table_name from duckdb_tables() "
+            "where database_name = ? and schema_name in (select unnest(?))",
+            [bi.ATTACHED, schemas],
+        ).fetchall()
+        tables, found = len(names), sum(_count(engine, name) for (name,) in names)
+    return [*told, Trace("BI, Postgres", f"{tables} tables", found)]

@@ -1,0 +1,125 @@
+"""How quick a mart of events gets to where BI reads it, against the bare copy of DuckDB's postgres extension.
+
+The bare copy is `insert into` an attached table, which the extension turns into Postgres's binary COPY; it makes no
+key, no comment and no statistics, and a reader finds the table empty while it fills. Ours is `bi_schema.copy`, and then
+the whole publication of that mart: in one transaction, with its primary key and statistics, put in place by a
+rename. `python tests/bench/run.py bi --customers 700000` is a mart of 44 million events, and wants 15 GB of disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import sys
+from time import perf_counter
+
+from measuring import Figures, Timing, fresh_store, timed
+
+ROWS_A_CUSTOMER = 63
+BARE = "DuckDB's insert into an attached Postgres"
+
+EVENTS = """
+create table source.fct_events as
+select
+    md5(range::varchar) as event_key,
+    md5((range % 100000)::varchar) as customer_key,
+    md5((range % 500)::varchar) as product_key,
+    20230601 + (range % 28)::integer as date_key,
+    ['view', 'cart_add', 'purchase'][range % 3 + 1] as event_type,
+    timestamp '2023-06-01' + to_seconds(range) as occurred_at,
+    (range % 10000 / 100)::decimal(18, 2) as amount,
+    range % 7 = 0 as is_first
+from range({rows})
+"""
+
+
+def measure(figures: Figures, customers: int, runs: int) -> None:
+    """Add the figures of a mart of this many customers' events."""
+    rows, taken = ROWS_A_CUSTOMER * customers, {}
+    with fresh_store() as environment:
+        for _ in range(runs):
+            for what in WORK:
+                done = timed([[sys.executable, __file__, "--work", what, "--rows", str(rows)]], environment)
+                told = json.loads(done.printed.splitlines()[-1])
+                taken.setdefault(what, []).append(Timing(told["seconds"], told["peak_mb"], ""))
+    size = f"{rows:,} rows"
+    figures.add(BARE, size, taken["bare"], rows=rows)
+    bare = (BARE, figures.rows[-1]["seconds"])
+    figures.add("copied to BI", size, taken["copy"], bare, rows)
+    figures.add("published to BI, with key and statistics", size, taken["publish"], bare, rows)
+
+
+def bare(marts, postgres, dsn: str) -> None:
+    """The extension's own way."""
+    from psycopg.conninfo import conninfo_to_dict
+
+    told = conninfo_to_dict(dsn)
+    secret = f"host '{told['host']}', port '{told['port']}', database '{told['dbname']}', user '{told['user']}'"
+    marts.execute(f"create secret bench (type postgres, {secret}, password '{told['password']}')")
+    marts.execute("attach '' as bench (type postgres, secret bench)")
+    _create(postgres)
+    marts.execute("insert into bench.bench.fct_events from source.fct_events")
+
+
+def copy(marts, postgres, _dsn: str) -> None:
+    """Our copy alone."""
+    from duckbook import bi_schema
+    from psycopg import sql
+
+    with postgres.transaction():
+        _create(postgres)
+        columns = [(name, kind) for name, kind, *_ in marts.execute("describe source.fct_events").fetchall()]
+        bi_schema.copy(postgres, marts, "source.fct_events", columns, sql.Identifier("bench", "fct_events"))
+
+
+def publish(marts, postgres, _dsn: str) -> None:
+    """The whole publication of the mart, over the one before it."""
+    from duckbook import bi_schema
+    from duckbook.contracts import Column, Contract
+
+    columns = tuple(Column(name, f"The {name}.", True) for name in ("event_key", "customer_key", "occurred_at"))
+    contract = Contract("Events.", ("event_key",), columns, {})
+    with postgres.transaction():
+        bi_schema.build(postgres, marts, "bench__new", {"fct_events": contract}, "source")
+        bi_schema.swap(postgres, "bench__new", "bench")
+
+
+def _create(postgres) -> None:
+    postgres.execute(
+        "create table bench.fct_events (event_key text, customer_key text, product_key text, date_key integer, "
+        "event_type text, occurred_at timestamp, amount numeric(18, 2), is_first boolean)"
+    )
+
+
+WORK = {"bare": bare, "copy": copy, "publish": publish}
+
+
+def _timed_here(what: str, rows: int) -> None:
+    """Do one thing in this process, and print what it took without making the rows."""
+    import psycopg
+    from duckbook import bi_schema, servers, warehouse
+    from duckbook.settings import settings
+
+    dsn = servers.up(settings()).postgres_dsn
+    with warehouse.engine(settings()) as marts, psycopg.connect(dsn, autocommit=True) as postgres:
+        marts.execute("load postgres_scanner")
+        marts.execute("create schema source")
+        marts.execute(EVENTS.format(rows=rows))
+        for name in bi_schema.existing(postgres, "bench"):
+            postgres.execute(f"drop schema {name} cascade")
+        postgres.execute("create schema bench")
+        postgres.execute("checkpoint")
+        begun = perf_counter()
+        WORK[what](marts, postgres, dsn)
+        seconds = perf_counter() - begun
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak}))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", choices=WORK, required=True)
+    parser.add_argument("--rows", type=int, required=True)
+    options = parser.parse_args()
+    _timed_here(options.work, options.rows)

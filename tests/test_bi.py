@@ -1,0 +1,328 @@
+"""The marts where BI reads them: equal to the cent, whole at every moment, with keys, comments and a reading role."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from decimal import Decimal
+
+import psycopg
+import pytest
+import sqlalchemy
+from duckbook import bi, bi_reader, bi_schema, contracts, postgres_programs, publish, storage, warehouse
+from duckbook.contracts import Column, Contract
+from duckbook.errors import PublishError
+from duckbook.settings import Settings
+from shop import copy_of
+
+
+@pytest.fixture(scope="module")
+def shop(built_shop, tmp_path_factory) -> Settings:
+    """A published copy of the shop, with a schema and a bucket of its own."""
+    store = copy_of(built_shop[0], tmp_path_factory.mktemp("bi"))
+    store = store.model_copy(
+        update={"bi_schema": "shop_bi", "bi_reader": "shop_reader", "s3_marts_bucket": "shop-marts"}
+    )
+    publish.publish(store, "first")
+    return store
+
+
+@pytest.fixture(scope="module")
+def handed(shop, endpoints) -> bi.BiPublication:
+    return bi.publish_bi(shop, endpoints)
+
+
+@pytest.fixture
+def owner(endpoints):
+    with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def reader_dsn(shop, endpoints) -> str:
+    reader = bi_reader.of(shop, bi.dsn_of(shop, endpoints))
+    return f"postgresql://{reader.user}:{reader.password}@{reader.host}:{reader.port}/{reader.database}"
+
+
+@pytest.fixture
+def reading(shop, endpoints, handed):
+    """A connection as BI makes it."""
+    with psycopg.connect(reader_dsn(shop, endpoints), autocommit=True) as connection:
+        yield connection
+
+
+def test_every_row_of_every_mart_is_what_was_published_to_the_cent(shop, handed, reading):
+    with publish.published(shop) as published:
+        for mart, rows in published.publication.marts.items():
+            wanted = published.connection.execute(f"from ecom_marts.{mart}").fetchall()
+            found = reading.execute(f"select * from shop_bi.{mart}").fetchall()
+            assert sorted(found, key=repr) == sorted(wanted, key=repr), mart
+            assert len(found) == rows == handed.marts[mart]
+    assert reading.execute("select sum(revenue) from shop_bi.fct_order_details").fetchone()[0] > Decimal(0)
+
+
+def test_the_schema_says_of_which_run_and_date_it_is(handed, reading):
+    told = reading.execute("select distinct run_id, as_of::text from publication").fetchall()
+    assert told == [("first", "2026-06-30")]
+    assert reading.execute("select mart, rows from publication").fetchall() == list(handed.marts.items())
+
+
+def test_a_bi_client_finds_keys_relations_types_and_comments_by_reflection(shop, endpoints, handed):
+    engine = sqlalchemy.create_engine(reader_dsn(shop, endpoints).replace("postgresql:", "postgresql+psycopg:"))
+    inspector = sqlalchemy.inspect(engine)
+    assert set(inspector.get_table_names("shop_bi")) == {*handed.marts, "publication"}
+    assert inspector.get_pk_constraint("fct_order_details", "shop_bi")["constrained_columns"] == ["order_line_key"]
+    leads = {
+        (key["constrained_columns"][0], key["referred_table"])
+        for key in inspector.get_foreign_keys("fct_order_details", "shop_bi")
+    }
+    assert {("customer_key", "dim_customers"), ("date_key", "dim_dates")} <= leads
+    table = sqlalchemy.Table("fct_order_details", sqlalchemy.MetaData(), schema="shop_bi", autoload_with=engine)
+    assert str(table.c.revenue.type) == "NUMERIC(18, 2)"
+    assert not table.c.revenue.nullable
+    declared = contracts.of_marts(shop.data)["fct_order_details"]
+    assert table.comment == declared.description != ""
+    assert {c.name: c.comment for c in table.c} == {c.name: c.description for c in declared.columns}
+    # What a BI tool asks next: a join over what it has found.
+    customers = sqlalchemy.Table("dim_customers", sqlalchemy.MetaData(), schema="shop_bi", autoload_with=engine)
+    joined = sqlalchemy.select(sqlalchemy.func.count()).select_from(
+        table.join(customers, table.c.customer_key == customers.c.customer_key)
+    )
+    with engine.connect() as connection:
+        assert connection.execute(joined).scalar() == handed.marts["fct_order_details"]
+    engine.dispose()
+
+
+def test_psql_reads_with_what_the_command_prints(shop, endpoints, handed):
+    reader = bi_reader.of(shop, bi.dsn_of(shop, endpoints))
+    environment = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database}
+    environment |= {"PGUSER": reader.user, "PGPASSWORD": reader.password}
+    psql = postgres_programs.find_programs(None) / "psql"
+    if not psql.exists():
+        pytest.skip("this Postgres comes without psql")
+    # The role's own search path leads to the schema.
+    command = [psql, "-XAtc", "select count(*) from dim_dates"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == handed.marts["dim_dates"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into shop_bi.dim_dates (date_key) values (1)",
+        "set default_transaction_read_only = off; create table shop_bi.mine (a int)",
+        "set default_transaction_read_only = off; delete from shop_bi.dim_dates",
+        "drop schema shop_bi cascade",
+        "create table ecom.mine (a int)",
+    ],
+)
+def test_the_role_of_bi_changes_nothing(reading, statement):
+    with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
+        reading.execute(statement)
+
+
+def test_the_role_of_bi_sees_nothing_else(reading, owner):
+    owner.execute("create schema if not exists private_matters")
+    owner.execute("create table if not exists private_matters.salaries (amount int)")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reading.execute("select * from private_matters.salaries")
+    owner.execute("drop schema private_matters cascade")
+
+
+def personal_values(shop: Settings) -> set[str]:
+    """Every personal value of the marts, as text."""
+    values = set()
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        for mart, contract in contracts.of_marts(shop.data).items():
+            for column in contract.personal:
+                query = f"select distinct {column}::varchar from ecom_marts.{mart} where {column} is not null"
+                values |= {value for (value,) in connection.execute(query).fetchall()}
+    return values - {"unknown"}
+
+
+def test_nothing_personal_reaches_postgres_or_s3(shop, endpoints, handed, reading):
+    secret = personal_values(shop)
+    assert {"c3@example.com", "Last3", "First3 Last3"} <= secret
+    shown = {
+        str(value)
+        for mart in handed.marts
+        for row in reading.execute(f"select * from shop_bi.{mart}").fetchall()
+        for value in row
+    }
+    with warehouse.engine(shop) as engine:
+        warehouse.use_s3(engine, endpoints.s3)
+        for address in handed.objects.values():
+            shown |= {str(value) for row in engine.execute(f"from '{address}'").fetchall() for value in row}
+    assert shown & secret == set()
+    assert reading.execute("select count(*) from dim_customers where email = '***'").fetchone()[0] > 0
+
+
+def test_publications_that_hold_personal_data_do_not_go_to_bi_by_mistake(shop, endpoints, tmp_path):
+    store = copy_of(shop, tmp_path).model_copy(update={"bi_schema": "open_bi", "s3_marts_bucket": "open-marts"})
+    publish.publish(store.model_copy(update={"mask_personal": False}), "open")
+    with pytest.raises(PublishError, match="holds personal data as they are"):
+        bi.publish_bi(store, endpoints)
+
+
+def test_parquet_lies_behind_a_pointer_and_under_names_that_stay(shop, endpoints, handed):
+    client = storage.client(endpoints.s3)
+    told = json.loads(storage.get_bytes(client, "shop-marts", "current.json"))
+    assert (told["run_id"], told["as_of"], set(told["marts"])) == ("first", "2026-06-30", set(handed.marts))
+    for mart, key in told["marts"].items():
+        published = (shop.data / "published" / "first" / f"{mart}.parquet").read_bytes()
+        assert storage.get_bytes(client, "shop-marts", key) == published
+        assert storage.get_bytes(client, "shop-marts", f"current/{mart}.parquet") == published
+
+
+def test_the_file_for_power_bi_names_the_server_and_no_password(shop, endpoints, handed):
+    (connection,) = json.loads(handed.pbids.read_text("utf-8"))["connections"]
+    reader = bi_reader.of(shop, bi.dsn_of(shop, endpoints))
+    assert connection["details"] == {
+        "protocol": "postgresql",
+        "address": {"server": f"{reader.host}:{reader.port}", "database": reader.database},
+    }
+    assert reader.password not in handed.pbids.read_text("utf-8")
+
+
+def test_a_schema_of_somebody_elses_is_not_replaced(shop, endpoints, owner):
+    owner.execute("create schema taken")
+    with pytest.raises(PublishError, match="was not made by a publication"):
+        bi.publish_bi(shop.model_copy(update={"bi_schema": "taken"}), endpoints)
+    assert bi.schemas(shop.model_copy(update={"bi_schema": "taken"}), endpoints) == ["taken"]
+    owner.execute("drop schema taken")
+
+
+def test_a_role_that_may_do_more_is_not_taken_for_a_reader(shop, endpoints, owner):
+    owner.execute("create role a_superuser superuser")
+    with pytest.raises(PublishError, match="may do more than read"):
+        bi.publish_bi(shop.model_copy(update={"bi_schema": "other_bi", "bi_reader": "a_superuser"}), endpoints)
+    owner.execute("drop role a_superuser")
+    assert bi.schemas(shop.model_copy(update={"bi_schema": "other_bi"}), endpoints) == []
+
+
+# The swap itself, with two small tables whose every row names its version.
+
+TWO = {
+    name: Contract(f"The table {name}.", ("id",), (Column("id", "", True), Column("version", "", True)), {})
+    for name in ("left_mart", "right_mart")
+}
+ROWS = 500
+
+
+@pytest.fixture(scope="module")
+def marts(store_settings):
+    """A DuckDB with the schema `source`, from which tables are copied."""
+    with warehouse.engine(store_settings, closed=True) as connection:
+        connection.execute("load postgres_scanner")
+        connection.execute("set pg_null_byte_replacement = ''")
+        connection.execute("create schema source")
+        yield connection
+
+
+@pytest.fixture
+def hand_over(marts, endpoints):
+    """A function that publishes the two tables in a version; whether the old ones were locked for it."""
+
+    def publish_version(version: int, patience: float = 20) -> bool:
+        with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as postgres:
+            for name in TWO:
+                rows = f"select range::int as id, {version} as version from range({ROWS})"
+                marts.execute(f"create or replace table source.{name} as {rows}")
+            with postgres.transaction():
+                bi_schema.build(postgres, marts, "swapped__new", TWO, "source")
+                locked = bi_schema.swap(postgres, "swapped__new", "swapped", patience)
+            bi_schema.sweep(postgres, "swapped")
+        return locked
+
+    return publish_version
+
+
+@pytest.fixture
+def swapped(hand_over, owner):
+    """A schema of the two tables, in version 0, that is dropped at the end."""
+    hand_over(0)
+    yield "swapped"
+    for name in bi_schema.existing(owner, "swapped"):
+        owner.execute(f"drop schema {name} cascade")
+
+
+READ = (
+    "select count(*), min(l.version), max(l.version), min(r.version), max(r.version) "
+    "from swapped.left_mart l join swapped.right_mart r using (id)"
+)
+
+
+def test_readers_in_a_loop_never_see_a_missing_half_or_mixed_table_in_ten_publications(endpoints, hand_over, swapped):
+    stop, seen, faults = threading.Event(), [set(), set(), set()], []
+
+    def read(number: int) -> None:
+        try:
+            with psycopg.connect(endpoints.postgres_dsn, autocommit=number != 2) as reader:
+                while not stop.is_set():
+                    if number == 2:  # a transaction of two statements, as a dashboard makes
+                        with reader.transaction():
+                            reader.execute("select max(version) from swapped.right_mart")
+                            told = reader.execute(READ).fetchone()
+                    else:
+                        told = reader.execute(READ, prepare=number == 1).fetchone()
+                    if told[0] != ROWS or len(set(told[1:])) != 1:
+                        faults.append(told)
+                    seen[number].add(told[1])
+        except psycopg.Error as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    locked = [hand_over(version) for version in range(1, 11)]
+    time.sleep(0.1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert all(locked)
+    # They did read while it went on, and saw the last one.
+    assert all(len(versions) > 3 and 10 in versions for versions in seen)
+
+
+def test_a_transaction_that_began_before_finds_the_new_tables_full(endpoints, hand_over, swapped):
+    with psycopg.connect(endpoints.postgres_dsn) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        reader.execute("select 1")  # its snapshot is taken here
+        hand_over(1)
+        assert reader.execute(READ).fetchone() == (ROWS, 1, 1, 1, 1)
+
+
+def test_a_reader_who_does_not_let_go_is_passed_by_and_keeps_what_it_reads(endpoints, hand_over, swapped, owner):
+    with psycopg.connect(endpoints.postgres_dsn) as reader:
+        cursor = reader.cursor(name="slow")
+        cursor.itersize = 10
+        cursor.execute("select version from swapped.left_mart")
+        first = cursor.fetchmany(10)
+        assert not hand_over(1, patience=0.2)
+        assert owner.execute(READ).fetchone() == (ROWS, 1, 1, 1, 1)
+        assert len(bi_schema.existing(owner, swapped)) == 2
+        assert {*first, *cursor.fetchall()} == {(0,)}
+    assert hand_over(2)
+    assert bi_schema.existing(owner, swapped) == [swapped]
+
+
+def test_a_publication_that_fails_half_way_leaves_nothing_behind(marts, swapped, owner):
+    marts.execute(
+        "create or replace table source.right_mart as select range::int as id, null::int as version from range(9)"
+    )
+    with pytest.raises(psycopg.errors.NotNullViolation), owner.transaction():
+        bi_schema.build(owner, marts, "swapped__new", TWO, "source")
+    assert owner.execute(READ).fetchone() == (ROWS, 0, 0, 0, 0)
+    assert not owner.execute("select 1 from pg_namespace where nspname = 'swapped__new'").fetchone()
+
+
+def test_what_postgres_does_not_know_comes_as_what_it_does(marts, owner):
+    query = "select 1::tinyint t, 170141183460469231731687303715884105::hugeint h, 'a' || chr(0) || 'b' z, [1, 2] l"
+    marts.execute(f"create table source.odd as {query}")
+    with owner.transaction():
+        bi_schema.build(owner, marts, "odd_types", {"odd": Contract("", (), (), {})}, "source")
+    found = owner.execute("select * from odd_types.odd").fetchone()
+    owner.execute("drop schema odd_types cascade")
+    assert found == (1, Decimal("170141183460469231731687303715884105"), "ab", "[1, 2]")

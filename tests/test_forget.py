@@ -1,0 +1,367 @@
+"""A person who is forgotten: gone from the history and from all that is made of it, kept out, and no cent lost."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+
+import pytest
+from chains import duckbook
+from duckbook import backup, commit_log, forget, personal, raw, storage, traces, warehouse
+from duckbook.errors import BackupError, IngestError
+from duckbook.settings import Settings
+from landing_zone import AS_OF, Shop, lines, order
+
+EMAIL, STREET = "ada@example.org", "9 Analytical Row, London, LN 10001"
+
+JUNE, MAY = "2026-06-30", "2026-05-31"
+
+
+@pytest.fixture(scope="module")
+def one_shop(tmp_path_factory, endpoints) -> Shop:
+    return Shop(tmp_path_factory.mktemp("forgetting"), endpoints, "forgetting")
+
+
+def customer(customer_id: object, **further) -> dict:
+    return {"customer_id": customer_id, "email": f"{customer_id}@example.org", "city": "Austin"} | further
+
+
+ADA = customer("7.0", email=EMAIL, first_name="Ada", phone="+44 20 7946 0000")
+BOB = customer("8", first_name="Bob")
+HERS = order("o-1", customer_id=7, shipping_address=STREET, total_amount="10.00", note="leave it with Ada")
+HIS = order("o-2", customer_id=8, shipping_address="1 Elm St", total_amount="20.00")
+BROKEN = '{"order_id": "o-9", "customer_id": "7", "shipping_address": "' + STREET
+SAID = {"order_id": "o-1", "product_id": "p-1", "review_score": 5, "created_at": "2026-05-01T00:00:00"}
+EVENTS = [("e-1", "7", "view"), ("e-2", "8", "view"), ("e-3", "7", "purchase")]
+
+
+@pytest.fixture
+def shop(one_shop) -> Shop:
+    """A shop of two customers, of whom Ada wants to be forgotten; her order has been seen again, unchanged."""
+    return fill(one_shop)
+
+
+def fill(shop: Shop) -> Shop:
+    shop.clear()
+    shop.land(f"customers/date={MAY}/c.ndjson", lines(ADA, BOB))
+    shop.land(f"customers/date={JUNE}/c.ndjson", lines(ADA, BOB | {"city": "Dallas"}))
+    shop.land(f"orders/date={MAY}/o.ndjson", lines(HERS, HIS, BROKEN))
+    shop.land(f"orders/date={JUNE}/o.ndjson", lines(HERS, HIS | {"status": "shipped"}))
+    shop.land(f"reviews/date={MAY}/r.ndjson", lines(SAID | {"customer_id": 7, "review_text": "I am Ada and I like it"}))
+    shop.land_table("interactions", "event_id text, customer_id text, event_type text", EVENTS, MAY)
+    shop.ingest()
+    return shop
+
+
+def erase(shop: Shop, *ids: str) -> forget.Erasure:
+    """Forget people as the command does, up to raw."""
+    erasure = forget.forget(shop.settings, shop.endpoints, ids or ("7",))
+    traces.discard_warehouse(shop.settings)
+    raw.load(shop.settings, shop.endpoints)
+    shop.see_that_books_balance()
+    return erasure
+
+
+def everything_in_the_history(shop: Shop) -> str:
+    """All that the objects below ``history/`` hold, named by a commit or not, as one text."""
+    bucket, texts = shop.settings.s3_historic_bucket, []
+    with warehouse.engine(shop.settings) as engine:
+        warehouse.use_s3(engine, shop.endpoints.s3)
+        for stored in storage.list_objects(shop.client, bucket, "history/"):
+            if stored.key.endswith(".parquet"):
+                texts += map(repr, engine.execute(f"from 's3://{bucket}/{stored.key}'").fetchall())
+            else:
+                texts.append(str(storage.get_bytes(shop.client, bucket, stored.key)))
+    return "\n".join(texts)
+
+
+def everything_in_raw(shop: Shop) -> str:
+    with warehouse.open_warehouse(shop.settings, read_only=True) as connection:
+        names = connection.execute("select schema_name || '.' || table_name from duckdb_tables()").fetchall()
+        return "\n".join(_rows_of(connection, name) for (name,) in sorted(names))
+
+
+def _rows_of(connection, table: str) -> str:
+    """The rows of a table, in an order of their own, and with their columns in one."""
+    names = sorted(name for name, *_ in connection.execute(f"describe {table}").fetchall())
+    return repr(sorted(map(repr, connection.execute(f"select {', '.join(names)} from {table}").fetchall())))
+
+
+HER_OWN = (EMAIL, STREET, "Ada", "7946")
+
+
+@pytest.fixture(scope="module")
+def erased(tmp_path_factory, endpoints) -> tuple[Shop, dict, forget.Erasure]:
+    """A shop in which Ada was forgotten, what was known of it before, and what the erasure tells."""
+    shop = fill(Shop(tmp_path_factory.mktemp("erased"), endpoints, "erased"))
+    known = {"texts": everything_in_the_history(shop) + everything_in_raw(shop)}
+    known |= {"amounts": shop.query(AMOUNTS), "led to": shop.query(LED_TO)}
+    return shop, known, erase(shop)
+
+
+AMOUNTS = "select order_id, total_amount, order_date from ecom_raw.orders order by all"
+
+LED_TO = (
+    "select count(*) as n from ecom_raw.sightings as seen semi join ecom_raw.orders as rows "
+    "on seen._key = rows._key and seen._row_hash = rows._row_hash where table_name = 'orders'"
+)
+
+
+def test_nothing_of_the_person_is_left_in_the_history_or_in_raw(erased):
+    shop, before, erasure = erased
+    assert all(text in before["texts"] for text in HER_OWN)
+    assert erasure.rows == {"customers": 2, "orders": 3, "reviews": 1, "interactions": 2}
+    after = everything_in_the_history(shop) + everything_in_raw(shop)
+    assert [text for text in HER_OWN if text in after] == []
+    assert shop.query("select customer_id from ecom_raw.orders where customer_id = '7'") == []
+    assert {row["customer_id"] for row in shop.raw("customers")} == {"8"}
+
+
+def test_orders_events_and_reviews_stay_and_lose_whose_they_are(erased):
+    shop, before, _ = erased
+    assert shop.query(AMOUNTS) == before["amounts"]
+    (hers,) = (row for row in shop.raw() if row["order_id"] == "o-1")
+    assert not {"customer_id", "shipping_address", "note"} & set(hers)
+    (his, *_) = (row for row in shop.raw() if row["order_id"] == "o-2")
+    assert (his["customer_id"], his["shipping_address"]) == ("8", "1 Elm St")
+    assert [(row["event_id"], row.get("customer_id")) for row in shop.raw("interactions")] == [
+        ("e-1", None), ("e-2", "8"), ("e-3", None),
+    ]  # fmt: skip
+    (review,) = shop.raw("reviews")
+    assert review["review_score"] == "5"
+    assert "review_text" not in review
+
+
+def test_sightings_still_lead_to_the_rows_that_were_seen(erased):
+    shop, before, _ = erased
+    assert shop.query(LED_TO) == before["led to"] == [{"n": 1}]
+
+
+def test_the_hash_that_is_kept_does_not_tell_the_id(erased):
+    shop = erased[0]
+    chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
+    (person,) = chronicle.forgotten
+    assert len(person) == 64
+    assert chronicle.salt not in person
+    assert '"7"' not in json.dumps(chronicle.commits[-1].forgotten.people)
+
+
+def test_what_lands_later_does_not_bring_the_person_back(shop):
+    erase(shop)
+    new = order("o-3", customer_id="7", shipping_address=STREET, total_amount="5.00")
+    shop.land("orders/date=2026-07-01/o.ndjson", lines(HERS, HIS | {"status": "shipped"}, new, BROKEN), latest=True)
+    shop.land("customers/date=2026-07-01/c.ndjson", lines(ADA | {"city": "Leeds"}, BOB), latest=True)
+    shop.land_table("interactions", "event_id text, customer_id text, event_type text", [*EVENTS, ("e-4", "7", "x")])
+    report = shop.ingest(date(2026, 7, 1))
+    assert report.held_back == 3 + 1 + 3
+    after = everything_in_the_history(shop) + everything_in_raw(shop)
+    assert [text for text in (*HER_OWN, "Leeds") if text in after] == []
+    assert {row["customer_id"] for row in shop.raw("customers")} == {"8"}
+    amounts = shop.query("select order_id, customer_id from ecom_raw.orders where total_amount = '5.00'")
+    assert amounts == [{"order_id": "o-3", "customer_id": None}]
+    # Her first order is still told to be what it was.
+    (flows,) = (row for row in report.tables if row["table"] == "orders")
+    assert (flows["appended"], flows["unchanged"], flows["unreadable"]) == (1, 2, 1)
+
+
+def test_a_rebuild_gives_what_the_days_gave(shop):
+    erase(shop)
+    shop.land("orders/date=2026-07-01/o.ndjson", lines(HERS | {"status": "delivered"}), latest=True)
+    shop.ingest(date(2026, 7, 1))
+    by_days = everything_in_raw(shop)
+    shop.lose_warehouse()
+    raw.load(shop.settings, shop.endpoints)
+    assert everything_in_raw(shop) == by_days
+
+
+def test_a_warehouse_that_was_loaded_before_is_made_anew_when_it_is_next_loaded(shop):
+    forget.forget(shop.settings, shop.endpoints, ["7"])
+    assert EMAIL in everything_in_raw(shop)
+    report = raw.load(shop.settings, shop.endpoints)
+    assert report.commits == (1, 2)
+    assert EMAIL not in everything_in_raw(shop)
+    shop.see_that_books_balance()
+
+
+def test_an_erasure_that_is_killed_before_its_commit_has_not_happened(shop, monkeypatch):
+    before = everything_in_the_history(shop)
+    monkeypatch.setattr(commit_log, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        forget.forget(shop.settings, shop.endpoints, ["7"])
+    monkeypatch.undo()
+    shop.ingest()
+    assert everything_in_the_history(shop) == before
+
+
+def test_an_erasure_that_is_killed_after_its_commit_is_finished_by_the_next_ingest(shop, monkeypatch):
+    put = commit_log.put
+
+    def put_and_die(*arguments) -> None:
+        put(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commit_log, "put", put_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        forget.forget(shop.settings, shop.endpoints, ["7"])
+    monkeypatch.undo()
+    assert EMAIL in everything_in_the_history(shop)
+    shop.ingest()
+    assert [text for text in HER_OWN if text in everything_in_the_history(shop) + everything_in_raw(shop)] == []
+
+
+def test_sources_that_never_name_a_person_are_left_alone(shop):
+    shop.clear()
+    shop.land(f"customers/date={MAY}/c.ndjson", lines(ADA, BOB))
+    shop.land(f"orders/date={MAY}/o.ndjson", lines({"order_id": "o-1", "order_date": MAY}))
+    shop.land(f"reviews/date={MAY}/r.ndjson", lines({"product_id": "p-1", "review_text": "good"}))
+    shop.ingest()
+    assert erase(shop).rows == {"customers": 1}
+    assert [row["review_text"] for row in shop.raw("reviews")] == ["good"]
+
+
+def test_one_more_person_is_forgotten_with_the_same_salt_and_the_first_stays_so(shop):
+    erase(shop, "7")
+    erase(shop, "8")
+    chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
+    assert len(chronicle.forgotten) == 2
+    assert len({commit.forgotten.salt for commit in chronicle.commits if commit.forgotten}) == 1
+    assert shop.raw("customers") == []
+    assert shop.query("select count(*) as n from ecom_raw.orders where customer_id is null") == [{"n": 3}]
+
+
+def test_who_is_forgotten_twice_is_forgotten_once_and_who_is_not_known_is_told(shop):
+    assert erase(shop).number == 2
+    assert erase(shop).number is None
+    with pytest.raises(IngestError, match="knows nobody whose customer_id is 99"):
+        forget.forget(shop.settings, shop.endpoints, ["99"])
+
+
+def test_addresses_that_runs_have_left_are_masked(tmp_path):
+    page = tmp_path / "run" / "index.html"
+    page.parent.mkdir()
+    page.write_text(f"<td>{EMAIL}</td><td>8@example.org</td>")
+    assert traces.scrub_archive(tmp_path, [EMAIL]) == 1
+    assert page.read_text() == "<td>***</td><td>8@example.org</td>"
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ('{"customer_id": "7", "email": "a@b.c", "city": "X"}', '{"customer_id": "7", "email": "***", "city": "X"}'),
+        ('{"annual_income": 12.5, "age": 3}', '{"annual_income": "***", "age": 3}'),
+        ('{"email": "cut o', '{"email": "***"'),
+        ('{"email":"with \\" quote", "age": 3}', '{"email":"***", "age": 3}'),
+        ("annual_income: '1o'000' is not a decimal(18,2)", "annual_income: '***' is not a decimal(18,2)"),
+        ("total_amount: 'twelve' is not a decimal(18,2)", "total_amount: 'twelve' is not a decimal(18,2)"),
+    ],
+)
+def test_what_a_page_quotes_of_a_record_is_masked(tmp_path, text, masked):
+    settings = Settings(data=tmp_path, _env_file=None)
+    with warehouse.engine(settings) as engine:
+        shown = engine.execute(f"select {personal.masked_text(settings, '?::varchar')}", [text]).fetchone()[0]
+        open_one = settings.model_copy(update={"mask_personal": False})
+        assert engine.execute(f"select {personal.masked_text(open_one, '?::varchar')}", [text]).fetchone()[0] == text
+    assert shown == masked
+
+
+# Backups, which must not keep who was forgotten.
+
+
+@pytest.fixture
+def empty(endpoints, tmp_path) -> Shop:
+    """A store without a history, into which one can be restored."""
+    shop = Shop(tmp_path / "restored", endpoints, "restored")
+    shop.clear()
+    return shop
+
+
+def test_a_store_that_is_restored_has_the_same_history_and_raw(shop, empty, tmp_path):
+    made = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    assert (made.commit, made.kept, made.dropped) == (1, 0, 0)
+    restored = backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
+    assert (restored.commit, restored.as_of) == (1, str(AS_OF))
+    raw.load(empty.settings, empty.endpoints)
+    empty.see_that_books_balance()
+    assert everything_in_raw(empty) == everything_in_raw(shop)
+    assert everything_in_the_history(empty) == everything_in_the_history(shop)
+
+
+def test_a_second_backup_takes_what_is_new_and_drops_who_was_forgotten(shop, tmp_path):
+    backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    again = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    assert (again.copied, again.dropped) == (0, 0)
+    erase(shop)
+    after = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    assert after.copied > 0 < after.dropped
+    named = {
+        key for b in commit_log.read(shop.client, shop.settings.s3_historic_bucket).batches for key in b.files.values()
+    }
+    files = {path.relative_to(tmp_path / "kept").as_posix() for path in (tmp_path / "kept").rglob("*.parquet")}
+    assert files == named
+
+
+def test_a_backup_that_is_killed_leaves_the_one_before(shop, empty, tmp_path, monkeypatch):
+    backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    shop.land("orders/date=2026-07-01/o.ndjson", lines(HIS | {"status": "delivered"}), latest=True)
+    shop.ingest(date(2026, 7, 1))
+    monkeypatch.setattr(backup, "write_private", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    monkeypatch.undo()
+    assert backup.restore(empty.settings, empty.endpoints, tmp_path / "kept").commit == 1
+
+
+def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(shop, empty, tmp_path):
+    backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    empty.land(f"orders/date={MAY}/o.ndjson", lines(HIS))
+    empty.ingest()
+    with pytest.raises(BackupError, match="holds another history already"):
+        backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
+    broken = next((tmp_path / "kept" / "history").rglob("rows.parquet"))
+    broken.write_bytes(b"something else")
+    with pytest.raises(BackupError, match="is missing or was changed"):
+        backup.restore(shop.settings, shop.endpoints, tmp_path / "kept")
+    with pytest.raises(BackupError, match="holds no whole backup"):
+        backup.restore(shop.settings, shop.endpoints, tmp_path)
+    with pytest.raises(BackupError, match="holds something else"):
+        backup.back_up(shop.settings, shop.endpoints, tmp_path)
+
+
+def test_a_whole_store_is_forgotten_in_backed_up_restored_and_goes_on(soak, start_store, tmp_path):
+    """The commands, over a generated store: a person is gone from everywhere, and days and backups go on."""
+    if not soak:
+        pytest.skip("two minutes of work: make soak")
+    store = start_store("whole", customers=200)
+
+    def do(*arguments: str, data=store, **environment: str) -> str:
+        process = duckbook(data, *arguments, **environment)
+        said, told = process.communicate()
+        assert process.returncode == 0, said + told
+        return said
+
+    def totals(of: Settings) -> dict:
+        with warehouse.open_warehouse(of, read_only=True) as connection:
+            query = "select sum(revenue), sum(units), count(*) from ecom_marts.fct_order_details"
+            unknown = "select sum(orders) from ecom_marts.dim_customers where is_unknown"
+            return {"sold": connection.execute(query).fetchone(), "unknown": connection.execute(unknown).fetchone()[0]}
+
+    do("run", "--customers", "200", "--until", "publish", DUCKBOOK_BI="true")
+    do("run", "--only", "bi")
+    before = totals(store)
+    with warehouse.open_warehouse(store, read_only=True) as connection:
+        query = "select customer_id, orders from ecom_marts.dim_customers where email is not null order by orders desc"
+        person, orders = connection.execute(query).fetchone()
+    said = do("forget", person)
+    assert "Looked for them in" in said
+    after = totals(store)
+    assert after["sold"] == before["sold"]
+    assert after["unknown"] == before["unknown"] + orders
+    do("latest", "--as-of", "2026-07-04")  # days were missed
+    do("forget", person)
+    do("backup", str(tmp_path / "kept"))
+    restored = start_store("again")
+    do("restore", str(tmp_path / "kept"), data=restored)
+    assert totals(restored) == totals(store)
+    do("latest", data=restored)
+    do("latest")
+    assert totals(restored) == totals(store)
