@@ -196,19 +196,25 @@ def attach(
     """
     import duckdb
 
-    token, database = settings.motherduck_token.get_secret_value(), settings.motherduck_database
     try:
-        connection.execute("load motherduck")
-        connection.execute("set motherduck_token = ?", [token])
-        connection.execute(f"attach 'md:{database}' as {database} (read_only)")
+        database = attach_database(connection, settings)
         kept = _read(connection, database)
     except duckdb.Error as error:
-        text = _told(error, token)
-        raise PublishError(f"Published marts of MotherDuck database {database} cannot be read: {text}") from None
+        text = _told(error, settings.motherduck_token.get_secret_value())
+        raise PublishError(f"The published marts on MotherDuck cannot be read: {text}") from None
     publication = chosen(kept, next(iter(kept), None), as_of, run_id)
     for mart in publication.marts:
         connection.execute(f"create view {SCHEMA}.{mart} as select * from {database}.{PUBLISHED}.{mart}")
     return publication
+
+
+def attach_database(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+    """Attach the database of the warehouse to a local connection, read-only; its name."""
+    database = settings.motherduck_database
+    connection.execute("load motherduck")
+    connection.execute("set motherduck_token = ?", [settings.motherduck_token.get_secret_value()])
+    connection.execute(f"attach 'md:{database}' as {database} (read_only)")
+    return database
 
 
 def publications(settings: Settings) -> list[Publication]:

@@ -245,6 +245,9 @@ def _write_pages(record: Run) -> None:
     """A page that cannot be written is told, and takes nothing from what the run has done."""
     from duckbook import page
 
+    # One that an earlier attempt of the run could not write is no news.
+    if record.record.pop("page_error", None):
+        record.save()
     try:
         page.write_all(record.folder)
     except Exception as error:
@@ -272,4 +275,6 @@ def _parameters(settings: Settings, given: dict, request: Request) -> dict[str, 
 def resume_command(record: dict[str, Any]) -> str:
     """What to run next after a run that did not succeed."""
     data = os.environ.get("DUCKBOOK_DATA")
-    return f".venv/bin/duckbook resume {record['run_id']}" + (f" --data {shlex.quote(data)}" if data else "")
+    target = record["target"]
+    chosen = f" --data {shlex.quote(data)}" if data else ""
+    return f".venv/bin/duckbook resume {record['run_id']}{chosen}{f' --target {target}' if target != 'duckdb' else ''}"
