@@ -1,7 +1,8 @@
 """Promotion: the warehouse of one target copied to another, proven equal, and published there.
 
 Tables are copied as they are, in one transaction, with what dbt has noted on them, so that increments go on from there;
-views are made by dbt, because they name the database that they stand in. Nothing is published unless all rows are equal.
+views are made by dbt, because they name the database that they stand in. Nothing is published unless every row is the
+same.
 """
 
 from __future__ import annotations
@@ -124,11 +125,13 @@ def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
 def _copy(connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
     """Make the tables anew, all or none; what stood in their schemas besides is dropped."""
     connection.execute("begin")
-    for schema, name, kind in connection.execute(
+    standing = connection.execute(
         "select table_schema, table_name, if(table_type = 'VIEW', 'view', 'table') "
-        "from system.information_schema.tables where table_catalog = current_database() and list_contains(?, table_schema)",
+        "from system.information_schema.tables "
+        "where table_catalog = current_database() and list_contains(?, table_schema)",
         [list(sides.SCHEMAS)],
-    ).fetchall():
+    ).fetchall()
+    for schema, name, kind in standing:
         connection.execute(f"drop {kind} {schema}.{quoted(name)}")
     for table in tables:
         listed = ", ".join(

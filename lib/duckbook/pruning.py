@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from duckbook import publish, published_snapshots, runs, servers
+from duckbook import publish, runs, servers
 from duckbook.lock import one_writer
 from duckbook.settings import Settings
 
@@ -96,7 +96,7 @@ def _publications(settings: Settings) -> Iterator[Removal]:
         name = publication.run_id
         if settings.target == "lake":
             # What it frees is told by nobody: a lake removes files a day after the last snapshot that named them.
-            yield Removal("publication", name, 0, lambda name=name: published_snapshots.remove(settings, [name]))
+            yield Removal("publication", name, 0, lambda name=name: publish.remove(settings, name))
         else:
             yield _folder("publication", folder / name)
 

@@ -130,6 +130,11 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
     return _keeper(settings).roll_back(settings, run_id)
 
 
+def remove(settings: Settings, run_id: str) -> None:
+    """Let a publication of the lake go; the current one stays."""
+    _keeper(settings).remove(settings, run_id)
+
+
 def _keeper(settings: Settings) -> Any:
     # Imported by name, because a look at the files of a local publication is to load no DuckDB.
     return importlib.import_module(f"duckbook.{KEPT_BY[settings.target]}")

@@ -111,10 +111,10 @@ def roll_back(settings: Settings, run_id: str) -> Pinned:
     return publication
 
 
-def remove(settings: Settings, names: list[str]) -> None:
-    """Let publications go, but for the current one, and with them whatever of the lake no other one pins."""
+def remove(settings: Settings, run_id: str) -> None:
+    """Let a publication go, unless it is the current one, and with it whatever of the lake no other one pins."""
     with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
-        _let_go(connection, names)
+        _let_go(connection, [run_id])
 
 
 def _let_go(connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:

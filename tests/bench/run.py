@@ -1,4 +1,4 @@
-"""`make bench`: how quick generation, ingestion, a day of dbt and the chain are, each against one of the same run.
+"""`make bench`: how quick generation, ingestion, a day of dbt, the chain and the lake are, each against one of the same run.
 
 Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
@@ -15,6 +15,7 @@ import chain_time
 import generation
 import increments
 import ingestion
+import lake_time
 from measuring import Figures
 from rich.console import Console
 from rich.table import Table
@@ -24,6 +25,7 @@ PARTS = {
     "ingestion": (ingestion.measure, [16_000]),
     "increments": (increments.measure, [100_000]),
     "chain": (chain_time.measure, [1_000, 10_000]),
+    "lake": (lake_time.measure, [1_000]),
 }
 """What is measured, and at how many customers."""
 

@@ -1,0 +1,295 @@
+"""The shared lake: the chain on it is the chain on DuckDB, row by row, and nobody who reads it ever waits or fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+
+import duckdb
+import pytest
+from chains import duckbook, load_and_build
+from duckbook import history, invocation, lake, landing, publish, raw, runs, servers, sides, transform, warehouse
+from duckbook.errors import ChainError, PublishError, WarehouseError
+from duckbook.lock import one_writer
+from duckbook.parity import compare
+from duckbook.settings import Settings
+
+READER = """
+import json, os, sys
+from duckbook import publish
+from duckbook.settings import settings
+
+seen = []
+print("reading", flush=True)
+while True:
+    with publish.published(settings()) as reader:
+        for _ in range(3):
+            told = reader.connection.execute(
+                "select sum(revenue)::varchar, count(*) from ecom_marts.fct_order_details"
+            ).fetchone()
+            customers = reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()
+            seen.append([reader.publication.run_id, *told, *customers])
+    if os.path.exists(sys.argv[1]):
+        break
+print(json.dumps(seen), flush=True)
+"""
+"""A kernel of somebody else's: it opens what is published and asks the marts, on and on until a file is there."""
+
+WRITER = """
+import os, sys, time
+from duckbook import warehouse
+from duckbook.settings import settings
+
+written = 0
+with warehouse.open_warehouse(settings()) as connection:
+    connection.execute("create schema if not exists of_my_own")
+    connection.execute("create table of_my_own.notes (number integer)")
+    while not os.path.exists(sys.argv[1]):
+        connection.execute("insert into of_my_own.notes values (?)", [written])
+        written += 1
+        time.sleep(0.2)
+print(written, flush=True)
+"""
+"""A colleague who writes a table of their own to the lake meanwhile."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake after two days: the second one was a run of the chain, while others read and wrote."""
+
+    settings: Settings
+    local: Settings
+    record: dict
+    readers: list[list]
+    written: int
+
+
+def process(store: Settings, code: str, *arguments: str) -> subprocess.Popen:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
+    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_TARGET": store.target}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def shared(start_store) -> Lake:
+    """A tiny store: its first day in the lake by the library, its second by `duckbook latest`, amid readers."""
+    local = start_store("lake", customers=200)
+    settings = local.model_copy(update={"target": "lake"})
+    endpoints = servers.up(settings)
+    landing.land_history(settings, endpoints, **landing.choose(settings, endpoints))
+    landing.land_latest(settings, endpoints, settings.first_as_of)
+    history.ingest(settings, endpoints, settings.first_as_of)
+    load_and_build(settings)
+    publish.publish(settings, "first-day")
+
+    done = settings.data / "done"
+    others = [process(settings, READER, str(done)) for _ in range(4)] + [process(settings, WRITER, str(done))]
+    for reader in others[:4]:
+        assert reader.stdout.readline() == "reading\n"
+    run = duckbook(settings, "latest", "--target", "lake", DUCKBOOK_CUSTOMERS="200")
+    told, wrong = run.communicate(timeout=600)
+    done.touch()
+    outcomes = [other.communicate(timeout=120) for other in others]
+    assert run.returncode == 0, told + wrong
+    assert [other.returncode for other in others] == [0] * 5, [error for _, error in outcomes]
+    *seen, (written, _) = outcomes
+
+    # The same two days in a file, from the same history, all at once.
+    load_and_build(local)
+    record = runs.read(runs.latest(settings.runs))
+    return Lake(settings, local, record, [json.loads(out) for out, _ in seen], int(written))
+
+
+def test_the_chain_succeeds_and_its_marts_add_up(shared):
+    record = shared.record
+    assert (record["status"], record["target"]) == ("succeeded", "lake")
+    assert record["tests"]["passed"] > 90
+    assert record["tests"]["failed"] == 0
+    assert len(record["reconciliation"]) > 100
+    assert all(row["equal"] for row in record["reconciliation"])
+    for row in record["tables"]:
+        assert row["landed"] == row["appended"] + row["unchanged"] + row["unreadable"]
+        assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
+
+
+def test_every_row_of_every_table_is_that_of_duckdb(shared):
+    """Two days by increments in the lake are one full build in a file."""
+    with sides.open_side(shared.settings, "duckdb") as left, sides.open_side(shared.settings, "lake") as right:
+        found = compare(shared.settings, left, right)
+    assert {table.table: table.told for table in found if not table.equal} == {}
+    assert len(found) > 70
+    assert sum(table.rows[0] for table in found) > 10_000
+
+
+def test_four_processes_read_through_the_run_and_see_whole_days(shared):
+    whole = {}
+    for publication in publish.publications(shared.settings):
+        with publish.published(shared.settings, run_id=publication.run_id) as reader:
+            query = "select sum(revenue)::varchar, count(*) from ecom_marts.fct_order_details"
+            orders = reader.connection.execute(query).fetchone()
+            customers = reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()
+            whole[publication.run_id] = [*orders, *customers]
+    assert len(whole) == 2
+    for seen in shared.readers:
+        assert len(seen) >= 6
+        assert seen[0][0] == "first-day"
+        assert seen[-1][0] == shared.record["run_id"]
+        for name, *figures in seen:
+            assert figures == whole[name]
+
+
+def test_somebody_else_writes_to_the_lake_through_the_run(shared):
+    with warehouse.open_warehouse(shared.settings, read_only=True) as connection:
+        query = "select count(*), count(distinct number) from of_my_own.notes"
+        assert connection.execute(query).fetchone() == (shared.written, shared.written)
+    assert shared.written > 3
+
+
+def test_the_page_of_the_run_names_the_snapshot_that_was_pinned(shared):
+    publication = shared.record["publication"]
+    current = publish.current(shared.settings)
+    assert (publication["name"], publication["snapshot"]) == (current.run_id, current.snapshot)
+    assert {mart: told["rows"] for mart, told in publication["marts"].items()} == current.marts
+    page = (shared.settings.runs / shared.record["run_id"] / "index.html").read_text("utf-8")
+    assert f"pinned at snapshot {current.snapshot} of the lake" in page
+
+
+def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
+    with publish.published(shared.settings) as reader, warehouse.open_warehouse(shared.settings) as writer:
+        query = "select count(*), sum(revenue) from ecom_marts.fct_order_details"
+        before = reader.connection.execute(query).fetchone()
+        writer.execute("begin")
+        writer.execute("delete from ecom_marts.fct_order_details")
+        writer.execute("alter table ecom_marts.fct_order_details add column another integer")
+        writer.execute("commit")
+        try:
+            assert reader.connection.execute(query).fetchone() == before
+            with publish.published(shared.settings) as later:
+                assert later.connection.execute(query).fetchone() == before
+                with pytest.raises(duckdb.Error, match="read-only"):
+                    later.connection.execute("delete from lake.ecom_marts.dim_customers")
+            assert writer.execute(query).fetchone()[0] == 0
+        finally:
+            transform.build(shared.settings, "marts")
+
+
+def test_readers_go_back_to_an_earlier_publication(shared):
+    latest = publish.current(shared.settings).run_id
+    publish.roll_back(shared.settings, "first-day")
+    try:
+        with publish.published(shared.settings) as reader:
+            assert reader.publication.run_id == "first-day"
+    finally:
+        publish.roll_back(shared.settings, latest)
+    with publish.published(shared.settings, as_of=shared.settings.first_as_of.isoformat()) as reader:
+        assert reader.publication.run_id == "first-day"
+    with pytest.raises(PublishError, match=r"no publication nonsense: kept are .*first-day"):
+        publish.roll_back(shared.settings, "nonsense")
+
+
+def test_a_difference_is_found_and_shown(shared):
+    """In a column, a sum, a key and a value: what parity calls equal is."""
+    with warehouse.open_warehouse(shared.local) as connection:
+        connection.execute("begin")
+        connection.execute("update ecom_marts.dim_customers set customer_id = 'X' where customer_id = '1000001'")
+        connection.execute("update ecom_marts.fct_order_details set units = units + 1, returned_units = returned_units")
+        connection.execute("delete from ecom_marts.dim_dates where date_key = 20260101")
+        connection.execute("alter table ecom_marts.dim_locations rename column city to town")
+        connection.execute("drop table ecom_marts.fct_funnel")
+        connection.execute("commit")
+    try:
+        with sides.open_side(shared.local, "duckdb") as left, sides.open_side(shared.local, "lake") as right:
+            found = {table.table: table for table in compare(shared.local, left, right, ("ecom_marts",))}
+    finally:
+        transform.build(shared.local, "marts")
+    different = {name.split(".")[1] for name, table in found.items() if not table.equal}
+    assert different == {"dim_customers", "fct_order_details", "dim_dates", "dim_locations", "fct_funnel"}
+    customers = found["ecom_marts.dim_customers"]
+    assert (customers.changed, customers.only_left, customers.only_right) == (1, 0, 0)
+    assert [(e.column, e.left, e.right) for e in customers.examples] == [("customer_id", "X", "1000001")]
+    units = found["ecom_marts.fct_order_details"]
+    assert "units" in units.sums
+    assert units.changed == units.rows[0]
+    assert found["ecom_marts.dim_dates"].only_right == 1
+    assert found["ecom_marts.dim_locations"].columns == {"town": ("VARCHAR", None), "city": (None, "VARCHAR")}
+    assert found["ecom_marts.fct_funnel"].told == "missing on the left"
+
+
+def test_the_command_says_whether_two_targets_are_equal(shared):
+    run = duckbook(shared.local, "parity", "duckdb", "lake", "--schema", "ecom_marts", "--sample", "100")
+    told, wrong = run.communicate(timeout=120)
+    assert run.returncode == 0, wrong
+    assert "duckdb and lake: 24 tables" in told
+    assert "all equal" in told
+
+
+def test_a_warehouse_is_promoted_to_a_lake_that_goes_on_from_there(shared):
+    other = shared.local.model_copy(update={"lake_schema": "promoted"})
+    run = duckbook(other, "promote", "lake", DUCKBOOK_LAKE_SCHEMA="promoted")
+    told, wrong = run.communicate(timeout=300)
+    assert run.returncode == 0, wrong
+    assert "all equal" in told
+    target = other.model_copy(update={"target": "lake"})
+    with publish.published(target) as reader:
+        assert reader.publication.run_id.startswith("promoted-")
+    # What dbt noted on the tables went with them: an increment finds nothing to do, and loads nothing twice.
+    assert raw.load(target, servers.up(target)).commits == ()
+
+
+def test_a_store_of_another_machine_is_told_that_the_lake_is_at_work(external_settings, tmp_path):
+    mine = external_settings.model_copy(update={"target": "lake"})
+    theirs = mine.model_copy(update={"data": tmp_path / "theirs"})
+    with (
+        one_writer(mine, "a run of the chain"),
+        pytest.raises(ChainError, match="at work on the lake lake"),
+        one_writer(theirs, "a run of the chain"),
+    ):
+        pass
+    with one_writer(theirs, "a run of the chain"):
+        pass
+
+
+def test_a_lake_that_nobody_has_made_is_told_and_not_made(shared):
+    new = shared.settings.model_copy(update={"lake_schema": "nowhere"})
+    with pytest.raises(WarehouseError, match=r"There is no lake nowhere yet: run 03_ingest\.ipynb"):
+        warehouse.open_warehouse(new, read_only=True)
+    with pytest.raises(PublishError, match="Nothing has been published yet"):
+        publish.published(new)
+    assert not lake.exists(new, servers.up(new).catalog_dsn)
+
+
+def test_dbt_typed_by_hand_reaches_the_lake(shared):
+    """With the settings of the environment, and no credential in the profile."""
+    code = "from dbt.cli.main import cli; cli()"
+    arguments = ["show", "--target", "lake", "--inline", "select count(*) as customers from {{ ref('dim_customers') }}"]
+    folders = ["--project-dir", str(invocation.PROJECT), "--profiles-dir", str(invocation.PROJECT)]
+    run = process(shared.local, code, *arguments, *folders, "--target-path", str(shared.local.data / "by hand"))
+    told, wrong = run.communicate(timeout=120)
+    assert run.returncode == 0, told + wrong
+    assert "customers" in told
+
+
+def test_what_no_publication_pins_is_let_go_after_a_day(shared, monkeypatch):
+    monkeypatch.setattr(lake, "KEPT_FOR", "0 seconds")
+    with closing(warehouse.open_warehouse(shared.settings, closed=True)) as connection:
+        pinned = {publication.snapshot for publication in publish.publications(shared.settings)}
+        files = connection.execute("select count(*) from glob(?)", [f"{lake.data_path(shared.settings)}**"]).fetchone()[
+            0
+        ]
+        lake.expire(connection, pinned)
+        kept = {snapshot for (snapshot,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()}
+        assert pinned < kept
+        assert len(kept) == len(pinned) + 1
+        left = connection.execute("select count(*) from glob(?)", [f"{lake.data_path(shared.settings)}**"]).fetchone()[
+            0
+        ]
+        assert left < files
+    for publication in publish.publications(shared.settings):
+        with publish.published(shared.settings, run_id=publication.run_id) as reader:
+            for mart, rows in publication.marts.items():
+                assert reader.connection.execute(f"select count(*) from ecom_marts.{mart}").fetchone() == (rows,)
