@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -11,21 +12,23 @@ from dataclasses import dataclass
 
 import duckdb
 import pytest
-from chains import duckbook, load_and_build
-from duckbook import history, invocation, lake, landing, publish, raw, runs, servers, sides, transform, warehouse
-from duckbook.errors import ChainError, PublishError, WarehouseError
+from chains import begin, duckbook, load_and_build
+from duckbook import invocation, lake, promotion, publish, raw, runs, servers, sides, warehouse
+from duckbook.errors import ChainError, DuckbookError, PublishError, WarehouseError
 from duckbook.lock import one_writer
 from duckbook.parity import compare
 from duckbook.settings import Settings
 
 READER = """
-import json, os, sys
+import json, os, sys, time
 from duckbook import publish
 from duckbook.settings import settings
 
 seen = []
 print("reading", flush=True)
-while True:
+last = False
+while not last:
+    last = os.path.exists(sys.argv[1])
     with publish.published(settings()) as reader:
         for _ in range(3):
             told = reader.connection.execute(
@@ -33,8 +36,7 @@ while True:
             ).fetchone()
             customers = reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()
             seen.append([reader.publication.run_id, *told, *customers])
-    if os.path.exists(sys.argv[1]):
-        break
+            time.sleep(0 if last else 1)
 print(json.dumps(seen), flush=True)
 """
 """A kernel of somebody else's: it opens what is published and asks the marts, on and on until a file is there."""
@@ -51,7 +53,7 @@ with warehouse.open_warehouse(settings()) as connection:
     while not os.path.exists(sys.argv[1]):
         connection.execute("insert into of_my_own.notes values (?)", [written])
         written += 1
-        time.sleep(0.2)
+        time.sleep(1)
 print(written, flush=True)
 """
 """A colleague who writes a table of their own to the lake meanwhile."""
@@ -59,10 +61,15 @@ print(written, flush=True)
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake after two days: the second one was a run of the chain, while others read and wrote."""
+    """A lake after two days: the first one was promoted, the second one a run of the chain amid readers.
+
+    `local` is the same two days in a file; `promoted` what the promotion proved; `readers` what each reader saw;
+    `written` the rows that somebody else wrote meanwhile.
+    """
 
     settings: Settings
     local: Settings
+    promoted: promotion.Promotion
     record: dict
     readers: list[list]
     written: int
@@ -70,39 +77,36 @@ class Lake:
 
 def process(store: Settings, code: str, *arguments: str) -> subprocess.Popen:
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
-    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_TARGET": store.target}
+    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_TARGET": "lake"}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
 def shared(start_store) -> Lake:
-    """A tiny store: its first day in the lake by the library, its second by `duckbook latest`, amid readers."""
+    """A tiny store whose second day is a run of the chain on the lake, while four processes read and one writes."""
     local = start_store("lake", customers=200)
     settings = local.model_copy(update={"target": "lake"})
-    endpoints = servers.up(settings)
-    landing.land_history(settings, endpoints, **landing.choose(settings, endpoints))
-    landing.land_latest(settings, endpoints, settings.first_as_of)
-    history.ingest(settings, endpoints, settings.first_as_of)
-    load_and_build(settings)
-    publish.publish(settings, "first-day")
+    begin(local)
+    promoted = promotion.promote(local, "duckdb", "lake")
 
     done = settings.data / "done"
     others = [process(settings, READER, str(done)) for _ in range(4)] + [process(settings, WRITER, str(done))]
-    for reader in others[:4]:
-        assert reader.stdout.readline() == "reading\n"
-    run = duckbook(settings, "latest", "--target", "lake", DUCKBOOK_CUSTOMERS="200")
-    told, wrong = run.communicate(timeout=600)
-    done.touch()
-    outcomes = [other.communicate(timeout=120) for other in others]
+    try:
+        for reader in others[:4]:
+            assert reader.stdout.readline() == "reading\n"
+        run = duckbook(settings, "latest", "--target", "lake", DUCKBOOK_CUSTOMERS="200")
+        told, wrong = run.communicate(timeout=1200)
+    finally:
+        done.touch()
+        outcomes = [other.communicate(timeout=300) for other in others]
     assert run.returncode == 0, told + wrong
     assert [other.returncode for other in others] == [0] * 5, [error for _, error in outcomes]
     *seen, (written, _) = outcomes
 
-    # The same two days in a file, from the same history, all at once.
     load_and_build(local)
     record = runs.read(runs.latest(settings.runs))
-    return Lake(settings, local, record, [json.loads(out) for out, _ in seen], int(written))
+    return Lake(settings, local, promoted, record, [json.loads(out) for out, _ in seen], int(written))
 
 
 def test_the_chain_succeeds_and_its_marts_add_up(shared):
@@ -137,7 +141,7 @@ def test_four_processes_read_through_the_run_and_see_whole_days(shared):
     assert len(whole) == 2
     for seen in shared.readers:
         assert len(seen) >= 6
-        assert seen[0][0] == "first-day"
+        assert seen[0][0] == shared.promoted.publication.run_id
         assert seen[-1][0] == shared.record["run_id"]
         for name, *figures in seen:
             assert figures == whole[name]
@@ -159,54 +163,43 @@ def test_the_page_of_the_run_names_the_snapshot_that_was_pinned(shared):
     assert f"pinned at snapshot {current.snapshot} of the lake" in page
 
 
-def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
-    with publish.published(shared.settings) as reader, warehouse.open_warehouse(shared.settings) as writer:
-        query = "select count(*), sum(revenue) from ecom_marts.fct_order_details"
-        before = reader.connection.execute(query).fetchone()
-        writer.execute("begin")
-        writer.execute("delete from ecom_marts.fct_order_details")
-        writer.execute("alter table ecom_marts.fct_order_details add column another integer")
-        writer.execute("commit")
-        try:
-            assert reader.connection.execute(query).fetchone() == before
-            with publish.published(shared.settings) as later:
-                assert later.connection.execute(query).fetchone() == before
-                with pytest.raises(duckdb.Error, match="read-only"):
-                    later.connection.execute("delete from lake.ecom_marts.dim_customers")
-            assert writer.execute(query).fetchone()[0] == 0
-        finally:
-            transform.build(shared.settings, "marts")
-
-
 def test_readers_go_back_to_an_earlier_publication(shared):
-    latest = publish.current(shared.settings).run_id
-    publish.roll_back(shared.settings, "first-day")
+    first, latest = shared.promoted.publication.run_id, publish.current(shared.settings).run_id
+    publish.roll_back(shared.settings, first)
     try:
         with publish.published(shared.settings) as reader:
-            assert reader.publication.run_id == "first-day"
+            assert reader.publication.run_id == first
     finally:
         publish.roll_back(shared.settings, latest)
     with publish.published(shared.settings, as_of=shared.settings.first_as_of.isoformat()) as reader:
-        assert reader.publication.run_id == "first-day"
-    with pytest.raises(PublishError, match=r"no publication nonsense: kept are .*first-day"):
+        assert reader.publication.run_id == first
+    with pytest.raises(PublishError, match=rf"no publication nonsense: kept are .*{first}"):
         publish.roll_back(shared.settings, "nonsense")
 
 
-def test_a_difference_is_found_and_shown(shared):
-    """In a column, a sum, a key and a value: what parity calls equal is."""
-    with warehouse.open_warehouse(shared.local) as connection:
-        connection.execute("begin")
+def test_a_promotion_proves_every_row_and_what_follows_goes_on_from_it(shared):
+    """What dbt noted on the tables went with them: the next day was an increment, and no batch was loaded twice."""
+    assert all(table.equal for table in shared.promoted.parity)
+    assert len(shared.promoted.parity) > 70
+    assert raw.load(shared.settings, servers.up(shared.settings)).commits == ()
+    with warehouse.open_warehouse(shared.settings, read_only=True) as connection:
+        query = "select count(*), count(distinct batch_id) from ecom_raw.batches"
+        batches, different = connection.execute(query).fetchone()
+    assert batches == different
+
+
+def test_a_difference_is_found_and_shown(shared, tmp_path):
+    """In a column, a sum, a key and a value: what parity calls equal is. The other side is a file."""
+    copy = tmp_path / "warehouse.duckdb"
+    shutil.copyfile(shared.local.warehouse_path, copy)
+    with duckdb.connect(str(copy)) as connection:
         connection.execute("update ecom_marts.dim_customers set customer_id = 'X' where customer_id = '1000001'")
-        connection.execute("update ecom_marts.fct_order_details set units = units + 1, returned_units = returned_units")
+        connection.execute("update ecom_marts.fct_order_details set units = units + 1")
         connection.execute("delete from ecom_marts.dim_dates where date_key = 20260101")
         connection.execute("alter table ecom_marts.dim_locations rename column city to town")
         connection.execute("drop table ecom_marts.fct_funnel")
-        connection.execute("commit")
-    try:
-        with sides.open_side(shared.local, "duckdb") as left, sides.open_side(shared.local, "lake") as right:
-            found = {table.table: table for table in compare(shared.local, left, right, ("ecom_marts",))}
-    finally:
-        transform.build(shared.local, "marts")
+    with sides.open_side(shared.local, str(copy)) as left, sides.open_side(shared.local, "lake") as right:
+        found = {table.table: table for table in compare(shared.local, left, right, ("ecom_marts",))}
     different = {name.split(".")[1] for name, table in found.items() if not table.equal}
     assert different == {"dim_customers", "fct_order_details", "dim_dates", "dim_locations", "fct_funnel"}
     customers = found["ecom_marts.dim_customers"]
@@ -219,26 +212,36 @@ def test_a_difference_is_found_and_shown(shared):
     assert found["ecom_marts.dim_locations"].columns == {"town": ("VARCHAR", None), "city": (None, "VARCHAR")}
     assert found["ecom_marts.fct_funnel"].told == "missing on the left"
 
-
-def test_the_command_says_whether_two_targets_are_equal(shared):
-    run = duckbook(shared.local, "parity", "duckdb", "lake", "--schema", "ecom_marts", "--sample", "100")
-    told, wrong = run.communicate(timeout=120)
-    assert run.returncode == 0, wrong
-    assert "duckdb and lake: 24 tables" in told
-    assert "all equal" in told
-
-
-def test_a_warehouse_is_promoted_to_a_lake_that_goes_on_from_there(shared):
-    other = shared.local.model_copy(update={"lake_schema": "promoted"})
-    run = duckbook(other, "promote", "lake", DUCKBOOK_LAKE_SCHEMA="promoted")
+    run = duckbook(shared.local, "parity", str(copy), "lake", "--schema", "ecom_marts", "--sample", "50")
     told, wrong = run.communicate(timeout=300)
-    assert run.returncode == 0, wrong
-    assert "all equal" in told
-    target = other.model_copy(update={"target": "lake"})
-    with publish.published(target) as reader:
-        assert reader.publication.run_id.startswith("promoted-")
-    # What dbt noted on the tables went with them: an increment finds nothing to do, and loads nothing twice.
-    assert raw.load(target, servers.up(target)).commits == ()
+    assert run.returncode == 1, wrong
+    assert "24 tables" in told
+    assert "5 of them differ" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nonsense", "nonsense is no target .*no publication: There is no publication nonsense"),
+        ("oracle:a", "there is no target 'oracle'"),
+        ("gone.duckdb", r"The file gone\.duckdb cannot be read"),
+        ("motherduck", "needs a token"),
+    ],
+)
+def test_a_side_that_is_none_is_told(tmp_path, name, sentence):
+    with pytest.raises(DuckbookError, match=sentence):
+        sides.open_side(Settings(data=tmp_path / "data", _env_file=None), name)
+
+
+def test_a_promotion_of_nothing_is_refused(tmp_path):
+    settings = Settings(data=tmp_path / "data", _env_file=None)
+    for source, to, sentence in (
+        ("duckdb", "duckdb", "cannot be promoted to itself"),
+        ("duckdb", "oracle", "oracle is no target"),
+        ("duckdb", "lake", r"There is no warehouse warehouse\.duckdb yet"),
+    ):
+        with pytest.raises(WarehouseError, match=sentence):
+            promotion.promote(settings, source, to)
 
 
 def test_a_store_of_another_machine_is_told_that_the_lake_is_at_work(external_settings, tmp_path):
@@ -268,7 +271,7 @@ def test_dbt_typed_by_hand_reaches_the_lake(shared):
     code = "from dbt.cli.main import cli; cli()"
     arguments = ["show", "--target", "lake", "--inline", "select count(*) as customers from {{ ref('dim_customers') }}"]
     folders = ["--project-dir", str(invocation.PROJECT), "--profiles-dir", str(invocation.PROJECT)]
-    run = process(shared.local, code, *arguments, *folders, "--target-path", str(shared.local.data / "by hand"))
+    run = process(shared.settings, code, *arguments, *folders, "--target-path", str(invocation.target(shared.settings)))
     told, wrong = run.communicate(timeout=120)
     assert run.returncode == 0, told + wrong
     assert "customers" in told
@@ -293,3 +296,29 @@ def test_what_no_publication_pins_is_let_go_after_a_day(shared, monkeypatch):
         with publish.published(shared.settings, run_id=publication.run_id) as reader:
             for mart, rows in publication.marts.items():
                 assert reader.connection.execute(f"select count(*) from ecom_marts.{mart}").fetchone() == (rows,)
+
+
+def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
+    """Last, because it spoils the warehouse."""
+    with publish.published(shared.settings) as reader, warehouse.open_warehouse(shared.settings) as writer:
+        query = "select count(*), sum(revenue) from ecom_marts.fct_order_details"
+        before = reader.connection.execute(query).fetchone()
+        writer.execute("begin")
+        writer.execute("delete from ecom_marts.fct_order_details")
+        writer.execute("alter table ecom_marts.fct_order_details add column another integer")
+        writer.execute("commit")
+        assert writer.execute(query).fetchone()[0] == 0
+        assert reader.connection.execute(query).fetchone() == before
+        with publish.published(shared.settings) as later:
+            assert later.connection.execute(query).fetchone() == before
+            with pytest.raises(duckdb.Error, match="read-only"):
+                later.connection.execute("delete from lake.ecom_marts.dim_customers")
+
+
+def test_raw_is_made_again_from_the_history_alone(shared):
+    raw.rebuild(shared.settings, servers.up(shared.settings))
+    with sides.open_side(shared.settings, "duckdb") as left, sides.open_side(shared.settings, "lake") as right:
+        found = {table.table: table for table in compare(shared.settings, left, right, ("ecom_raw",))}
+    del found["ecom_raw.quarantine"]  # dbt's
+    assert {name: table.told for name, table in found.items() if not table.equal} == {}
+    assert len(found) >= 13

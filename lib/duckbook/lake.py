@@ -70,14 +70,14 @@ def attach(
             return
         except duckdb.Error as error:
             # Two that make the catalog of a new lake at once: the second one finds it made.
-            if again and "already exists" in str(error):
+            if again and any(sign in str(error) for sign in ("already exists", "duplicate key")):
                 continue
             raise WarehouseError(_refusal(settings, str(error))) from None
 
 
 def _refusal(settings: Settings, text: str) -> str:
     first = text.splitlines()[0]
-    if "does not exist" in text or "creating a new DuckLake" in text:
+    if "creating a new DuckLake is explicitly disabled" in text:
         return (
             f"There is no lake {settings.lake_schema} yet: run 03_ingest.ipynb first, or `make pipeline TARGET=lake`."
         )

@@ -164,7 +164,12 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
                 f"insert into {SCHEMA}.commits select unnest(?), unnest(?)",
                 [[commit.number for commit in lacking], [commit.digest for commit in lacking]],
             )
-        connection.execute("commit")
+        try:
+            connection.execute("commit")
+        except duckdb.TransactionException:
+            raise WarehouseError(
+                "Another process loaded the same warehouse at the same moment; this one added nothing: run it again."
+            ) from None
     return LoadReport(tuple(commit.number for commit in lacking), batches, chronicle)
 
 

@@ -81,6 +81,8 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         leave_out=request.leave_out,
     )
     given = _given(request)
+    with telling.refusals(settings):
+        _refuse_early(settings)
     with kernels.mother(settings, steps) as mother:
         parameters = chain.check(steps, given, request.extra)
         with telling.refusals(settings):
@@ -131,6 +133,8 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
     succeeded = {entry["name"] for entry in record["steps"] if entry["status"] == runs.SUCCEEDED}
     left = [step for step in steps if step.name not in succeeded]
+    with telling.refusals(settings):
+        _refuse_early(settings)
     with kernels.mother(settings, left) as mother:
         parameters = chain.check(steps, _given(request), request.extra)
         with telling.refusals(settings):
@@ -143,6 +147,14 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
             listener.run_started(steps[[step.name for step in steps].index(first) :])
             _carry_out(settings, request, again, steps, parameters, listener, mother)
     return again
+
+
+def _refuse_early(settings: Settings) -> None:
+    """What can be told of the target without asking anybody costs no imports of kernels."""
+    if settings.target == "motherduck":
+        from duckbook import motherduck, warehouse
+
+        motherduck.check(settings, warehouse.extension_directory(settings))
 
 
 def _preflight(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""How long the chain takes on the shared lake, against the same chain on a DuckDB file, and what reading costs there."""
+"""How long the chain takes on the shared lake, against the same chain on a DuckDB file, and what a question costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make bench`: how quick generation, ingestion, a day of dbt, the chain and the lake are, each against one of the same run.
+"""`make bench`: how quick generation, ingestion, a day of dbt, the chain and the lake are, each against a reference.
 
 Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
