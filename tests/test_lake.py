@@ -15,10 +15,11 @@ import duckdb
 import pytest
 from chains import begin, duckbook, load_and_build
 from duckbook import invocation, lake, promotion, publish, raw, runs, servers, sides, warehouse
-from duckbook.errors import ChainError, DuckbookError, PublishError, WarehouseError
+from duckbook.errors import ChainError, DuckbookError, PublishError, ServerError, WarehouseError
 from duckbook.lock import one_writer
 from duckbook.parity import compare
 from duckbook.settings import Settings
+from pydantic import SecretStr
 
 READER = """
 import json, os, sys, time
@@ -262,6 +263,24 @@ def test_a_store_of_another_machine_is_told_that_the_lake_is_at_work(external_se
         pass
     with one_writer(theirs, "a run of the chain"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("dsn", "sentence"),
+    [
+        (
+            "postgresql://me:hunter2@127.0.0.1:1/lake",
+            r"DUCKBOOK_LAKE_DSN names 127\.0\.0\.1:1, which cannot be reached",
+        ),
+        ("{}?options=-crole%3Dnobody", r"Postgres refuses DUCKBOOK_LAKE_DSN: .*nobody"),
+    ],
+)
+def test_a_wrong_catalog_is_told_before_any_work(external_settings, dsn, sentence):
+    whole = dsn.format(external_settings.postgres_dsn.get_secret_value())
+    wrong = external_settings.model_copy(update={"target": "lake", "lake_dsn": SecretStr(whole)})
+    with pytest.raises(ServerError, match=sentence) as told:
+        servers.preflight(wrong)
+    assert "hunter2" not in str(told.value)
 
 
 def test_a_lake_that_nobody_has_made_is_told_and_not_made(shared):
