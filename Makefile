@@ -3,7 +3,7 @@
 # Parameters are make variables: make pipeline CUSTOMERS=1000 SEED=7 AS_OF=2026-06-30 TARGET=duckdb DIRT=0.002
 #   CUSTOMERS, SEED, DIRT   what is generated            DATA     folder of the store (default: data)
 #   PLANTED="bgnbd_r=0.3"   planted parameters to change
-#   AS_OF                   last day of the data         TARGET   duckdb or motherduck
+#   AS_OF                   last day of the data         TARGET   duckdb, lake or motherduck
 #   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
 #   BACKUP=folder           of backup and restore        CUSTOMER            customer_id of a person to forget
 
@@ -23,7 +23,7 @@ WHEN := $(if $(AS_OF),--as-of $(AS_OF))
 STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism explore learn science resume env lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
+.PHONY: help setup pipeline latest realism explore learn science resume env parity promote lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -90,6 +90,12 @@ stale: $(VENV)/.ready ## say which notebooks' committed outputs are older than t
 
 docs: $(VENV)/.ready ## build the dbt documentation of the warehouse as one page
 	@$(DUCKBOOK) docs $(STORE)
+
+parity: $(VENV)/.ready ## hold two targets against each other, row by row: make parity A=duckdb B=lake
+	@$(DUCKBOOK) parity $(STORE) $(or $(A),duckdb) $(or $(B),lake)
+
+promote: $(VENV)/.ready ## copy a warehouse to another target, prove parity and publish: make promote TO=motherduck
+	@$(DUCKBOOK) promote $(STORE) $(or $(TO),motherduck) $(if $(A),--from $(A))
 
 report: $(VENV)/.ready ## open the page of the newest run
 	@$(DUCKBOOK) report

@@ -80,7 +80,12 @@ def advance(store: Settings, as_of: date) -> None:
     endpoints = servers.up(store)
     landing.land_latest(store, endpoints, as_of)
     history.ingest(store, endpoints, as_of)
-    raw.load(store, endpoints)
+    load_and_build(store)
+
+
+def load_and_build(store: Settings) -> None:
+    """Bring what the history has to the warehouse of the store's target, up to the marts."""
+    raw.load(store, servers.up(store))
     transform.build(store, "all")
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from duckbook import contracts, publish, warehouse
+from duckbook import contracts, publish, published_files, warehouse
 from duckbook.errors import PublishError, WarehouseLocked
 from duckbook.settings import Settings
 from shop import copy_of
@@ -158,7 +158,7 @@ def test_a_publication_that_dies_half_way_is_never_seen(shop, monkeypatch):
     def die(_file):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(publish, "_sha256", die)
+    monkeypatch.setattr(published_files, "_sha256", die)
     with pytest.raises(KeyboardInterrupt):
         publish.publish(shop, "half")
     monkeypatch.undo()

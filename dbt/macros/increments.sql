@@ -23,10 +23,11 @@
 {% macro built_until() -%}
     {%- set until = namespace(sequence=none) -%}
     {%- set query -%}
-        select comment from duckdb_tables()
+        -- On a lake duckdb_tables() asks for the size of every table.
+        select table_comment as comment from system.information_schema.tables
         where
-            database_name = '{{ this.database }}'
-            and schema_name = '{{ this.schema }}'
+            table_catalog = '{{ this.database }}'
+            and table_schema = '{{ this.schema }}'
             and table_name = '{{ this.identifier }}'
     {%- endset -%}
     {%- if execute -%}

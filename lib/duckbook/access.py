@@ -97,15 +97,17 @@ def _postgres_refusal(text: str, dsn: str, setting: str) -> str:
     return f"Postgres refuses {setting}: {why}. To go on, {remedy}."
 
 
-def check_schema(dsn: str, schema: str) -> None:
-    """See that the landing schema can be used, or made.
+def check_schema(
+    dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN", named_by: str = "DUCKBOOK_POSTGRES_SCHEMA"
+) -> None:
+    """See that a schema can be used, or made; a refusal names the two settings.
 
     Raises
     ------
     ServerError
         Postgres does not let us in, or not into the schema.
     """
-    with postgres(dsn, seconds=QUICK_SECONDS) as connection:
+    with postgres(dsn, setting, QUICK_SECONDS) as connection:
         usable, creatable = connection.execute(
             "select (select has_schema_privilege(oid, 'usage') from pg_namespace where nspname = %s),"
             " has_database_privilege(current_database(), 'create')",
@@ -117,9 +119,7 @@ def check_schema(dsn: str, schema: str) -> None:
             problem = f"user {connection.info.user} may not use it"
         else:
             return
-    raise ServerError(
-        f"DUCKBOOK_POSTGRES_SCHEMA={schema} is of no use: {problem}. Grant that in Postgres, or name another schema."
-    )
+    raise ServerError(f"{named_by}={schema} is of no use: {problem}. Grant that in Postgres, or name another schema.")
 
 
 def ensure_schema(dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN") -> None:

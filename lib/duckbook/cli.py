@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from duckbook import archive_commands, store_commands
+from duckbook import archive_commands, store_commands, target_commands
 from duckbook.errors import DuckbookError
 from duckbook.options import (
     complete_run,
@@ -196,7 +196,7 @@ def stale() -> None:
     sys.exit(bool(found))
 
 
-for command in (*archive_commands.COMMANDS, *store_commands.COMMANDS):
+for command in (*archive_commands.COMMANDS, *store_commands.COMMANDS, *target_commands.COMMANDS):
     cli.add_command(command)
 
 

@@ -29,7 +29,13 @@ class S3Endpoint:
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The two systems that data lands in; `postgres_dsn` is what libpq takes, password included."""
+    """The two systems that data lands in, and the lake's catalog; a DSN is what libpq takes, password included."""
 
     postgres_dsn: str = field(repr=False)
     s3: S3Endpoint
+    lake_dsn: str | None = field(default=None, repr=False)
+
+    @property
+    def catalog_dsn(self) -> str:
+        """The Postgres of the lake's catalog: that of the landing zone where it has none of its own."""
+        return self.lake_dsn or self.postgres_dsn

@@ -30,8 +30,9 @@ _held: dict[Path, tuple[Any, Any]] = {}
 
 
 def target(settings: Settings) -> Path:
-    """The folder of a store that dbt keeps its parsed project and its artifacts in."""
-    return settings.data / "dbt"
+    """The folder in which dbt keeps its parsed project and its artifacts: one for each target of a store."""
+    folder = settings.data / "dbt"
+    return folder if settings.target == "duckdb" else folder / settings.target
 
 
 def hold(settings: Settings, project: Path = PROJECT) -> None:
@@ -88,7 +89,12 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT, ma
     folder = str(target(settings))
     always = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", folder, *QUIETLY]
     warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
-    with _environment(settings), _without_collection(), _parsed_once(project, target(settings)):
+    with (
+        _environment(settings),
+        _without_collection(),
+        _parsed_once(project, target(settings), settings.target),
+        _lake_of(settings),
+    ):
         try:
             return dbtRunner(manifest).invoke([*arguments, *always, "--log-path", folder])
         finally:
@@ -96,9 +102,9 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT, ma
 
 
 @contextmanager
-def _parsed_once(project: Path, folder: Path) -> Iterator[None]:
+def _parsed_once(project: Path, folder: Path, of_target: str) -> Iterator[None]:
     """A new store begins with what the last one in this checkout parsed, which saves seconds."""
-    kept, own = project / "target" / PARSED, folder / PARSED
+    kept, own = project / "target" / of_target / PARSED, folder / PARSED
     if not own.exists():
         _copy(kept, own)
     before = own.stat().st_mtime_ns if own.exists() else None
@@ -117,6 +123,18 @@ def _copy(source: Path, destination: Path) -> None:
         shutil.copyfile(source, part)
         part.replace(destination)
     part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _lake_of(settings: Settings) -> Iterator[None]:
+    """The lake that dbt attaches is the one of these settings."""
+    if settings.target != "lake":
+        yield
+        return
+    from duckbook import dbt_lake
+
+    with dbt_lake.settings_of(settings):
+        yield
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import duckdb
 
 from duckbook import arrivals, commit_log, quarantine, sources, storage, warehouse
 from duckbook.endpoints import Endpoints
-from duckbook.errors import IngestError, WarehouseLocked
+from duckbook.errors import IngestError, WarehouseError
 from duckbook.reading import Reading
 from duckbook.rows import key, literal, quoted
 from duckbook.settings import Settings
@@ -136,12 +136,12 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
 
 def _over_the_limit(settings: Settings, held: list[dict], new: set[str]) -> list[str]:
     """What `quarantine` would say of these sources, and of those that were ingested before and are as they were."""
-    if settings.target == "duckdb" and settings.warehouse_path.exists():
+    if settings.target == "lake" or (settings.target == "duckdb" and settings.warehouse_path.exists()):
         try:
             with warehouse.open_warehouse(settings, read_only=True) as connection:
                 before = quarantine.outstanding(connection)
-        except (WarehouseLocked, duckdb.CatalogException):
-            # In use, or without staging: an ingest that was killed. What is new can be told without it.
+        except (WarehouseError, duckdb.CatalogException):
+            # In use, not there yet, or without staging: an ingest that was killed. What is new can be told without it.
             before = []
         held = held + [row for row in before if row["source"] and row["source"] not in new]
     whole = []

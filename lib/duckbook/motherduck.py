@@ -1,14 +1,22 @@
-"""Published marts on MotherDuck: tables of a schema, replaced in one transaction.
+"""MotherDuck: how it is opened, what is checked before that, and the published marts there.
 
-What can only be tried with a token stands here and in `warehouse`, apart from everything else. It uses what MotherDuck
-documents: schemas, ``create or replace table`` within a transaction, and attaching a database from a local DuckDB.
+What can only be tried with a token stands here, apart from everything else. It uses what MotherDuck documents: a token
+in the connection's configuration, ``create database``, schemas, ``create or replace table`` within a transaction, and
+attaching a database from a local DuckDB. S3 and Postgres that only this machine reaches are read by this process, whose
+secrets are temporary and so never leave it.
 """
 
 from __future__ import annotations
 
+import base64
+import json
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duckbook.errors import PublishError
+from duckbook import access
+from duckbook.errors import PublishError, ServerError, WarehouseError
+from duckbook.publication import Outgoing, Publication, chosen
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,72 +25,233 @@ if TYPE_CHECKING:
 PUBLISHED = "ecom_published"
 """Schema of the published marts."""
 
+SCHEMA = "ecom_marts"
 
-def publish(
-    connection: duckdb.DuckDBPyConnection, marts: dict[str, str], run_id: str, as_of: str | None
-) -> dict[str, int]:
-    """Replace the published marts by those of ``ecom_marts``, all or none.
+VERSIONS = ((1, 4, 0), (1, 5, 6))
+"""The first and the last version of DuckDB that MotherDuck lets in."""
+
+HOST, PORT = "api.motherduck.com", 443
+
+TAKEN_NAMES = {"main", "memory", "system", "temp", "lake", "warehouse", "md_information_schema"}
+"""Names that mean another database in a session of ours, and so cannot be the warehouse's."""
+
+
+def check(settings: Settings, extensions: Path) -> None:
+    """See in about a second that MotherDuck can be asked at all; the token is not sent anywhere.
 
     Parameters
     ----------
-    marts
-        Mart → the query for what is published of it.
+    extensions
+        The folder of DuckDB's extensions.
 
-    Returns
-    -------
-    dict
-        Rows by mart.
+    Raises
+    ------
+    WarehouseError
+        Something is amiss; each thing has a sentence of its own, and none of them holds the token.
     """
-    rows = {}
-    connection.execute("begin")
-    try:
-        connection.execute(f"create schema if not exists {PUBLISHED}")
-        for mart, query in marts.items():
-            connection.execute(f"create or replace table {PUBLISHED}.{mart} as {query}")
-            (rows[mart],) = connection.execute(f"select count(*) from {PUBLISHED}.{mart}").fetchone()
-        connection.execute(
-            f"create or replace table {PUBLISHED}.publication as select ?::varchar as run_id, ?::varchar as as_of",
-            [run_id, as_of],
+    check_token(settings.motherduck_token.get_secret_value())
+    check_version()
+    if settings.motherduck_database in TAKEN_NAMES:
+        raise WarehouseError(
+            f"DUCKBOOK_MOTHERDUCK_DATABASE={settings.motherduck_database} is a name that DuckDB itself uses: "
+            "take another one, such as duckbook."
         )
-        connection.execute("commit")
-    except BaseException:
-        connection.execute("rollback")
-        raise
-    return rows
+    try:
+        access.reach(HOST, PORT, "MotherDuck's address")
+    except ServerError as error:
+        reason = str(error).removeprefix("MotherDuck's address names ").split(": correct it")[0]
+        raise WarehouseError(
+            f"MotherDuck is not to be reached: {reason}. See whether this machine reaches the Internet and whether a "
+            "firewall lets it through, or take TARGET=duckdb."
+        ) from None
+    check_extension(extensions)
+
+
+def check_token(token: str, now: float | None = None) -> None:
+    """See that a token is a JSON web token, as MotherDuck's are, and has not expired.
+
+    Parameters
+    ----------
+    now
+        The time to hold its expiry against, seconds since 1970; None: the clock's.
+
+    Raises
+    ------
+    WarehouseError
+        It is malformed or has expired.
+    """
+    remedy = "make one on app.motherduck.com, Settings, Access Tokens, and set MOTHERDUCK_TOKEN to it"
+    try:
+        head, payload, signature = token.split(".")
+        claims = _decoded(payload)
+        whole = isinstance(_decoded(head), dict) and isinstance(claims, dict) and bool(signature)
+    except ValueError:
+        whole = False
+    if not whole:
+        raise WarehouseError(f"The MotherDuck token is malformed (it is no JSON web token; cut off?): {remedy}.")
+    expires = claims.get("exp")
+    if isinstance(expires, (int, float)) and expires < (time.time() if now is None else now):
+        raise WarehouseError(
+            f"The MotherDuck token expired on {time.strftime('%Y-%m-%d', time.gmtime(expires))}: {remedy}."
+        )
+
+
+def _decoded(part: str) -> object:
+    return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+
+def check_version(version: str | None = None) -> None:
+    """See that MotherDuck lets a version of DuckDB in; None: the one that is installed.
+
+    Raises
+    ------
+    WarehouseError
+        It does not.
+    """
+    import duckdb
+
+    version = version or duckdb.__version__
+    first, last = (".".join(map(str, bound)) for bound in VERSIONS)
+    numbers = tuple(int(part) for part in version.split(".")[:3] if part.isdigit())
+    if not VERSIONS[0] <= numbers <= VERSIONS[1]:
+        raise WarehouseError(
+            f"DuckDB {version} is installed, and MotherDuck accepts {first} to {last}: "
+            "`make setup` installs the version of requirements.lock."
+        )
+
+
+def check_extension(extensions: Path) -> None:
+    """See that DuckDB finds its extension `motherduck` in a folder, without loading it.
+
+    Raises
+    ------
+    WarehouseError
+        It is not installed.
+    """
+    import duckdb
+
+    if not any(extensions.glob(f"v{duckdb.__version__}/*/motherduck.duckdb_extension")):
+        raise WarehouseError(
+            f"DuckDB's extension motherduck for {duckdb.__version__} is not installed: "
+            "`make setup` installs it from requirements.lock."
+        )
+
+
+def open_database(settings: Settings, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
+    """Open a connection on which the database of the warehouse is, made where it is missing.
+
+    Parameters
+    ----------
+    config
+        The configuration of the engine; the token is added to it, and stands nowhere else.
+
+    Raises
+    ------
+    WarehouseError
+        MotherDuck refuses, or is not reached.
+    """
+    import duckdb
+
+    token, database = settings.motherduck_token.get_secret_value(), settings.motherduck_database
+    try:
+        connection = duckdb.connect("md:", config=config | {"motherduck_token": token})
+        connection.execute(f"create database if not exists {database}")
+    except duckdb.Error as error:
+        raise WarehouseError(f"MotherDuck database {database} cannot be opened: {_told(error, token)}") from None
+    return connection
+
+
+def publish(
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    marts: dict[str, Outgoing],
+    run_id: str,
+    as_of: str | None,
+    keep: int,
+) -> Publication:
+    """Replace the published marts by those of ``ecom_marts``, in the transaction that the connection is in."""
+    rows = {}
+    connection.execute(f"create schema if not exists {PUBLISHED}")
+    for mart, outgoing in marts.items():
+        connection.execute(f"create or replace table {PUBLISHED}.{mart} as {outgoing.query}")
+        (rows[mart],) = connection.execute(f"select count(*) from {PUBLISHED}.{mart}").fetchone()
+    connection.execute(
+        f"create or replace table {PUBLISHED}.publication as "
+        "select ?::varchar as run_id, ?::varchar as as_of, ?::varchar as marts, ?::boolean as masked",
+        [run_id, as_of, json.dumps(rows), settings.mask_personal],
+    )
+    connection.execute("commit")
+    return Publication(run_id, as_of, rows, settings.mask_personal)
 
 
 def attach(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, schema: str
-) -> tuple[str, str | None, dict[str, int]]:
-    """Let a local DuckDB read the published marts as views of `schema`.
-
-    Returns
-    -------
-    tuple
-        Id and as-of date of the run that published them, and the rows by mart.
+    connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str | None, run_id: str | None
+) -> Publication:
+    """Make a view a mart of the publication, in the schema ``ecom_marts`` of a local connection.
 
     Raises
     ------
     PublishError
-        Nothing has been published there yet, or MotherDuck refuses.
+        Nothing has been published there yet, it is another publication, or MotherDuck refuses.
     """
     import duckdb
 
-    token = settings.motherduck_token.get_secret_value()
-    database = settings.motherduck_database
     try:
-        connection.execute("load motherduck")
-        connection.execute("set motherduck_token = ?", [token])
-        connection.execute(f"attach 'md:{database}' as {database} (read_only)")
-        told = connection.execute(f"select run_id, as_of from {database}.{PUBLISHED}.publication").fetchone()
-        names = connection.execute(
-            "select table_name, estimated_size from duckdb_tables() where database_name = ? and schema_name = ?",
-            [database, PUBLISHED],
-        ).fetchall()
+        database = attach_database(connection, settings)
+        kept = _read(connection, database)
     except duckdb.Error as error:
-        text = str(error).replace(token, "***").splitlines()[0]
-        raise PublishError(f"Published marts of MotherDuck database {database} cannot be read: {text}") from None
-    marts = {name: rows for name, rows in sorted(names) if name != "publication"}
-    for mart in marts:
-        connection.execute(f"create view {schema}.{mart} as select * from {database}.{PUBLISHED}.{mart}")
-    return told[0], told[1], marts
+        text = _told(error, settings.motherduck_token.get_secret_value())
+        raise PublishError(f"The published marts on MotherDuck cannot be read: {text}") from None
+    publication = chosen(kept, next(iter(kept), None), as_of, run_id)
+    for mart in publication.marts:
+        connection.execute(f"create view {SCHEMA}.{mart} as select * from {database}.{PUBLISHED}.{mart}")
+    return publication
+
+
+def attach_database(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
+    """Attach the database of the warehouse to a local connection, read-only; its name."""
+    database = settings.motherduck_database
+    connection.execute("load motherduck")
+    connection.execute("set motherduck_token = ?", [settings.motherduck_token.get_secret_value()])
+    connection.execute(f"attach 'md:{database}' as {database} (read_only)")
+    return database
+
+
+def publications(settings: Settings) -> list[Publication]:
+    """What is known of publications without asking: nothing, for MotherDuck keeps one, which `attach` finds."""
+    return []
+
+
+def current(settings: Settings) -> None:
+    """As `publications`: a look at the state is to ask nobody."""
+    return None
+
+
+def roll_back(settings: Settings, run_id: str) -> Publication:
+    """Refuse: there is one publication.
+
+    Raises
+    ------
+    PublishError
+        Always.
+    """
+    raise PublishError(
+        f"MotherDuck keeps one publication, so there is no going back to {run_id}: publish again from that state, "
+        "such as by `make promote` from a target that still has it."
+    )
+
+
+def _read(connection: duckdb.DuckDBPyConnection, database: str) -> list[Publication]:
+    import duckdb
+
+    try:
+        rows = connection.execute(
+            f"select run_id, as_of, marts, masked from {database}.{PUBLISHED}.publication"
+        ).fetchall()
+    except duckdb.CatalogException:
+        return []
+    return [Publication(run_id, as_of, json.loads(marts), masked) for run_id, as_of, marts, masked in rows]
+
+
+def _told(error: Exception, token: str) -> str:
+    return str(error).replace(token, "***").splitlines()[0]

@@ -19,7 +19,7 @@ def store_options(command: Callable) -> Callable:
     for option in (
         click.option("--data", help="Folder of the store's state.", callback=_setting),
         click.option("--runs", help="Folder of the run archive.", callback=_setting),
-        click.option("--target", help="Where the warehouse lives: duckdb or motherduck.", callback=_setting),
+        click.option("--target", help="Where the warehouse lives: duckdb, lake or motherduck.", callback=_setting),
     ):
         command = option(command)
     return command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from duckbook import provenance, publish, runs, servers
+from duckbook import lake, provenance, publish, runs, servers
 from duckbook.pruning import size_of
 from duckbook.settings import Settings
 
@@ -19,6 +19,8 @@ def lines(settings: Settings) -> list[tuple[str, str]]:
 def _warehouse(settings: Settings) -> str:
     if settings.target == "motherduck":
         return f"MotherDuck database {settings.motherduck_database}"
+    if settings.target == "lake":
+        return f"the lake {settings.lake_schema}, its files below {lake.data_path(settings)}"
     path = settings.warehouse_path
     if not path.exists():
         return "none yet: make pipeline makes it"
@@ -30,12 +32,16 @@ def _warehouse(settings: Settings) -> str:
 def _published(settings: Settings) -> str:
     if settings.target == "motherduck":
         return f"schema ecom_published of {settings.motherduck_database}"
+    if settings.target == "lake" and not servers.running(settings):
+        return "not known while the servers are down: make up"
     publication = publish.current(settings)
     if publication is None:
         return "nothing yet"
     told = f"{len(publication.marts)} marts of run {publication.run_id}, as of {publication.as_of}"
-    size = size_of(settings.data / "published")
-    return f"{told}; {len(publish.publications(settings))} publications, {size / 1e6:,.1f} MB"
+    kept = f"{told}; {len(publish.publications(settings))} publications"
+    if settings.target == "lake":
+        return f"{kept}, this one at snapshot {publication.snapshot}"
+    return f"{kept}, {size_of(settings.data / 'published') / 1e6:,.1f} MB"
 
 
 def _history(settings: Settings) -> str:

@@ -21,6 +21,7 @@ def check(settings: Settings) -> None:
     with ThreadPoolExecutor() as pool:
         checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
         checks += [_check_bi] * (settings.bi and settings.bi_postgres_dsn is not None)
+        checks += [_check_lake] * (settings.target == "lake" and settings.lake_dsn is not None)
         for done in [pool.submit(one, settings) for one in checks]:
             done.result()
 
@@ -41,6 +42,14 @@ def _check_bi(settings: Settings) -> None:
         access.reach(*address, setting)
     with access.postgres(dsn, setting, access.QUICK_SECONDS):
         pass
+
+
+def _check_lake(settings: Settings) -> None:
+    dsn, setting = settings.lake_dsn.get_secret_value(), "DUCKBOOK_LAKE_DSN"
+    address = access.postgres_address(dsn)
+    if address:
+        access.reach(*address, setting)
+    access.check_schema(dsn, settings.lake_schema, setting, "DUCKBOOK_LAKE_SCHEMA")
 
 
 def _check_s3(settings: Settings) -> None:

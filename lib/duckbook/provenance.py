@@ -41,7 +41,16 @@ def versions() -> dict[str, str]:
 
 
 def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
-    """What a run published last: its name, and of each mart the rows and the SHA-256 of its file; None when nothing."""
+    """What a run published last: its name, and of each mart the rows; None when nothing.
+
+    Of files the SHA-256 of each is told as well, and of the lake the snapshot.
+    """
+    if settings.target == "lake":
+        # The newest one first; a second one of a run has a number behind its name.
+        of_run = (p for p in publish.publications(settings) if p.run_id.startswith(run_id))
+        found = next(of_run, None)
+        rows = found and {mart: {"rows": count} for mart, count in found.marts.items()}
+        return found and {"name": found.run_id, "as_of": found.as_of, "snapshot": found.snapshot, "marts": rows}
     files = sorted(settings.data.glob(f"published/{run_id}*/publication.json"), key=lambda file: file.stat().st_mtime)
     for file in reversed(files):
         told = json.loads(file.read_text("utf-8"))
@@ -52,7 +61,7 @@ def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
 
 def readers(settings: Settings) -> dict[str, Any] | None:
     """Which publication readers take now: its name and as-of date; None when there is none."""
-    found = None if settings.target == "motherduck" else publish.current(settings)
+    found = publish.current(settings)
     return found and {"run_id": found.run_id, "as_of": found.as_of}
 
 

@@ -89,12 +89,16 @@ def _runs(settings: Settings) -> Iterator[Removal]:
 
 
 def _publications(settings: Settings) -> Iterator[Removal]:
-    if settings.target == "motherduck":
-        return
     folder, current = settings.data / "published", publish.current(settings)
     for publication in publish.publications(settings)[settings.keep_publications :]:
-        if current is None or publication.run_id != current.run_id:
-            yield _folder("publication", folder / publication.run_id)
+        if current is not None and publication.run_id == current.run_id:
+            continue
+        name = publication.run_id
+        if settings.target == "lake":
+            # What it frees is told by nobody: a lake removes files a day after the last snapshot that named them.
+            yield Removal("publication", name, 0, lambda name=name: publish.remove(settings, name))
+        else:
+            yield _folder("publication", folder / name)
 
 
 def _local(settings: Settings) -> Iterator[Removal]:

@@ -66,6 +66,9 @@ GROWN = ("ecom_staging", "ecom_intermediate")
 
 RESTORE = "Restore what was changed or lost below history/, or empty history/ and ingest the landing zone anew."
 
+READ_HERE = {"duckdb": "", "lake": "", "motherduck": ", md_run = local"}
+"""Target → what tells it to read files of S3 in this process: MotherDuck's own servers may not reach the endpoint."""
+
 MANY_ROWS = 50_000
 """A batch of so many rows is inserted by a statement of its own."""
 
@@ -158,14 +161,20 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
             warehouse.use_s3(connection, endpoints.s3)
             _insert_batches(connection, batches)
             for name in source_tables():
-                _insert_table(connection, bucket, name, [batch for batch in batches if batch.table == name])
+                mine = [batch for batch in batches if batch.table == name]
+                _insert_table(connection, bucket, name, mine, READ_HERE[settings.target])
             connection.execute(f"delete from {SCHEMA}.as_of")
             connection.execute(f"insert into {SCHEMA}.as_of values (?)", [lacking[-1].as_of])
             connection.execute(
                 f"insert into {SCHEMA}.commits select unnest(?), unnest(?)",
                 [[commit.number for commit in lacking], [commit.digest for commit in lacking]],
             )
-        connection.execute("commit")
+        try:
+            connection.execute("commit")
+        except duckdb.TransactionException:
+            raise WarehouseError(
+                "Another process loaded the same warehouse at the same moment; this one added nothing: run it again."
+            ) from None
     return LoadReport(tuple(commit.number for commit in lacking), batches, chronicle)
 
 
@@ -189,7 +198,7 @@ def _insert_batches(connection, batches: Sequence[Batch]) -> None:
     connection.execute(f"insert into {SCHEMA}.batches select {unnested}", list(columns.values()))
 
 
-def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch]) -> None:
+def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], here: str = "") -> None:
     """Insert rows, sightings and unreadable records of a table's batches, as many as the batches say."""
     known = (*source_tables()[name].column_names, *ROW_COLUMNS)
     for column in dict.fromkeys(c for batch in batches for c in batch.columns if c not in known):
@@ -201,7 +210,7 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch]) 
             files = [f"s3://{bucket}/{batch.files[role]}" for batch in alike]
             try:
                 (found,) = connection.execute(
-                    f"insert into {SCHEMA}.{target or name} by name {_selected(name, role, alike, files)}"
+                    f"insert into {SCHEMA}.{target or name} by name {_selected(name, role, alike, files, here)}"
                 ).fetchone()
             except (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException) as error:
                 why = str(error).splitlines()[0]
@@ -219,8 +228,8 @@ def _alike(batch: Batch) -> tuple:
     return batch.columns, sorted(whole), batch.batch_id if batch.landed >= MANY_ROWS else ""
 
 
-def _selected(name: str, role: str, batches: Sequence[Batch], files: Sequence[str]) -> str:
-    """A query for the rows of files, with what is known of their batches, which are alike."""
+def _selected(name: str, role: str, batches: Sequence[Batch], files: Sequence[str], here: str = "") -> str:
+    """A query for the rows of files, with what is known of their batches, which are alike; `here` as in `READ_HERE`."""
     table, columns = source_tables()[name], batches[0].columns
     if role == "rows":
         data = [column for column in columns if column not in ROW_COLUMNS]
@@ -237,7 +246,7 @@ def _selected(name: str, role: str, batches: Sequence[Batch], files: Sequence[st
         selected = [f"'{name}' as table_name", "row_number", "reason", "original"]
         told = {"batch_id": "batch_id", "source": "source"}
     batch = ", ".join(f"{value} as {column}" for column, value in told.items())
-    read = f"read_parquet({listed(files)}, filename = true, file_row_number = true, hive_partitioning = false)"
+    read = f"read_parquet({listed(files)}, filename = true, file_row_number = true, hive_partitioning = false{here})"
     if len(batches) == 1:
         # Constants cost nothing, and a join costs a fifth of the time.
         constants = f"(select {batch} from {SCHEMA}.batches where batch_id = {literal(batches[0].batch_id)})"

@@ -82,11 +82,13 @@ def secrets_of(settings: Settings, endpoints: Endpoints | None = None) -> list[s
     import psycopg.conninfo
 
     found = settings.secrets() + bi_reader.passwords(settings.data)
-    dsns = [dsn.get_secret_value() for dsn in (settings.postgres_dsn, settings.bi_postgres_dsn) if dsn]
+    dsns = [
+        dsn.get_secret_value() for dsn in (settings.postgres_dsn, settings.bi_postgres_dsn, settings.lake_dsn) if dsn
+    ]
     if endpoints is not None:
         found += [endpoints.s3.secret_access_key, endpoints.s3.session_token or "", endpoints.postgres_dsn]
         dsns.append(endpoints.postgres_dsn)
-    found += [psycopg.conninfo.conninfo_to_dict(dsn).get("password") or "" for dsn in dsns]
+    found += [psycopg.conninfo.conninfo_to_dict(dsn).get("password") or "" for dsn in dict.fromkeys(dsns)]
     return [value for value in found if value]
 
 

@@ -82,6 +82,8 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         always=("bi",) if settings.bi else (),
     )
     given = _given(request)
+    with telling.refusals(settings):
+        _refuse_early(settings)
     with kernels.mother(settings, steps) as mother:
         parameters = chain.check(steps, given, request.extra)
         with telling.refusals(settings):
@@ -132,6 +134,8 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
     succeeded = {entry["name"] for entry in record["steps"] if entry["status"] == runs.SUCCEEDED}
     left = [step for step in steps if step.name not in succeeded]
+    with telling.refusals(settings):
+        _refuse_early(settings)
     with kernels.mother(settings, left) as mother:
         parameters = chain.check(steps, _given(request), request.extra)
         with telling.refusals(settings):
@@ -144,6 +148,14 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
             listener.run_started(steps[[step.name for step in steps].index(first) :])
             _carry_out(settings, request, again, steps, parameters, listener, mother)
     return again
+
+
+def _refuse_early(settings: Settings) -> None:
+    """What can be told of the target without asking anybody costs no imports of kernels."""
+    if settings.target == "motherduck":
+        from duckbook import motherduck, warehouse
+
+        motherduck.check(settings, warehouse.extension_directory(settings))
 
 
 def _preflight(settings: Settings) -> None:
@@ -246,6 +258,9 @@ def _write_pages(record: Run) -> None:
     """A page that cannot be written is told, and takes nothing from what the run has done."""
     from duckbook import page
 
+    # One that an earlier attempt of the run could not write is no news.
+    if record.record.pop("page_error", None):
+        record.save()
     try:
         page.write_all(record.folder)
     except Exception as error:
@@ -273,4 +288,6 @@ def _parameters(settings: Settings, given: dict, request: Request) -> dict[str, 
 def resume_command(record: dict[str, Any]) -> str:
     """What to run next after a run that did not succeed."""
     data = os.environ.get("DUCKBOOK_DATA")
-    return f".venv/bin/duckbook resume {record['run_id']}" + (f" --data {shlex.quote(data)}" if data else "")
+    target = record["target"]
+    chosen = f" --data {shlex.quote(data)}" if data else ""
+    return f".venv/bin/duckbook resume {record['run_id']}{chosen}{f' --target {target}' if target != 'duckdb' else ''}"

@@ -82,6 +82,11 @@ def status(settings: Settings) -> list[dict]:
     return rows
 
 
+def running(settings: Settings) -> bool:
+    """Whether Postgres and S3 can be asked without starting anything."""
+    return all(row["state"] != "stopped" for row in status(settings))
+
+
 def preflight(settings: Settings) -> None:
     """See in about a second that a person's own Postgres and S3 can be reached and signed in to.
 
@@ -178,7 +183,8 @@ def _endpoints(settings: Settings, postgres: PostgresServer | None, store: Objec
     from duckbook import access
 
     dsn = postgres.dsn if postgres else settings.postgres_dsn.get_secret_value()
-    return Endpoints(dsn, store.endpoint if store else access.s3_endpoint(settings))
+    lake_dsn = settings.lake_dsn.get_secret_value() if settings.lake_dsn else None
+    return Endpoints(dsn, store.endpoint if store else access.s3_endpoint(settings), lake_dsn)
 
 
 def _prepare(settings: Settings, endpoints: Endpoints, store: ObjectStore | None) -> None:

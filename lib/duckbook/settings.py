@@ -43,7 +43,7 @@ class Settings(BaseSettings):
 
     data: Path = Field(Path("data"), description="Folder of one store's state: servers, warehouse, published marts.")
     runs: Path = Field(Path("runs"), description="Folder of the executed-run archive.")
-    target: Literal["duckdb", "motherduck"] = Field("duckdb", description="Where the warehouse lives.")
+    target: Literal["duckdb", "motherduck", "lake"] = Field("duckdb", description="Where the warehouse lives.")
 
     customers: int = Field(10_000, ge=200, le=1_000_000, description="Customers at the end of the history.")
     seed: int = Field(42, ge=0, lt=2**32, description="Seed of every random choice in the generated data.")
@@ -68,6 +68,9 @@ class Settings(BaseSettings):
     s3_session_token: SecretStr | None = Field(None, description="Session token of temporary credentials.")
     s3_historic_bucket: str = Field("historic-ecom", description="Bucket of the historic load and of the history.")
     s3_latest_bucket: str = Field("latest-ecom", description="Bucket of the latest days.")
+
+    lake_dsn: SecretStr | None = Field(None, description="Postgres of the lake's catalog; empty: that of the landing.")
+    lake_schema: str = Field("lake", description="Postgres schema of the lake's catalog, and name of its data in S3.")
 
     motherduck_token: SecretStr | None = Field(
         None,
@@ -105,11 +108,11 @@ class Settings(BaseSettings):
 
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
     _pairs = field_validator("planted")(setting_values.number_pairs)
-    _names = field_validator("postgres_schema", "motherduck_database", "bi_schema", "bi_reader")(
+    _names = field_validator("postgres_schema", "lake_schema", "motherduck_database", "bi_schema", "bi_reader")(
         setting_values.plain_name
     )
     _buckets = field_validator("s3_historic_bucket", "s3_latest_bucket", "s3_marts_bucket")(setting_values.bucket_name)
-    _dsn = field_validator("postgres_dsn", "bi_postgres_dsn")(setting_values.connection_string)
+    _dsn = field_validator("postgres_dsn", "bi_postgres_dsn", "lake_dsn")(setting_values.connection_string)
     _endpoint = field_validator("s3_endpoint")(setting_values.bare_url)
     _region = field_validator("s3_region")(setting_values.region)
     _size = field_validator("memory_limit")(setting_values.size)

@@ -21,6 +21,7 @@ from duckbook.compare import Section
 
 if TYPE_CHECKING:
     from duckbook.forget import Erasure
+    from duckbook.parity import TableParity
     from duckbook.traces import Trace
 
 MARKS = {
@@ -176,6 +177,41 @@ def show_erasure(out: Console, erasure: Erasure, traces: list[Trace]) -> None:
         )
         for source in erasure.sources:
             out.print(f"  {source}", markup=False, soft_wrap=True)
+
+
+def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -> None:
+    """Two targets beside each other: a line a table that differs, a few of its rows, and the sum of it all."""
+    different = [table for table in found if not table.equal]
+    for title, columns, rows in (
+        ("Tables that differ", ("table", left, right, "what"), [_parity_row(table) for table in different]),
+        (
+            "For example",
+            ("table", "key", "column", left, right),
+            [
+                (table.table, example.key, example.column, _value(example.left), _value(example.right))
+                for table in different
+                for example in table.examples
+            ],
+        ),
+    ):
+        if rows:
+            shown = Table(title=title, title_justify="left")
+            for name in columns:
+                shown.add_column(escape(name), overflow="fold")
+            for row in rows:
+                shown.add_row(*map(escape, row))
+            out.print(shown)
+    counted = f"{len(found)} tables, {sum(table.rows[0] or 0 for table in found):,} rows"
+    verdict = f"{len(different)} of them differ" if different else "all equal" if found else "nothing to compare"
+    out.print(f"{left} and {right}: {counted}, {verdict}.", markup=False, soft_wrap=True)
+
+
+def _parity_row(table: TableParity) -> tuple[str, ...]:
+    return table.table, *("–" if rows is None else _count(rows) for rows in table.rows), table.told
+
+
+def _value(value: str | None) -> str:
+    return "null" if value is None else value
 
 
 def marts_line(rows: list[dict[str, Any]]) -> str:

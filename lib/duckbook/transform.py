@@ -143,7 +143,7 @@ def _expect_the_layer_before(settings: Settings, layer: str) -> None:
     schema, notebook = SCHEMA_BEFORE[layer]
     # Opened for writing, as dbt will, so that another process's lock is told here; a file that is missing is not made.
     missing = settings.target == "duckdb" and not settings.warehouse_path.exists()
-    with closing(warehouse.open_warehouse(settings, read_only=missing)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=missing, closed=True)) as connection:
         found = connection.execute(
             "select count(*) from duckdb_tables() where schema_name = ? and database_name = current_database()",
             [schema],
@@ -155,7 +155,7 @@ def _expect_the_layer_before(settings: Settings, layer: str) -> None:
 def _raise_failures(settings: Settings, layer: str, outcome: Any, results: list) -> None:
     failed = [r for r in results if str(r.status) in ("error", "fail", "runtime error")]
     if failed:
-        with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
+        with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
             told = "; ".join(f"{_kind(r.node)} {r.node.name}: {_reason(connection, r)}" for r in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise TransformError(f"dbt failed in the layer {layer}. {told}{more}.")
@@ -194,7 +194,7 @@ def _first_line(error: Any) -> str:
 def _told(settings: Settings, layer: str, results: list) -> Build:
     built = [r.node for r in results if str(r.node.resource_type) in ("model", "seed")]
     tested = [r for r in results if str(r.node.resource_type) in ("test", "unit_test")]
-    with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
         models = tuple(sorted((_model(connection, node) for node in built), key=lambda model: model.name))
         tests = tuple(sorted((_test(connection, result) for result in tested), key=lambda test: test.name))
     return Build(layer, models, tests)

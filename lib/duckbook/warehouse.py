@@ -1,7 +1,6 @@
-"""DuckDB connections: the engine with its extensions, the landing zone attached to it, and the warehouse.
+"""DuckDB connections: the engine with its extensions, the landing zone attached to it, and the warehouse of a target.
 
-Everything that knows how DuckDB is opened stands here, so that DuckDB (development) and MotherDuck (production)
-differ in this module alone.
+How the shared lake is attached stands in `lake`, what only MotherDuck needs in `motherduck`; here is what they share.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from pathlib import Path
 import duckdb
 import psycopg.conninfo
 
+from duckbook import lake, motherduck
+from duckbook.cursors import Within
 from duckbook.endpoints import Endpoints, S3Endpoint
 from duckbook.errors import WarehouseError, WarehouseLocked
 from duckbook.settings import Settings
 
-EXTENSIONS = ("httpfs", "postgres_scanner")
+EXTENSIONS = ("httpfs", "postgres_scanner", "ducklake", "motherduck")
 
 LANDING_DATABASE = "landing_postgres"
 """Name under which the landing Postgres is attached."""
@@ -78,7 +79,9 @@ def engine(settings: Settings, closed: bool = False) -> duckdb.DuckDBPyConnectio
     return _in_utc(duckdb.connect(":memory:", config=engine_config(settings, closed)))
 
 
-def open_warehouse(settings: Settings, read_only: bool = False, closed: bool = False) -> duckdb.DuckDBPyConnection:
+def open_warehouse(
+    settings: Settings, read_only: bool = False, closed: bool = False
+) -> duckdb.DuckDBPyConnection | Within:
     """Open the warehouse of the target.
 
     Parameters
@@ -91,10 +94,14 @@ def open_warehouse(settings: Settings, read_only: bool = False, closed: bool = F
     WarehouseLocked
         Another process has the file open.
     WarehouseError
-        There is no warehouse yet to be read, or MotherDuck refuses.
+        There is no warehouse yet to be read, or the lake or MotherDuck refuses.
     """
     if settings.target == "motherduck":
-        return _open_motherduck(settings)
+        return Within(
+            _in_utc(motherduck.open_database(settings, engine_config(settings))), settings.motherduck_database
+        )
+    if settings.target == "lake":
+        return _open_lake(settings, read_only, closed)
     path = settings.warehouse_path
     if read_only and not path.exists():
         raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
@@ -134,20 +141,44 @@ def preflight(settings: Settings) -> None:
         MotherDuck refuses, or is not reached.
     """
     if settings.target == "motherduck":
-        _open_motherduck(settings).close()
+        motherduck.check(settings, extension_directory(settings))
+        open_warehouse(settings).close()
 
 
-def _open_motherduck(settings: Settings) -> duckdb.DuckDBPyConnection:
-    database = settings.motherduck_database
-    config = engine_config(settings) | {"motherduck_token": settings.motherduck_token.get_secret_value()}
+def _open_lake(settings: Settings, read_only: bool, closed: bool) -> Within:
+    from duckbook import servers
+
+    connection = engine(settings, closed)
     try:
-        connection = _in_utc(duckdb.connect("md:", config=config))
-        connection.execute(f"create database if not exists {database}")
-        connection.execute(f"use {database}")
-    except duckdb.Error as error:
-        text = str(error).replace(config["motherduck_token"], "***")
-        raise WarehouseError(f"MotherDuck database {database} cannot be opened: {text}") from None
-    return connection
+        use_lake(connection, settings, servers.up(settings), read_only=read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return Within(connection, lake.NAME)
+
+
+def use_lake(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    endpoints: Endpoints,
+    read_only: bool = False,
+    snapshot: int | None = None,
+) -> None:
+    """Attach the shared lake to a connection, as the database `lake.NAME`.
+
+    Parameters
+    ----------
+    snapshot
+        As it was at that snapshot, read-only; None: as it is.
+
+    Raises
+    ------
+    WarehouseError
+        It cannot be opened, or there is none yet to be read.
+    """
+    use_s3(connection, endpoints.s3)
+    options = _use_postgres(connection, lake.CATALOG_SECRET, endpoints.catalog_dsn)
+    lake.attach(connection, settings, options, read_only=read_only, snapshot=snapshot)
 
 
 def use_s3(connection: duckdb.DuckDBPyConnection, s3: S3Endpoint) -> None:
@@ -167,12 +198,7 @@ def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, rea
     Credentials go into DuckDB's secrets, which redact them, and never into the text of an ATTACH.
     """
     use_s3(connection, endpoints.s3)
-    connection.execute("load postgres_scanner")
-    dsn = psycopg.conninfo.conninfo_to_dict(endpoints.postgres_dsn)
-    names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}
-    known = {names[key]: str(value) for key, value in dsn.items() if key in names}
-    _create_secret(connection, "landing_postgres", "postgres", known)
-    options = " ".join(f"{key}={value}" for key, value in dsn.items() if key not in names)
+    options = _use_postgres(connection, "landing_postgres", endpoints.postgres_dsn)
     mode = ", read_only" if read_only else ""
     connection.execute(
         f"attach if not exists {_quoted(options)} as {LANDING_DATABASE} (type postgres, secret landing_postgres{mode})"
@@ -184,6 +210,17 @@ def attach_postgres(connection: duckdb.DuckDBPyConnection, name: str, values: di
     connection.execute("load postgres_scanner")
     _create_secret(connection, name, "postgres", values)
     connection.execute(f"attach if not exists '' as {name} (type postgres, secret {name}, read_only)")
+
+
+def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) -> str:
+    """Keep a DSN's credentials as a secret, and give its other options, which an ATTACH may show."""
+    connection.execute("load postgres_scanner")
+    parts = psycopg.conninfo.conninfo_to_dict(dsn)
+    names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}
+    _create_secret(
+        connection, secret, "postgres", {names[key]: str(value) for key, value in parts.items() if key in names}
+    )
+    return " ".join(f"{key}={value}" for key, value in parts.items() if key not in names)
 
 
 def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:

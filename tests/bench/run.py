@@ -1,4 +1,4 @@
-"""`make bench`: how quick generation, ingestion, dbt, BI, the chain and its steps are, each against one of the same run.
+"""`make bench`: how quick generation, ingestion, dbt, BI, the chain, its steps and the lake are, against references.
 
 Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
@@ -20,6 +20,7 @@ import comparing
 import generation
 import increments
 import ingestion
+import lake_time
 import scale
 from duckbook.settings import settings
 from measuring import Figures
@@ -33,6 +34,7 @@ PARTS = {
     "bi": (bi_copy.measure, [50_000]),
     "chain": (chain_time.measure, [1_000, 10_000]),
     "scale": (scale.measure, [10_000, 100_000]),
+    "lake": (lake_time.measure, [1_000]),
 }
 """What is measured, and at how many customers."""
 

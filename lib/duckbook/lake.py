@@ -1,0 +1,112 @@
+"""The shared lake: DuckLake, whose catalog is a schema of Postgres and whose data are Parquet files in S3.
+
+Many processes read and write it at once and none of them locks it: a reader sees one snapshot for as long as its
+transaction lasts, and two writers that change the same thing are told apart when they commit. Nothing here opens a
+connection (`warehouse` does), so that the workbook, dbt and the publications attach it in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from duckbook.errors import WarehouseError
+from duckbook.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+NAME = "lake"
+"""The database that it is attached as; the views of dbt name it, so it is the same for everybody."""
+
+KEPT_FOR = "1 day"
+"""How long what no publication pins stays, so that no reader is disturbed."""
+
+CATALOG_SECRET = "lake_postgres"
+"""DuckDB's secret with the credentials of the catalog's Postgres."""
+
+
+def data_path(settings: Settings) -> str:
+    """Where the lake's files lie: a folder of its own, because a lake removes what it does not know."""
+    return f"s3://{settings.s3_historic_bucket}/lake/{settings.lake_schema}/"
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    options: str = "",
+    *,
+    read_only: bool = False,
+    snapshot: int | None = None,
+) -> None:
+    """Attach the lake as the database `NAME`; the secrets for its Postgres and its S3 are there already.
+
+    Parameters
+    ----------
+    options
+        What the DSN of the catalog holds beside its credentials, as libpq writes it.
+    snapshot
+        See the lake as it was at that snapshot; None: as it is.
+
+    Raises
+    ------
+    WarehouseError
+        It cannot be opened, or there is none yet to be read.
+    """
+    import duckdb
+
+    chosen = [f"metadata_schema '{settings.lake_schema}'", f"meta_secret '{CATALOG_SECRET}'"]
+    if read_only or snapshot is not None:
+        # Without it a reader would make the catalog of a lake that nobody has written to yet.
+        chosen += ["read_only", "create_if_not_exists false"]
+    else:
+        chosen.append(f"data_path '{data_path(settings)}'")
+    if snapshot is not None:
+        chosen.append(f"snapshot_version {snapshot}")
+    connection.execute("load ducklake")
+    for again in (True, False):
+        try:
+            connection.execute(f"attach if not exists 'ducklake:postgres:{options}' as {NAME} ({', '.join(chosen)})")
+            return
+        except duckdb.Error as error:
+            # Two that make the catalog of a new lake at once: the second one finds it made.
+            if again and any(sign in str(error) for sign in ("already exists", "duplicate key")):
+                continue
+            raise WarehouseError(_refusal(settings, str(error))) from None
+
+
+def _refusal(settings: Settings, text: str) -> str:
+    first = text.splitlines()[0]
+    if "creating a new DuckLake is explicitly disabled" in text:
+        return (
+            f"There is no lake {settings.lake_schema} yet: run 03_ingest.ipynb first, or `make pipeline TARGET=lake`."
+        )
+    return (
+        f"The lake {settings.lake_schema} cannot be opened: {first} See whether DUCKBOOK_LAKE_DSN, "
+        "DUCKBOOK_LAKE_SCHEMA and the S3 settings are those that it was made with."
+    )
+
+
+def exists(settings: Settings, dsn: str) -> bool:
+    """Whether somebody has made the lake; `dsn` is of the Postgres of its catalog."""
+    from duckbook import access
+
+    with access.postgres(dsn, "the Postgres of the lake's catalog") as connection:
+        table = f'"{settings.lake_schema}".ducklake_snapshot'
+        return connection.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
+
+
+def expire(connection: duckdb.DuckDBPyConnection, pinned: Iterable[int]) -> None:
+    """Let go every snapshot that is a day old and not pinned, and remove the files that were let go a day ago.
+
+    A reader of what is not published has that long to end its query.
+    """
+    listed = ", ".join(map(str, sorted(pinned))) or "-1"
+    old = connection.execute(
+        f"select snapshot_id from {NAME}.snapshots() where snapshot_time < now() - interval '{KEPT_FOR}' "
+        f"and snapshot_id not in ({listed}) and snapshot_id < (select id from {NAME}.current_snapshot())"
+    ).fetchall()
+    if old:
+        versions = ", ".join(str(snapshot) for (snapshot,) in old)
+        connection.execute(f"call ducklake_expire_snapshots('{NAME}', versions => [{versions}])")
+    connection.execute(f"call ducklake_cleanup_old_files('{NAME}', older_than => now() - interval '{KEPT_FOR}')")

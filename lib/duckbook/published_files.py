@@ -1,0 +1,160 @@
+"""Publications of a local warehouse: Parquet files, and a pointer to the ones that readers take.
+
+A publication is a folder ``data/published/<run_id>/`` with ``MART.parquet`` for each mart and ``publication.json``,
+which says what is in it. The file ``CURRENT`` names the one that readers take; it is replaced in one move when
+everything is there. Earlier publications stay for a while, so that a reader in the middle of a query is not disturbed
+and one can go back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duckbook.errors import PublishError
+from duckbook.processes import write_private
+from duckbook.publication import Outgoing, Publication, chosen, free_name
+from duckbook.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+SCHEMA = "ecom_marts"
+
+
+def publish(
+    settings: Settings,
+    connection: duckdb.DuckDBPyConnection,
+    marts: dict[str, Outgoing],
+    run_id: str,
+    as_of: str | None,
+    keep: int,
+) -> Publication:
+    """Write the marts of a warehouse to files, point readers at them, and keep the newest few.
+
+    Parameters
+    ----------
+    marts
+        What is published of each; its file is ordered by its grain.
+    """
+    folder = _folder(settings)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    making = folder / f".making-{run_id}"
+    shutil.rmtree(making, ignore_errors=True)
+    making.mkdir(mode=0o700)
+    entries = {}
+    for mart, outgoing in marts.items():
+        file = making / f"{mart}.parquet"
+        order = ", ".join(f'"{column}"' for column in outgoing.grain) or "all"
+        rows_in_order = f"{outgoing.query} order by {order}"
+        connection.execute(f"copy ({rows_in_order}) to '{_quoted(file)}' (format parquet, compression zstd)")
+        (rows,) = connection.execute(f"select count(*) from '{_quoted(file)}'").fetchone()
+        entries[mart] = {"rows": rows, "sha256": _sha256(file)}
+    told = {"run_id": run_id, "as_of": as_of, "target": settings.target, "masked": settings.mask_personal}
+    told["marts"] = entries
+    write_private(making / "publication.json", json.dumps(told, indent=1))
+    final = folder / free_name(run_id, (path.name for path in folder.iterdir()))
+    making.replace(final)
+    _point_at(settings, final.name)
+    _prune(settings, keep)
+    return _read(final)
+
+
+def attach(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str | None, run_id: str | None
+) -> Publication:
+    """Make a view a mart of a publication, in the schema `SCHEMA` of a connection.
+
+    Raises
+    ------
+    PublishError
+        Nothing has been published yet, or what is asked for is not kept.
+    """
+    if as_of is None and run_id is None:
+        publication = _read(_current(settings))
+    else:
+        publication = chosen(publications(settings), current(settings), as_of, run_id)
+    for mart in publication.marts:
+        file = _quoted(_folder(settings) / publication.run_id / f"{mart}.parquet")
+        connection.execute(f"create view {SCHEMA}.{mart} as select * from read_parquet('{file}')")
+    return publication
+
+
+def publications(settings: Settings) -> list[Publication]:
+    """The publications that are kept, newest first."""
+    folders = _folder(settings).glob("*/publication.json")
+    return [_read(file.parent) for file in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True)]
+
+
+def current(settings: Settings) -> Publication | None:
+    """The publication that readers take, or None; light enough for a look at the state."""
+    try:
+        return _read(_current(settings))
+    except PublishError:
+        return None
+
+
+def roll_back(settings: Settings, run_id: str) -> Publication:
+    """Point readers at an earlier publication.
+
+    Raises
+    ------
+    PublishError
+        It is not kept.
+    """
+    publication = chosen(publications(settings), None, run_id=run_id)
+    _point_at(settings, run_id)
+    return publication
+
+
+def folder_of(settings: Settings, publication: Publication) -> Path | None:
+    """The folder that holds the files of a publication; None where it is kept as something else."""
+    folder = _folder(settings) / publication.run_id
+    return folder if (folder / "publication.json").is_file() else None
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.data / "published"
+
+
+def _current(settings: Settings) -> Path:
+    folder = _folder(settings)
+    try:
+        named = folder / (folder / "CURRENT").read_text("utf-8").strip()
+    except FileNotFoundError:
+        chosen([], None)  # says that nothing has been published
+        raise
+    if not (named / "publication.json").is_file():
+        raise PublishError(f"The publication {named.name} is gone: publish again with 07_publish.ipynb.")
+    return named
+
+
+def _read(folder: Path) -> Publication:
+    told = json.loads((folder / "publication.json").read_text("utf-8"))
+    rows = {mart: entry["rows"] for mart, entry in told["marts"].items()}
+    # What was published before there were masks holds the values.
+    return Publication(folder.name, told["as_of"], rows, told.get("masked", False))
+
+
+def _point_at(settings: Settings, name: str) -> None:
+    write_private(_folder(settings) / "CURRENT", name + "\n")
+
+
+def _prune(settings: Settings, keep: int) -> None:
+    """Remove what is beyond the last few, and what a killed publication left."""
+    kept = {publication.run_id for publication in publications(settings)[: max(keep, 1)]} | {_current(settings).name}
+    for folder in _folder(settings).iterdir():
+        if folder.is_dir() and folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _quoted(file: Path) -> str:
+    return str(file).replace("'", "''")

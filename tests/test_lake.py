@@ -1,0 +1,354 @@
+"""The shared lake: the chain on it is the chain on DuckDB, row by row, and nobody who reads it ever waits or fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import pytest
+from chains import begin, duckbook, load_and_build
+from duckbook import invocation, lake, promotion, publish, raw, runs, servers, sides, warehouse
+from duckbook.errors import ChainError, DuckbookError, PublishError, ServerError, WarehouseError
+from duckbook.lock import one_writer
+from duckbook.parity import compare
+from duckbook.settings import Settings
+from pydantic import SecretStr
+
+READER = """
+import json, os, sys, time
+from duckbook import publish
+from duckbook.settings import settings
+
+seen = []
+print("reading", flush=True)
+last = False
+while not last:
+    last = os.path.exists(sys.argv[1])
+    with publish.published(settings()) as reader:
+        for _ in range(3):
+            told = reader.connection.execute(
+                "select sum(revenue)::varchar, count(*) from ecom_marts.fct_order_details"
+            ).fetchone()
+            customers = reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()
+            seen.append([reader.publication.run_id, *told, *customers])
+            time.sleep(0 if last else 2)
+print(json.dumps(seen), flush=True)
+"""
+"""A kernel of somebody else's: it opens what is published and asks the marts, on and on until a file is there."""
+
+WRITER = """
+import os, sys, time
+from duckbook import warehouse
+from duckbook.settings import settings
+
+written = 0
+with warehouse.open_warehouse(settings()) as connection:
+    connection.execute("create schema if not exists of_my_own")
+    connection.execute("create table of_my_own.notes (number integer)")
+    while not os.path.exists(sys.argv[1]):
+        connection.execute("insert into of_my_own.notes values (?)", [written])
+        written += 1
+        time.sleep(1)
+print(written, flush=True)
+"""
+"""A colleague who writes a table of their own to the lake meanwhile."""
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A lake after two days: the first one was promoted, the second one a run of the chain amid readers.
+
+    `local` is the same two days in a file; `promoted` what the promotion proved; `readers` what each reader saw;
+    `written` the rows that somebody else wrote meanwhile.
+    """
+
+    settings: Settings
+    local: Settings
+    promoted: promotion.Promotion
+    record: dict
+    readers: list[list]
+    written: int
+
+
+def process(store: Settings, code: str, *arguments: str) -> subprocess.Popen:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
+    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_TARGET": "lake"}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _last_line(printed: str) -> Any:
+    """What a process told at its end; on a slow machine DuckDB draws a bar before it."""
+    return json.loads(printed.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def shared(start_store) -> Lake:
+    """A tiny store whose second day is a run of the chain on the lake, while four processes read and one writes."""
+    local = start_store("lake", customers=200)
+    settings = local.model_copy(update={"target": "lake"})
+    begin(local)
+    promoted = promotion.promote(local, "duckdb", "lake")
+
+    done = settings.data / "done"
+    others = [process(settings, READER, str(done)) for _ in range(4)] + [process(settings, WRITER, str(done))]
+    try:
+        for reader in others[:4]:
+            assert reader.stdout.readline() == "reading\n"
+        run = duckbook(settings, "latest", "--target", "lake", DUCKBOOK_CUSTOMERS="200")
+        told, wrong = run.communicate(timeout=1200)
+    finally:
+        done.touch()
+        outcomes = [other.communicate(timeout=300) for other in others]
+    assert run.returncode == 0, told + wrong
+    assert [other.returncode for other in others] == [0] * 5, [error for _, error in outcomes]
+    *seen, (written, _) = outcomes
+
+    load_and_build(local)
+    record = runs.read(runs.latest(settings.runs))
+    return Lake(settings, local, promoted, record, [_last_line(out) for out, _ in seen], _last_line(written))
+
+
+def test_the_chain_succeeds_and_its_marts_add_up(shared):
+    record = shared.record
+    assert (record["status"], record["target"]) == ("succeeded", "lake")
+    assert record["tests"]["passed"] > 90
+    assert record["tests"]["failed"] == 0
+    assert len(record["reconciliation"]) > 100
+    assert all(row["equal"] for row in record["reconciliation"])
+    for row in record["tables"]:
+        assert row["landed"] == row["appended"] + row["unchanged"] + row["unreadable"]
+        assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
+
+
+def test_every_row_of_every_table_is_that_of_duckdb(shared):
+    """Two days by increments in the lake are one full build in a file."""
+    with sides.open_side(shared.settings, "duckdb") as left, sides.open_side(shared.settings, "lake") as right:
+        found = compare(shared.settings, left, right)
+    assert {table.table: table.told for table in found if not table.equal} == {}
+    assert len(found) > 70
+    assert sum(table.rows[0] for table in found) > 10_000
+
+
+def test_four_processes_read_through_the_run_and_see_whole_days(shared):
+    whole = {}
+    for publication in publish.publications(shared.settings):
+        with publish.published(shared.settings, run_id=publication.run_id) as reader:
+            query = "select sum(revenue)::varchar, count(*) from ecom_marts.fct_order_details"
+            orders = reader.connection.execute(query).fetchone()
+            customers = reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()
+            whole[publication.run_id] = [*orders, *customers]
+    assert len(whole) == 2
+    for seen in shared.readers:
+        assert len(seen) >= 6
+        assert seen[0][0] == shared.promoted.publication.run_id
+        assert seen[-1][0] == shared.record["run_id"]
+        for name, *figures in seen:
+            assert figures == whole[name]
+
+
+def test_somebody_else_writes_to_the_lake_through_the_run(shared):
+    with warehouse.open_warehouse(shared.settings, read_only=True) as connection:
+        query = "select count(*), count(distinct number) from of_my_own.notes"
+        assert connection.execute(query).fetchone() == (shared.written, shared.written)
+    assert shared.written > 3
+
+
+def test_the_page_of_the_run_names_the_snapshot_that_was_pinned(shared):
+    publication = shared.record["publication"]
+    current = publish.current(shared.settings)
+    assert (publication["name"], publication["snapshot"]) == (current.run_id, current.snapshot)
+    assert {mart: told["rows"] for mart, told in publication["marts"].items()} == current.marts
+    page = (shared.settings.runs / shared.record["run_id"] / "index.html").read_text("utf-8")
+    assert f"pinned at snapshot {current.snapshot} of the lake" in page
+
+
+def test_readers_go_back_to_an_earlier_publication(shared):
+    first, latest = shared.promoted.publication.run_id, publish.current(shared.settings).run_id
+    publish.roll_back(shared.settings, first)
+    try:
+        with publish.published(shared.settings) as reader:
+            assert reader.publication.run_id == first
+    finally:
+        publish.roll_back(shared.settings, latest)
+    with publish.published(shared.settings, as_of=shared.settings.first_as_of.isoformat()) as reader:
+        assert reader.publication.run_id == first
+    with pytest.raises(PublishError, match=rf"no publication nonsense: kept are .*{first}"):
+        publish.roll_back(shared.settings, "nonsense")
+
+
+def test_a_promotion_proves_every_row_and_what_follows_goes_on_from_it(shared):
+    """What dbt noted on the tables went with them: the next day was an increment, and no batch was loaded twice."""
+    assert all(table.equal for table in shared.promoted.parity)
+    assert len(shared.promoted.parity) > 70
+    assert raw.load(shared.settings, servers.up(shared.settings)).commits == ()
+    with warehouse.open_warehouse(shared.settings, read_only=True) as connection:
+        query = "select count(*), count(distinct batch_id) from ecom_raw.batches"
+        batches, different = connection.execute(query).fetchone()
+    assert batches == different
+
+
+def test_a_difference_is_found_and_shown(shared, tmp_path):
+    """In a column, a sum, a key and a value: what parity calls equal is. The other side is a file."""
+    copy = tmp_path / "warehouse.duckdb"
+    shutil.copyfile(shared.local.warehouse_path, copy)
+    with duckdb.connect(str(copy)) as connection:
+        first = connection.execute("select min(customer_id) from ecom_marts.dim_customers").fetchone()[0]
+        connection.execute("update ecom_marts.dim_customers set customer_id = 'X' where customer_id = ?", [first])
+        connection.execute("update ecom_marts.fct_order_details set units = units + 1")
+        connection.execute("delete from ecom_marts.dim_dates where date_key = 20260101")
+        connection.execute("alter table ecom_marts.dim_locations rename column city to town")
+        connection.execute("drop table ecom_marts.fct_funnel")
+    with sides.open_side(shared.local, str(copy)) as left, sides.open_side(shared.local, "lake") as right:
+        found = {table.table: table for table in compare(shared.local, left, right, ("ecom_marts",))}
+    different = {name.split(".")[1] for name, table in found.items() if not table.equal}
+    assert different == {"dim_customers", "fct_order_details", "dim_dates", "dim_locations", "fct_funnel"}
+    customers = found["ecom_marts.dim_customers"]
+    assert (customers.changed, customers.only_left, customers.only_right) == (1, 0, 0)
+    assert [(e.column, e.left, e.right) for e in customers.examples] == [("customer_id", "X", first)]
+    units = found["ecom_marts.fct_order_details"]
+    assert "units" in units.sums
+    assert units.changed == units.rows[0]
+    assert found["ecom_marts.dim_dates"].only_right == 1
+    assert found["ecom_marts.dim_locations"].columns == {"town": ("VARCHAR", None), "city": (None, "VARCHAR")}
+    assert found["ecom_marts.fct_funnel"].told == "missing on the left"
+
+    run = duckbook(shared.local, "parity", str(copy), "lake", "--schema", "ecom_marts", "--sample", "50")
+    told, wrong = run.communicate(timeout=300)
+    assert run.returncode == 1, wrong
+    assert "24 tables" in told
+    assert "5 of them differ" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("nonsense", "nonsense is no target .*no publication: There is no publication nonsense"),
+        ("oracle:a", "there is no target 'oracle'"),
+        ("gone.duckdb", r"The file gone\.duckdb cannot be read"),
+        ("motherduck", "needs a token"),
+    ],
+)
+def test_a_side_that_is_none_is_told(tmp_path, name, sentence):
+    with pytest.raises(DuckbookError, match=sentence):
+        sides.open_side(Settings(data=tmp_path / "data", _env_file=None), name)
+
+
+def test_a_promotion_of_nothing_is_refused(tmp_path):
+    settings = Settings(data=tmp_path / "data", _env_file=None)
+    for source, to, sentence in (
+        ("duckdb", "duckdb", "cannot be promoted to itself"),
+        ("duckdb", "oracle", "oracle is no target"),
+        ("duckdb", "lake", r"There is no warehouse warehouse\.duckdb yet"),
+    ):
+        with pytest.raises(WarehouseError, match=sentence):
+            promotion.promote(settings, source, to)
+
+
+def test_a_store_of_another_machine_is_told_that_the_lake_is_at_work(external_settings, tmp_path):
+    mine = external_settings.model_copy(update={"target": "lake"})
+    theirs = mine.model_copy(update={"data": tmp_path / "theirs"})
+    with (
+        one_writer(mine, "a run of the chain"),
+        pytest.raises(ChainError, match="at work on the lake lake"),
+        one_writer(theirs, "a run of the chain"),
+    ):
+        pass
+    with one_writer(theirs, "a run of the chain"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("dsn", "sentence"),
+    [
+        (
+            "postgresql://me:hunter2@127.0.0.1:1/lake",
+            r"DUCKBOOK_LAKE_DSN names 127\.0\.0\.1:1, which cannot be reached",
+        ),
+        ("{}?options=-crole%3Dnobody", r"Postgres refuses DUCKBOOK_LAKE_DSN: .*nobody"),
+    ],
+)
+def test_a_wrong_catalog_is_told_before_any_work(external_settings, dsn, sentence):
+    whole = dsn.format(external_settings.postgres_dsn.get_secret_value())
+    wrong = external_settings.model_copy(update={"target": "lake", "lake_dsn": SecretStr(whole)})
+    with pytest.raises(ServerError, match=sentence) as told:
+        servers.preflight(wrong)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_lake_that_nobody_has_made_is_told_and_not_made(shared):
+    new = shared.settings.model_copy(update={"lake_schema": "nowhere"})
+    with pytest.raises(WarehouseError, match=r"There is no lake nowhere yet: run 03_ingest\.ipynb"):
+        warehouse.open_warehouse(new, read_only=True)
+    with pytest.raises(PublishError, match="Nothing has been published yet"):
+        publish.published(new)
+    assert not lake.exists(new, servers.up(new).catalog_dsn)
+
+
+def test_dbt_typed_by_hand_reaches_the_lake(shared):
+    """With the settings of the environment, and no credential in the profile."""
+    code = "from dbt.cli.main import cli; cli()"
+    arguments = ["show", "--target", "lake", "--inline", "select count(*) as customers from {{ ref('dim_customers') }}"]
+    folders = ["--project-dir", str(invocation.PROJECT), "--profiles-dir", str(invocation.PROJECT)]
+    run = process(shared.settings, code, *arguments, *folders, "--target-path", str(invocation.target(shared.settings)))
+    told, wrong = run.communicate(timeout=120)
+    assert run.returncode == 0, told + wrong
+    assert "customers" in told
+
+
+def test_what_no_publication_pins_is_let_go_after_a_day(shared, monkeypatch):
+    pinned = {publication.snapshot for publication in publish.publications(shared.settings)}
+    with closing(warehouse.open_warehouse(shared.settings, closed=True)) as connection:
+
+        def files() -> int:
+            query = "select count(*) from glob(?)"
+            return connection.execute(query, [f"{lake.data_path(shared.settings)}**"]).fetchone()[0]
+
+        before = files()
+        connection.execute("create table of_my_own.waste as select range as number from range(1000)")
+        connection.execute("drop table of_my_own.waste")
+        lake.expire(connection, pinned)
+        assert files() == before + 1
+        monkeypatch.setattr(lake, "KEPT_FOR", "0 seconds")
+        lake.expire(connection, pinned)
+        assert files() <= before
+        kept = {snapshot for (snapshot,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()}
+        assert pinned < kept
+        assert len(kept) == len(pinned) + 1
+    for publication in publish.publications(shared.settings):
+        with publish.published(shared.settings, run_id=publication.run_id) as reader:
+            counts = " union all ".join(f"select '{m}', count(*) from ecom_marts.{m}" for m in publication.marts)
+            assert dict(reader.connection.execute(counts).fetchall()) == publication.marts
+
+
+def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
+    """Last, because it spoils the warehouse."""
+    with publish.published(shared.settings) as reader, warehouse.open_warehouse(shared.settings) as writer:
+        query = "select count(*), sum(revenue) from ecom_marts.fct_order_details"
+        before = reader.connection.execute(query).fetchone()
+        writer.execute("begin")
+        writer.execute("delete from ecom_marts.fct_order_details")
+        writer.execute("alter table ecom_marts.fct_order_details add column another integer")
+        writer.execute("commit")
+        assert writer.execute(query).fetchone()[0] == 0
+        assert reader.connection.execute(query).fetchone() == before
+        with publish.published(shared.settings) as later:
+            assert later.connection.execute(query).fetchone() == before
+            with pytest.raises(duckdb.Error, match="read-only"):
+                later.connection.execute("delete from lake.ecom_marts.dim_customers")
+
+
+def test_raw_is_made_again_from_the_history_alone(shared):
+    raw.rebuild(shared.settings, servers.up(shared.settings))
+    with sides.open_side(shared.settings, "duckdb") as left, sides.open_side(shared.settings, "lake") as right:
+        found = {table.table: table for table in compare(shared.settings, left, right, ("ecom_raw",))}
+    del found["ecom_raw.quarantine"]  # dbt's
+    assert {name: table.told for name, table in found.items() if not table.equal} == {}
+    assert len(found) >= 13
