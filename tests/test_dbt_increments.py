@@ -22,10 +22,16 @@ MODELS = (
     "base_orders",
     "int_customer_versions",
     "int_interactions",
+    "int_sessions",
+    "int_customer_events",
+    "fct_product_interactions",
 )
 """The incremental models that are played, in dbt's order."""
 
-KNOWN = "create or replace view ecom_intermediate.int_{0}s as select {0}_id, {1} as {0}_key from ecom_staging.stg_{0}s"
+KNOWN = """create or replace view ecom_intermediate.int_{0}s as
+select {0}_id, {1} as {0}_key, min(sequence) as _known_since
+from ecom_staging.base_{0}s inner join ecom_staging.stg_batches on _batch_id = batch_id
+where _rejection is null group by {0}_id"""
 """What an intermediate model of customers or products gives to those that look up its keys."""
 
 MARK = 7
@@ -80,7 +86,7 @@ class Builds:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
-        for schema in ("raw", "staging", "intermediate"):
+        for schema in ("raw", "staging", "intermediate", "marts"):
             connection.execute(f"drop schema if exists ecom_{schema} cascade")
             connection.execute(f"create schema ecom_{schema}")
         self.raw = Raw(connection)
@@ -103,14 +109,13 @@ class Builds:
                     self.connection.execute(KNOWN.format(table, key))
 
     def _make(self, kind: str, name: str) -> None:
-        relation = f"ecom_{'intermediate' if name.startswith('int_') else 'staging'}.{name}"
-        self.connection.execute(f"create or replace {kind} {relation} as {rendered.model(name)}")
+        self.connection.execute(f"create or replace {kind} {rendered.relation(name)} as {rendered.model(name)}")
 
     def differences(self) -> dict[str, list]:
         """Model → rows that a full refresh would not make, and rows that it would make besides."""
         found = {}
         for name in MODELS:
-            table = f"ecom_{'intermediate' if name.startswith('int_') else 'staging'}.{name}"
+            table = rendered.relation(name)
             full = f"select * from ({rendered.model(name)})"
             query = f"(from {table} except all {full}) union all ({full} except all from {table})"
             if rows := self.connection.execute(query).fetchall():

@@ -52,37 +52,67 @@
 {%- endmacro %}
 
 
-{# The hook that writes it on the table. #}
+{#
+    The hook that writes it on the table: up to the newest batch, or as far as the models were built that it reads, so
+    that a layer built on one which failed, or was left out, does not claim batches that it has not seen.
+#}
 {% macro keep_built_of() -%}
     {%- set batches = ref('stg_batches') -%}
     {%- if execute -%}
-        {%- set sequence = run_query('select coalesce(max(sequence), 0) from ' ~ batches).rows[0][0] -%}
-        comment on table {{ this }} is '{{ built_of(sequence) }}'
+        {%- set query -%}
+            select least(
+                (select coalesce(max(sequence), 0) from {{ batches }}),
+                (
+                    select min(cast(string_split(comment, ' ')[-1] as bigint)) from duckdb_tables()
+                    where
+                        database_name = '{{ this.database }}'
+                        and comment like 'Built by code % up to %'
+                        and table_name in ('{{ upstream() | reject('equalto', model.unique_id) | map('replace', 'model.' ~ project_name ~ '.', '') | join("', '") }}')
+                )
+            )
+        {%- endset -%}
+        comment on table {{ this }} is '{{ built_of(run_query(query).rows[0][0]) }}'
     {%- endif -%}
 {%- endmacro %}
 
 
-{# A checksum of this model, of all that stands before it, of the macros, and of the variables and settings they read. #}
-{% macro code_checksum() -%}
+{# The ids of this model and of all models and seeds that stand before it. #}
+{% macro upstream() -%}
     {%- set waiting = [model.unique_id] -%}
-    {%- set upstream = [] -%}
+    {%- set found = [] -%}
     {%- for _ in graph.nodes -%}
         {%- if waiting -%}
             {%- set node = graph.nodes[waiting.pop()] -%}
-            {%- do upstream.append(node.unique_id) -%}
+            {%- do found.append(node.unique_id) -%}
             {%- for before in node.depends_on.nodes -%}
-                {%- if before in graph.nodes and before not in upstream and before not in waiting -%}
+                {%- if before in graph.nodes and before not in found and before not in waiting -%}
                     {%- do waiting.append(before) -%}
                 {%- endif -%}
             {%- endfor -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- set parts = [var('home_country'), env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false')] -%}
-    {%- for unique_id in upstream | sort -%}
+    {{ return(found | sort) }}
+{%- endmacro %}
+
+
+{# A checksum of this model, of all that stands before it, of the macros, and of the variables and settings they name. #}
+{% macro code_checksum() -%}
+    {%- set parts = [] -%}
+    {%- set texts = [] -%}
+    {%- for unique_id in upstream() -%}
         {%- do parts.append(graph.nodes[unique_id].checksum.checksum) -%}
+        {%- do texts.append(graph.nodes[unique_id].raw_code) -%}
     {%- endfor -%}
     {%- for name, macro in context[project_name].items() | sort(attribute='0') if not name.startswith('test_') -%}
         {%- do parts.append(macro.macro.macro_sql) -%}
+        {%- do texts.append(macro.macro.macro_sql) -%}
+    {%- endfor -%}
+    {%- set code = texts | join('\n') -%}
+    {%- for name in modules.re.findall("[^_]\\bvar\\(['\"](\\w+)", code) | unique | sort -%}
+        {%- do parts.append(name ~ '=' ~ var(name)) -%}
+    {%- endfor -%}
+    {%- for name in modules.re.findall("\\benv_var\\(['\"](\\w+)", code) | unique | sort if name != 'DUCKBOOK_THREADS' -%}
+        {%- do parts.append(name ~ '=' ~ env_var(name, '')) -%}
     {%- endfor -%}
     {{ return(local_md5(parts | join('\n'))) }}
 {%- endmacro %}
