@@ -31,6 +31,13 @@ class _Rendering:
 _rendering = _Rendering()
 
 
+class _This:
+    """The table of the model that is rendered, whenever a macro asks."""
+
+    def __str__(self) -> str:
+        return _rendering.this
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=jinja2.StrictUndefined)
@@ -43,8 +50,9 @@ def _environment() -> jinja2.Environment:
         "is_incremental": lambda: _rendering.until is not None,
         "built_until": lambda: _rendering.until,
         "env_var": os.environ.get,
+        "this": _This(),
     }
-    for name in ("casts", "keys", "versions", "history", "attributes", "money", "as_of", "is_cancelled", "touched", "groups"):
+    for name in ("casts", "keys", "versions", "history", "attributes", "money", "as_of", "is_cancelled", "touched", "groups", "affected_orders"):
         text = (PROJECT / "macros" / f"{name}.sql").read_text()
         # A macro of dbt sees every other one, wherever it stands; here those that come before it.
         module = environment.from_string(text).make_module()
@@ -82,7 +90,7 @@ def increment(connection, name: str, until: int) -> None:
     try:
         (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")
         connection.execute(
-            f"create or replace temp table added as {_environment().from_string(path.read_text()).render(this=table)}"
+            f"create or replace temp table added as {_environment().from_string(path.read_text()).render()}"
         )
         keys = _rendering.config.get("unique_key", [])
         keys = ", ".join([keys] if isinstance(keys, str) else keys)

@@ -19,25 +19,26 @@
 {%- endmacro %}
 
 
-{# The sequence up to which this model was built; none where it has to be built anew. #}
+{#
+    The sequence up to which this model was built; none where it has to be built anew. It is asked for several times a
+    model, and is found out once: `graph` is the one thing that all macros of a run share.
+#}
 {% macro built_until() -%}
-    {%- set until = namespace(sequence=none) -%}
-    {%- set query -%}
-        select comment from duckdb_tables()
-        where
-            database_name = '{{ this.database }}'
-            and schema_name = '{{ this.schema }}'
-            and table_name = '{{ this.identifier }}'
-    {%- endset -%}
-    {%- if execute -%}
+    {%- set known = graph.setdefault('built_until', {}) -%}
+    {%- if execute and model.unique_id not in known -%}
+        {%- set query -%}
+            select comment from duckdb_tables()
+            where
+                database_name = '{{ this.database }}'
+                and schema_name = '{{ this.schema }}'
+                and table_name = '{{ this.identifier }}'
+        {%- endset -%}
         {%- set found = run_query(query) -%}
         {%- set comment = (found.rows[0][0] if found.rows else none) or '' -%}
         {%- set sequence = comment.split(' ')[-1] | int(-1) -%}
-        {%- if sequence >= 0 and comment == built_of(sequence) -%}
-            {%- set until.sequence = sequence -%}
-        {%- endif -%}
+        {%- do known.update({model.unique_id: sequence if sequence >= 0 and comment == built_of(sequence) else none}) -%}
     {%- endif -%}
-    {{ return(until.sequence) }}
+    {{ return(known.get(model.unique_id)) }}
 {%- endmacro %}
 
 
@@ -52,27 +53,37 @@
 {%- endmacro %}
 
 
-{#
-    The hook that writes it on the table: up to the newest batch, or as far as the models were built that it reads, so
-    that a layer built on one which failed, or was left out, does not claim batches that it has not seen.
-#}
+{# The hook that writes it on the table. #}
 {% macro keep_built_of() -%}
-    {%- set batches = ref('stg_batches') -%}
+    {%- set query = built_sequence() -%}
     {%- if execute -%}
-        {%- set query -%}
-            select least(
-                (select coalesce(max(sequence), 0) from {{ batches }}),
-                (
-                    select min(cast(string_split(comment, ' ')[-1] as bigint)) from duckdb_tables()
-                    where
-                        database_name = '{{ this.database }}'
-                        and comment like 'Built by code % up to %'
-                        and table_name in ('{{ upstream() | reject('equalto', model.unique_id) | map('replace', 'model.' ~ project_name ~ '.', '') | join("', '") }}')
-                )
-            )
-        {%- endset -%}
+        {%- if not is_incremental() -%}
+            {%- do forget_passed_tests() -%}
+        {%- endif -%}
         comment on table {{ this }} is '{{ built_of(run_query(query).rows[0][0]) }}'
     {%- endif -%}
+{%- endmacro %}
+
+
+{#
+    A query for the sequence up to which what this node reads is built: the newest batch, or as far as the models go that
+    stand before it, so that a layer built on one which failed, or was left out, claims no batch that it has not seen.
+#}
+{% macro built_sequence() -%}
+    {%- set names = [] -%}
+    {%- for unique_id in upstream() if unique_id != model.unique_id -%}
+        {%- do names.append(unique_id.split('.')[-1]) -%}
+    {%- endfor -%}
+    select least(
+        (select coalesce(max(sequence), 0) from {{ ref('stg_batches') }}),
+        (
+            select min(cast(string_split(comment, ' ')[-1] as bigint)) from duckdb_tables()
+            where
+                database_name = '{{ target.database }}'
+                and comment like 'Built by code % up to %'
+                and table_name in ('{{ names | join("', '") }}')
+        )
+    )
 {%- endmacro %}
 
 
@@ -80,7 +91,7 @@
 {% macro upstream() -%}
     {%- set waiting = [model.unique_id] -%}
     {%- set found = [] -%}
-    {%- for _ in graph.nodes -%}
+    {%- for _ in (graph.nodes if execute else []) -%}
         {%- if waiting -%}
             {%- set node = graph.nodes[waiting.pop()] -%}
             {%- do found.append(node.unique_id) -%}
@@ -97,22 +108,27 @@
 
 {# A checksum of this model, of all that stands before it, of the macros, and of the variables and settings they name. #}
 {% macro code_checksum() -%}
+    {%- set known = graph.setdefault('code_checksum', {}) -%}
+    {%- if model.unique_id in known -%}
+        {{ return(known[model.unique_id]) }}
+    {%- endif -%}
     {%- set parts = [] -%}
     {%- set texts = [] -%}
     {%- for unique_id in upstream() -%}
         {%- do parts.append(graph.nodes[unique_id].checksum.checksum) -%}
         {%- do texts.append(graph.nodes[unique_id].raw_code) -%}
     {%- endfor -%}
-    {%- for name, macro in context[project_name].items() | sort(attribute='0') if not name.startswith('test_') -%}
+    {%- for name, macro in context[project_name].items() | sort(attribute='0') if model.resource_type == 'test' or not name.startswith('test_') -%}
         {%- do parts.append(macro.macro.macro_sql) -%}
         {%- do texts.append(macro.macro.macro_sql) -%}
     {%- endfor -%}
     {%- set code = texts | join('\n') -%}
-    {%- for name in modules.re.findall("[^_]\\bvar\\(['\"](\\w+)", code) | unique | sort -%}
+    {%- for name in modules.re.findall("\\bvar\\(['\"](\\w+)", code) | unique | sort -%}
         {%- do parts.append(name ~ '=' ~ var(name)) -%}
     {%- endfor -%}
     {%- for name in modules.re.findall("\\benv_var\\(['\"](\\w+)", code) | unique | sort if name != 'DUCKBOOK_THREADS' -%}
         {%- do parts.append(name ~ '=' ~ env_var(name, '')) -%}
     {%- endfor -%}
-    {{ return(local_md5(parts | join('\n'))) }}
+    {%- do known.update({model.unique_id: local_md5(parts | join('\n'))}) -%}
+    {{ return(known[model.unique_id]) }}
 {%- endmacro %}

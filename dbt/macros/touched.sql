@@ -11,8 +11,13 @@
     alone.
 #}
 {% macro new_batches(table_name=none) -%}
+    {{ batches_after(built_until(), table_name) }}
+{%- endmacro %}
+
+
+{% macro batches_after(sequence, table_name=none) -%}
     select batch_id from {{ ref('stg_batches') }}
-    where {{ is_new('sequence') }}{{ " and table_name = '" ~ table_name ~ "'" if table_name }}
+    where sequence > {{ sequence }}{{ " and table_name = '" ~ table_name ~ "'" if table_name }}
 {%- endmacro %}
 
 
