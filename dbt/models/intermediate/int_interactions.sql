@@ -94,16 +94,30 @@ dated as (
 
 ),
 
--- Versions that took their event out of the session that an older one stood in.
+superseded as (
+
+    select
+        event_id,
+        session_id
+    from {{ ref('base_interactions') }}
+    where _state = 'superseded' and session_id is not null
+
+),
+
+-- Sessions that an event has left: which one begins them may have changed with the batch that took it out.
 departures as (
 
     select
         superseded.session_id,
         max(batches.sequence) as sequence
-    from {{ ref('base_interactions') }} as superseded
-    inner join all_interactions as staged on superseded.event_id = staged.event_id
+    from superseded
+    inner join (
+        select * from all_interactions
+        where event_id in (select superseded.event_id from superseded)
+    ) as staged
+        on superseded.event_id = staged.event_id
     inner join batches on staged._batch_id = batches.batch_id
-    where superseded._state = 'superseded' and superseded.session_id is distinct from staged.session_id
+    where superseded.session_id is distinct from staged.session_id
     group by superseded.session_id
 
 ),
