@@ -52,7 +52,19 @@ def _environment() -> jinja2.Environment:
         "env_var": os.environ.get,
         "this": _This(),
     }
-    for name in ("casts", "keys", "versions", "history", "attributes", "money", "as_of", "is_cancelled", "touched", "groups", "affected_orders"):
+    for name in (
+        "casts",
+        "keys",
+        "versions",
+        "history",
+        "attributes",
+        "money",
+        "as_of",
+        "is_cancelled",
+        "touched",
+        "groups",
+        "affected_orders",
+    ):
         text = (PROJECT / "macros" / f"{name}.sql").read_text()
         # A macro of dbt sees every other one, wherever it stands; here those that come before it.
         module = environment.from_string(text).make_module()

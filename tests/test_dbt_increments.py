@@ -40,7 +40,8 @@ MODELS = (
 TABLES = ("int_product_versions", "int_addresses", "int_order_statuses", "int_payment_methods")
 """Those among them that are built whole every day."""
 
-CATEGORIES = "create view ecom_intermediate.int_{0} as select '1' as {1}_id, '1' as {1}_name, '1' as category_key, '1' as category_name"
+CATEGORIES = """create view ecom_intermediate.int_{0} as
+select '1' as {1}_id, '1' as {1}_name, '1' as category_key, '1' as category_name"""
 """What the versions of products look up, and none of these models reads."""
 
 KNOWN = """create or replace view ecom_intermediate.int_{0}s as
@@ -343,6 +344,52 @@ def test_a_model_is_built_anew_when_the_code_that_it_comes_of_has_changed(shop, 
     macro.write_text(macro.read_text().replace("nullif(trim({{ column }}), '')", "nullif(trim({{ column }}), ' ')", 1))
     run(shop, "--select", "base_reviews", project=project)
     assert not is_as_it_was(shop)
+
+
+def test_a_test_of_a_large_table_looks_at_what_was_written_since_it_passed(shop):
+    def tested() -> tuple[str, str]:
+        arguments = ["test", "--no-write-json", "--select", "int_interactions_has_its_grain"]
+        (result,) = invocation.invoke(shop, arguments).result
+        return str(result.status), result.node.compiled_code
+
+    with warehouse.open_warehouse(shop) as connection:
+        raw = Raw(connection)
+        raw.arrivals = 1_000
+        connection.execute("delete from ecom_raw.as_of where rowid > 0")
+        raw.land("interactions", [event("8")], date(2026, 7, 2))
+    run(shop, "--select", "stg_batches", "base_interactions", "int_customers", "int_products", "int_interactions")
+    table = "ecom_intermediate.int_interactions"
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute(f"insert into {table} select * from {table} where event_id = '8'")
+    for _ in range(2):
+        status, looked_at = tested()
+        assert status == "fail", "and what has failed is looked at again"
+        assert "_changed_in >" in looked_at
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute(f"delete from {table} where event_id = '8'")
+    assert tested()[0] == "pass"
+    assert "_changed_in > 1001" in tested()[1]
+
+
+def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):
+    with warehouse.open_warehouse(shop) as connection:
+        raw = Raw(connection)
+        raw.arrivals = 1_000
+        connection.execute("delete from ecom_raw.as_of where rowid > 0")
+        raw.land("interactions", [event("8")], date(2026, 7, 2))
+    # The layers before are left out, as by `make pipeline ONLY=marts`.
+    run(shop, "--select", "stg_batches", "fct_product_interactions")
+    run(shop, "--select", "base_interactions", "int_customers", "int_products", "int_interactions")
+    run(shop, "--select", "fct_product_interactions")
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        totals = [
+            connection.execute(query).fetchone()[0]
+            for query in (
+                "select count(*) from ecom_staging.stg_interactions",
+                "select sum(events) from ecom_marts.fct_product_interactions",
+            )
+        ]
+    assert totals[0] == totals[1]
 
 
 def test_a_model_is_built_anew_when_raw_holds_other_batches_than_it_was_built_of(shop):
