@@ -356,17 +356,17 @@ def test_a_test_of_a_large_table_looks_at_what_was_written_since_it_passed(shop)
         raw = Raw(connection)
         raw.arrivals = 1_000
         connection.execute("delete from ecom_raw.as_of where rowid > 0")
-        raw.land("interactions", [event("8")], date(2026, 7, 2))
+        raw.land("interactions", [event("1000")], date(2026, 7, 2))
     run(shop, "--select", "stg_batches", "base_interactions", "int_customers", "int_products", "int_interactions")
     table = "ecom_intermediate.int_interactions"
     with warehouse.open_warehouse(shop) as connection:
-        connection.execute(f"insert into {table} select * from {table} where event_id = '8'")
+        connection.execute(f"insert into {table} select * from {table} where event_id = '1000'")
     for _ in range(2):
         status, looked_at = tested()
         assert status == "fail", "and what has failed is looked at again"
         assert "_changed_in >" in looked_at
     with warehouse.open_warehouse(shop) as connection:
-        connection.execute(f"delete from {table} where event_id = '8'")
+        connection.execute(f"delete from {table} where event_id = '1000'")
     assert tested()[0] == "pass"
     assert "_changed_in > 1001" in tested()[1]
 
@@ -376,7 +376,7 @@ def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):
         raw = Raw(connection)
         raw.arrivals = 1_000
         connection.execute("delete from ecom_raw.as_of where rowid > 0")
-        raw.land("interactions", [event("8")], date(2026, 7, 2))
+        raw.land("interactions", [event("1000")], date(2026, 7, 2))
     # The layers before are left out, as by `make pipeline ONLY=marts`.
     run(shop, "--select", "stg_batches", "fct_product_interactions")
     run(shop, "--select", "base_interactions", "int_customers", "int_products", "int_interactions")
