@@ -24,21 +24,25 @@
     model, and is found out once: `graph` is the one thing that all macros of a run share.
 #}
 {% macro built_until() -%}
-    {%- set known = graph.setdefault('built_until', {}) -%}
-    {%- if execute and model.unique_id not in known -%}
-        {%- set query -%}
-            select comment from duckdb_tables()
-            where
-                database_name = '{{ this.database }}'
-                and schema_name = '{{ this.schema }}'
-                and table_name = '{{ this.identifier }}'
-        {%- endset -%}
-        {%- set found = run_query(query) -%}
-        {%- set comment = (found.rows[0][0] if found.rows else none) or '' -%}
-        {%- set sequence = comment.split(' ')[-1] | int(-1) -%}
-        {%- do known.update({model.unique_id: sequence if sequence >= 0 and comment == built_of(sequence) else none}) -%}
+    {%- if execute -%}
+        {%- set known = graph.setdefault('built_until', {}) -%}
+        {%- if model.unique_id not in known -%}
+            {%- set query -%}
+                select comment from duckdb_tables()
+                where
+                    database_name = '{{ this.database }}'
+                    and schema_name = '{{ this.schema }}'
+                    and table_name = '{{ this.identifier }}'
+            {%- endset -%}
+            {%- set found = run_query(query) -%}
+            {%- set comment = (found.rows[0][0] if found.rows else none) or '' -%}
+            {%- set sequence = comment.split(' ')[-1] | int(-1) -%}
+            {%- set fits = sequence >= 0 and comment == built_of(sequence) -%}
+            {%- do known.update({model.unique_id: sequence if fits else none}) -%}
+        {%- endif -%}
+        {{ return(known[model.unique_id]) }}
     {%- endif -%}
-    {{ return(known.get(model.unique_id)) }}
+    {{ return(none) }}
 {%- endmacro %}
 
 

@@ -50,7 +50,11 @@ affected as (
         event_id,
         session_id
     from {{ this }}
-    where customer_id in (select customers.customer_id from customers where {{ is_new('customers._known_since') }})
+    where
+        customer_id in (
+            select customers.customer_id from customers
+            where {{ is_new('customers._known_since') }}
+        )
 
     union all
 
@@ -58,7 +62,11 @@ affected as (
         event_id,
         session_id
     from {{ this }}
-    where product_id in (select products.product_id from products where {{ is_new('products._known_since') }})
+    where
+        product_id in (
+            select products.product_id from products
+            where {{ is_new('products._known_since') }}
+        )
 
 ),
 
@@ -66,7 +74,11 @@ interactions as (
 
     select *
     from all_interactions
-    where session_id in (select affected.session_id from affected where affected.session_id is not null)
+    where
+        session_id in (
+            select affected.session_id from affected
+            where affected.session_id is not null
+        )
 
     union all
 
@@ -104,6 +116,13 @@ superseded as (
 
 ),
 
+staged as (
+
+    select * from all_interactions
+    where event_id in (select superseded.event_id from superseded)
+
+),
+
 -- Sessions that an event has left: which one begins them may have changed with the batch that took it out.
 departures as (
 
@@ -111,11 +130,7 @@ departures as (
         superseded.session_id,
         max(batches.sequence) as sequence
     from superseded
-    inner join (
-        select * from all_interactions
-        where event_id in (select superseded.event_id from superseded)
-    ) as staged
-        on superseded.event_id = staged.event_id
+    inner join staged on superseded.event_id = staged.event_id
     inner join batches on staged._batch_id = batches.batch_id
     where superseded.session_id is distinct from staged.session_id
     group by superseded.session_id

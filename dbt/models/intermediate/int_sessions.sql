@@ -9,10 +9,11 @@ with
 interactions as (
 
     select * from {{ ref('int_interactions') }}
-    where session_id is not null
-    {%- if is_incremental() %}
-    and session_id in ({{ changed_groups(['session_id']) }})
-    {%- endif %}
+    where
+        session_id is not null
+        {%- if is_incremental() %}
+        and session_id in ({{ changed_groups(['session_id']) }})
+        {%- endif %}
 
 ),
 

@@ -3,7 +3,8 @@
     on_schema_change='fail', post_hook='{{ keep_built_of() }}'
 ) }}
 
--- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('base_customers') }}, {{ ref('base_products') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_customers') }}, {{ ref('base_products') }}
 -- depends_on: {{ ref('int_order_items') }}
 with
 
