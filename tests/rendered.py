@@ -31,6 +31,13 @@ class _Rendering:
 _rendering = _Rendering()
 
 
+class _This:
+    """The table of the model that is rendered, whenever a macro asks."""
+
+    def __str__(self) -> str:
+        return _rendering.this
+
+
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(extensions=["jinja2.ext.do"], undefined=jinja2.StrictUndefined)
@@ -43,8 +50,21 @@ def _environment() -> jinja2.Environment:
         "is_incremental": lambda: _rendering.until is not None,
         "built_until": lambda: _rendering.until,
         "env_var": os.environ.get,
+        "this": _This(),
     }
-    for name in ("casts", "keys", "versions", "history", "attributes", "money", "as_of", "is_cancelled", "touched"):
+    for name in (
+        "casts",
+        "keys",
+        "versions",
+        "history",
+        "attributes",
+        "money",
+        "as_of",
+        "is_cancelled",
+        "touched",
+        "groups",
+        "affected_orders",
+    ):
         text = (PROJECT / "macros" / f"{name}.sql").read_text()
         # A macro of dbt sees every other one, wherever it stands; here those that come before it.
         module = environment.from_string(text).make_module()
@@ -69,21 +89,30 @@ def model(name: str) -> str:
     return _environment().from_string(path.read_text()).render()
 
 
+def relation(name: str) -> str:
+    """The table or view of a model, with its schema."""
+    return f"{_schema(name)}.{name}"
+
+
 def increment(connection, name: str, until: int) -> None:
-    """Add to the table of a model what it lacks of the batches after a sequence, by dbt's strategy delete+insert."""
+    """Add to the table of a model what it lacks of the batches after a sequence, by the strategy that it names."""
     global _rendering
-    table = f"{_schema(name)}.{name}"
+    table = relation(name)
     _rendering = _Rendering(until, table)
     try:
         (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")
         connection.execute(
-            f"create or replace temp table added as {_environment().from_string(path.read_text()).render(this=table)}"
+            f"create or replace temp table added as {_environment().from_string(path.read_text()).render()}"
         )
-        keys = _rendering.config["unique_key"]
+        keys = _rendering.config.get("unique_key", [])
+        keys = ", ".join([keys] if isinstance(keys, str) else keys)
+        if _rendering.config["incremental_strategy"] == "delete+insert":
+            connection.execute(f"delete from {table} where ({keys}) in (select {keys} from added)")
+        elif _rendering.config["incremental_strategy"] == "groups":
+            changed = macro("changed_groups", _rendering.config["unique_key"])
+            connection.execute(f"delete from {table} where ({keys}) in ({changed})")
     finally:
         _rendering = _Rendering()
-    matches = " and ".join(f"added.{key} = kept.{key}" for key in ([keys] if isinstance(keys, str) else keys))
-    connection.execute(f"delete from {table} as kept using added where {matches}")
     connection.execute(f"insert into {table} by name from added")
 
 

@@ -19,26 +19,31 @@
 {%- endmacro %}
 
 
-{# The sequence up to which this model was built; none where it has to be built anew. #}
+{#
+    The sequence up to which this model was built; none where it has to be built anew. It is asked for several times a
+    model, and is found out once: `graph` is the one thing that all macros of a run share.
+#}
 {% macro built_until() -%}
-    {%- set until = namespace(sequence=none) -%}
-    {%- set query -%}
-        -- On a lake duckdb_tables() asks for the size of every table.
-        select table_comment as comment from system.information_schema.tables
-        where
-            table_catalog = '{{ this.database }}'
-            and table_schema = '{{ this.schema }}'
-            and table_name = '{{ this.identifier }}'
-    {%- endset -%}
     {%- if execute -%}
-        {%- set found = run_query(query) -%}
-        {%- set comment = (found.rows[0][0] if found.rows else none) or '' -%}
-        {%- set sequence = comment.split(' ')[-1] | int(-1) -%}
-        {%- if sequence >= 0 and comment == built_of(sequence) -%}
-            {%- set until.sequence = sequence -%}
+        {%- set known = graph.setdefault('built_until', {}) -%}
+        {%- if model.unique_id not in known -%}
+            {%- set query -%}
+                -- On a lake duckdb_tables() asks for the size of every table.
+                select table_comment as comment from system.information_schema.tables
+                where
+                    table_catalog = '{{ this.database }}'
+                    and table_schema = '{{ this.schema }}'
+                    and table_name = '{{ this.identifier }}'
+            {%- endset -%}
+            {%- set found = run_query(query) -%}
+            {%- set comment = (found.rows[0][0] if found.rows else none) or '' -%}
+            {%- set sequence = comment.split(' ')[-1] | int(-1) -%}
+            {%- set fits = sequence >= 0 and comment == built_of(sequence) -%}
+            {%- do known.update({model.unique_id: sequence if fits else none}) -%}
         {%- endif -%}
+        {{ return(known[model.unique_id]) }}
     {%- endif -%}
-    {{ return(until.sequence) }}
+    {{ return(none) }}
 {%- endmacro %}
 
 
@@ -55,35 +60,80 @@
 
 {# The hook that writes it on the table. #}
 {% macro keep_built_of() -%}
-    {%- set batches = ref('stg_batches') -%}
+    {%- set query = built_sequence() -%}
     {%- if execute -%}
-        {%- set sequence = run_query('select coalesce(max(sequence), 0) from ' ~ batches).rows[0][0] -%}
-        comment on table {{ this }} is '{{ built_of(sequence) }}'
+        {%- if not is_incremental() -%}
+            {%- do forget_passed_tests() -%}
+        {%- endif -%}
+        comment on table {{ this }} is '{{ built_of(run_query(query).rows[0][0]) }}'
     {%- endif -%}
 {%- endmacro %}
 
 
-{# A checksum of this model, of all that stands before it, of the macros, and of the variables and settings they read. #}
-{% macro code_checksum() -%}
+{#
+    A query for the sequence up to which what this node reads is built: the newest batch, or as far as the models go that
+    stand before it, so that a layer built on one which failed, or was left out, claims no batch that it has not seen.
+#}
+{% macro built_sequence() -%}
+    {%- set names = [] -%}
+    {%- for unique_id in upstream() if unique_id != model.unique_id -%}
+        {%- do names.append(unique_id.split('.')[-1]) -%}
+    {%- endfor -%}
+    select least(
+        (select coalesce(max(sequence), 0) from {{ ref('stg_batches') }}),
+        (
+            select min(cast(string_split(table_comment, ' ')[-1] as bigint)) from system.information_schema.tables
+            where
+                table_catalog = '{{ target.database }}'
+                and table_comment like 'Built by code % up to %'
+                and table_name in ('{{ names | join("', '") }}')
+        )
+    )
+{%- endmacro %}
+
+
+{# The ids of this model and of all models and seeds that stand before it. #}
+{% macro upstream() -%}
     {%- set waiting = [model.unique_id] -%}
-    {%- set upstream = [] -%}
-    {%- for _ in graph.nodes -%}
+    {%- set found = [] -%}
+    {%- for _ in (graph.nodes if execute else []) -%}
         {%- if waiting -%}
             {%- set node = graph.nodes[waiting.pop()] -%}
-            {%- do upstream.append(node.unique_id) -%}
+            {%- do found.append(node.unique_id) -%}
             {%- for before in node.depends_on.nodes -%}
-                {%- if before in graph.nodes and before not in upstream and before not in waiting -%}
+                {%- if before in graph.nodes and before not in found and before not in waiting -%}
                     {%- do waiting.append(before) -%}
                 {%- endif -%}
             {%- endfor -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- set parts = [var('home_country'), env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false')] -%}
-    {%- for unique_id in upstream | sort -%}
+    {{ return(found | sort) }}
+{%- endmacro %}
+
+
+{# A checksum of this model, of all that stands before it, of the macros, and of the variables and settings they name. #}
+{% macro code_checksum() -%}
+    {%- set known = graph.setdefault('code_checksum', {}) -%}
+    {%- if model.unique_id in known -%}
+        {{ return(known[model.unique_id]) }}
+    {%- endif -%}
+    {%- set parts = [] -%}
+    {%- set texts = [] -%}
+    {%- for unique_id in upstream() -%}
         {%- do parts.append(graph.nodes[unique_id].checksum.checksum) -%}
+        {%- do texts.append(graph.nodes[unique_id].raw_code) -%}
     {%- endfor -%}
-    {%- for name, macro in context[project_name].items() | sort(attribute='0') if not name.startswith('test_') -%}
+    {%- for name, macro in context[project_name].items() | sort(attribute='0') if model.resource_type == 'test' or not name.startswith('test_') -%}
         {%- do parts.append(macro.macro.macro_sql) -%}
+        {%- do texts.append(macro.macro.macro_sql) -%}
     {%- endfor -%}
-    {{ return(local_md5(parts | join('\n'))) }}
+    {%- set code = texts | join('\n') -%}
+    {%- for name in modules.re.findall("\\bvar\\(['\"](\\w+)", code) | unique | sort -%}
+        {%- do parts.append(name ~ '=' ~ var(name)) -%}
+    {%- endfor -%}
+    {%- for name in modules.re.findall("\\benv_var\\(['\"](\\w+)", code) | unique | sort if name != 'DUCKBOOK_THREADS' -%}
+        {%- do parts.append(name ~ '=' ~ env_var(name, '')) -%}
+    {%- endfor -%}
+    {%- do known.update({model.unique_id: local_md5(parts | join('\n'))}) -%}
+    {{ return(known[model.unique_id]) }}
 {%- endmacro %}

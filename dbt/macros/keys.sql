@@ -18,13 +18,13 @@
 
 {# The key of a day in dim_dates, 20260630; 0 where the time is not known. #}
 {% macro date_key(timestamp) -%}
-    coalesce(cast(strftime({{ timestamp }}, '%Y%m%d') as integer), 0)
+    coalesce(cast(year({{ timestamp }}) * 10000 + month({{ timestamp }}) * 100 + day({{ timestamp }}) as integer), 0)
 {%- endmacro %}
 
 
 {# The key of a month, 202606; 0 where the time is not known. #}
 {% macro month_key(timestamp) -%}
-    coalesce(cast(strftime({{ timestamp }}, '%Y%m') as integer), 0)
+    coalesce(cast(year({{ timestamp }}) * 100 + month({{ timestamp }}) as integer), 0)
 {%- endmacro %}
 
 

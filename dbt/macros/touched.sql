@@ -6,10 +6,18 @@
     that a version without one takes from the day on which it was last seen, so there sightings count.
 #}
 
-{# A query for the batches of a source table that have come since this model was built: for increments alone. #}
-{% macro new_batches(table_name) -%}
+{#
+    A query for the batches, of a source table or of all, that have come since this model was built: for increments
+    alone.
+#}
+{% macro new_batches(table_name=none) -%}
+    {{ batches_after(built_until(), table_name) }}
+{%- endmacro %}
+
+
+{% macro batches_after(sequence, table_name=none) -%}
     select batch_id from {{ ref('stg_batches') }}
-    where table_name = '{{ table_name }}' and sequence > {{ built_until() }}
+    where sequence > {{ sequence }}{{ " and table_name = '" ~ table_name ~ "'" if table_name }}
 {%- endmacro %}
 
 
@@ -39,4 +47,10 @@
     {%- set batches = new_batches(table_name) %}
     where _batch_id in ({{ batches }}) or _key in ({{ touched_keys(table_name, sighted, batches) }})
     {%- endif %}
+{%- endmacro %}
+
+
+{# Whether a sequence is of a batch that has come since this model was built: for increments alone. #}
+{% macro is_new(sequence) -%}
+    {{ sequence }} > {{ built_until() }}
 {%- endmacro %}

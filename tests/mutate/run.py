@@ -113,7 +113,8 @@ class Laboratory:
         with warehouse.open_warehouse(self.shop, read_only=True) as connection:
             relations = connection.execute(
                 "select table_schema || '.' || table_name from information_schema.tables "
-                "where table_schema in ('ecom_staging', 'ecom_intermediate', 'ecom_marts')"
+                "where table_schema in ('ecom_staging', 'ecom_intermediate', 'ecom_marts') "
+                "and table_name <> 'passed_tests'"
             ).fetchall()
             return {name: str(connection.execute(query.format(name)).fetchone()) for (name,) in relations}
 

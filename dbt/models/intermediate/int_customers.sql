@@ -1,3 +1,5 @@
+{{ config(post_hook='{{ keep_built_of() }}') }}
+
 with
 
 customers as (
@@ -21,6 +23,20 @@ marital_statuses as (
 locations as (
 
     select * from {{ ref('int_locations') }}
+
+),
+
+-- A key is known from the first batch that brings a sound record of it.
+known as (
+
+    select
+        versions.customer_id,
+        min(batches.sequence) as known_since
+    from {{ ref('base_customers') }} as versions
+    inner join {{ ref('stg_batches') }} as batches
+        on versions._batch_id = batches.batch_id and batches.table_name = 'customers'
+    where versions._rejection is null
+    group by versions.customer_id
 
 ),
 
@@ -59,9 +75,13 @@ joined as (
 
         ---------- timestamps
         customers.signup_date as signed_up_at,
-        customers.last_login as last_login_at
+        customers.last_login as last_login_at,
+
+        ---------- the row itself
+        known.known_since as _known_since
 
     from customers
+    left join known on customers.customer_id = known.customer_id
     left join education_types on customers.education = education_types.education
     left join marital_statuses on customers.marital_status = marital_statuses.marital_status
     left join locations

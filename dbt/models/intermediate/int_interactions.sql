@@ -3,7 +3,6 @@
     post_hook='{{ keep_built_of() }}'
 ) }}
 
--- depends_on: {{ ref('base_interactions') }}
 with
 
 all_interactions as (
@@ -24,8 +23,19 @@ products as (
 
 ),
 
+batches as (
+
+    select
+        batch_id,
+        sequence
+    from {{ ref('stg_batches') }}
+    where table_name = 'interactions'
+
+),
+
 {% if is_incremental() -%}
-changed_versions as (
+-- With an event its whole session is built anew, and the session that an older version of it stood in.
+affected as (
 
     select
         event_id,
@@ -33,54 +43,48 @@ changed_versions as (
     from {{ ref('base_interactions') }}
     where _key in ({{ touched_keys('interactions') }})
 
-),
+    union all
 
--- Events whose customer or product was not known when they were built, and is now.
-identified as (
-
-    select built.event_id
-    from {{ this }} as built
-    left join customers on built.customer_id = customers.customer_id
-    left join products on built.product_id = products.product_id
+    -- Events whose customer or product was not known when they were built, and is now.
+    select
+        event_id,
+        session_id
+    from {{ this }}
     where
-        (built.customer_key = {{ unknown_key() }} and customers.customer_id is not null)
-        or (built.product_key = {{ unknown_key() }} and products.product_id is not null)
-
-),
-
-affected_events as (
-
-    select event_id from changed_versions
+        customer_id in (
+            select customers.customer_id from customers
+            where {{ is_new('customers._known_since') }}
+        )
 
     union all
 
-    select event_id from identified
-
-),
-
--- With an event its whole session is built anew, and the session that an older version of it stood in.
-affected_sessions as (
-
-    select session_id from changed_versions
-
-    union all
-
-    select all_interactions.session_id
-    from all_interactions
-    inner join identified on all_interactions.event_id = identified.event_id
+    select
+        event_id,
+        session_id
+    from {{ this }}
+    where
+        product_id in (
+            select products.product_id from products
+            where {{ is_new('products._known_since') }}
+        )
 
 ),
 
 interactions as (
 
-    select all_interactions.*
+    select *
     from all_interactions
     where
-        all_interactions.event_id in (select affected_events.event_id from affected_events)
-        or all_interactions.session_id in (
-            select affected_sessions.session_id from affected_sessions
-            where affected_sessions.session_id is not null
+        session_id in (
+            select affected.session_id from affected
+            where affected.session_id is not null
         )
+
+    union all
+
+    select *
+    from all_interactions
+    where session_id is null and event_id in (select affected.event_id from affected)
 
 ),
 {%- else -%}
@@ -91,13 +95,56 @@ interactions as (
 ),
 {%- endif %}
 
+dated as (
+
+    select
+        interactions.*,
+        coalesce(interactions.event_date, interactions.created_at) as occurred_at,
+        batches.sequence
+    from interactions
+    left join batches on interactions._batch_id = batches.batch_id
+
+),
+
+superseded as (
+
+    select
+        event_id,
+        session_id
+    from {{ ref('base_interactions') }}
+    where _state = 'superseded' and session_id is not null
+
+),
+
+staged as (
+
+    select * from all_interactions
+    where event_id in (select superseded.event_id from superseded)
+
+),
+
+-- Sessions that an event has left: which one begins them may have changed with the batch that took it out.
+departures as (
+
+    select
+        superseded.session_id,
+        max(batches.sequence) as sequence
+    from superseded
+    inner join staged on superseded.event_id = staged.event_id
+    inner join batches on staged._batch_id = batches.batch_id
+    where superseded.session_id is distinct from staged.session_id
+    group by superseded.session_id
+
+),
+
 -- A session belongs to the customer and month of its first event, so that it is counted once.
-session_starts as (
+sessions as (
 
     select
         session_id,
-        min(struct_pack(occurred_at := coalesce(event_date, created_at), event_id := event_id)) as first_event
-    from interactions
+        min(struct_pack(occurred_at := occurred_at, event_id := event_id)) as first_event,
+        max(sequence) as sequence
+    from dated
     where session_id is not null
     group by session_id
 
@@ -107,32 +154,36 @@ joined as (
 
     select
         ---------- ids
-        interactions.event_id,
+        dated.event_id,
         coalesce(customers.customer_key, {{ unknown_key() }}) as customer_key,
-        interactions.customer_id,
+        dated.customer_id,
         coalesce(products.product_key, {{ unknown_key() }}) as product_key,
-        interactions.product_id,
-        interactions.session_id,
-        interactions.order_id,
-        interactions.order_item_id,
+        dated.product_id,
+        dated.session_id,
+        dated.order_id,
+        dated.order_item_id,
+        {{ month_key('dated.occurred_at') }} as month_key,
 
         ---------- text
-        interactions.event_type,
-        interactions.device_type,
+        dated.event_type,
+        dated.device_type,
 
         ---------- booleans
-        session_starts.session_id is not null as is_session_start,
+        coalesce(dated.event_id = sessions.first_event['event_id'], false) as is_session_start,
 
         ---------- timestamps
-        coalesce(interactions.event_date, interactions.created_at) as occurred_at
+        dated.occurred_at,
 
-    from interactions
-    left join customers on interactions.customer_id = customers.customer_id
-    left join products on interactions.product_id = products.product_id
-    left join session_starts
-        on
-            interactions.session_id = session_starts.session_id
-            and interactions.event_id = session_starts.first_event['event_id']
+        ---------- the row itself
+        greatest(
+            dated.sequence, sessions.sequence, departures.sequence, customers._known_since, products._known_since
+        ) as _changed_in
+
+    from dated
+    left join customers on dated.customer_id = customers.customer_id
+    left join products on dated.product_id = products.product_id
+    left join sessions on dated.session_id = sessions.session_id
+    left join departures on dated.session_id = departures.session_id
 
 )
 

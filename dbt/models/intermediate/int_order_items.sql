@@ -1,14 +1,35 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
+    post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_customers') }}, {{ ref('base_products') }}
 with
 
+{% if is_incremental() -%}
+affected as (
+
+    {{ affected_orders(this) }}
+
+),
+
+{% endif -%}
 orders as (
 
     select * from {{ ref('stg_orders') }}
+    {%- if is_incremental() %}
+    where order_id in (select affected.order_id from affected)
+    {%- endif %}
 
 ),
 
 items as (
 
     select * from {{ ref('stg_order_items') }}
+    {%- if is_incremental() %}
+    where order_id in (select affected.order_id from affected)
+    {%- endif %}
 
 ),
 

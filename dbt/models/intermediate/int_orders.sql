@@ -1,3 +1,10 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
+    post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_customers') }}, {{ ref('base_products') }}
 with
 
 orders as (
@@ -9,6 +16,20 @@ orders as (
 lines as (
 
     select * from {{ ref('int_order_items') }}
+    {%- if is_incremental() %}
+    where
+        order_id in ({{ affected_orders(ref('int_order_items')) }})
+        -- An address is in the country of those who live there, which may be another one today.
+        or order_id in (
+            select built.order_id
+            from {{ this }} as built
+            inner join {{ ref('int_addresses') }} as addresses
+                on built.shipping_address_key = addresses.address_key
+            where
+                addresses.location_key <> {{ unknown_key() }}
+                and addresses.location_key <> built.location_key
+        )
+    {%- endif %}
 
 ),
 

@@ -1,3 +1,5 @@
+{{ config(post_hook='{{ keep_built_of() }}') }}
+
 with
 
 products as (
@@ -21,6 +23,20 @@ subcategories as (
 brands as (
 
     select * from {{ ref('int_brands') }}
+
+),
+
+-- A key is known from the first batch that brings a sound record of it.
+known as (
+
+    select
+        versions.product_id,
+        min(batches.sequence) as known_since
+    from {{ ref('base_products') }} as versions
+    inner join {{ ref('stg_batches') }} as batches
+        on versions._batch_id = batches.batch_id and batches.table_name = 'products'
+    where versions._rejection is null
+    group by versions.product_id
 
 ),
 
@@ -60,9 +76,13 @@ joined as (
         coalesce(products.sale_price < products.base_price, false) as is_on_sale,
 
         ---------- timestamps
-        products.created_at
+        products.created_at,
+
+        ---------- the row itself
+        known.known_since as _known_since
 
     from products
+    left join known on products.product_id = known.product_id
     left join categories on products.category_id = categories.category_id
     left join subcategories on products.subcategory_id = subcategories.subcategory_id
     left join brands on products.brand = brands.brand

@@ -1,8 +1,8 @@
 with
 
-interactions as (
+events as (
 
-    select * from {{ ref('int_interactions') }}
+    select * from {{ ref('int_customer_events') }}
 
 ),
 
@@ -23,22 +23,21 @@ summed as (
 
     select
         customer_key,
-        {{ month_key('occurred_at') }} as month_key,
-        count(*) as events,
-        count(*) filter (where event_type = 'view') as views,
-        count(*) filter (where event_type = 'cart_add') as cart_adds,
-        count(*) filter (where event_type = 'cart_remove') as cart_removes,
-        count(*) filter (where event_type = 'wishlist_add') as wishlist_adds,
-        count(*) filter (where event_type = 'search') as searches,
-        count(*) filter (where event_type = 'purchase') as purchases,
-        count(*) filter (where is_session_start) as sessions,
+        month_key,
+        events,
+        views,
+        cart_adds,
+        cart_removes,
+        wishlist_adds,
+        searches,
+        purchases,
+        sessions,
         0 as orders,
         0 as cancelled_orders,
         0 as units,
         0 as revenue,
         0 as reviews
-    from interactions
-    group by customer_key, {{ month_key('occurred_at') }}
+    from events
 
     union all
 

@@ -1,8 +1,40 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
+    on_schema_change='fail', post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_customers') }}, {{ ref('base_products') }}
+-- depends_on: {{ ref('int_order_items') }}
 with
 
+{% if is_incremental() -%}
+affected as (
+
+    {{ affected_or_moved_orders() }}
+
+),
+
+-- An order that comes, or goes to another customer, numbers all orders of its customers anew.
+affected_customers as (
+
+    select customer_key from {{ ref('int_orders') }}
+    where order_id in (select affected.order_id from affected)
+
+    union all
+
+    select customer_key from {{ this }}
+    where order_id in (select affected.order_id from affected)
+
+),
+
+{% endif -%}
 orders as (
 
     select * from {{ ref('int_orders') }}
+    {%- if is_incremental() %}
+    where customer_key in (select affected_customers.customer_key from affected_customers)
+    {%- endif %}
 
 ),
 

@@ -1,9 +1,8 @@
 with
 
-interactions as (
+sessions as (
 
-    select * from {{ ref('int_interactions') }}
-    where session_id is not null
+    select * from {{ ref('int_sessions') }}
 
 ),
 
@@ -13,45 +12,19 @@ customers as (
 
 ),
 
--- A session that did a later step counts for those before it: a purchase from a saved cart was a visit of products too.
-reached as (
-
-    select
-        session_id,
-        bool_or(event_type in ('view', 'cart_add', 'purchase')) as has_viewed,
-        bool_or(event_type in ('cart_add', 'purchase')) as has_carted,
-        bool_or(event_type = 'purchase') as has_bought
-    from interactions
-    group by session_id
-
-),
-
-starts as (
-
-    select
-        session_id,
-        customer_key,
-        {{ month_key('occurred_at') }} as month_key,
-        coalesce(device_type, 'unknown') as device_type
-    from interactions
-    where is_session_start
-
-),
-
 sums as (
 
     select
-        starts.month_key,
-        starts.device_type,
+        sessions.month_key,
+        coalesce(sessions.device_type, 'unknown') as device_type,
         customers.acquisition_channel,
         count(*) as sessions,
-        count(*) filter (where reached.has_viewed) as viewing_sessions,
-        count(*) filter (where reached.has_carted) as carting_sessions,
-        count(*) filter (where reached.has_bought) as buying_sessions
-    from starts
-    inner join reached on starts.session_id = reached.session_id
-    inner join customers on starts.customer_key = customers.customer_key
-    group by starts.month_key, starts.device_type, customers.acquisition_channel
+        count(*) filter (where sessions.has_viewed) as viewing_sessions,
+        count(*) filter (where sessions.has_carted) as carting_sessions,
+        count(*) filter (where sessions.has_bought) as buying_sessions
+    from sessions
+    inner join customers on sessions.customer_key = customers.customer_key
+    group by sessions.month_key, coalesce(sessions.device_type, 'unknown'), customers.acquisition_channel
 
 ),
 

@@ -1,8 +1,18 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
+    on_schema_change='fail', post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_customers') }}, {{ ref('base_products') }}
 with
 
 lines as (
 
     select * from {{ ref('int_order_items') }}
+    {%- if is_incremental() %}
+    where order_id in ({{ affected_or_moved_orders() }})
+    {%- endif %}
 
 ),
 

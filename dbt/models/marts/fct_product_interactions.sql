@@ -1,8 +1,17 @@
+{{ config(
+    materialized='incremental', incremental_strategy='groups', unique_key=['product_key', 'month_key'],
+    on_schema_change='fail', post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_interactions') }}
 with
 
 interactions as (
 
     select * from {{ ref('int_interactions') }}
+    {%- if is_incremental() %}
+    where (product_key, month_key) in ({{ changed_groups(['product_key', 'month_key']) }})
+    {%- endif %}
 
 ),
 
@@ -10,7 +19,7 @@ sums as (
 
     select
         product_key,
-        {{ month_key('occurred_at') }} as month_key,
+        month_key,
         count(distinct customer_key) as customers,
         count(*) as events,
         count(*) filter (where event_type = 'view') as views,
@@ -20,7 +29,7 @@ sums as (
         count(*) filter (where event_type = 'search') as searches,
         count(*) filter (where event_type = 'purchase') as purchases
     from interactions
-    group by product_key, {{ month_key('occurred_at') }}
+    group by product_key, month_key
 
 ),
 

@@ -266,15 +266,27 @@ basket_totals as (
 
 ),
 
+sessions as (
+
+    select
+        session_id,
+        bool_or(event_type in ('view', 'cart_add', 'purchase')) as has_viewed,
+        bool_or(event_type in ('cart_add', 'purchase')) as has_carted,
+        bool_or(event_type = 'purchase') as has_bought
+    from interactions
+    where session_id is not null
+    group by session_id
+
+),
+
 session_totals as (
 
     select
-        count(distinct session_id) filter (
-            where event_type in ('view', 'cart_add', 'purchase')
-        ) as viewing_sessions,
-        count(distinct session_id) filter (where event_type in ('cart_add', 'purchase')) as carting_sessions,
-        count(distinct session_id) filter (where event_type = 'purchase') as buying_sessions
-    from interactions
+        count(*) as sessions,
+        count(*) filter (where has_viewed) as viewing_sessions,
+        count(*) filter (where has_carted) as carting_sessions,
+        count(*) filter (where has_bought) as buying_sessions
+    from sessions
 
 ),
 
@@ -345,8 +357,7 @@ interaction_totals as (
         count(*) filter (where event_type = 'cart_remove') as cart_removes,
         count(*) filter (where event_type = 'wishlist_add') as wishlist_adds,
         count(*) filter (where event_type = 'search') as searches,
-        count(*) filter (where event_type = 'purchase') as purchases,
-        count(distinct session_id) as sessions
+        count(*) filter (where event_type = 'purchase') as purchases
     from interactions
 
 ),
@@ -414,7 +425,7 @@ totals as (
         cast(interactions.wishlist_adds as decimal(38, 2)) as wishlist_adds,
         cast(interactions.searches as decimal(38, 2)) as searches,
         cast(interactions.purchases as decimal(38, 2)) as purchases,
-        cast(interactions.sessions as decimal(38, 2)) as sessions,
+        cast(visits.sessions as decimal(38, 2)) as sessions,
         cast(reviews.reviews as decimal(38, 2)) as reviews,
         cast(reviews.scored_reviews as decimal(38, 2)) as scored_reviews,
         cast(reviews.review_score as decimal(38, 2)) as review_score,

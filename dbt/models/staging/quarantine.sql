@@ -1,4 +1,7 @@
-{{ config(materialized='table', schema='ecom_raw') }}
+{#- A row that cannot be cast never can, whatever lands after it: what is set aside is only added to. #}
+{{ config(
+    materialized='incremental', incremental_strategy='append', schema='ecom_raw', post_hook='{{ keep_built_of() }}'
+) }}
 
 {%- set table_names = [
     'customers', 'products', 'orders', 'reviews', 'categories', 'subcategories', 'order_items', 'interactions'
@@ -16,6 +19,9 @@ unreadable as (
         reason,
         original
     from {{ source('ecom_raw', 'unreadable') }}
+    {%- if is_incremental() %}
+    where batch_id in ({{ new_batches() }})
+    {%- endif %}
 
 ),
 {% for table_name in table_names %}
@@ -26,7 +32,11 @@ rejected_{{ table_name }} as (
         _row_number,
         _rejection
     from {{ ref('base_' ~ table_name) }}
-    where _state = 'quarantined'
+    where
+        _state = 'quarantined'
+        {%- if is_incremental() %}
+        and _batch_id in ({{ new_batches(table_name) }})
+        {%- endif %}
 
 ),
 
@@ -38,6 +48,9 @@ original_{{ table_name }} as (
         on
             raw_rows._batch_id = rejected_{{ table_name }}._batch_id
             and raw_rows._row_number = rejected_{{ table_name }}._row_number
+    {%- if is_incremental() %}
+    where raw_rows._batch_id in ({{ new_batches(table_name) }})
+    {%- endif %}
 
 ),
 

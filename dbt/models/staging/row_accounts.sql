@@ -1,4 +1,7 @@
-{{ config(materialized='table') }}
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='table_name',
+    post_hook='{{ keep_built_of() }}'
+) }}
 
 {%- set table_names = [
     'customers', 'products', 'orders', 'reviews', 'categories', 'subcategories', 'order_items', 'interactions'
@@ -80,6 +83,62 @@ accounts_of_order_items as (
             where items_placed.is_kept
         ) as superseded
     from {{ source('ecom_raw', 'order_items') }}
+
+),
+{% elif is_incremental() %}
+-- The account as it was, and what the rows that have come since add to it: one more version of a key is superseded for
+-- each, but for the first that can be cast.
+new_{{ table_name }} as (
+
+    select
+        rows_landed._key,
+        quarantined.batch_id is null as is_sound
+    from {{ source('ecom_raw', table_name) }} as rows_landed
+    left join quarantined
+        on
+            quarantined.table_name = '{{ table_name }}'
+            and rows_landed._batch_id = quarantined.batch_id
+            and rows_landed._row_number = quarantined.row_number
+    where rows_landed._batch_id in ({{ new_batches(table_name) }})
+
+),
+
+known_{{ table_name }} as (
+
+    select count(distinct rows_landed._key) as keys
+    from {{ source('ecom_raw', table_name) }} as rows_landed
+    left join quarantined
+        on
+            quarantined.table_name = '{{ table_name }}'
+            and rows_landed._batch_id = quarantined.batch_id
+            and rows_landed._row_number = quarantined.row_number
+    where
+        rows_landed._key in (select new_{{ table_name }}._key from new_{{ table_name }} where new_{{ table_name }}.is_sound)
+        and rows_landed._batch_id not in ({{ new_batches(table_name) }})
+        and quarantined.batch_id is null
+
+),
+
+added_to_{{ table_name }} as (
+
+    select
+        count(*) filter (where not is_sound) as quarantined,
+        count(*) filter (where is_sound) - count(distinct _key) filter (where is_sound) as superseded
+    from new_{{ table_name }}
+
+),
+
+accounts_of_{{ table_name }} as (
+
+    select
+        account.table_name,
+        (select count(*) from {{ source('ecom_raw', table_name) }}) as raw,
+        account.quarantined + added.quarantined as quarantined,
+        account.superseded + added.superseded + known.keys as superseded
+    from {{ this }} as account
+    cross join added_to_{{ table_name }} as added
+    cross join known_{{ table_name }} as known
+    where account.table_name = '{{ table_name }}'
 
 ),
 {% else %}

@@ -1,11 +1,17 @@
 {#- Where sources number the items of an order anew, the latest batch that holds the order replaces them whole. -#}
-{%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] %}
+{%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] -%}
+{#- Then what a batch leaves out counts as well as what it holds: all is built anew. #}
+
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],
+    full_refresh=true if renumbered else none, post_hook='{{ keep_built_of() }}'
+) }}
 
 with
 
 source as (
 
-    select * from {{ source('ecom_raw', 'order_items') }}
+    {{ rows_of('order_items') }}
 
 ),
 

@@ -1,0 +1,54 @@
+{#
+    The orders that new batches have a part in, for the increments of what is built of orders and their items: those of
+    which the order or an item has come, and those that were placed when a changed version of their customer or of one
+    of their products counted. A record of a day changes what counts from that day on, and before it too where it is the
+    first one of its key: then no other tells what counted.
+
+    lines  relation with order_id, customer_id, product_id and ordered_at of the order lines
+#}
+{% macro affected_orders(lines) -%}
+    {%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] -%}
+    select order_id from {{ ref('base_orders') }}
+    where _key in ({{ touched_keys('orders', sighted=true) }})
+
+    union all
+
+    select order_id from {{ ref('base_order_items') }}
+    where _key in ({{ touched_keys('order_items', sighted=renumbered) }})
+    {%- for table_name, id in [('customers', 'customer_id'), ('products', 'product_id')] %}
+
+    union all
+
+    select lines.order_id
+    from {{ lines }} as lines
+    inner join (
+        select
+            versions.{{ id }},
+            min(batches.batch_date) as first_day,
+            min(case when {{ is_new('batches.sequence') }} then batches.batch_date end) as changed_from
+        from {{ ref('base_' ~ table_name) }} as versions
+        inner join {{ ref('stg_batches') }} as batches
+            on versions._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
+        where versions._rejection is null and versions._key in ({{ touched_keys(table_name) }})
+        group by versions.{{ id }}
+    ) as changed
+        on lines.{{ id }} = changed.{{ id }}
+    where
+        lines.ordered_at is null
+        or changed.changed_from = changed.first_day
+        or cast(lines.ordered_at as date) >= changed.changed_from
+    {%- endfor %}
+{%- endmacro %}
+
+
+{# For the facts: these orders, and those whose place has become another one, because the country of an address has. #}
+{% macro affected_or_moved_orders() -%}
+    {{ affected_orders(ref('int_order_items')) }}
+
+    union all
+
+    select built.order_id
+    from {{ this }} as built
+    inner join {{ ref('int_orders') }} as orders on built.order_id = orders.order_id
+    where built.location_key <> orders.location_key
+{%- endmacro %}

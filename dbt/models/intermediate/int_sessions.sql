@@ -1,0 +1,45 @@
+{{ config(
+    materialized='incremental', incremental_strategy='groups', unique_key=['session_id'],
+    post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_interactions') }}
+with
+
+interactions as (
+
+    select * from {{ ref('int_interactions') }}
+    where
+        session_id is not null
+        {%- if is_incremental() %}
+        and session_id in ({{ changed_groups(['session_id']) }})
+        {%- endif %}
+
+),
+
+-- A session that did a later step counts for those before it: a purchase from a saved cart was a visit of products too.
+sums as (
+
+    select
+        ---------- ids
+        session_id,
+        min(case when is_session_start then customer_key end) as customer_key,
+        min(case when is_session_start then month_key end) as month_key,
+
+        ---------- text
+        min(case when is_session_start then device_type end) as device_type,
+
+        ---------- numerics
+        count(*) as events,
+
+        ---------- booleans
+        bool_or(event_type in ('view', 'cart_add', 'purchase')) as has_viewed,
+        bool_or(event_type in ('cart_add', 'purchase')) as has_carted,
+        bool_or(event_type = 'purchase') as has_bought
+
+    from interactions
+    group by session_id
+
+)
+
+select * from sums
