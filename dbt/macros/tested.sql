@@ -56,7 +56,7 @@
 
 
 {% macro passed_tests() -%}
-    {{ target.database }}.{{ generate_schema_name('ecom_staging', none) }}.passed_tests
+    {{ target.database }}.{{ generate_schema_name('ecom_staging', none) }}._passed_tests
 {%- endmacro %}
 
 
