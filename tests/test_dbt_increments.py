@@ -300,7 +300,7 @@ def rows(shop: Settings) -> dict[str, set[str]]:
         relations = connection.execute(
             "select table_schema || '.' || table_name from information_schema.tables "
             "where table_schema in ('ecom_staging', 'ecom_intermediate', 'ecom_marts') "
-            "and table_name <> 'passed_tests'"
+            "and table_name <> '_passed_tests'"
         ).fetchall()
         return {
             name: sorted(connection.execute(f"select t::varchar from {name} as t").fetchall()) for (name,) in relations

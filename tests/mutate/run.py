@@ -114,7 +114,7 @@ class Laboratory:
             relations = connection.execute(
                 "select table_schema || '.' || table_name from information_schema.tables "
                 "where table_schema in ('ecom_staging', 'ecom_intermediate', 'ecom_marts') "
-                "and table_name <> 'passed_tests'"
+                "and table_name <> '_passed_tests'"
             ).fetchall()
             return {name: str(connection.execute(query.format(name)).fetchone()) for (name,) in relations}
 
