@@ -60,7 +60,8 @@ def attach(
         # Without it a reader would make the catalog of a lake that nobody has written to yet.
         chosen += ["read_only", "create_if_not_exists false"]
     else:
-        chosen.append(f"data_path '{data_path(settings)}'")
+        # Whoever is forgotten is to be found in the files, so no row is kept in the catalog instead.
+        chosen += [f"data_path '{data_path(settings)}'", "data_inlining_row_limit 0"]
     if snapshot is not None:
         chosen.append(f"snapshot_version {snapshot}")
     connection.execute("load ducklake")
@@ -96,17 +97,22 @@ def exists(settings: Settings, dsn: str) -> bool:
         return connection.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
 
 
-def expire(connection: duckdb.DuckDBPyConnection, pinned: Iterable[int]) -> None:
+def expire(connection: duckdb.DuckDBPyConnection, pinned: Iterable[int], kept_for: str = KEPT_FOR) -> None:
     """Let go every snapshot that is a day old and not pinned, and remove the files that were let go a day ago.
 
     A reader of what is not published has that long to end its query.
+
+    Parameters
+    ----------
+    kept_for
+        Another time than a day, as DuckDB writes an interval: none at all where a person is to be forgotten.
     """
     listed = ", ".join(map(str, sorted(pinned))) or "-1"
     old = connection.execute(
-        f"select snapshot_id from {NAME}.snapshots() where snapshot_time < now() - interval '{KEPT_FOR}' "
+        f"select snapshot_id from {NAME}.snapshots() where snapshot_time < now() - interval '{kept_for}' "
         f"and snapshot_id not in ({listed}) and snapshot_id < (select id from {NAME}.current_snapshot())"
     ).fetchall()
     if old:
         versions = ", ".join(str(snapshot) for (snapshot,) in old)
         connection.execute(f"call ducklake_expire_snapshots('{NAME}', versions => [{versions}])")
-    connection.execute(f"call ducklake_cleanup_old_files('{NAME}', older_than => now() - interval '{KEPT_FOR}')")
+    connection.execute(f"call ducklake_cleanup_old_files('{NAME}', older_than => now() - interval '{kept_for}')")

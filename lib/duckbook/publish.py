@@ -150,7 +150,7 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
 
 
 def remove(settings: Settings, run_id: str) -> None:
-    """Let a publication of the lake go; the current one stays."""
+    """Let a publication go; the current one stays."""
     _keeper(settings).remove(settings, run_id)
 
 

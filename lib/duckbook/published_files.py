@@ -110,6 +110,12 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
     return publication
 
 
+def remove(settings: Settings, run_id: str) -> None:
+    """Remove a publication, unless it is the current one."""
+    if _current(settings).name != run_id:
+        shutil.rmtree(_folder(settings) / run_id)
+
+
 def folder_of(settings: Settings, publication: Publication) -> Path | None:
     """The folder that holds the files of a publication; None where it is kept as something else."""
     folder = _folder(settings) / publication.run_id

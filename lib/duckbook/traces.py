@@ -7,14 +7,13 @@ taken. Publications that were made before go, also the ones that one could go ba
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duckbook import commit_log, forgotten, publish, storage, warehouse
+from duckbook import commit_log, forgotten, lake, publish, storage, warehouse
 from duckbook.endpoints import Endpoints
 from duckbook.errors import ServerError
 from duckbook.redaction import Redactor
@@ -51,7 +50,9 @@ def scrub_archive(runs: Path, values: Iterable[str]) -> int:
 
 
 def discard_warehouse(settings: Settings) -> None:
-    """Remove the warehouse file, to be made again from the history."""
+    """Remove the warehouse file, to be made again from the history; of a lake the tables are made again."""
+    if settings.target != "duckdb":
+        return
     for path in settings.data.glob(f"{settings.warehouse_path.name}*"):
         path.unlink()
 
@@ -61,7 +62,10 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
     current = publish.current(settings)
     for publication in publish.publications(settings):
         if current is None or publication.run_id != current.run_id:
-            shutil.rmtree(settings.data / "published" / publication.run_id)
+            publish.remove(settings, publication.run_id)
+    if settings.target == "lake":
+        with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
+            lake.expire(connection, {current.snapshot} if current else (), kept_for="0 seconds")
     with warehouse.engine(settings) as engine:
         forgotten.name_people(engine, ids)
         for file in _features(settings):
@@ -88,6 +92,8 @@ def look(settings: Settings, endpoints: Endpoints, ids: Sequence[str], values: S
         forgotten.name_people(engine, ids)
         traces = [_in_history(settings, endpoints, engine), _in_warehouse(settings, ids)]
         traces.append(_in_publications(settings, engine))
+        if settings.target == "lake":
+            traces.append(_in_lake(settings, endpoints, engine))
         traces += _in_bi(settings, endpoints, engine)
         features = _features(settings)
         held = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in features)
@@ -150,6 +156,15 @@ def _in_publications(settings: Settings, engine) -> Trace:
     files = sorted((settings.data / "published").glob("*/*.parquet"))
     found = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in files)
     return Trace("publications", f"{len(files)} files", found)
+
+
+def _in_lake(settings: Settings, endpoints: Endpoints, engine) -> Trace:
+    """Files of the lake, those of snapshots before the present one too."""
+    bucket, prefix = lake.data_path(settings).removeprefix("s3://").split("/", 1)
+    stored = storage.list_objects(storage.client(endpoints.s3), bucket, prefix)
+    keys = [found.key for found in stored if found.key.endswith(".parquet")]
+    held = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
+    return Trace("lake", f"{len(keys)} files", held)
 
 
 def _of_views(published: publish.Published, engine) -> Trace:
