@@ -76,7 +76,7 @@ def publish_bi(settings: Settings, endpoints: Endpoints, patience: float | None 
     with publish.published(settings) as published:
         publication = published.publication
         _refuse_personal(settings, publication)
-        declared = contracts.of_marts(settings.data)
+        declared = contracts.of_marts(settings)
         wanted = {mart: declared[mart] for mart in sorted(publication.marts)}
         published.connection.execute("load postgres_scanner")
         published.connection.execute("set pg_null_byte_replacement = ''")  # Postgres knows no text with a NUL in it.

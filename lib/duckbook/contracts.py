@@ -1,7 +1,7 @@
 """What the YAML of the marts declares of them: kept by each build, read by whoever hands the marts on.
 
 Descriptions become comments, the grain a key, references foreign keys, and what is personal is masked. It is declared
-once, beside each model; dbt reads it, and this module keeps what dbt read as ``data/dbt/layers/marts.contracts.json``.
+once, beside each model; dbt reads it, and this module keeps what dbt read as ``layers/marts.contracts.json`` among its artifacts.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from duckbook.errors import PublishError
+from duckbook.settings import Settings
 
 REFERENCES = "keys_and_values_are_known"
 """The generic test whose ``references`` say where a key leads."""
@@ -84,21 +85,18 @@ def write(folder: Path, layer: str, contracts: dict[str, Contract]) -> None:
     (folder / f"{layer}.contracts.json").write_text(json.dumps(told), "utf-8")
 
 
-def of_marts(data: Path) -> dict[str, Contract]:
+def of_marts(settings: Settings) -> dict[str, Contract]:
     """The contracts of the newest build of the marts.
-
-    Parameters
-    ----------
-    data
-        Folder of the store.
 
     Raises
     ------
     PublishError
         There are none.
     """
+    from duckbook import invocation
+
     try:
-        told = json.loads((data / "dbt" / "layers" / "marts.contracts.json").read_text("utf-8"))
+        told = json.loads((invocation.target(settings) / "layers" / "marts.contracts.json").read_text("utf-8"))
     except (OSError, ValueError):
         raise PublishError("Nothing tells what the marts hold: run 06_marts.ipynb first, or `make pipeline`.") from None
     return {

@@ -79,7 +79,7 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
         connection.execute("begin")
         names = _marts(connection)
         _refuse_untested(settings, connection)
-        declared, masked = contracts.of_marts(settings.data), settings.mask_personal
+        declared, masked = contracts.of_marts(settings), settings.mask_personal
         queries = personal.queries(connection, SCHEMA, names, declared, masked=masked)
         marts = {
             mart: Outgoing(query, declared[mart].grain, declared[mart].personal if masked else ())
