@@ -1,7 +1,8 @@
 """What the YAML of the marts declares of them: kept by each build, read by whoever hands the marts on.
 
 Descriptions become comments, the grain a key, references foreign keys, and what is personal is masked. It is declared
-once, beside each model; dbt reads it, and this module keeps what dbt read as ``layers/marts.contracts.json`` among its artifacts.
+once, beside each model; dbt reads it, and this module keeps what dbt read as ``layers/marts.contracts.json`` among
+dbt's artifacts.
 """
 
 from __future__ import annotations
