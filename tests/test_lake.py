@@ -309,7 +309,7 @@ def test_dbt_typed_by_hand_reaches_the_lake(shared):
     assert "connection ok" in told
 
 
-def test_what_no_publication_pins_is_let_go_after_a_day(shared, monkeypatch):
+def test_what_no_publication_pins_is_let_go_after_a_day(shared):
     pinned = {publication.snapshot for publication in publish.publications(shared.settings)}
     with closing(warehouse.open_warehouse(shared.settings, closed=True)) as connection:
 
@@ -322,8 +322,7 @@ def test_what_no_publication_pins_is_let_go_after_a_day(shared, monkeypatch):
         connection.execute("drop table of_my_own.waste")
         lake.expire(connection, pinned)
         assert files() == before + 1
-        monkeypatch.setattr(lake, "KEPT_FOR", "0 seconds")
-        lake.expire(connection, pinned)
+        lake.expire(connection, pinned, kept_for="0 seconds")
         assert files() <= before
         kept = {snapshot for (snapshot,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()}
         assert pinned < kept
