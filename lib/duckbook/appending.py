@@ -147,17 +147,16 @@ def _written(connection, r: Reading, unchanged: int) -> tuple[Files, dict[str, i
     number = "_row_number" if "_row_number" in r.columns else "file_row_number + 1"
     columns = ", ".join(quoted(name) for name in r.columns if name != "_row_number")
     queries = {
+        # Not sorted: a large batch would be spilled to disk for it, and rows carry their numbers.
         "rows": f"select {columns}, {number} as _row_number from read_parquet({file}, file_row_number = true) "
         f"where {number} not in (select row_number from unchanged where file = {file})",
         "sightings": "select key as _key, row_hash as _row_hash, row_number as _row_number from unchanged "
-        f"where file = {file}",
+        f"where file = {file} order by row_number",
     }
     for role, query in queries.items():
         if role == "sightings" or unchanged < r.readable:
             local[role] = r.path.with_name(f"{role}.parquet")
-            (counts[role],) = connection.execute(
-                f"copy ({query} order by _row_number) to {literal(str(local[role]))} {PARQUET}"
-            ).fetchone()
+            (counts[role],) = connection.execute(f"copy ({query}) to {literal(str(local[role]))} {PARQUET}").fetchone()
     return local, counts
 
 

@@ -159,6 +159,10 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
         batches = tuple(batch for batch in chronicle.batches if batch.batch_id in named)
         if lacking:
             warehouse.use_s3(connection, endpoints.s3)
+            if settings.target != "motherduck":
+                # Kept in order, row groups would be as full as those of the files, and where these are not full DuckDB
+                # writes the whole table a second time when it closes.
+                connection.execute("set preserve_insertion_order = false")
             _insert_batches(connection, batches)
             for name in source_tables():
                 mine = [batch for batch in batches if batch.table == name]

@@ -43,7 +43,7 @@ class Reading:
         Parquet file of the rows that could be read: text columns, `_row_hash`, and where the row itself does not
         tell them, `_row_number` (else its position, from 1) and `_key` (of rows without one of their own).
     columns
-        Columns of that file.
+        Columns of that file that hold something.
     types
         Column → type that the source gives it: Postgres's name, or those of JSON; for large objects from a sample.
     landed, readable
@@ -113,10 +113,7 @@ def _read_object(connection, client, source: StoredSource, folder: Path) -> Read
         found = shapes.find(connection, source, opened)
     columns, path = found.columns, folder / "read.parquet"
     parsed = f"select {', '.join([*found.selected, f'{found.readable} as _readable'])} from ({opened.records_sql})"
-    kept = "*" if found.faulty else "* exclude (_readable)"
-    connection.execute(
-        f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash from ({parsed})) to {literal(str(path))} {PARQUET}"
-    )
+    _copy(connection, source, parsed, columns, path, kept="*" if found.faulty else "* exclude (_readable)")
     in_document = opened.declared(connection)
     declared = source.declared or in_document
     unreadable = _set_apart(connection, opened, path) if found.faulty else None
@@ -170,22 +167,36 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
     try:
         if not all(TEXT_ALIKE.fullmatch(kind) for _, kind in source.columns):
             raise duckdb.NotImplementedException("types that only Postgres can write as text")
-        _copy_relation(connection, f"select {scanned} from {table}", columns, path)
+        _copy(connection, source, f"select {scanned} from {table}", columns, path)
     except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.InvalidInputException):
         # Slower, in one stream, but every type has a text in Postgres.
         cast = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}"::text' for name in named.values())
         query = f"select {cast} from {quoted(source.schema)}.{quoted(source.relation)}"
         renamed = ", ".join(f"#{n} as {quoted(column)}" for n, column in enumerate(columns, 1))
         queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
-        _copy_relation(connection, queried, columns, path)
+        _copy(connection, source, queried, columns, path)
     types = {column: dict(source.columns)[name] for column, name in named.items()}
     return _settled(connection, source, source.declared, path, columns, types, None)
 
 
-def _copy_relation(connection, query: str, columns: list[str], path: Path) -> None:
+def _copy(connection, source: Source, query: str, columns: list[str], path: Path, kept: str = "*") -> None:
+    """Write the rows of a query to a file, with the hash of each, and the key of those that have none of their own.
+
+    That key is of the content and tells the first row of its kind; whether there are others is seen when all are read.
+    """
+    key = f"case when {_without_key(source, columns)} then md5({rows.content(columns)}) || '#1' end as _key"
     connection.execute(
-        f"copy (select *, {rows.row_hash(columns)} as _row_hash from ({query})) to {literal(str(path))} {PARQUET}"
+        f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash, {key} from ({query})) "
+        f"to {literal(str(path))} {PARQUET}"
     )
+
+
+def _without_key(source: Source, columns: list[str]) -> str:
+    """Whether a row lacks a part of its business key, as SQL."""
+    key = source_tables()[source.table].key
+    if not set(key) <= set(columns):
+        return "true"
+    return " or ".join(f"coalesce(trim({quoted(name)}), '') = ''" for name in key)
 
 
 def _settled(
@@ -197,32 +208,32 @@ def _settled(
     types: dict[str, str],
     unreadable: tuple[Path, int] | None,
 ) -> Reading:
-    """Take out what could not be read, and give rows without a key of their own one that tells them apart."""
-    table = source_tables()[source.table]
-    parts = [f"coalesce(trim({quoted(name)}), '') = ''" for name in table.key]
-    without_key = " or ".join(parts) if set(table.key) <= set(columns) else "true"
+    """Take out what could not be read, and tell rows apart that have no key of their own and the same content."""
     is_readable = "_readable" if unreadable else "true"
-    landed, readable, keyless, content = connection.execute(
-        f"select count(*), count(*) filter ({is_readable}), bool_or({is_readable} and ({without_key})), "
+    landed, readable, keyless, repeated, content = connection.execute(
+        f"select count(*), count(*) filter ({is_readable}), count(_key) filter ({is_readable}), "
+        f"count(_key) filter ({is_readable}) - count(distinct _key) filter ({is_readable}), "
         f"sum(cast(_row_hash as hugeint)) from {literal(str(path))}"
     ).fetchone()
-    written = [*columns, "_row_hash"]
-    if unreadable or keyless:
+    written = [*columns, "_row_hash", *(["_key"] if keyless else [])]
+    if unreadable or repeated:
+        written.append("_row_number")
+        read = (
+            f"select *, file_row_number + 1 as _row_number from read_parquet({literal(str(path))}, "
+            f"file_row_number = true) where {is_readable}"
+        )
+        if repeated:
+            number = "row_number() over (partition by _key order by _row_number)"
+            read = (
+                f"with row_read as ({read}) select row_read.* exclude (_key), nth.nth_key as _key from row_read "
+                f"left join (select _row_number, left(_key, -1) || {number} as nth_key from row_read "
+                "where _key is not null) as nth using (_row_number)"
+            )
         settled = path.with_name("settled.parquet")
-        written += ["_row_number", *(["_key"] if keyless else [])]
         listed = ", ".join(map(quoted, written))
-        hashed = f"md5({rows.content(columns)})"
-        keyed = (
-            f"select row_read.*, keyless._key from row_read left join (select _row_number, "
-            f"{hashed} || '#' || row_number() over (partition by {hashed} order by _row_number) as _key "
-            f"from row_read where {without_key}) as keyless using (_row_number)"
-        )
-        connection.execute(
-            "copy (with row_read as (select *, file_row_number + 1 as _row_number "
-            f"from read_parquet({literal(str(path))}, file_row_number = true) where {is_readable}) "
-            f"select {listed} from ({keyed if keyless else 'from row_read'}) order by _row_number) "
-            f"to {literal(str(settled))} {PARQUET}"
-        )
+        # DuckDB keeps the order of a file that it reads through, but not that of one which it joins.
+        order = " order by _row_number" if repeated else ""
+        connection.execute(f"copy (select {listed} from ({read}){order}) to {literal(str(settled))} {PARQUET}")
         path.unlink()
         path = settled
     if isinstance(source, StoredSource):
