@@ -9,7 +9,7 @@
 {% macro affected_orders(lines) -%}
     {%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] -%}
     select order_id from {{ ref('base_orders') }}
-    where _key in ({{ touched_keys('orders', sighted=true) }})
+    where _key in ({{ touched_keys('orders', undated=ref('base_orders')) }})
 
     union all
 
@@ -41,7 +41,23 @@
 {%- endmacro %}
 
 
-{# For the facts: these orders, and those whose place has become another one, because the country of an address has. #}
+{#
+    For the orders: these, and those whose place has become another one, because an address is in the country of those
+    who live there, which may be another one today.
+#}
+{% macro affected_or_readdressed_orders() -%}
+    {{ affected_orders(ref('int_order_items')) }}
+
+    union all
+
+    select built.order_id
+    from {{ this }} as built
+    inner join {{ ref('int_addresses') }} as addresses on built.shipping_address_key = addresses.address_key
+    where addresses.location_key <> {{ unknown_key() }} and addresses.location_key <> built.location_key
+{%- endmacro %}
+
+
+{# For the facts: these orders, and those whose place has become another one by it. #}
 {% macro affected_or_moved_orders() -%}
     {{ affected_orders(ref('int_order_items')) }}
 

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
-    post_hook='{{ keep_built_of() }}'
+    pre_hook='{{ write_down(affected_or_readdressed_orders()) }}', post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
@@ -17,18 +17,7 @@ lines as (
 
     select * from {{ ref('int_order_items') }}
     {%- if is_incremental() %}
-    where
-        order_id in ({{ affected_orders(ref('int_order_items')) }})
-        -- An address is in the country of those who live there, which may be another one today.
-        or order_id in (
-            select built.order_id
-            from {{ this }} as built
-            inner join {{ ref('int_addresses') }} as addresses
-                on built.shipping_address_key = addresses.address_key
-            where
-                addresses.location_key <> {{ unknown_key() }}
-                and addresses.location_key <> built.location_key
-        )
+    where order_id in (select affected.order_id from {{ written_down() }} as affected)
     {%- endif %}
 
 ),
