@@ -120,7 +120,8 @@ def increment(connection, name: str, until: int) -> None:
     _rendering = _Rendering(until, table)
     try:
         query = model(name)
-        if hook := _rendering.config.get("pre_hook"):
+        hooks = _rendering.config.get("pre_hook", [])
+        for hook in [hooks] if isinstance(hooks, str) else hooks:
             connection.execute(_environment().from_string(hook).render())
         connection.execute(f"create or replace temp table added as {query}")
         keys = _rendering.config.get("unique_key", [])

@@ -22,14 +22,26 @@
     select lines.order_id
     from {{ lines }} as lines
     inner join (
+        with
+
+        -- Materialized, so that no batch is looked up for the versions of all the other keys.
+        versions as materialized (
+
+            select
+                {{ id }},
+                _batch_id
+            from {{ ref('base_' ~ table_name) }}
+            where _rejection is null and _key in ({{ touched_keys(table_name) }})
+
+        )
+
         select
             versions.{{ id }},
             min(batches.batch_date) as first_day,
             min(case when {{ is_new('batches.sequence') }} then batches.batch_date end) as changed_from
-        from {{ ref('base_' ~ table_name) }} as versions
+        from versions
         inner join {{ ref('stg_batches') }} as batches
             on versions._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
-        where versions._rejection is null and versions._key in ({{ touched_keys(table_name) }})
         group by versions.{{ id }}
     ) as changed
         on lines.{{ id }} = changed.{{ id }}

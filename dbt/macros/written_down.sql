@@ -5,16 +5,16 @@
     takes it away again.
 #}
 
-{# The hook that writes down what a query gives. #}
-{% macro write_down(query) -%}
+{# The hook that writes down what a query gives; `what` is a word for it. #}
+{% macro write_down(query, what='keys') -%}
     {%- if is_incremental() -%}
-        create or replace {{ 'table' if adapter.is_motherduck() else 'temporary table' }} {{ written_down() }} as
+        create or replace {{ 'table' if adapter.is_motherduck() else 'temporary table' }} {{ written_down(what) }} as
         {{ query }}
     {%- endif -%}
 {%- endmacro %}
 
 
 {# What this model has written down. #}
-{% macro written_down() -%}
-    {{ this.database ~ '.' ~ this.schema ~ '.' if adapter.is_motherduck() }}_keys_of_{{ this.identifier }}
+{% macro written_down(what='keys') -%}
+    {{ this.database ~ '.' ~ this.schema ~ '.' if adapter.is_motherduck() }}_{{ what }}_of_{{ this.identifier }}
 {%- endmacro %}

@@ -1,11 +1,15 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='event_id',
-    pre_hook='{{ write_down(affected_events()) }}', post_hook='{{ keep_built_of() }}'
+    pre_hook=[
+        "{{ write_down(affected_events(), 'affected') }}", '{{ write_down(events_of_affected_sessions()) }}'
+    ],
+    post_hook='{{ keep_built_of() }}'
 ) }}
 
 with
 
-all_interactions as (
+-- Not materialized, because it is read several times, and seldom whole.
+all_interactions as not materialized (
 
     select * from {{ ref('stg_interactions') }}
 
@@ -33,27 +37,19 @@ batches as (
 
 ),
 
-{% if is_incremental() -%}
-interactions as (
-
-    select *
-    from all_interactions
-    where session_id in (select affected.session_id from {{ written_down() }} as affected)
-
-    union all
-
-    select *
-    from all_interactions
-    where session_id is null and event_id in (select affected.event_id from {{ written_down() }} as affected)
-
-),
-{%- else -%}
 interactions as (
 
     select * from all_interactions
+    {%- if is_incremental() %}
+    where
+        event_id in (select keys.event_id from {{ written_down() }} as keys)
+        and _batch_id in (
+            select keys._batch_id from {{ written_down() }} as keys
+            group by keys._batch_id
+        )
+    {%- endif %}
 
 ),
-{%- endif %}
 
 dated as (
 
@@ -76,7 +72,7 @@ superseded as (
         _state = 'superseded'
         and session_id is not null
         {%- if is_incremental() %}
-        and session_id in (select affected.session_id from {{ written_down() }} as affected)
+        and session_id in (select keys.session_id from {{ written_down() }} as keys)
         {%- endif %}
 
 ),

@@ -118,7 +118,7 @@ activity as (
         cast(sum(orders) as bigint) as orders,
         cast(sum(cancelled_orders) as bigint) as cancelled_orders,
         cast(sum(units) as bigint) as units,
-        cast(sum(revenue) as decimal(38, 2)) as revenue,
+        cast(sum(revenue) as decimal(18, 2)) as revenue,
         cast(sum(reviews) as bigint) as reviews
     from summed
     group by customer_key, month_key
