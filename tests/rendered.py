@@ -37,6 +37,19 @@ class _This:
     def __str__(self) -> str:
         return _rendering.this
 
+    @property
+    def identifier(self) -> str:
+        """Its name without the schema."""
+        return _rendering.this.split(".")[-1]
+
+
+class _Adapter:
+    """A DuckDB that tests open themselves."""
+
+    @staticmethod
+    def is_motherduck() -> bool:
+        return False
+
 
 @cache
 def _environment() -> jinja2.Environment:
@@ -51,6 +64,7 @@ def _environment() -> jinja2.Environment:
         "built_until": lambda: _rendering.until,
         "env_var": os.environ.get,
         "this": _This(),
+        "adapter": _Adapter(),
     }
     for name in (
         "casts",
@@ -58,12 +72,15 @@ def _environment() -> jinja2.Environment:
         "versions",
         "history",
         "attributes",
+        "written_down",
         "money",
         "as_of",
         "is_cancelled",
         "touched",
         "groups",
         "affected_orders",
+        "affected_events",
+        "affected_customers",
     ):
         text = (PROJECT / "macros" / f"{name}.sql").read_text()
         # A macro of dbt sees every other one, wherever it stands; here those that come before it.
@@ -74,6 +91,8 @@ def _environment() -> jinja2.Environment:
 
 @cache
 def _schema(name: str) -> str:
+    if name == "us_states":
+        return "ecom_staging"
     (path,) = PROJECT.glob(f"models/**/{name}.sql")
     return f"ecom_{path.relative_to(PROJECT / 'models').parts[0]}"
 
@@ -100,16 +119,17 @@ def increment(connection, name: str, until: int) -> None:
     table = relation(name)
     _rendering = _Rendering(until, table)
     try:
-        (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")
-        connection.execute(
-            f"create or replace temp table added as {_environment().from_string(path.read_text()).render()}"
-        )
+        query = model(name)
+        hooks = _rendering.config.get("pre_hook", [])
+        for hook in [hooks] if isinstance(hooks, str) else hooks:
+            connection.execute(_environment().from_string(hook).render())
+        connection.execute(f"create or replace temp table added as {query}")
         keys = _rendering.config.get("unique_key", [])
         keys = ", ".join([keys] if isinstance(keys, str) else keys)
         if _rendering.config["incremental_strategy"] == "delete+insert":
             connection.execute(f"delete from {table} where ({keys}) in (select {keys} from added)")
         elif _rendering.config["incremental_strategy"] == "groups":
-            changed = macro("changed_groups", _rendering.config["unique_key"])
+            changed = f"select {keys} from {macro('written_down')}"
             connection.execute(f"delete from {table} where ({keys}) in ({changed})")
     finally:
         _rendering = _Rendering()

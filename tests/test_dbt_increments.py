@@ -21,34 +21,54 @@ MODELS = (
     "base_interactions",
     "base_orders",
     "base_order_items",
+    "base_reviews",
     "int_customer_versions",
     "int_product_versions",
     "int_addresses",
+    "int_locations",
+    "int_education_types",
+    "int_marital_statuses",
+    "int_customers",
     "int_order_statuses",
     "int_payment_methods",
     "int_interactions",
     "int_order_items",
     "int_orders",
+    "int_reviews",
     "int_sessions",
     "int_customer_events",
     "fct_product_interactions",
     "fct_order_details",
     "fct_customer_orders",
+    "fct_customer_activity",
+    "dim_customers_history",
 )
 """The models that are played, in dbt's order."""
 
-TABLES = ("int_product_versions", "int_addresses", "int_order_statuses", "int_payment_methods")
+TABLES = (
+    "int_product_versions",
+    "int_addresses",
+    "int_locations",
+    "int_education_types",
+    "int_marital_statuses",
+    "int_order_statuses",
+    "int_payment_methods",
+    "int_reviews",
+)
 """Those among them that are built whole every day."""
 
 CATEGORIES = """create view ecom_intermediate.int_{0} as
 select '1' as {1}_id, '1' as {1}_name, '1' as category_key, '1' as category_name"""
 """What the versions of products look up, and none of these models reads."""
 
-KNOWN = """create or replace view ecom_intermediate.int_{0}s as
-select {0}_id, {1} as {0}_key, min(sequence) as _known_since
-from ecom_staging.base_{0}s inner join ecom_staging.stg_batches on _batch_id = batch_id
-where _rejection is null group by {0}_id"""
-"""What an intermediate model of customers or products gives to those that look up its keys."""
+STATES = "create table ecom_staging.us_states as select 'IL' as state, 'Illinois' as state_name, 'Midwest' as region"
+"""What a seed gives."""
+
+KNOWN = """create or replace view ecom_intermediate.int_products as
+select product_id, {0} as product_key, min(sequence) as _known_since
+from ecom_staging.base_products inner join ecom_staging.stg_batches on _batch_id = batch_id
+where _rejection is null group by product_id"""
+"""What the intermediate model of products gives to those that look up its keys."""
 
 MARK = 7
 """A hash, put into a row that no increment has a part in: where it is gone, all was built anew. No model reads it."""
@@ -90,6 +110,16 @@ ROWS = {
             "updated_at": st.sampled_from(["2026-06-01", "2026-06-02", None]),
         }
     ),
+    "reviews": st.fixed_dictionaries(
+        {
+            "review_id": st.sampled_from("12"),
+            "product_id": st.just("x"),
+            "order_id": st.sampled_from(["1", "2", "3", None]),
+            "customer_id": st.sampled_from(["a", "b", None]),
+            "review_score": st.sampled_from(["5", "good"]),
+            "created_at": st.sampled_from(["2026-06-02", None]),
+        }
+    ),
     "order_items": st.fixed_dictionaries(
         {
             "order_id": st.sampled_from("123"),
@@ -122,6 +152,7 @@ class Builds:
             connection.execute(f"create schema ecom_{schema}")
         connection.execute(CATEGORIES.format("categories", "category"))
         connection.execute(CATEGORIES.format("subcategories", "subcategory"))
+        connection.execute(STATES)
         self.raw = Raw(connection)
         self.until: dict[str, int] = {}
 
@@ -137,9 +168,7 @@ class Builds:
             if name.startswith("base_"):
                 self._make("view", name.replace("base_", "stg_"))
             if name == "base_products":
-                for table in ("customer", "product"):
-                    key = rendered.macro("surrogate_key", [f"{table}_id"])
-                    self.connection.execute(KNOWN.format(table, key))
+                self.connection.execute(KNOWN.format(rendered.macro("surrogate_key", ["product_id"])))
 
     def _make(self, kind: str, name: str) -> None:
         self.connection.execute(f"create or replace {kind} {rendered.relation(name)} as {rendered.model(name)}")

@@ -9,7 +9,7 @@
 {% macro affected_orders(lines) -%}
     {%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] -%}
     select order_id from {{ ref('base_orders') }}
-    where _key in ({{ touched_keys('orders', sighted=true) }})
+    where _key in ({{ touched_keys('orders', undated=ref('base_orders')) }})
 
     union all
 
@@ -22,14 +22,26 @@
     select lines.order_id
     from {{ lines }} as lines
     inner join (
+        with
+
+        -- Materialized, so that no batch is looked up for the versions of all the other keys.
+        versions as materialized (
+
+            select
+                {{ id }},
+                _batch_id
+            from {{ ref('base_' ~ table_name) }}
+            where _rejection is null and _key in ({{ touched_keys(table_name) }})
+
+        )
+
         select
             versions.{{ id }},
             min(batches.batch_date) as first_day,
             min(case when {{ is_new('batches.sequence') }} then batches.batch_date end) as changed_from
-        from {{ ref('base_' ~ table_name) }} as versions
+        from versions
         inner join {{ ref('stg_batches') }} as batches
             on versions._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
-        where versions._rejection is null and versions._key in ({{ touched_keys(table_name) }})
         group by versions.{{ id }}
     ) as changed
         on lines.{{ id }} = changed.{{ id }}
@@ -41,7 +53,23 @@
 {%- endmacro %}
 
 
-{# For the facts: these orders, and those whose place has become another one, because the country of an address has. #}
+{#
+    For the orders: these, and those whose place has become another one, because an address is in the country of those
+    who live there, which may be another one today.
+#}
+{% macro affected_or_readdressed_orders() -%}
+    {{ affected_orders(ref('int_order_items')) }}
+
+    union all
+
+    select built.order_id
+    from {{ this }} as built
+    inner join {{ ref('int_addresses') }} as addresses on built.shipping_address_key = addresses.address_key
+    where addresses.location_key <> {{ unknown_key() }} and addresses.location_key <> built.location_key
+{%- endmacro %}
+
+
+{# For the facts: these orders, and those whose place has become another one by it. #}
 {% macro affected_or_moved_orders() -%}
     {{ affected_orders(ref('int_order_items')) }}
 

@@ -7,7 +7,10 @@
     A sum that is only added to would be quicker still, and wrong as soon as an event moves.
 #}
 
-{# A query for the groups that have changed, by columns of int_interactions: for increments alone. #}
+{#
+    A query for the groups that have changed, by columns of int_interactions: for increments alone, which write them
+    down. A customer or product that has become known takes its events from the unknown one.
+#}
 {% macro changed_groups(columns) -%}
     with
 
@@ -50,6 +53,8 @@
 
         select * from older
 
+        {%- if 'customer_key' in columns or 'product_key' in columns %}
+
         union all
 
         select
@@ -58,10 +63,12 @@
             session_id,
             month_key
         from older
+        {%- endif %}
 
     )
 
     select {{ columns | join(', ') }} from stood_in
+    group by {{ columns | join(', ') }}
 {%- endmacro %}
 
 
@@ -70,7 +77,7 @@
     {%- set keys = strategy.unique_key -%}
     {%- set columns = strategy.dest_columns | map(attribute='quoted') | join(', ') -%}
     delete from {{ strategy.target_relation }}
-    where ({{ keys | join(', ') }}) in ({{ changed_groups(keys) }});
+    where ({{ keys | join(', ') }}) in (select {{ keys | join(', ') }} from {{ written_down() }});
 
     insert into {{ strategy.target_relation }} ({{ columns }})
     select {{ columns }} from {{ strategy.temp_relation }}

@@ -3,7 +3,7 @@
 
     A sighting touches nothing, because its content is, by definition, that of the version which precedes it in source
     order: neither which version is the newest nor when one began depends on it. Orders alone are told apart by a time
-    that a version without one takes from the day on which it was last seen, so there sightings count.
+    of their own, and a version without one takes it from the day on which it was last seen: sightings of such count.
 #}
 
 {#
@@ -22,30 +22,42 @@
 
 
 {#
-    A query for the business keys that new batches bring a row of; `sighted` says whether those that they bring a
-    sighting of count as well.
+    A query for the business keys that new batches bring a row of.
+
+    sighted  whether those count as well that they bring a sighting of
+    undated  the typed rows that tell which of these sightings count: those of a version without a time of its own
 #}
-{% macro touched_keys(table_name, sighted=false, batches=none) -%}
+{% macro touched_keys(table_name, sighted=false, undated=none, batches=none) -%}
     {%- set batches = batches or new_batches(table_name) -%}
     select _key from {{ source('ecom_raw', table_name) }}
     where _batch_id in ({{ batches }})
-    {%- if sighted %}
+    {%- if sighted or undated %}
     union all
-    select _key from {{ source('ecom_raw', 'sightings') }}
-    where table_name = '{{ table_name }}' and _batch_id in ({{ batches }})
+    select sightings._key
+    from {{ source('ecom_raw', 'sightings') }} as sightings
+    {%- if undated %}
+    inner join {{ undated }} as versions
+        on sightings._key = versions._key and sightings._row_hash = versions._row_hash and versions.updated_at is null
+    {%- endif %}
+    where sightings.table_name = '{{ table_name }}' and sightings._batch_id in ({{ batches }})
     {%- endif %}
 {%- endmacro %}
 
 
 {#
     The rows of a source table to be typed: all of them, or, in an increment, the new ones and whatever else there is of
-    their keys, because which version of a key is staged is settled among all of them.
+    their keys, because which version of a key is staged is settled among all of them. The model has written down the
+    keys that are touched.
 #}
-{% macro rows_of(table_name, sighted=false) -%}
+{% macro rows_of(table_name) -%}
     select * from {{ source('ecom_raw', table_name) }}
     {%- if is_incremental() %}
-    {%- set batches = new_batches(table_name) %}
-    where _batch_id in ({{ batches }}) or _key in ({{ touched_keys(table_name, sighted, batches) }})
+    where _key in (select touched._key from {{ written_down() }} as touched)
+
+    union all
+
+    select * from {{ source('ecom_raw', table_name) }}
+    where _key is null and _batch_id in ({{ new_batches(table_name) }})
     {%- endif %}
 {%- endmacro %}
 

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='groups', unique_key=['customer_key', 'month_key'],
-    post_hook='{{ keep_built_of() }}'
+    pre_hook="{{ write_down(changed_groups(['customer_key', 'month_key'])) }}", post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_interactions') }}
@@ -10,7 +10,7 @@ interactions as (
 
     select * from {{ ref('int_interactions') }}
     {%- if is_incremental() %}
-    where (customer_key, month_key) in ({{ changed_groups(['customer_key', 'month_key']) }})
+    where (customer_key, month_key) in (select customer_key, month_key from {{ written_down() }})
     {%- endif %}
 
 ),

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_id',
-    post_hook='{{ keep_built_of() }}'
+    pre_hook="{{ write_down(touched_keys('customers')) }}", post_hook='{{ keep_built_of() }}'
 ) }}
 
 {%- set tracked = [
@@ -15,7 +15,7 @@ customers as (
     select * from {{ ref('base_customers') }}
     {%- if is_incremental() %}
     -- A row that arrives late changes the days of the versions around it: all versions of the customer are made anew.
-    where _key in ({{ touched_keys('customers') }})
+    where _key in (select touched._key from {{ written_down() }} as touched)
     {%- endif %}
 
 ),

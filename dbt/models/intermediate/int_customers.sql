@@ -1,10 +1,25 @@
-{{ config(post_hook='{{ keep_built_of() }}') }}
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_id',
+    pre_hook="{{ write_down(touched_keys('customers')) }}", post_hook='{{ keep_built_of() }}'
+) }}
 
 with
 
+{% if is_incremental() -%}
+touched as (
+
+    select customer_id from {{ ref('base_customers') }}
+    where _key in (select keys._key from {{ written_down() }} as keys)
+
+),
+
+{% endif -%}
 customers as (
 
     select * from {{ ref('stg_customers') }}
+    {%- if is_incremental() %}
+    where customer_id in (select touched.customer_id from touched)
+    {%- endif %}
 
 ),
 
@@ -35,7 +50,11 @@ known as (
     from {{ ref('base_customers') }} as versions
     inner join {{ ref('stg_batches') }} as batches
         on versions._batch_id = batches.batch_id and batches.table_name = 'customers'
-    where versions._rejection is null
+    where
+        versions._rejection is null
+        {%- if is_incremental() %}
+        and versions.customer_id in (select touched.customer_id from touched)
+        {%- endif %}
     group by versions.customer_id
 
 ),

@@ -1,11 +1,15 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='event_id',
+    pre_hook=[
+        "{{ write_down(affected_events(), 'affected') }}", '{{ write_down(events_of_affected_sessions()) }}'
+    ],
     post_hook='{{ keep_built_of() }}'
 ) }}
 
 with
 
-all_interactions as (
+-- Not materialized, because it is read several times, and seldom whole.
+all_interactions as not materialized (
 
     select * from {{ ref('stg_interactions') }}
 
@@ -33,67 +37,19 @@ batches as (
 
 ),
 
-{% if is_incremental() -%}
--- With an event its whole session is built anew, and the session that an older version of it stood in.
-affected as (
-
-    select
-        event_id,
-        session_id
-    from {{ ref('base_interactions') }}
-    where _key in ({{ touched_keys('interactions') }})
-
-    union all
-
-    -- Events whose customer or product was not known when they were built, and is now.
-    select
-        event_id,
-        session_id
-    from {{ this }}
-    where
-        customer_id in (
-            select customers.customer_id from customers
-            where {{ is_new('customers._known_since') }}
-        )
-
-    union all
-
-    select
-        event_id,
-        session_id
-    from {{ this }}
-    where
-        product_id in (
-            select products.product_id from products
-            where {{ is_new('products._known_since') }}
-        )
-
-),
-
-interactions as (
-
-    select *
-    from all_interactions
-    where
-        session_id in (
-            select affected.session_id from affected
-            where affected.session_id is not null
-        )
-
-    union all
-
-    select *
-    from all_interactions
-    where session_id is null and event_id in (select affected.event_id from affected)
-
-),
-{%- else -%}
 interactions as (
 
     select * from all_interactions
+    {%- if is_incremental() %}
+    where
+        event_id in (select keys.event_id from {{ written_down() }} as keys)
+        and _batch_id in (
+            select keys._batch_id from {{ written_down() }} as keys
+            group by keys._batch_id
+        )
+    {%- endif %}
 
 ),
-{%- endif %}
 
 dated as (
 
@@ -112,7 +68,12 @@ superseded as (
         event_id,
         session_id
     from {{ ref('base_interactions') }}
-    where _state = 'superseded' and session_id is not null
+    where
+        _state = 'superseded'
+        and session_id is not null
+        {%- if is_incremental() %}
+        and session_id in (select keys.session_id from {{ written_down() }} as keys)
+        {%- endif %}
 
 ),
 

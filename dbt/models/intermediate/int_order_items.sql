@@ -1,25 +1,17 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
-    post_hook='{{ keep_built_of() }}'
+    pre_hook='{{ write_down(affected_orders(this)) }}', post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
 -- depends_on: {{ ref('base_customers') }}, {{ ref('base_products') }}
 with
 
-{% if is_incremental() -%}
-affected as (
-
-    {{ affected_orders(this) }}
-
-),
-
-{% endif -%}
 orders as (
 
     select * from {{ ref('stg_orders') }}
     {%- if is_incremental() %}
-    where order_id in (select affected.order_id from affected)
+    where order_id in (select affected.order_id from {{ written_down() }} as affected)
     {%- endif %}
 
 ),
@@ -28,7 +20,7 @@ items as (
 
     select * from {{ ref('stg_order_items') }}
     {%- if is_incremental() %}
-    where order_id in (select affected.order_id from affected)
+    where order_id in (select affected.order_id from {{ written_down() }} as affected)
     {%- endif %}
 
 ),

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
-    post_hook='{{ keep_built_of() }}'
+    pre_hook='{{ write_down(affected_or_readdressed_orders()) }}', post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
@@ -17,18 +17,7 @@ lines as (
 
     select * from {{ ref('int_order_items') }}
     {%- if is_incremental() %}
-    where
-        order_id in ({{ affected_orders(ref('int_order_items')) }})
-        -- An address is in the country of those who live there, which may be another one today.
-        or order_id in (
-            select built.order_id
-            from {{ this }} as built
-            inner join {{ ref('int_addresses') }} as addresses
-                on built.shipping_address_key = addresses.address_key
-            where
-                addresses.location_key <> {{ unknown_key() }}
-                and addresses.location_key <> built.location_key
-        )
+    where order_id in (select affected.order_id from {{ written_down() }} as affected)
     {%- endif %}
 
 ),
@@ -57,7 +46,8 @@ payment_methods as (
 
 ),
 
--- An order that is known by its items alone has a row as well.
+-- An order that is known by its items alone has a row as well. Its amounts are as wide as those of its lines: numbers
+-- of more than 18 digits take ten times as long to read.
 totals as (
 
     select
@@ -66,15 +56,15 @@ totals as (
         min(customer_key) as customer_key,
         min(customer_version_key) as customer_version_key,
         count(order_item_id) as order_lines,
-        sum(units) as units,
-        sum(gross_amount) as gross_amount,
-        sum(discount_amount) as discount_amount,
-        sum(net_amount) as net_amount,
-        sum(shipping_amount) as shipping_amount,
-        sum(cancelled_amount) as cancelled_amount,
-        sum(refund_amount) as refund_amount,
-        sum(revenue) as revenue,
-        sum(returned_units) as returned_units
+        cast(sum(units) as bigint) as units,
+        cast(sum(gross_amount) as decimal(18, 2)) as gross_amount,
+        cast(sum(discount_amount) as decimal(18, 2)) as discount_amount,
+        cast(sum(net_amount) as decimal(18, 2)) as net_amount,
+        cast(sum(shipping_amount) as decimal(18, 2)) as shipping_amount,
+        cast(sum(cancelled_amount) as decimal(18, 2)) as cancelled_amount,
+        cast(sum(refund_amount) as decimal(18, 2)) as refund_amount,
+        cast(sum(revenue) as decimal(18, 2)) as revenue,
+        cast(sum(returned_units) as bigint) as returned_units
     from lines
     group by order_id
 

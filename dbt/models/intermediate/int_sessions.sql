@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='groups', unique_key=['session_id'],
-    post_hook='{{ keep_built_of() }}'
+    pre_hook="{{ write_down(changed_groups(['session_id'])) }}", post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_interactions') }}
@@ -12,7 +12,7 @@ interactions as (
     where
         session_id is not null
         {%- if is_incremental() %}
-        and session_id in ({{ changed_groups(['session_id']) }})
+        and session_id in (select session_id from {{ written_down() }})
         {%- endif %}
 
 ),

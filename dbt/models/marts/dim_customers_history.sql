@@ -1,8 +1,22 @@
+{{ config(
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_id', on_schema_change='fail',
+    pre_hook="{{ write_down(touched_keys('customers')) }}", post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_customers') }}, {{ ref('stg_batches') }}
 with
 
 versions as (
 
     select * from {{ ref('int_customer_versions') }}
+    {%- if is_incremental() %}
+    where
+        customer_id in (
+            select customers.customer_id
+            from {{ ref('base_customers') }} as customers
+            where customers._key in (select touched._key from {{ written_down() }} as touched)
+        )
+    {%- endif %}
 
 ),
 
@@ -78,7 +92,9 @@ unknown as (
 )
 
 select * from members
+{%- if not is_incremental() %}
 
 union all
 
 select * from unknown
+{%- endif %}

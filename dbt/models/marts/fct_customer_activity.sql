@@ -1,20 +1,38 @@
+{{ config(
+    materialized='incremental', incremental_strategy='groups', unique_key=['customer_key'],
+    on_schema_change='fail', pre_hook='{{ write_down(affected_customers()) }}', post_hook='{{ keep_built_of() }}'
+) }}
+
+-- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_customers') }}, {{ ref('base_products') }}, {{ ref('base_reviews') }}
+-- depends_on: {{ ref('base_interactions') }}, {{ ref('int_interactions') }}
+-- depends_on: {{ ref('int_order_items') }}, {{ ref('int_customers') }}
 with
 
 events as (
 
     select * from {{ ref('int_customer_events') }}
+    {%- if is_incremental() %}
+    where customer_key in (select affected.customer_key from {{ written_down() }} as affected)
+    {%- endif %}
 
 ),
 
 orders as (
 
     select * from {{ ref('int_orders') }}
+    {%- if is_incremental() %}
+    where customer_key in (select affected.customer_key from {{ written_down() }} as affected)
+    {%- endif %}
 
 ),
 
 reviews as (
 
     select * from {{ ref('int_reviews') }}
+    {%- if is_incremental() %}
+    where customer_key in (select affected.customer_key from {{ written_down() }} as affected)
+    {%- endif %}
 
 ),
 
@@ -100,7 +118,7 @@ activity as (
         cast(sum(orders) as bigint) as orders,
         cast(sum(cancelled_orders) as bigint) as cancelled_orders,
         cast(sum(units) as bigint) as units,
-        cast(sum(revenue) as decimal(38, 2)) as revenue,
+        cast(sum(revenue) as decimal(18, 2)) as revenue,
         cast(sum(reviews) as bigint) as reviews
     from summed
     group by customer_key, month_key

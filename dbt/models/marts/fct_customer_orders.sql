@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
-    on_schema_change='fail', post_hook='{{ keep_built_of() }}'
+    on_schema_change='fail', pre_hook='{{ write_down(affected_or_moved_orders()) }}',
+    post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
@@ -9,22 +10,16 @@
 with
 
 {% if is_incremental() -%}
-affected as (
-
-    {{ affected_or_moved_orders() }}
-
-),
-
 -- An order that comes, or goes to another customer, numbers all orders of its customers anew.
 affected_customers as (
 
     select customer_key from {{ ref('int_orders') }}
-    where order_id in (select affected.order_id from affected)
+    where order_id in (select affected.order_id from {{ written_down() }} as affected)
 
     union all
 
     select customer_key from {{ this }}
-    where order_id in (select affected.order_id from affected)
+    where order_id in (select affected.order_id from {{ written_down() }} as affected)
 
 ),
 

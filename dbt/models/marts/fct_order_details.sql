@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='order_id',
-    on_schema_change='fail', post_hook='{{ keep_built_of() }}'
+    on_schema_change='fail', pre_hook='{{ write_down(affected_or_moved_orders()) }}',
+    post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_orders') }}, {{ ref('base_order_items') }}, {{ ref('stg_batches') }}
@@ -11,7 +12,7 @@ lines as (
 
     select * from {{ ref('int_order_items') }}
     {%- if is_incremental() %}
-    where order_id in ({{ affected_or_moved_orders() }})
+    where order_id in (select affected.order_id from {{ written_down() }} as affected)
     {%- endif %}
 
 ),

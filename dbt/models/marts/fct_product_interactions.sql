@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental', incremental_strategy='groups', unique_key=['product_key', 'month_key'],
-    on_schema_change='fail', post_hook='{{ keep_built_of() }}'
+    on_schema_change='fail', pre_hook="{{ write_down(changed_groups(['product_key', 'month_key'])) }}",
+    post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_interactions') }}
@@ -10,7 +11,7 @@ interactions as (
 
     select * from {{ ref('int_interactions') }}
     {%- if is_incremental() %}
-    where (product_key, month_key) in ({{ changed_groups(['product_key', 'month_key']) }})
+    where (product_key, month_key) in (select product_key, month_key from {{ written_down() }})
     {%- endif %}
 
 ),

@@ -1,18 +1,19 @@
+-- What is read several times, and seldom whole, is not materialized.
 with
 
-orders as (
+orders as not materialized (
 
     select * from {{ ref('stg_orders') }}
 
 ),
 
-items as (
+items as not materialized (
 
     select * from {{ ref('stg_order_items') }}
 
 ),
 
-interactions as (
+interactions as not materialized (
 
     select * from {{ ref('stg_interactions') }}
 
@@ -178,6 +179,17 @@ costs as (
 
 ),
 
+first_times as (
+
+    select
+        order_id,
+        min(created_at) as first_item_at,
+        sum(case when returned_at is not null then quantity else 0 end) as returned_units
+    from items
+    group by order_id
+
+),
+
 kept_items as (
 
     select
@@ -187,13 +199,14 @@ kept_items as (
             coalesce(
                 orders.order_date,
                 orders.created_at,
-                min(items.created_at) over (partition by items.order_id),
+                first_times.first_item_at,
                 timestamp '2199-12-31'
             ) as date
         ) as ordered_on,
         items.returned_at is null and cancelled.order_id is null as is_kept,
         cancelled.order_id is null as is_sold
     from items
+    inner join first_times on items.order_id = first_times.order_id
     left join orders on items.order_id = orders.order_id
     left join cancelled on items.order_id = cancelled.order_id
 
@@ -266,13 +279,12 @@ basket_totals as (
 
 ),
 
+-- How far each session came: a later step counts for those before it.
 sessions as (
 
     select
         session_id,
-        bool_or(event_type in ('view', 'cart_add', 'purchase')) as has_viewed,
-        bool_or(event_type in ('cart_add', 'purchase')) as has_carted,
-        bool_or(event_type = 'purchase') as has_bought
+        max(case event_type when 'view' then 1 when 'cart_add' then 2 when 'purchase' then 3 else 0 end) as step
     from interactions
     where session_id is not null
     group by session_id
@@ -283,21 +295,10 @@ session_totals as (
 
     select
         count(*) as sessions,
-        count(*) filter (where has_viewed) as viewing_sessions,
-        count(*) filter (where has_carted) as carting_sessions,
-        count(*) filter (where has_bought) as buying_sessions
+        count(*) filter (where step >= 1) as viewing_sessions,
+        count(*) filter (where step >= 2) as carting_sessions,
+        count(*) filter (where step >= 3) as buying_sessions
     from sessions
-
-),
-
-first_times as (
-
-    select
-        order_id,
-        min(created_at) as first_item_at,
-        sum(case when returned_at is not null then quantity else 0 end) as returned_units
-    from items
-    group by order_id
 
 ),
 
@@ -348,17 +349,28 @@ orders_known_by_items_alone as (
 
 ),
 
+events_by_type as (
+
+    select
+        event_type,
+        count(*) as events
+    from interactions
+    group by event_type
+
+),
+
 interaction_totals as (
 
     select
-        count(*) as events,
-        count(*) filter (where event_type = 'view') as views,
-        count(*) filter (where event_type = 'cart_add') as cart_adds,
-        count(*) filter (where event_type = 'cart_remove') as cart_removes,
-        count(*) filter (where event_type = 'wishlist_add') as wishlist_adds,
-        count(*) filter (where event_type = 'search') as searches,
-        count(*) filter (where event_type = 'purchase') as purchases
-    from interactions
+        coalesce(sum(events), 0) as events,
+        {%- for event_type, measure in [
+            ('view', 'views'), ('cart_add', 'cart_adds'), ('cart_remove', 'cart_removes'),
+            ('wishlist_add', 'wishlist_adds'), ('search', 'searches'), ('purchase', 'purchases')
+        ] %}
+        coalesce(sum(events) filter (where event_type = '{{ event_type }}'), 0) as {{ measure }}
+        {{- ',' if not loop.last }}
+        {%- endfor %}
+    from events_by_type
 
 ),
 

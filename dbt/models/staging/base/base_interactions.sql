@@ -1,5 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],
+    pre_hook="{{ write_down(touched_keys('interactions')) }}",
     post_hook='{{ keep_built_of() }}'
 ) }}
 

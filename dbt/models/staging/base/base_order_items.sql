@@ -4,7 +4,8 @@
 
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],
-    full_refresh=true if renumbered else none, post_hook='{{ keep_built_of() }}'
+    full_refresh=true if renumbered else none, pre_hook="{{ write_down(touched_keys('order_items')) }}",
+    post_hook='{{ keep_built_of() }}'
 ) }}
 
 with

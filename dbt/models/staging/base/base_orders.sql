@@ -1,5 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],
+    pre_hook="{{ write_down(touched_keys('orders', undated=this)) }}",
     post_hook='{{ keep_built_of() }}'
 ) }}
 
@@ -7,7 +8,7 @@ with
 
 source as (
 
-    {{ rows_of('orders', sighted=true) }}
+    {{ rows_of('orders') }}
 
 ),
 
