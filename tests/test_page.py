@@ -94,6 +94,16 @@ def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
     assert f"make resume RUN={failed['run_id']}" in text
 
 
+def test_a_picture_in_the_page_of_a_notebook_has_words(tmp_path):
+    record = make(tmp_path)
+    drawn = {"output_type": "display_data", "data": {"image/png": "aGVsbG8="}}
+    outputs = [drawn | {"metadata": {"image/png": {"alt": "Sales <grew>"}}}, drawn | {"metadata": {}}]
+    cell = nbformat.v4.new_code_cell("show()", outputs=[nbformat.from_dict(output) for output in outputs])
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), record.folder / "03_ingest.ipynb")
+    text = page.write_step(record.folder, "03_ingest.ipynb").read_text("utf-8")
+    assert re.findall(r'<img[^>]*?alt="([^"]*)"', text) == ["Sales &lt;grew&gt;", page.NOT_DESCRIBED]
+
+
 def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     record = make(tmp_path)
     cells = [nbformat.v4.new_markdown_cell("## What came in?"), *(nbformat.v4.new_code_cell("1") for _ in range(5))]

@@ -8,12 +8,12 @@ saved whole or not at all. Trust the exception that `execute` raises, and the no
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
@@ -63,10 +63,11 @@ class TruthfulManager(NotebookExecutionManager):
         """Save whole or not at all, for the owner alone."""
         if kwargs.get("nb"):
             self.nb = kwargs["nb"]
-        # papermill writes the notebook again by itself at the end, so the notebook in memory is what is cleaned.
-        self.redactor.scrub(self.nb)
         if self.output_path:
-            write_private(Path(self.output_path), nbformat.v4.writes(self.nb) + "\n")
+            # papermill writes the notebook again by itself at the end, so the notebook in memory is what is cleaned.
+            self.redactor.scrub(self.nb)
+            # In one line, which takes a fifth of the time; what papermill writes at the end has many.
+            write_private(Path(self.output_path), json.dumps(self.nb, ensure_ascii=False) + "\n")
         self.last_save_time = self.now()
 
     def cell_start(self, cell, cell_index=None, **kwargs) -> None:
@@ -83,7 +84,10 @@ class TruthfulManager(NotebookExecutionManager):
         if cell.cell_type != "code":
             cell.metadata.papermill["status"] = COMPLETED
         elif self.running is None:
+            # It is saved with the start of the next cell, or the end of the notebook, which follows at once.
+            path, self.output_path = self.output_path, None
             super().cell_complete(cell, cell_index, **kwargs)
+            self.output_path = path
 
     def notebook_complete(self, **kwargs) -> None:
         """Mark the cell that was running as failed; leave those never run pending."""

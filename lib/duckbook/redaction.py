@@ -48,6 +48,8 @@ class Redactor:
     def __init__(self, values: Iterable[str] = ()):
         forms = {form for value in values if _is_telling(value) for form in _forms(value)}
         self._forms = sorted(forms, key=len, reverse=True)
+        # A notebook is scrubbed again with every cell, and most of its texts are those of the time before.
+        self._clean: set[str] = set()
         self.hits = 0
 
     def text(self, text: str) -> str:
@@ -65,7 +67,10 @@ class Redactor:
     def scrub(self, node: Any) -> Any:
         """The structure of dicts, lists and texts without secrets, changed in place where that is possible."""
         if isinstance(node, str):
-            return self.text(node)
+            if node not in self._clean:
+                node = self.text(node)
+                self._clean.add(node)
+            return node
         if isinstance(node, dict):
             for key, value in node.items():
                 node[key] = self.scrub(value)
