@@ -45,6 +45,7 @@ def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> I
     """
     try:
         with warehouse.engine(settings, closed=True) as connection:
+            warehouse.take_half(connection)
             # Attaching Postgres takes a while, and is of no use when nothing is to be read there.
             if any(isinstance(source, PostgresSource) for source in new):
                 warehouse.use_landing(connection, endpoints)

@@ -163,6 +163,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
                 # Kept in order, row groups would be as full as those of the files, and where these are not full DuckDB
                 # writes the whole table a second time when it closes.
                 connection.execute("set preserve_insertion_order = false")
+                warehouse.take_half(connection)
             _insert_batches(connection, batches)
             for name in source_tables():
                 mine = [batch for batch in batches if batch.table == name]

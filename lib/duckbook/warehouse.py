@@ -79,6 +79,15 @@ def engine(settings: Settings, closed: bool = False) -> duckdb.DuckDBPyConnectio
     return _in_utc(duckdb.connect(":memory:", config=engine_config(settings, closed)))
 
 
+def take_half(connection: duckdb.DuckDBPyConnection) -> None:
+    """Let an engine take half of the memory that the setting allows, where rows only pass through it.
+
+    What it keeps beyond that is read once more at best, and the rest is left to those who work beside it.
+    """
+    (limit,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone()
+    connection.execute(f"set memory_limit = '{limit // 2}B'")
+
+
 def open_warehouse(
     settings: Settings, read_only: bool = False, closed: bool = False
 ) -> duckdb.DuckDBPyConnection | Within:

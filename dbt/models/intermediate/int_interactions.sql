@@ -51,7 +51,8 @@ interactions as (
 
 ),
 
-dated as (
+-- Nor is this: all events of a large store, kept between two readings, would go to disk and back.
+dated as not materialized (
 
     select
         interactions.*,
