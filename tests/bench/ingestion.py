@@ -4,7 +4,8 @@ Ours is what notebook 03 does: the landing zone to the history in S3, and the hi
 reading the same NDJSON and the same Postgres tables straight into tables of a file, and copying these as Parquet to
 the same S3: no row is told from another there, and none is looked for. dlt loads the same into its duckdb destination
 in the fastest set-up that its documentation names: Arrow tables, which it passes on unparsed, read by pyarrow from S3
-and by connectorx from Postgres, in parallel, as Parquet.
+and by connectorx from Postgres, in parallel, as Parquet. That only appends. Once more it merges by the business keys,
+which is as near as it comes to what ours does: no row is stored twice, though of a key only one version is kept.
 
 Each figure is the work of a process of its own, without its imports. `python tests/bench/ingestion.py --rows 200000`
 is quick; `--rows 50000000` takes an hour and 40 GB of disk.
@@ -38,7 +39,7 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
         rows = 0
         for _ in range(runs):
             _work("forget", environment)
-            for what in ("limit", "ours", "again", "dlt"):
+            for what in ("limit", "ours", "again", "dlt", "dlt_merged"):
                 told = _work(what, environment)
                 taken.setdefault(what, []).append(Timing(told["seconds"], told["peak_mb"], ""))
                 rows = told.get("rows") or rows
@@ -49,6 +50,7 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
     first = ("ingested and loaded", figures.rows[-1]["seconds"])
     figures.add("ingested again, nothing new", size, taken["again"], first)
     figures.add("dlt, Arrow to duckdb", size, taken["dlt"], first, rows)
+    figures.add("dlt, the same merged by key", size, taken["dlt_merged"], first, rows)
 
 
 def _work(what: str, environment: dict[str, str]) -> dict:
@@ -63,8 +65,9 @@ def forget(settings, endpoints, _folder: Path) -> int:
     client = storage.client(endpoints.s3)
     for prefix in ("history/", "limit/"):
         storage.delete_prefix(client, settings.s3_historic_bucket, prefix)
-    for file in (settings.warehouse_path, settings.data / "limit.duckdb", settings.data / "dlt.duckdb"):
-        file.unlink(missing_ok=True)
+    for name in ("limit", "dlt", "dlt_merged"):
+        (settings.data / f"{name}.duckdb").unlink(missing_ok=True)
+    settings.warehouse_path.unlink(missing_ok=True)
     return 0
 
 
@@ -101,12 +104,13 @@ def limit(settings, endpoints, _folder: Path) -> int:
     return rows
 
 
-def dlt(settings, endpoints, folder: Path) -> int:
-    """The same by dlt."""
+def dlt(settings, endpoints, folder: Path, merged: bool = False) -> int:
+    """The same by dlt, which appends, or where it is `merged` replaces what it has of a key."""
     import dlt
     import pyarrow.json
     from dlt.sources.sql_database import sql_table
     from duckbook import storage
+    from duckbook.tables import source_tables
     from psycopg.conninfo import conninfo_to_dict
 
     parts = conninfo_to_dict(endpoints.postgres_dsn)
@@ -129,21 +133,32 @@ def dlt(settings, endpoints, folder: Path) -> int:
                     backend_kwargs={"return_type": "arrow"},
                 ).parallelize()
             )  # fmt: skip
+    if merged:
+        for each in resources:
+            table = source_tables()[each.name.removeprefix("latest_")]
+            each.apply_hints(table_name=table.name, primary_key=table.key, write_disposition="merge")
     pipeline = dlt.pipeline(
         "ingestion",
         pipelines_dir=str(folder),
-        destination=dlt.destinations.duckdb(str(settings.data / "dlt.duckdb")),
+        destination=dlt.destinations.duckdb(str(settings.data / ("dlt_merged.duckdb" if merged else "dlt.duckdb"))),
         dataset_name="landed",
         progress=None,
     )
-    pipeline.run(resources, loader_file_format="parquet", write_disposition="append").raise_on_failed_jobs()
+    pipeline.run(
+        resources, loader_file_format="parquet", write_disposition=None if merged else "append"
+    ).raise_on_failed_jobs()
     counts = pipeline.last_trace.last_normalize_info.row_counts
     return sum(rows for table, rows in counts.items() if not table.startswith("_dlt"))
 
 
+def dlt_merged(settings, endpoints, folder: Path) -> int:
+    """The same by dlt, by key."""
+    return dlt(settings, endpoints, folder, merged=True)
+
+
 DLT = ("dlt", "dlt.destinations.impl.duckdb", "dlt.sources.sql_database", "pyarrow.json", "connectorx")
 
-WORK = {"forget": forget, "ours": ours, "again": ours, "limit": limit, "dlt": dlt}
+WORK = {"forget": forget, "ours": ours, "again": ours, "limit": limit, "dlt": dlt, "dlt_merged": dlt_merged}
 
 
 def _timed_here(what: str) -> None:
@@ -155,7 +170,14 @@ def _timed_here(what: str) -> None:
     from duckbook.settings import settings
 
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
-    for name in ("boto3", "duckbook.history", "duckbook.raw", "duckdb", "pandas", *(DLT if what == "dlt" else ())):
+    for name in (
+        "boto3",
+        "duckbook.history",
+        "duckbook.raw",
+        "duckdb",
+        "pandas",
+        *(DLT if what.startswith("dlt") else ()),
+    ):
         importlib.import_module(name)
     endpoints = servers.up(settings())
     folder = Path(tempfile.mkdtemp(dir=settings().data))
