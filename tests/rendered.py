@@ -37,19 +37,6 @@ class _This:
     def __str__(self) -> str:
         return _rendering.this
 
-    @property
-    def identifier(self) -> str:
-        """Its name without the schema."""
-        return _rendering.this.split(".")[-1]
-
-
-class _Adapter:
-    """A DuckDB that tests open themselves."""
-
-    @staticmethod
-    def is_motherduck() -> bool:
-        return False
-
 
 @cache
 def _environment() -> jinja2.Environment:
@@ -64,7 +51,7 @@ def _environment() -> jinja2.Environment:
         "built_until": lambda: _rendering.until,
         "env_var": os.environ.get,
         "this": _This(),
-        "adapter": _Adapter(),
+        "target": {"name": "duckdb"},
     }
     for name in (
         "casts",

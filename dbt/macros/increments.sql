@@ -66,7 +66,7 @@
             {%- do forget_passed_tests() -%}
         {%- endif -%}
         comment on table {{ this }} is '{{ built_of(run_query(query).rows[0][0]) }}'
-        {%- if adapter.is_motherduck() -%}
+        {%- if target.name == 'motherduck' -%}
             ; drop table if exists {{ written_down() }}; drop table if exists {{ written_down('affected') }}
         {%- endif -%}
     {%- endif -%}

@@ -8,7 +8,7 @@
 {# The hook that writes down what a query gives; `what` is a word for it. #}
 {% macro write_down(query, what='keys') -%}
     {%- if is_incremental() -%}
-        create or replace {{ 'table' if adapter.is_motherduck() else 'temporary table' }} {{ written_down(what) }} as
+        create or replace {{ 'table' if target.name == 'motherduck' else 'temporary table' }} {{ written_down(what) }} as
         {{ query }}
     {%- endif -%}
 {%- endmacro %}
@@ -16,5 +16,6 @@
 
 {# What this model has written down. #}
 {% macro written_down(what='keys') -%}
-    {{ this.database ~ '.' ~ this.schema ~ '.' if adapter.is_motherduck() }}_{{ what }}_of_{{ this.identifier }}
+    {%- set name = '_' ~ what ~ '_of_' ~ (this | string).split('.')[-1].replace('"', '') -%}
+    {{ this.database ~ '.' ~ this.schema ~ '.' ~ name if target.name == 'motherduck' else name }}
 {%- endmacro %}

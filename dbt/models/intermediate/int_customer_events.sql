@@ -10,7 +10,13 @@ interactions as (
 
     select * from {{ ref('int_interactions') }}
     {%- if is_incremental() %}
-    where (customer_key, month_key) in (select customer_key, month_key from {{ written_down() }})
+    where
+        (customer_key, month_key) in (
+            select
+                keys.customer_key,
+                keys.month_key
+            from {{ written_down() }} as keys
+        )
     {%- endif %}
 
 ),

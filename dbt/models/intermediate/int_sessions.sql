@@ -12,7 +12,7 @@ interactions as (
     where
         session_id is not null
         {%- if is_incremental() %}
-        and session_id in (select session_id from {{ written_down() }})
+        and session_id in (select keys.session_id from {{ written_down() }} as keys)
         {%- endif %}
 
 ),

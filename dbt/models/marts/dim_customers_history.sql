@@ -1,5 +1,5 @@
 {{ config(
-    materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_id', on_schema_change='fail',
+    materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_key', on_schema_change='fail',
     pre_hook="{{ write_down(touched_keys('customers')) }}", post_hook='{{ keep_built_of() }}'
 ) }}
 
@@ -92,9 +92,7 @@ unknown as (
 )
 
 select * from members
-{%- if not is_incremental() %}
 
 union all
 
 select * from unknown
-{%- endif %}

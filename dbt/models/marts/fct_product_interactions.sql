@@ -11,7 +11,13 @@ interactions as (
 
     select * from {{ ref('int_interactions') }}
     {%- if is_incremental() %}
-    where (product_key, month_key) in (select product_key, month_key from {{ written_down() }})
+    where
+        (product_key, month_key) in (
+            select
+                keys.product_key,
+                keys.month_key
+            from {{ written_down() }} as keys
+        )
     {%- endif %}
 
 ),

@@ -363,13 +363,12 @@ interaction_totals as (
 
     select
         coalesce(sum(events), 0) as events,
-        {%- for event_type, measure in [
-            ('view', 'views'), ('cart_add', 'cart_adds'), ('cart_remove', 'cart_removes'),
-            ('wishlist_add', 'wishlist_adds'), ('search', 'searches'), ('purchase', 'purchases')
-        ] %}
-        coalesce(sum(events) filter (where event_type = '{{ event_type }}'), 0) as {{ measure }}
-        {{- ',' if not loop.last }}
-        {%- endfor %}
+        coalesce(sum(events) filter (where event_type = 'view'), 0) as views,
+        coalesce(sum(events) filter (where event_type = 'cart_add'), 0) as cart_adds,
+        coalesce(sum(events) filter (where event_type = 'cart_remove'), 0) as cart_removes,
+        coalesce(sum(events) filter (where event_type = 'wishlist_add'), 0) as wishlist_adds,
+        coalesce(sum(events) filter (where event_type = 'search'), 0) as searches,
+        coalesce(sum(events) filter (where event_type = 'purchase'), 0) as purchases
     from events_by_type
 
 ),

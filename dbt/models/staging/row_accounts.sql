@@ -113,7 +113,10 @@ known_{{ table_name }} as (
             and rows_landed._batch_id = quarantined.batch_id
             and rows_landed._row_number = quarantined.row_number
     where
-        rows_landed._key in (select new_{{ table_name }}._key from new_{{ table_name }} where new_{{ table_name }}.is_sound)
+        rows_landed._key in (
+            select new_rows._key from new_{{ table_name }} as new_rows
+            where new_rows.is_sound
+        )
         and rows_landed._batch_id not in ({{ new_batches(table_name) }})
         and quarantined.batch_id is null
 

@@ -29,12 +29,15 @@ looked_at as (
             {%- else %}
             {%- set batches = batches_after(until, written) %}
             select {{ names }} from {{ versions }}
-            where _key in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
+            where _batch_id in ({{ batches }})
+            {#- All versions of these keys were written; their business key is that of the new ones. #}
+            {%- if '_batch_id' in columns or written == 'orders' %}
 
             union all
 
             select {{ names }} from {{ versions }}
-            where _key is null and _batch_id in ({{ batches }})
+            where _key in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
+            {%- endif %}
             {%- endif %}
         )
 
