@@ -48,16 +48,31 @@
     The rows of a source table to be typed: all of them, or, in an increment, the new ones and whatever else there is of
     their keys, because which version of a key is staged is settled among all of them. The model has written down the
     keys that are touched.
+
+    mark_rivals  adds `_is_rival`, whether there may be other rows of the key: for large tables whose keys mostly have one
+                 row, so that only the others are looked at twice. Told by a hash of the key, which is short to keep.
 #}
-{% macro rows_of(table_name) -%}
-    select * from {{ source('ecom_raw', table_name) }}
+{% macro rows_of(table_name, mark_rivals=false) -%}
+    {%- set rows = source('ecom_raw', table_name) -%}
     {%- if is_incremental() %}
+    select *{{ ', true as _is_rival' if mark_rivals }} from {{ rows }}
     where _key in (select touched._key from {{ written_down() }} as touched)
 
     union all
 
-    select * from {{ source('ecom_raw', table_name) }}
+    select *{{ ', true as _is_rival' if mark_rivals }} from {{ rows }}
     where _key is null and _batch_id in ({{ new_batches(table_name) }})
+    {%- elif mark_rivals %}
+    select
+        *,
+        hash(_key) in (
+            select hash(keys._key) from {{ rows }} as keys
+            group by hash(keys._key)
+            having count(*) > 1
+        ) as _is_rival
+    from {{ rows }}
+    {%- else %}
+    select * from {{ rows }}
     {%- endif %}
 {%- endmacro %}
 

@@ -39,10 +39,12 @@
     updated_at  its column with the time of the version, where it has one
     whole       its column that names what is replaced whole, where sources number its parts anew whenever they land it:
                 of the rows that share it, only those that the latest batch with a sound one of them holds are staged
+    is_rival    the column that `rows_of` has marked rivals with; without it they are found among the typed rows
 #}
-{% macro with_state(typed, table_name, updated_at=none, whole=none) -%}
+{% macro with_state(typed, table_name, updated_at=none, whole=none, is_rival=none) -%}
     with
 
+    {% if not is_rival -%}
     contested as (
 
         select _key
@@ -55,6 +57,7 @@
 
     ),
 
+    {% endif -%}
     rivals as (
 
         select
@@ -68,10 +71,12 @@
             batches.place,
             {{ typed ~ '.' ~ updated_at if updated_at else 'cast(null as timestamp)' }} as updated_at
         from {{ typed }}
+        {% if not is_rival -%}
         inner join contested on {{ typed }}._key = contested._key
+        {% endif -%}
         left join {{ ref('stg_batches') }} as batches
             on {{ typed }}._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
-        where {{ typed }}._rejection is null
+        where {{ typed }}._rejection is null{{ ' and ' ~ typed ~ '.' ~ is_rival if is_rival }}
 
     ),
 
@@ -83,10 +88,9 @@
 
         select sightings._key, sightings._row_hash, batches.place, sightings._row_number
         from {{ source('ecom_raw', 'sightings') }} as sightings
-        inner join contested on sightings._key = contested._key
         inner join {{ ref('stg_batches') }} as batches
             on sightings._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
-        where sightings.table_name = '{{ table_name }}'
+        where sightings.table_name = '{{ table_name }}' and sightings._key in (select rivals._key from rivals)
 
     ),
 
@@ -133,13 +137,18 @@
     )
 
     select
-        {{ typed }}.*,
+        {{ typed }}.*{{ ' exclude (' ~ is_rival ~ ')' if is_rival }},
         case
             when {{ typed }}._rejection is not null then 'quarantined'
-            when ranked.recency > 1{{ ' or ranked.is_left_out' if whole }} then 'superseded'
+            -- Asked and not joined: a planner that takes the few for many would keep all the others for it.
+            when ({{ typed }}._batch_id, {{ typed }}._row_number) in (
+                select
+                    ranked._batch_id,
+                    ranked._row_number
+                from ranked
+                where ranked.recency > 1{{ ' or ranked.is_left_out' if whole }}
+            ) then 'superseded'
             else 'staged'
         end as _state
     from {{ typed }}
-    left join ranked
-        on {{ typed }}._batch_id = ranked._batch_id and {{ typed }}._row_number = ranked._row_number
 {%- endmacro %}

@@ -6,13 +6,14 @@
 
 with
 
-source as (
+-- Neither is materialized: what is asked of rivals costs less than to keep all rows between two readings.
+source as not materialized (
 
-    {{ rows_of('interactions') }}
+    {{ rows_of('interactions', mark_rivals=true) }}
 
 ),
 
-typed as (
+typed as not materialized (
 
     select
         ---------- ids
@@ -36,6 +37,7 @@ typed as (
         _row_hash,
         _batch_id,
         _row_number,
+        _is_rival,
         {{ rejection(
             key=['event_id'],
             casts={
@@ -50,7 +52,7 @@ typed as (
 
 versions as (
 
-    {{ with_state('typed', 'interactions') }}
+    {{ with_state('typed', 'interactions', is_rival='_is_rival') }}
 
 )
 
