@@ -1,3 +1,5 @@
+{{ config(post_hook='{{ keep_built_of() }}') }}
+
 with
 
 customers as (

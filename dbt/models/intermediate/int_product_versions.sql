@@ -1,3 +1,5 @@
+{{ config(post_hook='{{ keep_built_of() }}') }}
+
 {%- set tracked = [
     'category_id', 'subcategory_id', 'product_name', 'description', 'brand', 'sku', 'base_price', 'sale_price',
     'weight_kg', 'cost', 'is_active', 'created_at'
