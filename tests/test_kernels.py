@@ -73,7 +73,8 @@ def test_a_split_kernel_is_warm_in_a_fraction_of_the_time(mother, env, tmp_path)
 @pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
 def test_kernels_share_what_a_function_prepared_before_they_were_split_off(env, tmp_path):
     module = tmp_path / "prepared_for_kernels.py"
-    module.write_text("import os\nby = []\ndef prepare(settings, apart):\n    by.append((os.getpid(), settings.seed, apart))\n")
+    told = "by.append((os.getpid(), settings.seed, apart))"
+    module.write_text(f"import os\nby = []\ndef prepare(settings, apart):\n    {told}\n")
     path = {"PYTHONPATH": str(tmp_path)}
     found = Zygote(["duckbook.notebook", "prepared_for_kernels:prepare"], 1, env | path)
     told = "[]"

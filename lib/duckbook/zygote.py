@@ -33,6 +33,12 @@ SUPPORTED = sys.platform == "linux"
 
 POLL_SECONDS = 0.1
 
+EVERY_KERNEL = (
+    *("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", "IPython.core.completerlib"),
+    *("IPython.core.debugger", "IPython.core.oinspect", "sqlite3", "wcwidth"),
+)
+"""What each kernel would import to start, and, the last one, to show its first result of a query."""
+
 
 class Zygote:
     """The chain's end: it asks for kernels.
@@ -175,7 +181,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for name in ("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", *names[: int(urgent)]):
+    for name in (*EVERY_KERNEL, *names[: int(urgent)]):
         _import(name)
     later = names[int(urgent) :]
     under_way: list[tuple[str, int]] = []
