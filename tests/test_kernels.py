@@ -73,7 +73,8 @@ def test_a_split_kernel_is_warm_in_a_fraction_of_the_time(mother, env, tmp_path)
 @pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
 def test_kernels_share_what_a_function_prepared_before_they_were_split_off(env, tmp_path):
     module = tmp_path / "prepared_for_kernels.py"
-    module.write_text("import os\nby = []\ndef prepare(settings):\n    by.append((os.getpid(), settings.seed))\n")
+    told = "by.append((os.getpid(), settings.seed, apart))"
+    module.write_text(f"import os\nby = []\ndef prepare(settings, apart):\n    {told}\n")
     path = {"PYTHONPATH": str(tmp_path)}
     found = Zygote(["duckbook.notebook", "prepared_for_kernels:prepare"], 1, env | path)
     told = "[]"
@@ -82,7 +83,7 @@ def test_kernels_share_what_a_function_prepared_before_they_were_split_off(env, 
         told = answers(kernel, "import prepared_for_kernels; prepared_for_kernels.by")[0][0]["text/plain"]
         kernel.stop()
     found.close()
-    assert told == f"[({found.pid}, 7)]"
+    assert told == f"[({found.pid}, 7, False)]"
 
 
 def test_a_kernel_starts_the_ordinary_way_when_the_zygote_is_gone(env, tmp_path):

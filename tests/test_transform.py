@@ -76,14 +76,29 @@ def test_a_project_parsed_beforehand_is_built_from_once_and_not_after_a_change(b
     shop, _ = built_shop
     project = tmp_path / "dbt"
     shutil.copytree(invocation.PROJECT, project, ignore=shutil.ignore_patterns("target"))
+    assert not invocation.is_parsed(shop, project)
     invocation.hold(shop, project)
+    assert invocation.is_parsed(shop, project)
     assert "model.duckbook.stg_orders" in invocation.take_held(shop, project).nodes
     assert invocation.take_held(shop, project) is None
     invocation.hold(shop, project)
     (project / "models" / "marts" / "new.sql").write_text("select 1 as one", "utf-8")
+    assert not invocation.is_parsed(shop, project)
     assert invocation.take_held(shop, project) is None
     invocation.hold(shop, project)
     assert invocation.take_held(shop.model_copy(update={"order_items_renumbered": True}), project) is None
+
+
+def test_a_project_parsed_beforehand_has_the_macros_compiled_that_its_builds_call(built_shop):
+    from dbt_common.clients.jinja import template_cache
+
+    shop, _ = built_shop
+    template_cache.clear()
+    invocation.hold(shop)
+    macros = invocation.take_held(shop).macros
+    compiled = {name for name, macro in macros.items() if macro.macro_sql in template_cache.file_cache}
+    assert {"macro.dbt.materialization_test_default", "macro.dbt_duckdb.duckdb__create_schema"} <= compiled
+    assert len(compiled) < len(macros) / 2
 
 
 def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):
@@ -111,7 +126,10 @@ def test_the_warehouse_is_free_after_a_build(built_shop):
     subprocess.run([sys.executable, "-c", opened], check=True)
 
 
-def test_a_build_leaves_the_environment_as_it_was(built_shop):
+def test_a_build_leaves_the_environment_and_dbt_as_they_were(built_shop):
+    from dbt_common.events.base_types import DebugLevel
+
+    assert "__init__" not in vars(DebugLevel)
     assert "DUCKBOOK_DATA" not in os.environ
     assert "motherduck_token" not in os.environ
 

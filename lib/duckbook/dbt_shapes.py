@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dbt.cli.main
 import dbt.task.build  # noqa: F401
+import dbt_common.clients.agate_helper  # noqa: F401
 from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
 from dbt.contracts.selection import SelectorFile

@@ -178,9 +178,10 @@ def imports_of(step: Step) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*imported_by(step.notebook), *step.imports)))
 
 
-def _may_be_shared(module: str, step: Step) -> bool:
-    """Whether a zygote may import it: a module that a person brings may start threads, or hold on to its process."""
-    return module in step.imports or module.split(".")[0] in {"duckbook", "pandas", "sql"}
+def _shared(step: Step) -> list[str]:
+    """What a zygote may import for a step: a module of a person's own may start threads, or hold on to its process."""
+    ours = {"duckbook", "pandas", "sql"}
+    return [name for name in imports_of(step) if name in step.imports or name.split(".")[0] in ours]
 
 
 def environment(settings_env: dict[str, str], ipython_dir: Path) -> dict[str, str]:
@@ -216,10 +217,9 @@ def mother(settings: Settings, steps: list[Step]) -> Iterator[Zygote | None]:
     if not SUPPORTED or len(steps) < 2:
         yield None
         return
-    urgent, *rest = ([name for name in imports_of(step) if _may_be_shared(name, step)] for step in steps)
-    later = [name for names in rest for name in names]
-    later += [step.prepare for step in steps[1:] if step.prepare]
-    found = Zygote(dict.fromkeys([*urgent, *later]), len(set(urgent)), environment_of(settings))
+    urgent = _shared(steps[0])
+    later = [name for step in steps[1:] for name in (*_shared(step), step.prepare) if name]
+    found = Zygote(dict.fromkeys([*urgent, *later]), len(urgent), environment_of(settings))
     try:
         yield found
     finally:

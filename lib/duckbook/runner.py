@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
@@ -214,7 +215,9 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
     try:
         supervisor.warm()
         if any(step.group not in chain.READERS for step in steps):
-            endpoints = servers.up(settings)
+            with ThreadPoolExecutor(1) as meanwhile:
+                meanwhile.submit(supervisor.get_ready)
+                endpoints = servers.up(settings)
             supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
             record.scrub = redaction.Redactor(supervisor.secrets).scrub
             as_of = _as_of(settings, endpoints, request)

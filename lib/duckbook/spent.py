@@ -51,14 +51,14 @@ def _slowest(taken: list[tuple[str, float]]) -> list[tuple[str, float]]:
 
 def _cells(notebook: Path) -> list[tuple[str, float]]:
     """What each executed cell is about, and its seconds: named by the section that it stands in."""
-    found, heading = [], ""
+    found, heading = [], "Set-up"
     with contextlib.suppress(OSError, ValueError):
         for number, cell in enumerate(json.loads(notebook.read_text("utf-8"))["cells"], 1):
             if cell["cell_type"] == "markdown":
                 titles = [line for line in "".join(cell["source"]).splitlines() if line.startswith("##")]
                 heading = titles[-1].lstrip("# ") if titles else heading
             elif seconds := cell["metadata"].get("papermill", {}).get("duration"):
-                found.append((f"{heading}, cell {number}" if heading else f"cell {number}", seconds))
+                found.append((f"{heading}, cell {number}", seconds))
     return found
 
 

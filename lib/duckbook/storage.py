@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from duckbook.endpoints import S3Endpoint
 from duckbook.errors import ServerError
+from duckbook.settings import Settings
 
 CONNECTIONS = 16
 
@@ -32,6 +34,23 @@ class StoredObject(NamedTuple):
     etag: str
     size: int
     put_at: datetime
+
+
+@lru_cache(maxsize=1)
+def _session() -> boto3.Session:
+    """A session of our own, which has read the megabytes that describe S3 once it has made a client."""
+    return boto3.Session()
+
+
+def warm() -> None:
+    """Read what a first client reads, for later ones of this process and of those that split off from it."""
+    client(S3Endpoint("http://127.0.0.1", "us-east-1", "nobody", "nothing"))
+
+
+def prepare(_settings: Settings, apart: bool) -> None:
+    """As `warm`, for a zygote; in a process `apart` it would be lost."""
+    if not apart:
+        warm()
 
 
 def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
@@ -58,7 +77,7 @@ def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
         ignore_configured_endpoint_urls=True,
         **({"proxies": {}} if local else {}),
     )
-    return boto3.client(
+    return _session().client(
         "s3",
         endpoint_url=s3.url,
         region_name=s3.region,

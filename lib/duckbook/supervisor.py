@@ -90,6 +90,12 @@ class Supervisor:
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     _warm: dict[str, Kernel] = field(default_factory=dict)
 
+    def get_ready(self) -> None:
+        """Import what executes notebooks and what asks S3: half a second, to be spent while servers start."""
+        from duckbook import execution, storage  # noqa: F401
+
+        storage.warm()
+
     def warm(self) -> None:
         """Begin to start the kernel of the next step, so that it is ready when the step is."""
         waiting = [step for step in self.steps if self.run.step(step.name)["status"] == runs.WAITING]
@@ -112,8 +118,6 @@ class Supervisor:
         KeyboardInterrupt
             A signal asked to stop: the kernels are stopped and the steps marked before it is raised again.
         """
-        from duckbook import execution  # noqa: F401  papermill is imported while the first kernel starts
-
         failed: list[str] = []
         at_work: dict[Future, _Work] = {}
         with ThreadPoolExecutor(self.abreast) as workers, ThreadPoolExecutor(1) as afterwards:

@@ -94,12 +94,18 @@ def build(
     return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
 
 
-def prepare(settings: Settings) -> None:
+def prepare(settings: Settings, apart: bool = False) -> None:
     """Parse the project, and keep that for the next build of this process, or of one that splits off from it.
 
     Takes seconds for a project that was never parsed in this checkout, and opens no warehouse.
+
+    Parameters
+    ----------
+    apart
+        Whether what is kept in memory is lost, so that nothing is done that takes no seconds.
     """
-    invocation.hold(settings)
+    if not (apart and invocation.is_parsed(settings)):
+        invocation.hold(settings)
 
 
 def archive(settings: Settings, run_dir: Path) -> Path:
@@ -123,13 +129,19 @@ def archive(settings: Settings, run_dir: Path) -> Path:
     TransformError
         Nothing has been built yet, or dbt could not write the documentation.
     """
+    from dbt.parser.manifest import write_manifest
+
     results = _merged_results(settings)
-    outcome = invocation.invoke(settings, ["parse"])  # writes the manifest, which no build does
-    if outcome.success:
-        outcome = invocation.invoke(settings, ["docs", "generate", "--static", "--no-compile"])
+    target = invocation.target(settings)
+    manifest = invocation.take_held(settings)
+    if manifest is None:
+        outcome = invocation.invoke(settings, ["parse", "--no-write-json"])
+        manifest = outcome.result
+    if manifest is not None:
+        write_manifest(manifest, str(target))  # which no build does
+        outcome = invocation.invoke(settings, ["docs", "generate", "--static", "--no-compile"], manifest=manifest)
     if not outcome.success:
         raise TransformError(f"dbt could not write the documentation: {_first_line(outcome.exception)}")
-    target = invocation.target(settings)
     folder = run_dir / "dbt"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("manifest.json", "catalog.json"):

@@ -33,6 +33,12 @@ SUPPORTED = sys.platform == "linux"
 
 POLL_SECONDS = 0.1
 
+EVERY_KERNEL = (
+    *("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", "IPython.core.completerlib"),
+    *("IPython.core.debugger", "IPython.core.oinspect", "sqlite3", "wcwidth"),
+)
+"""What each kernel would import to start, and, the last one, to show its first result of a query."""
+
 
 class Zygote:
     """The chain's end: it asks for kernels.
@@ -41,8 +47,9 @@ class Zygote:
     ----------
     imports
         Modules to import, the most urgent first; kernels can be had from the moment the first ones are there. A name
-        with a colon, ``module:function``, is a function to call with the settings: first in a process of its own, for
-        what takes long, and when that has ended in the zygote, whose kernels then have what it keeps.
+        with a colon, ``module:function``, is a function to call with the settings and whether it is called apart: first
+        in a process of its own, for what takes long, and when that has ended in the zygote, whose kernels then have
+        what it keeps.
     urgent
         How many of them are imported before the first kernel is split off.
     env
@@ -174,7 +181,7 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for name in ("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", *names[: int(urgent)]):
+    for name in (*EVERY_KERNEL, *names[: int(urgent)]):
         _import(name)
     later = names[int(urgent) :]
     under_way: list[tuple[str, int]] = []
@@ -182,12 +189,12 @@ def main() -> None:
     waiting = b""
     while True:
         if (later or under_way) and not select.select([requests], [], [], 0 if later else POLL_SECONDS)[0]:
-            if later and ":" in later[0]:
+            if under_way and not psutil.pid_exists(under_way[0][1]):
+                _call(under_way.pop(0)[0], apart=False)
+            elif later and ":" in later[0]:
                 under_way.append((later[0], _call_apart(later.pop(0), answers)))
             elif later:
                 _import(later.pop(0))
-            elif not psutil.pid_exists(under_way[0][1]):
-                _call(under_way.pop(0)[0])
             continue
         received = requests.read(1 << 16)
         if not received:
@@ -211,13 +218,13 @@ def _import(name: str) -> None:
         __import__(name)
 
 
-def _call(name: str) -> None:
+def _call(name: str, apart: bool) -> None:
     # What it could not prepare is the step's to report.
     with contextlib.suppress(Exception):
         from duckbook.settings import settings
 
         module, function = name.split(":")
-        getattr(importlib.import_module(module), function)(settings())
+        getattr(importlib.import_module(module), function)(settings(), apart)
 
 
 def _call_apart(name: str, answers: TextIO) -> int:
@@ -230,7 +237,7 @@ def _call_apart(name: str, answers: TextIO) -> int:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # What it prepares is for later: the step that runs now goes first.
         os.nice(5)
-        _call(name)
+        _call(name, apart=True)
     os._exit(0)
 
 
