@@ -110,7 +110,7 @@ def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     for cell, seconds in zip(cells[1:], (0.2, 3.5, 0.01, 1.25, 0.7), strict=True):
         cell.metadata["papermill"] = {"duration": seconds}
     nbformat.write(nbformat.v4.new_notebook(cells=cells), record.folder / "03_ingest.ipynb")
-    nbformat.write(nbformat.v4.new_notebook(cells=cells[:2]), record.folder / "06_marts.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=cells[1:2]), record.folder / "06_marts.ipynb")
     results = [
         {"unique_id": "model.duckbook.dim_dates", "relation_name": '"w"."ecom_marts"."dim_dates"', "execution_time": 2},
         {"unique_id": "test.duckbook.dates_are_whole.a1b2", "relation_name": None, "execution_time": 1.5},
@@ -124,6 +124,7 @@ def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     ingest, marts = spent.told(record.folder, record.record)
     assert (ingest["name"], ingest["in_cells"], ingest["queries"]) == ("ingest", pytest.approx(5.66), [])
     assert ingest["cells"] == [(f"What came in?, cell {n}", s) for n, s in ((3, 3.5), (5, 1.25), (6, 0.7))]
+    assert marts["cells"] == [("Set-up, cell 1", 0.2)]
     assert marts["queries"] == [("model dim_dates", 2), ("test dates_are_whole", 1.5)]
     text = page.write_run(record.folder).read_text("utf-8")
     assert "<b>3.5&nbsp;s</b> What came in?, cell 3" in text

@@ -44,6 +44,8 @@ def hold(settings: Settings, project: Path = PROJECT) -> None:
     # An adapter has locks that processes would share: each makes its own.
     reset_adapters()
     if outcome.success:
+        # Where nothing had changed but the files' times, dbt leaves it as old as it is.
+        _copy(target(settings) / PARSED, _kept(settings, project))
         _compile_macros(outcome.result)
         _held[project] = state, outcome.result
 
