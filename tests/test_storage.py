@@ -79,12 +79,23 @@ def test_the_head_of_an_object_is_read_alone(client, size, n, expected):
     assert storage.read_head(client, BUCKET, "head/x", n) == data[:expected]
 
 
-def test_a_large_file_is_uploaded_in_parts_and_whole(client, tmp_path):
+def test_a_very_large_file_is_uploaded_in_parts_and_whole(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "ONE_REQUEST", 2**23)
     path = tmp_path / "large.parquet"
     path.write_bytes(bytes(range(256)) * 40_960)
     storage.upload(client, path, BUCKET, "large/x")
-    assert storage.list_objects(client, BUCKET, "large/")[0].size == 10_485_760
+    (stored,) = storage.list_objects(client, BUCKET, "large/")
+    assert stored.size == 10_485_760
+    assert stored.etag.endswith("-2")  # of two parts
     assert storage.get_bytes(client, BUCKET, "large/x") == path.read_bytes()
+
+
+def test_lines_of_json_are_uploaded_as_what_they_are(client, tmp_path):
+    lines = tmp_path / "lines.ndjson"
+    lines.write_bytes(b'{"a": 1}\n' * 10_000)
+    storage.upload(client, lines, BUCKET, "typed/lines.ndjson")
+    assert client.head_object(Bucket=BUCKET, Key="typed/lines.ndjson")["ContentType"] == "application/x-ndjson"
+    assert storage.get_bytes(client, BUCKET, "typed/lines.ndjson") == lines.read_bytes()
 
 
 def test_only_the_prefix_is_deleted(client):

@@ -24,6 +24,13 @@ from duckbook.settings import Settings
 
 CONNECTIONS = 16
 
+TYPES = {".ndjson": "application/x-ndjson", ".parquet": "application/vnd.apache.parquet"}
+"""Ending of a key → its media type. Of objects without one SeaweedFS guesses it, and gzips what it takes for text, at
+twice the time for a write and six times that for a read."""
+
+ONE_REQUEST = 2**30
+"""An object of so many bytes is uploaded in parts, which carry no type."""
+
 MISSING = {"NoSuchKey", "NoSuchBucket", "404", "NotFound"}
 
 
@@ -159,9 +166,13 @@ def read_head(client, bucket: str, key: str, n: int) -> bytes:
 
 
 def upload(client, path: Path, bucket: str, key: str) -> None:
-    """Write a file as an object, in parts when it is large."""
+    """Write a file as an object of the type that its key ends with, in parts when it is very large."""
+    from boto3.s3.transfer import TransferConfig
+
+    named = TYPES.get(Path(key).suffix)
+    options = {"ExtraArgs": {"ContentType": named}} if named else {}
     with _told(f"write s3://{bucket}/{key}"):
-        client.upload_file(str(path), bucket, key)
+        client.upload_file(str(path), bucket, key, Config=TransferConfig(multipart_threshold=ONE_REQUEST), **options)
 
 
 def download(client, bucket: str, key: str, path: Path) -> None:
