@@ -49,31 +49,36 @@
     their keys, because which version of a key is staged is settled among all of them. The model has written down the
     keys that are touched.
 
-    mark_rivals  adds `_is_rival`, whether there may be other rows of the key: for large tables whose keys mostly have one
-                 row, so that only the others are looked at twice. Told by a hash of the key, which is short to keep.
+    repeated  name of the CTE with `repeated_keys`: adds `_is_rival`, whether there may be other rows of the key, for
+              large tables whose keys mostly have one row, so that only the others are looked at twice
 #}
-{% macro rows_of(table_name, mark_rivals=false) -%}
+{% macro rows_of(table_name, repeated=none) -%}
     {%- set rows = source('ecom_raw', table_name) -%}
     {%- if is_incremental() %}
-    select *{{ ', true as _is_rival' if mark_rivals }} from {{ rows }}
+    select *{{ ', true as _is_rival' if repeated }} from {{ rows }}
     where _key in (select touched._key from {{ written_down() }} as touched)
 
     union all
 
-    select *{{ ', true as _is_rival' if mark_rivals }} from {{ rows }}
+    select *{{ ', true as _is_rival' if repeated }} from {{ rows }}
     where _key is null and _batch_id in ({{ new_batches(table_name) }})
-    {%- elif mark_rivals %}
+    {%- elif repeated %}
     select
         *,
-        hash(_key) in (
-            select hash(keys._key) from {{ rows }} as keys
-            group by hash(keys._key)
-            having count(*) > 1
-        ) as _is_rival
+        hash(_key) in (select {{ repeated }}.key_hash from {{ repeated }}) as _is_rival
     from {{ rows }}
     {%- else %}
     select * from {{ rows }}
     {%- endif %}
+{%- endmacro %}
+
+
+{# A query for the keys of a source table that several rows may have, told by a hash of them, which is short to keep. #}
+{% macro repeated_keys(table_name) -%}
+    select hash(_key) as key_hash from {{ source('ecom_raw', table_name) }}
+    {{ 'where false' if is_incremental() }}
+    group by hash(_key)
+    having count(*) > 1
 {%- endmacro %}
 
 

@@ -37,7 +37,8 @@ batches as (
 
 ),
 
-interactions as (
+-- Nor are these in a full build: all events of a large store, kept between two readings, would go to disk and back.
+interactions as {{ '' if is_incremental() else 'not ' }}materialized (
 
     select * from all_interactions
     {%- if is_incremental() %}
@@ -51,7 +52,6 @@ interactions as (
 
 ),
 
--- Nor is this: all events of a large store, kept between two readings, would go to disk and back.
 dated as not materialized (
 
     select

@@ -6,10 +6,16 @@
 
 with
 
+repeated as materialized (
+
+    {{ repeated_keys('interactions') }}
+
+),
+
 -- Neither is materialized: what is asked of rivals costs less than to keep all rows between two readings.
 source as not materialized (
 
-    {{ rows_of('interactions', mark_rivals=true) }}
+    {{ rows_of('interactions', repeated='repeated') }}
 
 ),
 
