@@ -7,6 +7,7 @@ is an error. Nothing is written but files in the folder that the caller gives.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from hashlib import md5
@@ -162,41 +163,47 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
             raise IngestError(f"{source.name} has two columns called {column}: rename one of them.")
         named[column] = name
     path, columns = folder / "read.parquet", list(named)
+    types = {column: dict(source.columns)[name] for column, name in named.items()}
+    whole = rows.whole_numbers(types)
     scanned = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(column)}" for column, name in named.items())
     table = f"{LANDING_DATABASE}.{quoted(source.schema)}.{quoted(source.relation)}"
     try:
         if not all(TEXT_ALIKE.fullmatch(kind) for _, kind in source.columns):
             raise duckdb.NotImplementedException("types that only Postgres can write as text")
-        _copy(connection, source, f"select {scanned} from {table}", columns, path)
+        _copy(connection, source, f"select {scanned} from {table}", columns, path, whole=whole)
     except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.InvalidInputException):
         # Slower, in one stream, but every type has a text in Postgres.
         cast = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}"::text' for name in named.values())
         query = f"select {cast} from {quoted(source.schema)}.{quoted(source.relation)}"
         renamed = ", ".join(f"#{n} as {quoted(column)}" for n, column in enumerate(columns, 1))
         queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
-        _copy(connection, source, queried, columns, path)
-    types = {column: dict(source.columns)[name] for column, name in named.items()}
+        _copy(connection, source, queried, columns, path, whole=whole)
     return _settled(connection, source, source.declared, path, columns, types, None)
 
 
-def _copy(connection, source: Source, query: str, columns: list[str], path: Path, kept: str = "*") -> None:
+def _copy(
+    connection, source: Source, query: str, columns: list[str], path: Path, kept: str = "*", whole: Collection[str] = ()
+) -> None:
     """Write the rows of a query to a file, with the hash of each, and the key of those that have none of their own.
 
     That key is of the content and tells the first row of its kind; whether there are others is seen when all are read.
+    `whole` are the columns that hold nothing but whole numbers, as in `rows.key`.
     """
-    key = f"case when {_without_key(source, columns)} then md5({rows.content(columns)}) || '#1' end as _key"
+    key = f"case when {_without_key(source, columns, whole)} then md5({rows.content(columns)}) || '#1' end as _key"
     connection.execute(
         f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash, {key} from ({query})) "
         f"to {literal(str(path))} {PARQUET}"
     )
 
 
-def _without_key(source: Source, columns: list[str]) -> str:
+def _without_key(source: Source, columns: list[str], whole: Collection[str]) -> str:
     """Whether a row lacks a part of its business key, as SQL."""
     key = source_tables()[source.table].key
     if not set(key) <= set(columns):
         return "true"
-    return " or ".join(f"coalesce(trim({quoted(name)}), '') = ''" for name in key)
+    return " or ".join(
+        f"{quoted(name)} is null" if name in whole else f"coalesce(trim({quoted(name)}), '') = ''" for name in key
+    )
 
 
 def _settled(

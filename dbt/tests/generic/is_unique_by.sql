@@ -4,8 +4,9 @@
     written  how the rows are told that were written since the test last passed, where the table is large: the name of
              the source table whose new batches touch their keys, or the column with the sequence of their last change.
              The rows that agree with one of them are looked for among all.
+    key      the column of the base model that holds the business key
 #}
-{% test is_unique_by(model, columns, written=none) %}
+{% test is_unique_by(model, columns, written=none, key='_key') %}
 {%- set until = none -%}
 {%- set names = columns | join(', ') -%}
 {%- if written -%}
@@ -36,7 +37,7 @@ looked_at as (
             union all
 
             select {{ names }} from {{ versions }}
-            where _key in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
+            where {{ key }} in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
             {%- endif %}
             {%- endif %}
         )

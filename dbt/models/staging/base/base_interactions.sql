@@ -62,4 +62,5 @@ versions as (
 
 )
 
-select * from versions
+-- The key of a large table is written once: it is the event's id.
+select * exclude (_key) from versions
