@@ -234,16 +234,16 @@ def begun(builds) -> Builds:
     builds.raw.land("products", [{"product_id": "y"}])
     builds.raw.land("orders", [{"order_id": "1", "status": "pending", "updated_at": "2026-06-01"}])
     builds.build()
-    builds.connection.execute(f"update ecom_staging.base_interactions set _row_hash = {MARK} where event_id = '2'")
+    builds.connection.execute(f"update ecom_staging.base_interactions set _row_hash = {MARK} where _key = '2'")
     return builds
 
 
 def differences_but_for_the_mark(builds: Builds) -> dict[str, list]:
     """What increments left otherwise than a full refresh would, once the mark that proves them is taken away."""
-    kept = "select _row_hash from ecom_staging.base_interactions where event_id = '2'"
+    kept = "select _row_hash from ecom_staging.base_interactions where _key = '2'"
     landed = "select _row_hash from ecom_raw.interactions where _key = '2'"
     assert builds.connection.execute(kept).fetchone() == (MARK,), "all was built anew"
-    builds.connection.execute(f"update ecom_staging.base_interactions set _row_hash = ({landed}) where event_id = '2'")
+    builds.connection.execute(f"update ecom_staging.base_interactions set _row_hash = ({landed}) where _key = '2'")
     return builds.differences()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import date
+from unittest.mock import patch
 
 import pytest
 from chains import duckbook
-from duckbook import backup, commit_log, forget, personal, raw, storage, traces, warehouse
+from duckbook import appending, backup, commit_log, forget, personal, raw, storage, traces, warehouse
 from duckbook.errors import BackupError, IngestError
 from duckbook.settings import Settings
 from landing_zone import AS_OF, Shop, lines, order
@@ -90,10 +92,12 @@ def _rows_of(connection, table: str) -> str:
 HER_OWN = (EMAIL, STREET, "Ada", "7946")
 
 
-@pytest.fixture(scope="module")
-def erased(tmp_path_factory, endpoints) -> tuple[Shop, dict, forget.Erasure]:
+@pytest.fixture(scope="module", params=["small", "large"])
+def erased(request, tmp_path_factory, endpoints) -> tuple[Shop, dict, forget.Erasure]:
     """A shop in which Ada was forgotten, what was known of it before, and what the erasure tells."""
-    shop = fill(Shop(tmp_path_factory.mktemp("erased"), endpoints, "erased"))
+    # The file of a large batch keeps the few rows that its sightings name: here of all batches, however many.
+    with patch.multiple(appending, MANY_ROWS=0, FEW=1) if request.param == "large" else nullcontext():
+        shop = fill(Shop(tmp_path_factory.mktemp("erased"), endpoints, f"erased{request.param}"))
     known = {"texts": everything_in_the_history(shop) + everything_in_raw(shop)}
     known |= {"amounts": shop.query(AMOUNTS), "led to": shop.query(LED_TO)}
     return shop, known, erase(shop)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -128,12 +129,15 @@ def test_files_of_s3_are_read_on_this_side(role):
     day = date(2026, 6, 30)
     told = ("a", "orders", "s3", "s3://bucket/key", day, True, 1, None, "hash", day, 1, 1, 0, 0, {}, ("order_id",))
     batch = Batch(*told, files={role: "history/orders/batch=a/rows.parquet"})
-    file = ["s3://bucket/history/orders/batch=a/rows.parquet"]
-    (read,) = re.findall(
-        r"read_parquet\([^)]*\)", raw._selected("orders", role, [batch], file, raw.READ_HERE["motherduck"])
-    )
-    assert read.endswith(", md_run = local)")
-    assert "md_run" not in raw._selected("orders", role, [batch], file, raw.READ_HERE["lake"])
+    files = batch.files | {"sightings": "history/orders/batch=a/seen.parquet"}
+    whole = replace(batch, files=files, with_sightings=True)
+    for of in (batch, whole):
+        reads = re.findall(
+            r"read_parquet\([^)]*\)", raw._selected("bucket", "orders", role, [of], raw.READ_HERE["motherduck"])
+        )
+        assert len(reads) == (2 if of is whole and role == "rows" else 1)
+        assert all(read.endswith(", md_run = local)") for read in reads)
+        assert "md_run" not in raw._selected("bucket", "orders", role, [of], raw.READ_HERE["lake"])
 
 
 def test_nothing_that_dbt_runs_is_of_the_kind_that_motherduck_does_not_do(built_shop):

@@ -18,7 +18,7 @@
         event_id,
         session_id
     from {{ ref('base_interactions') }}
-    where _state = 'superseded' and event_id in ({{ touched_keys('interactions') }})
+    where _state = 'superseded' and _key in ({{ touched_keys('interactions') }})
 
     -- Events whose customer or product was not known when they were built, and is now.
     {%- for table_name, id in [('customers', 'customer_id'), ('products', 'product_id')] %}

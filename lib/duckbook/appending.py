@@ -13,12 +13,15 @@ from pathlib import Path
 import duckdb
 
 from duckbook import versions
-from duckbook.batches import Batch, Chronicle, place
+from duckbook.batches import MANY_ROWS, Batch, Chronicle, place
 from duckbook.errors import IngestError
 from duckbook.reading import PARQUET, Reading
 from duckbook.rows import literal, quoted
 from duckbook.tables import source_tables
 from duckbook.versions import File
+
+FEW = 0.05
+"""Below this share of a large batch, rows that are unchanged stay in its file, where the sightings name them."""
 
 Files = dict[str, Path]
 """Key in the historic bucket → local file."""
@@ -107,7 +110,8 @@ def _batch(
     batch_id = f"{r.source.table}-{batch_date:%Y%m%d}-{sequence:05d}-{digest}"
     local, counts = _written(connection, r, unchanged)
     keys = {role: f"history/{r.source.table}/batch={batch_id}/{role}.parquet" for role in local}
-    numbered = ("_row_number",) if unchanged and "_row_number" not in r.columns else ()
+    with_sightings = bool(unchanged) and local.get("rows") == r.path
+    numbered = ("_row_number",) if unchanged and not with_sightings and "_row_number" not in r.columns else ()
     batch = Batch(
         batch_id=batch_id,
         table=r.source.table,
@@ -129,6 +133,7 @@ def _batch(
         types=r.types,
         sha256={role: _sha256(path) for role, path in local.items()},
         size=sum(path.stat().st_size for path in local.values()),
+        with_sightings=with_sightings,
     )
     return batch, {keys[role]: path for role, path in local.items()}
 
@@ -136,7 +141,8 @@ def _batch(
 def _written(connection, r: Reading, unchanged: int) -> tuple[Files, dict[str, int]]:
     """Role → file, and role → rows of it: the rows less those that are unchanged, the sightings of these, the rest.
 
-    Rows are counted as they are written, so that the flows are checked and not reckoned.
+    Rows are counted as they are written, so that the flows are checked and not reckoned; where the file stays as it is,
+    they are when raw is loaded.
     """
     local, counts = {}, {}
     if r.unreadable:
@@ -153,6 +159,9 @@ def _written(connection, r: Reading, unchanged: int) -> tuple[Files, dict[str, i
         "sightings": "select key as _key, row_hash as _row_hash, row_number as _row_number from unchanged "
         f"where file = {file} order by row_number",
     }
+    if r.landed >= MANY_ROWS and unchanged < FEW * r.readable:
+        local["rows"], counts["rows"] = r.path, r.readable - unchanged
+        del queries["rows"]
     for role, query in queries.items():
         if role == "sightings" or unchanged < r.readable:
             local[role] = r.path.with_name(f"{role}.parquet")

@@ -34,6 +34,10 @@ def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place
     return batch_date, not declared, source if declared else "", sequence
 
 
+MANY_ROWS = 50_000
+"""A batch of so many rows is inserted by a statement of its own, and its file is not written twice for a few."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """A batch of the history.
@@ -65,6 +69,9 @@ class Batch:
         Checksums of these, as they were put; none in a history that an earlier version wrote.
     size
         Bytes of these together.
+    with_sightings
+        Whether the file of rows holds those as well that the sightings name by their numbers: to leave out a few of
+        many, the file would have to be written a second time.
     """
 
     batch_id: str
@@ -87,6 +94,7 @@ class Batch:
     types: dict[str, str] = field(default_factory=dict)
     sha256: dict[str, str] = field(default_factory=dict)
     size: int = 0
+    with_sightings: bool = False
 
     @property
     def row(self) -> dict:

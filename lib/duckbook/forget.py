@@ -141,10 +141,23 @@ class _Rewriting:
             batch, path = files[address], self._path(files[address], "rows")
             self._remember_values(address, batch)
             columns = forgotten.rewrite(self.engine, table, address, batch.columns, path)
-            gone = count if forgotten.is_of_people(table) else 0
-            if not gone:
+            if not forgotten.is_of_people(table):
                 self._remember_hashes(table, batch, address, path)
+            count -= self._sighted(batch, address)
+            gone = count if forgotten.is_of_people(table) else 0
             self._amend(batch, "rows", path, count, gone, "appended", {"columns": columns})
+
+    def _sighted(self, batch: Batch, address: str) -> int:
+        """How many rows of people in a file of rows are those that the batch's sightings name."""
+        if not batch.with_sightings:
+            return 0
+        number = "_row_number" if "_row_number" in batch.columns else "file_row_number + 1"
+        seen = literal(f"s3://{self.bucket}/{batch.files['sightings']}")
+        (count,) = self.engine.execute(
+            f"select count(*) from read_parquet({literal(address)}, file_row_number = true) "
+            f"where {forgotten.is_of_a_person('customer_id')} and {number} in (select _row_number from {seen})"
+        ).fetchone()
+        return count
 
     def _remember_values(self, address: str, batch: Batch) -> None:
         """The addresses of people, which nobody else has."""

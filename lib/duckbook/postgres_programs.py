@@ -31,7 +31,7 @@ def find_programs(version: str | None = None) -> Path:
     ServerError
         There are none, or none of that version.
     """
-    found = [(folder, major) for folder in _folders() if (major := _major_version(folder)) >= OLDEST]
+    found = [(folder, major) for folder in _folders() if (major := major_version(folder)) >= OLDEST]
     for folder, major in found:
         if version in (None, str(major)):
             return folder
@@ -51,7 +51,7 @@ def _folders() -> Iterator[Path]:
             yield folder
 
 
-def _major_version(folder: Path) -> int:
+def major_version(folder: Path) -> int:
     """Major version of the programs in a folder, 0 when they do not run on this machine."""
     try:
         told = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout

@@ -14,7 +14,7 @@ from itertools import groupby
 import duckdb
 
 from duckbook import rows
-from duckbook.batches import Batch, Chronicle
+from duckbook.batches import MANY_ROWS, Batch, Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
 from duckbook.rows import ROW_COLUMNS, listed, literal, quoted
@@ -68,9 +68,6 @@ RESTORE = "Restore what was changed or lost below history/, or empty history/ an
 
 READ_HERE = {"duckdb": "", "lake": "", "motherduck": ", md_run = local"}
 """Target → what tells it to read files of S3 in this process: MotherDuck's own servers may not reach the endpoint."""
-
-MANY_ROWS = 50_000
-"""A batch of so many rows is inserted by a statement of its own."""
 
 ROLES = {
     "rows": (None, "appended"),
@@ -212,11 +209,9 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
         bearing = sorted((batch for batch in batches if role in batch.files), key=_alike)
         for _, group in groupby(bearing, key=_alike):
             alike = list(group)
-            files = [f"s3://{bucket}/{batch.files[role]}" for batch in alike]
+            selected = _selected(bucket, name, role, alike, here)
             try:
-                (found,) = connection.execute(
-                    f"insert into {SCHEMA}.{target or name} by name {_selected(name, role, alike, files, here)}"
-                ).fetchone()
+                (found,) = connection.execute(f"insert into {SCHEMA}.{target or name} by name {selected}").fetchone()
             except (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException) as error:
                 why = str(error).splitlines()[0]
                 raise IngestError(f"{name}: the history cannot be read: {why}. {RESTORE}") from error
@@ -228,14 +223,16 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
 
 
 def _alike(batch: Batch) -> tuple:
-    """What batches have in common that are inserted by one statement; a large one has a statement of its own."""
+    """What batches have in common that are inserted by one statement; the large ones have statements of their own."""
     whole = rows.whole_numbers(batch.types) & set(source_tables()[batch.table].key)
-    return batch.columns, sorted(whole), batch.batch_id if batch.landed >= MANY_ROWS else ""
+    return batch.columns, sorted(whole), batch.batch_id if batch.with_sightings or batch.landed >= MANY_ROWS else ""
 
 
-def _selected(name: str, role: str, batches: Sequence[Batch], files: Sequence[str], here: str = "") -> str:
-    """A query for the rows of files, with what is known of their batches, which are alike; `here` as in `READ_HERE`."""
+def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here: str = "") -> str:
+    """A query for the rows of batches that are alike, with what is known of these; `here` as in `READ_HERE`."""
     table, columns = source_tables()[name], batches[0].columns
+    files = [f"s3://{bucket}/{batch.files[role]}" for batch in batches]
+    where = ""
     if role == "rows":
         data = [column for column in columns if column not in ROW_COLUMNS]
         key = rows.key(table, data, rows.whole_numbers(batches[0].types))
@@ -244,6 +241,9 @@ def _selected(name: str, role: str, batches: Sequence[Batch], files: Sequence[st
         number = "_row_number" if "_row_number" in columns else "file_row_number + 1"
         selected = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
         told = {"_batch_id": "batch_id", "_source": "source", "_loaded_at": "cast(as_of as timestamp)"}
+        if batches[0].with_sightings and "sightings" in batches[0].files:
+            sightings = literal(f"s3://{bucket}/{batches[0].files['sightings']}")
+            where = f" where {number} not in (select _row_number from read_parquet({sightings}{here}))"
     elif role == "sightings":
         selected = [f"'{name}' as table_name", "_key", "_row_hash", "_row_number"]
         told = {"_batch_id": "batch_id"}
@@ -256,7 +256,7 @@ def _selected(name: str, role: str, batches: Sequence[Batch], files: Sequence[st
         # Constants cost nothing, and a join costs a fifth of the time.
         constants = f"(select {batch} from {SCHEMA}.batches where batch_id = {literal(batches[0].batch_id)})"
         values = ", ".join(f"(select {column} from {constants}) as {column}" for column in told)
-        return f"select {', '.join(selected)}, {values} from {read}"
+        return f"select {', '.join(selected)}, {values} from {read}{where}"
     ours = "split_part(split_part(filename, '/batch=', 2), '/', 1)"
     return (
         f"select files.* exclude (_batch), told.* exclude (_batch) "

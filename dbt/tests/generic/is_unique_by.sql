@@ -4,9 +4,8 @@
     written  how the rows are told that were written since the test last passed, where the table is large: the name of
              the source table whose new batches touch their keys, or the column with the sequence of their last change.
              The rows that agree with one of them are looked for among all.
-    key      the column of the base model that holds the business key
 #}
-{% test is_unique_by(model, columns, written=none, key='_key') %}
+{% test is_unique_by(model, columns, written=none) %}
 {%- set until = none -%}
 {%- set names = columns | join(', ') -%}
 {%- if written -%}
@@ -21,7 +20,16 @@ with
 looked_at as (
 
     select {{ names }} from {{ model }}
-    {%- if until is not none %}
+    {%- if written and until is none %}
+    -- By a hash of them first, which is short to keep: of a large table few rows share one.
+    where
+        hash({{ names }}) in (
+            select hash({{ names }}) from {{ model }}
+            group by hash({{ names }})
+            having count(*) > 1
+        )
+        or {% for column in columns %}{{ column }} is null{{ ' or ' if not loop.last }}{% endfor %}
+    {%- elif until is not none %}
     where
         ({{ names }}) in (
             {%- if written.startswith('_') %}
@@ -37,7 +45,7 @@ looked_at as (
             union all
 
             select {{ names }} from {{ versions }}
-            where {{ key }} in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
+            where _key in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
             {%- endif %}
             {%- endif %}
         )
