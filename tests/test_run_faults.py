@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -105,12 +106,13 @@ def reaches(store: Settings, chain: subprocess.Popen, step: str | None) -> bool:
     return False
 
 
-def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> bool:
-    """Wait for the moment and strike; whether there was something to strike."""
+def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> str | None:
+    """Wait for the moment and strike; when it was, None where there was nothing to strike."""
     reaches(store, chain, planned.step)
     time.sleep(planned.when * took[planned.step])
     if chain.poll() is not None:
-        return False  # its process id may be another's by now
+        return None  # its process id may be another's by now
+    moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
     with contextlib.suppress(psutil.Error, ProcessLookupError, StopIteration):
         found = victims(store, chain, planned.target)
         for victim in found:
@@ -118,14 +120,18 @@ def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict
                 os.killpg(victim.pid, planned.signal)
             else:
                 victim.send_signal(planned.signal)
-        return bool(found)
-    return False
+        return moment if found else None
+    return None
 
 
-def see_the_truth(store: Settings, chain: subprocess.Popen, planned: Strike, before: str | None) -> str:
+def see_the_truth(
+    store: Settings, chain: subprocess.Popen, planned: Strike, struck: str | None, before: str | None
+) -> str:
     """See that the record, the notebooks, the page and the readers agree with how the command line ended."""
     out, err = chain.communicate(timeout=300)
-    wanted = ENDED.get(chain.returncode)
+    wanted, told = ENDED.get(chain.returncode), record_of(store)
+    if chain.returncode == -9 and struck and told.get("ended_at") and told["ended_at"] < struck:
+        wanted = told["status"]  # it had told its end, and was killed while it went: that stays true
     assert wanted, f"{planned}: exit status {chain.returncode}\n{out}\n{err}"
     assert "Traceback" not in err, f"{planned}\n{err}"
     wait_for(lambda: record_of(store)["status"] == wanted, f"{planned}: {wanted}, the record says otherwise")
@@ -255,7 +261,7 @@ def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *comman
     for planned, then in zip(plan, following, strict=True):
         struck = strike(store, chain, planned, took)
         lives = reaches(store, chain, then)
-        ended = "survived" if lives else see_the_truth(store, chain, planned, before)
+        ended = "survived" if lives else see_the_truth(store, chain, planned, struck, before)
         came_to.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
         if ended == runs.SUCCEEDED:
             return came_to
