@@ -300,11 +300,11 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def wait_for(condition, seconds: float = 30) -> None:
+def wait_for(condition, seconds: float = 30, pause: float = 0.05) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +328,17 @@ def test_a_stopped_run_says_so_and_leaves_nothing_running(store, sent, exit_stat
     assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
     assert cell_states(latest / "starts_a_process.ipynb") == ["completed", "completed", "failed"]
     assert "Traceback" not in out + err
+
+
+def test_a_run_that_has_ended_writes_its_page_whoever_asks_it_to_stop_meanwhile(store):
+    file = write_chain(store.runs.parent / "nb", "succeeds")
+    process = duckbook(store, "run", "--no-generate", "--chain", str(file))
+    record = store.runs / "latest" / "run.json"
+    wait_for(lambda: record.exists() and json.loads(record.read_text("utf-8"))["status"] == "succeeded", pause=0.001)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode in {0, 143}, out + err
+    assert "All 1 steps succeeded" in (store.runs / "latest" / "index.html").read_text("utf-8")
 
 
 def test_the_command_line_ends_with_a_summary_and_says_what_to_do_next(store):

@@ -21,6 +21,7 @@ from duckbook.errors import ChainError, DuckbookError
 from duckbook.lock import one_writer
 from duckbook.runs import Run
 from duckbook.settings import Settings
+from duckbook.stopping import unstoppable
 from duckbook.supervisor import Listener, Supervisor
 from duckbook.witness import Witness
 
@@ -249,12 +250,14 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
         record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}"))
         raise
     finally:
-        supervisor.discard()
-        archivist.end(redaction.Redactor(supervisor.secrets))
-        _write_pages(record)
-        if worth_telling and record.record["status"] != runs.SUCCEEDED:
-            telling.tell(settings, record, redaction.Redactor(supervisor.secrets))
-        witness.dismiss()
+        # A run that has ended says so on its page too, whoever asks it to stop meanwhile.
+        with unstoppable():
+            supervisor.discard()
+            archivist.end(redaction.Redactor(supervisor.secrets))
+            _write_pages(record)
+            if worth_telling and record.record["status"] != runs.SUCCEEDED:
+                telling.tell(settings, record, redaction.Redactor(supervisor.secrets))
+            witness.dismiss()
 
 
 def _write_pages(record: Run) -> None:
