@@ -16,7 +16,7 @@ from duckbook import versions
 from duckbook.batches import MANY_ROWS, Batch, Chronicle, place
 from duckbook.errors import IngestError
 from duckbook.reading import PARQUET, Reading
-from duckbook.rows import literal, quoted
+from duckbook.rows import literal, quoted, row_number
 from duckbook.tables import source_tables
 from duckbook.versions import File
 
@@ -150,7 +150,7 @@ def _written(connection, r: Reading, unchanged: int) -> tuple[Files, dict[str, i
     if not unchanged:
         return (local | {"rows": r.path}, counts | {"rows": r.readable}) if r.readable else (local, counts)
     file = literal(str(r.path))
-    number = "_row_number" if "_row_number" in r.columns else "file_row_number + 1"
+    number = row_number(r.columns)
     columns = ", ".join(quoted(name) for name in r.columns if name != "_row_number")
     queries = {
         # Not sorted: a large batch would be spilled to disk for it, and rows carry their numbers.

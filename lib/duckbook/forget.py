@@ -151,7 +151,7 @@ class _Rewriting:
         """How many rows of people in a file of rows are those that the batch's sightings name."""
         if not batch.with_sightings:
             return 0
-        number = "_row_number" if "_row_number" in batch.columns else "file_row_number + 1"
+        number = rows.row_number(batch.columns)
         seen = literal(f"s3://{self.bucket}/{batch.files['sightings']}")
         (count,) = self.engine.execute(
             f"select count(*) from read_parquet({literal(address)}, file_row_number = true) "
@@ -173,7 +173,7 @@ class _Rewriting:
         key = rows.key(table, data, rows.whole_numbers(batch.types))
         if table.derived_key and "_key" in batch.columns:
             key = f"coalesce({key}, _key)"
-        number = "_row_number" if "_row_number" in batch.columns else "file_row_number"
+        number = rows.row_number(batch.columns)
         numbered = f"select {key} as key, _row_hash as hash, {number} as number from read_parquet"
         self.engine.execute(
             f"insert into rehashed select was.key, was.hash, now.hash "

@@ -143,7 +143,7 @@ def rewrite(
         The columns of the new file.
     """
     names = list(columns)
-    number = "_row_number" if "_row_number" in names else "file_row_number + 1"
+    number = rows.row_number(names)
     read = f"read_parquet({literal(source)}, file_row_number = true)"
     if is_of_people(table):
         written = [name for name in names if name != "_row_number"]

@@ -44,10 +44,13 @@ sound_{table} as (
         base._key,
         base._row_hash,
         places.place
-    from ecom_staging.base_{table} as base
+    from (
+        -- Before the join, after which a planner takes these for fewer than the bad ones, and keeps them all.
+        select _key, _row_hash, _batch_id from ecom_staging.base_{table}
+        where _state != 'quarantined' and _key in (select _key from bad_{table} where _key is not null)
+    ) as base
     inner join ecom_staging.stg_batches as places
         on base._batch_id = places.batch_id and places.table_name = '{table}'
-    where base._state != 'quarantined' and base._key in (select _key from bad_{table})
 
 ),
 

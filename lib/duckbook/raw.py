@@ -238,7 +238,7 @@ def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here:
         key = rows.key(table, data, rows.whole_numbers(batches[0].types))
         if table.derived_key and "_key" in columns:
             key = f"coalesce({key}, _key)"
-        number = "_row_number" if "_row_number" in columns else "file_row_number + 1"
+        number = rows.row_number(columns)
         selected = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
         told = {"_batch_id": "batch_id", "_source": "source", "_loaded_at": "cast(as_of as timestamp)"}
         if batches[0].with_sightings and "sightings" in batches[0].files:

@@ -60,6 +60,14 @@ def normalised(part: str) -> str:
     )
 
 
+def row_number(columns: Collection[str]) -> str:
+    """The number of a row in its batch, from 1, in a file of rows that is read with ``file_row_number``.
+
+    A file that holds all rows as they came needs no column for it.
+    """
+    return "_row_number" if "_row_number" in columns else "file_row_number + 1"
+
+
 def whole_numbers(types: Mapping[str, str]) -> frozenset[str]:
     """The columns whose text can only be that of a whole number, because the type in Postgres says so."""
     return frozenset(name for name, kind in types.items() if kind in {"smallint", "integer", "bigint"})

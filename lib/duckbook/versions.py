@@ -109,16 +109,17 @@ def _threads_for(connection: duckdb.DuckDBPyConnection, files: int) -> Iterator[
 def _versions(table: SourceTable, files: Iterable[File]) -> str:
     """A query for key, hash, number and file of rows; files are read together where they have the same of these."""
 
-    def told(file: File) -> tuple[bool, bool, bool, list[str]]:
+    def told(file: File) -> tuple[bool, bool, str, list[str]]:
         whole = rows.whole_numbers(file.types) & set(table.key)
-        return set(table.key) <= set(file.columns), "_key" in file.columns, "_row_number" in file.columns, sorted(whole)
+        number = rows.row_number(file.columns)
+        return set(table.key) <= set(file.columns), "_key" in file.columns, number, sorted(whole)
 
     selects = []
-    for (has_key, has_derived, is_numbered, whole), group in groupby(sorted(files, key=told), key=told):
+    for (has_key, has_derived, number, whole), group in groupby(sorted(files, key=told), key=told):
         key = rows.key(table, table.key if has_key else (), whole)
         selects.append(
             f"select {f'coalesce({key}, _key)' if has_derived else key} as key, _row_hash as row_hash, "
-            f"{'_row_number' if is_numbered else 'file_row_number + 1'} as row_number, filename as file "
+            f"{number} as row_number, filename as file "
             f"from read_parquet({listed(file.path for file in group)}, filename = true, file_row_number = true, "
             "union_by_name = true, hive_partitioning = false)"
         )

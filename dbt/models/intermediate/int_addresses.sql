@@ -1,16 +1,14 @@
-{{ config(post_hook='{{ keep_built_of() }}') }}
+{{ config(
+    materialized='incremental', incremental_strategy='groups', unique_key=['address'],
+    pre_hook='{{ write_down(affected_addresses()) }}', post_hook='{{ keep_built_of() }}'
+) }}
 
+-- depends_on: {{ ref('base_orders') }}, {{ ref('stg_batches') }}
 with
 
 orders as not materialized (
 
     select * from {{ ref('stg_orders') }}
-
-),
-
-customers as (
-
-    select * from {{ ref('stg_customers') }}
 
 ),
 
@@ -30,7 +28,11 @@ addresses as (
         address,
         count(*) as times_used
     from written
-    where address is not null
+    where
+        address is not null
+        {%- if is_incremental() %}
+        and address in (select keys.address from {{ written_down() }} as keys)
+        {%- endif %}
     group by address
 
 ),
@@ -108,13 +110,7 @@ parsed as (
 -- An address names no country: it is in the country of the customers who live in its city and state.
 countries as (
 
-    select
-        lower(city) as city,
-        state,
-        min(country) as country
-    from customers
-    where city is not null and state is not null and country is not null
-    group by lower(city), state
+    {{ countries_of_cities() }}
 
 ),
 
@@ -127,9 +123,7 @@ joined as (
         parsed.city,
         parsed.state,
         parsed.postal_code,
-        case
-            when parsed.state is not null then coalesce(countries.country, '{{ var("home_country") }}')
-        end as country,
+        {{ country_of('parsed', 'countries') }} as country,
         parsed.times_used
     from parsed
     left join countries

@@ -21,6 +21,7 @@ us_states as (
 
 ),
 
+-- Each spelling once: a key is reckoned of those alone.
 places as (
 
     select
@@ -28,6 +29,7 @@ places as (
         state,
         country
     from customers
+    group by city, state, country
 
     union all
 
@@ -36,6 +38,7 @@ places as (
         state,
         country
     from addresses
+    group by city, state, country
 
 ),
 

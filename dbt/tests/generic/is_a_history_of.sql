@@ -15,7 +15,7 @@ versions as (
         is_current,
         lag(valid_to, 1, date '1900-01-01') over (partition by {{ key }} order by valid_from) as ends_before,
         lead(valid_from, 1, date '9999-12-31') over (partition by {{ key }} order by valid_from) as begins_after,
-        row_number() over (partition by {{ key }} order by valid_from desc) = 1 as is_last
+        lead(valid_from) over (partition by {{ key }} order by valid_from) is null as is_last
     from {{ model }}
 
 )

@@ -17,6 +17,32 @@
 {%- endif %}
 with
 
+{% if until is not none -%}
+-- Materialized, so that the planner need not guess how few these are, and reads the large table by them.
+written as materialized (
+
+    {%- if written.startswith('_') %}
+
+    select {{ names }} from {{ model }}
+    where {{ written }} > {{ until }}
+    {%- else %}
+    {%- set batches = batches_after(until, written) %}
+
+    select {{ names }} from {{ versions }}
+    where _batch_id in ({{ batches }})
+    {#- All versions of these keys were written; their business key is that of the new ones. #}
+    {%- if '_batch_id' in columns or written == 'orders' %}
+
+    union all
+
+    select {{ names }} from {{ versions }}
+    where _key in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
+    {%- endif %}
+    {%- endif %}
+
+),
+
+{% endif -%}
 looked_at as (
 
     select {{ names }} from {{ model }}
@@ -30,25 +56,7 @@ looked_at as (
         )
         or {% for column in columns %}{{ column }} is null{{ ' or ' if not loop.last }}{% endfor %}
     {%- elif until is not none %}
-    where
-        ({{ names }}) in (
-            {%- if written.startswith('_') %}
-            select {{ names }} from {{ model }}
-            where {{ written }} > {{ until }}
-            {%- else %}
-            {%- set batches = batches_after(until, written) %}
-            select {{ names }} from {{ versions }}
-            where _batch_id in ({{ batches }})
-            {#- All versions of these keys were written; their business key is that of the new ones. #}
-            {%- if '_batch_id' in columns or written == 'orders' %}
-
-            union all
-
-            select {{ names }} from {{ versions }}
-            where _key in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
-            {%- endif %}
-            {%- endif %}
-        )
+    where ({{ names }}) in (select {{ names }} from written)
 
     union all
 
