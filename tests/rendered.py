@@ -64,6 +64,7 @@ def _environment() -> jinja2.Environment:
         "as_of",
         "is_cancelled",
         "touched",
+        "addresses",
         "groups",
         "affected_orders",
         "affected_events",

@@ -47,7 +47,6 @@ MODELS = (
 
 TABLES = (
     "int_product_versions",
-    "int_addresses",
     "int_locations",
     "int_education_types",
     "int_marital_statuses",

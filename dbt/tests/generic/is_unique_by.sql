@@ -6,27 +6,38 @@
              The rows that agree with one of them are looked for among all.
 #}
 {% test is_unique_by(model, columns, written=none) %}
-{%- set until = none -%}
 {%- set names = columns | join(', ') -%}
+{%- set is_of_source = written and not written.startswith('_') -%}
 {%- if written -%}
     {{ tests_what_is() }}
     {#- What a batch leaves out counts as well where sources number the items of an order anew. -#}
     {%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] -%}
     {%- set until = none if written == 'order_items' and renumbered else tested_until() -%}
-    {%- set versions = ref('base_' ~ written) if not written.startswith('_') else model %}
+{%- endif -%}
+{%- set is_incomplete = columns | join(' is null or ') ~ ' is null' -%}
+{%- if is_of_source -%}
+    {%- set versions = ref('base_' ~ written) -%}
+    {%- set batches = batches_after(until, written) -%}
 {%- endif %}
 with
 
-{% if until is not none -%}
+{% if written and until is not none -%}
 -- Materialized, so that the planner need not guess how few these are, and reads the large table by them.
+{%- if is_of_source and ('_batch_id' in columns or written == 'orders') %}
+touched as materialized (
+
+    {{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }}
+
+),
+
+{% endif %}
 written as materialized (
 
-    {%- if written.startswith('_') %}
+    {%- if not is_of_source %}
 
     select {{ names }} from {{ model }}
     where {{ written }} > {{ until }}
     {%- else %}
-    {%- set batches = batches_after(until, written) %}
 
     select {{ names }} from {{ versions }}
     where _batch_id in ({{ batches }})
@@ -36,7 +47,7 @@ written as materialized (
     union all
 
     select {{ names }} from {{ versions }}
-    where _key in ({{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }})
+    where _key in (select touched._key from touched)
     {%- endif %}
     {%- endif %}
 
@@ -54,14 +65,14 @@ looked_at as (
             group by hash({{ names }})
             having count(*) > 1
         )
-        or {% for column in columns %}{{ column }} is null{{ ' or ' if not loop.last }}{% endfor %}
-    {%- elif until is not none %}
+        or {{ is_incomplete }}
+    {%- elif written %}
     where ({{ names }}) in (select {{ names }} from written)
 
     union all
 
     select {{ names }} from {{ model }}
-    where {% for column in columns %}{{ column }} is null{{ ' or ' if not loop.last }}{% endfor %}
+    where ({{ is_incomplete }}){{ ' and _batch_id in (' ~ batches ~ ')' if is_of_source and '_batch_id' not in columns }}
     {%- endif %}
 
 )
@@ -71,5 +82,5 @@ select
     count(*) as rows_found
 from looked_at
 group by {{ names }}
-having count(*) > 1{% for column in columns %} or {{ column }} is null{% endfor %}
+having count(*) > 1 or {{ is_incomplete }}
 {% endtest %}
