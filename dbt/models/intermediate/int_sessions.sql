@@ -35,7 +35,10 @@ sums as (
         ---------- booleans
         bool_or(event_type in ('view', 'cart_add', 'purchase')) as has_viewed,
         bool_or(event_type in ('cart_add', 'purchase')) as has_carted,
-        bool_or(event_type = 'purchase') as has_bought
+        bool_or(event_type = 'purchase') as has_bought,
+
+        ---------- the row itself
+        max(_changed_in) as _changed_in
 
     from interactions
     group by session_id
