@@ -97,46 +97,70 @@
 
 {# The ids of this model and of all models and seeds that stand before it. #}
 {% macro upstream() -%}
-    {%- set waiting = [model.unique_id] -%}
-    {%- set found = [] -%}
-    {%- for _ in (graph.nodes if execute else []) -%}
-        {%- if waiting -%}
-            {%- set node = graph.nodes[waiting.pop()] -%}
-            {%- do found.append(node.unique_id) -%}
-            {%- for before in node.depends_on.nodes -%}
-                {%- if before in graph.nodes and before not in found and before not in waiting -%}
-                    {%- do waiting.append(before) -%}
-                {%- endif -%}
-            {%- endfor -%}
-        {%- endif -%}
-    {%- endfor -%}
-    {{ return(found | sort) }}
+    {%- set known = graph.setdefault('upstream', {}) if execute else {} -%}
+    {%- if model.unique_id not in known -%}
+        {%- set waiting = [model.unique_id] -%}
+        {%- set found = [] -%}
+        {%- for _ in (graph.nodes if execute else []) -%}
+            {%- if waiting -%}
+                {%- set node = graph.nodes[waiting.pop()] -%}
+                {%- do found.append(node.unique_id) -%}
+                {%- for before in node.depends_on.nodes -%}
+                    {%- if before in graph.nodes and before not in found and before not in waiting -%}
+                        {%- do waiting.append(before) -%}
+                    {%- endif -%}
+                {%- endfor -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {%- do known.update({model.unique_id: found | sort}) -%}
+    {%- endif -%}
+    {{ return(known[model.unique_id]) }}
 {%- endmacro %}
 
 
 {# A checksum of this model, of all that stands before it, of the macros, and of the variables and settings they name. #}
 {% macro code_checksum() -%}
     {%- set known = graph.setdefault('code_checksum', {}) -%}
-    {%- if model.unique_id in known -%}
-        {{ return(known[model.unique_id]) }}
+    {%- if model.unique_id not in known -%}
+        {%- set macros = code_of_macros(model.resource_type == 'test') -%}
+        {%- set parts = [macros.checksum] -%}
+        {%- set texts = [] -%}
+        {%- for unique_id in upstream() -%}
+            {%- do parts.append(graph.nodes[unique_id].checksum.checksum) -%}
+            {%- do texts.append(graph.nodes[unique_id].raw_code) -%}
+        {%- endfor -%}
+        {%- set named = names_in(texts | join('\n')) -%}
+        {%- for name in (named.variables + macros.variables) | unique | sort -%}
+            {%- do parts.append(name ~ '=' ~ var(name)) -%}
+        {%- endfor -%}
+        {%- for name in (named.settings + macros.settings) | unique | sort if name != 'DUCKBOOK_THREADS' -%}
+            {%- do parts.append(name ~ '=' ~ env_var(name, '')) -%}
+        {%- endfor -%}
+        {%- do known.update({model.unique_id: local_md5(parts | join('\n'))}) -%}
     {%- endif -%}
-    {%- set parts = [] -%}
-    {%- set texts = [] -%}
-    {%- for unique_id in upstream() -%}
-        {%- do parts.append(graph.nodes[unique_id].checksum.checksum) -%}
-        {%- do texts.append(graph.nodes[unique_id].raw_code) -%}
-    {%- endfor -%}
-    {%- for name, macro in context[project_name].items() | sort(attribute='0') if model.resource_type == 'test' or not name.startswith('test_') -%}
-        {%- do parts.append(macro.macro.macro_sql) -%}
-        {%- do texts.append(macro.macro.macro_sql) -%}
-    {%- endfor -%}
-    {%- set code = texts | join('\n') -%}
-    {%- for name in modules.re.findall("\\bvar\\(['\"](\\w+)", code) | unique | sort -%}
-        {%- do parts.append(name ~ '=' ~ var(name)) -%}
-    {%- endfor -%}
-    {%- for name in modules.re.findall("\\benv_var\\(['\"](\\w+)", code) | unique | sort if name != 'DUCKBOOK_THREADS' -%}
-        {%- do parts.append(name ~ '=' ~ env_var(name, '')) -%}
-    {%- endfor -%}
-    {%- do known.update({model.unique_id: local_md5(parts | join('\n'))}) -%}
     {{ return(known[model.unique_id]) }}
+{%- endmacro %}
+
+
+{# A checksum of all macros, those of tests where they are asked for, and what they name: read once a run. #}
+{% macro code_of_macros(with_tests) -%}
+    {%- set known = graph.setdefault('code_of_macros', {}) -%}
+    {%- if with_tests not in known -%}
+        {%- set texts = [] -%}
+        {%- for name, macro in context[project_name].items() | sort(attribute='0') if with_tests or not name.startswith('test_') -%}
+            {%- do texts.append(macro.macro.macro_sql) -%}
+        {%- endfor -%}
+        {%- set code = texts | join('\n') -%}
+        {%- do known.update({with_tests: dict(names_in(code), checksum=local_md5(code))}) -%}
+    {%- endif -%}
+    {{ return(known[with_tests]) }}
+{%- endmacro %}
+
+
+{# The variables of dbt and the settings of the environment that a text names. #}
+{% macro names_in(code) -%}
+    {{ return({
+        'variables': modules.re.findall("\\bvar\\(['\"](\\w+)", code),
+        'settings': modules.re.findall("\\benv_var\\(['\"](\\w+)", code),
+    }) }}
 {%- endmacro %}

@@ -48,7 +48,7 @@ def _work(what: str, environment: dict[str, str]) -> Timing:
 
 
 def main() -> None:
-    """Build the store that the environment names, and tell the seconds, without those of imports and parsing."""
+    """Build the store that the environment names, layer by layer; tell the seconds, without imports and parsing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["build", "build_anew"])
     asked = parser.parse_args().what
@@ -56,10 +56,14 @@ def main() -> None:
     from duckbook import transform
     from duckbook.settings import settings
 
-    transform.prepare(settings())
-    began = perf_counter()
-    transform.build(settings(), "all", full_refresh=asked == "build_anew")
-    print(json.dumps(perf_counter() - began))
+    seconds = 0.0
+    for layer in transform.SELECTION:
+        # As the chain's notebooks do, whose kernels have the project parsed before they begin.
+        transform.prepare(settings())
+        began = perf_counter()
+        transform.build(settings(), layer, full_refresh=asked == "build_anew")
+        seconds += perf_counter() - began
+    print(json.dumps(seconds))
 
 
 if __name__ == "__main__":
