@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from duckbook import invocation, reconcile, transform, warehouse
+from duckbook import dbt_once, invocation, reconcile, transform, warehouse
 from duckbook.errors import TransformError, WarehouseLocked
 from duckbook.settings import ROOT, Settings
 from raw_rows import Raw
@@ -99,6 +99,37 @@ def test_a_project_parsed_beforehand_has_the_macros_compiled_that_its_builds_cal
     compiled = {name for name, macro in macros.items() if macro.macro_sql in template_cache.file_cache}
     assert {"macro.dbt.materialization_test_default", "macro.dbt_duckdb.duckdb__create_schema"} <= compiled
     assert len(compiled) < len(macros) / 2
+
+
+def test_a_project_parsed_beforehand_has_its_models_and_tests_compiled(built_shop, monkeypatch):
+    from dbt.clients.jinja import get_template
+    from dbt_common.clients.jinja import MacroFuzzEnvironment
+
+    invocation.hold(built_shop[0])
+    nodes = invocation.take_held(built_shop[0]).nodes.values()
+    monkeypatch.delattr(MacroFuzzEnvironment, "_parse")
+    monkeypatch.delattr("jinja2.Environment._parse")
+    rendered = [get_template(node.raw_code, {}, node) for node in nodes if node.resource_type in ("model", "test")]
+    assert len(rendered) > 150
+    with pytest.raises(Exception, match="_parse"):
+        get_template("{{ another }}", {})
+
+
+def test_a_template_that_is_compiled_once_renders_what_it_is_given():
+    from dbt.clients.jinja import get_rendered
+
+    dbt_once.remember()
+    text = "{{ number }}"
+    assert [get_rendered(text, {"number": number}) for number in (1, 2)] == ["1", "2"]
+    assert [get_rendered(text, {"number": number}, native=True) for number in (1, 2)] == [1, 2]
+
+
+def test_types_that_are_made_once_leave_text_text_and_numbers_numbers():
+    from dbt_common.clients import agate_helper
+
+    dbt_once.remember()
+    for value in ("007", 7, "008", 8):
+        assert agate_helper.table_from_data_flat([{"id": value}], ["id"]).rows[0][0] == value
 
 
 def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from duckbook import warehouse
+from duckbook import dbt_once, warehouse
 from duckbook.settings import ROOT, Settings
 
 PROJECT = ROOT / "dbt"
@@ -46,7 +46,7 @@ def hold(settings: Settings, project: Path = PROJECT) -> None:
     if outcome.success:
         # Where nothing had changed but the files' times, dbt leaves it as old as it is.
         _copy(target(settings) / PARSED, _kept(settings, project))
-        _compile_macros(outcome.result)
+        dbt_once.compile_templates(outcome.result)
         _held[project] = state, outcome.result
 
 
@@ -60,22 +60,6 @@ def is_parsed(settings: Settings, project: Path = PROJECT) -> bool:
     """Whether no file of the project is newer than what this checkout keeps of it, so that `hold` takes no second."""
     kept = _kept(settings, project)
     return kept.exists() and max(changed for _, changed, _ in _files(project)) < kept.stat().st_mtime_ns
-
-
-def _compile_macros(manifest: Any) -> None:
-    """Compile the macros that builds call, which each process would do for itself, and dbt remembers."""
-    from dbt_common.clients.jinja import template_cache
-
-    called = {name for node in manifest.nodes.values() for name in node.depends_on.macros}
-    kinds = {node.config.materialized for node in manifest.nodes.values()}
-    made_by = {f"materialization_{kind}_{adapter}" for kind in kinds for adapter in ("duckdb", "default")}
-    called |= {name for name, macro in manifest.macros.items() if macro.name in made_by}
-    compiled: set[str] = set()
-    while called := (called & manifest.macros.keys()) - compiled:
-        compiled |= called
-        for name in called:
-            template_cache.get_node_template(manifest.macros[name])
-        called = {name for macro in called for name in manifest.macros[macro].depends_on.macros}
 
 
 def _state(settings: Settings, project: Path) -> Any:
@@ -114,6 +98,7 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT, ma
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
     from dbt.cli.main import dbtRunner
 
+    dbt_once.remember()
     # dbt would parse the project anew for each store, because the warehouse lies elsewhere; no model reads where.
     DuckDBCredentials._connection_keys = lambda _: ("database", "schema", "settings")
     folder = str(target(settings))

@@ -19,11 +19,13 @@
     {%- set versions = ref('base_' ~ written) -%}
     {%- set batches = batches_after(until, written) -%}
 {%- endif %}
+{#- A batch writes all versions of the keys in it anew. -#}
+{%- set writes_all_versions = is_of_source and ('_batch_id' in columns or written == 'orders') %}
 with
 
 {% if written and until is not none -%}
 -- Materialized, so that the planner need not guess how few these are, and reads the large table by them.
-{%- if is_of_source and ('_batch_id' in columns or written == 'orders') %}
+{%- if writes_all_versions %}
 touched as materialized (
 
     {{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }}
@@ -41,8 +43,8 @@ written as materialized (
 
     select {{ names }} from {{ versions }}
     where _batch_id in ({{ batches }})
-    {#- All versions of these keys were written; their business key is that of the new ones. #}
-    {%- if '_batch_id' in columns or written == 'orders' %}
+    {%- if writes_all_versions %}
+    {#- Their business key is that of the new ones. #}
 
     union all
 
