@@ -72,6 +72,17 @@ def test_a_new_store_parses_nothing_that_another_store_of_the_checkout_parsed(bu
     assert json.loads((tmp_path / "dbt" / "perf_info.json").read_text())["parsed_path_count"] == 0
 
 
+def test_a_checkout_that_was_moved_and_one_with_the_same_store_find_their_seeds(built_shop, tmp_path):
+    shop, seeds = copy_of(built_shop[0], tmp_path / "store"), ["seed", "--no-write-json"]
+    here, there = tmp_path / "here" / "dbt", tmp_path / "there" / "dbt"
+    shutil.copytree(invocation.PROJECT, here, ignore=shutil.ignore_patterns("target"))
+    shutil.rmtree(shop.data / "dbt")
+    assert invocation.invoke(shop, seeds, here).success
+    here.parent.rename(there.parent)
+    for project in (there, invocation.PROJECT):
+        assert invocation.invoke(shop, seeds, project).success
+
+
 def test_a_project_parsed_beforehand_is_built_from_once_and_not_after_a_change(built_shop, tmp_path):
     shop, _ = built_shop
     project = tmp_path / "dbt"

@@ -15,10 +15,14 @@
 {% macro history_of(base, table_name, key, tracked) -%}
     with
 
+    -- What a version says is looked up at the end, so that no window carries it.
     sound as (
 
         select
-            *,
+            _key,
+            _row_hash,
+            _batch_id,
+            _row_number,
             {{ surrogate_key(tracked) }} as _content
         from {{ base }}
         where _rejection is null
@@ -108,15 +112,16 @@
     )
 
     select
-        {{ key }},
-        {%- for column in tracked %}
-        {{ column }},
+        {%- for column in [key] + tracked %}
+        said.{{ column }},
         {%- endfor %}
-        cast(version as integer) as version,
-        case when version = 1 then date '1900-01-01' else batch_date end as valid_from,
-        coalesce(next_batch_date, date '9999-12-31') as valid_to,
-        next_batch_date is null as is_current
+        cast(changes.version as integer) as version,
+        case when changes.version = 1 then date '1900-01-01' else changes.batch_date end as valid_from,
+        coalesce(changes.next_batch_date, date '9999-12-31') as valid_to,
+        changes.next_batch_date is null as is_current
     from changes
+    inner join {{ base }} as said
+        on changes._batch_id = said._batch_id and changes._row_number = said._row_number
 {%- endmacro %}
 
 

@@ -108,7 +108,7 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT, ma
         _environment(settings),
         _without_collection(),
         _unheard(),
-        _parsed_once(_kept(settings, project), target(settings) / PARSED),
+        _parsed_once(settings, project),
         _lake_of(settings),
     ):
         try:
@@ -123,8 +123,14 @@ def _kept(settings: Settings, project: Path) -> Path:
 
 
 @contextmanager
-def _parsed_once(kept: Path, own: Path) -> Iterator[None]:
+def _parsed_once(settings: Settings, project: Path) -> Iterator[None]:
     """A new store begins with what the last one in this checkout parsed, which saves seconds."""
+    kept, own = _kept(settings, project), target(settings) / PARSED
+    # dbt notes where seeds lie: it would look for them where the checkout was, or in another one with the same store.
+    for parsed in (kept, own):
+        if not _is_of(project, parsed):
+            _note(parsed).unlink(missing_ok=True)
+            parsed.unlink(missing_ok=True)
     if not own.exists():
         _copy(kept, own)
     before = own.stat().st_mtime_ns if own.exists() else None
@@ -132,16 +138,29 @@ def _parsed_once(kept: Path, own: Path) -> Iterator[None]:
         yield
     finally:
         if own.exists() and own.stat().st_mtime_ns != before:
+            with suppress(OSError):
+                _note(own).write_text(str(project), "utf-8")
             _copy(own, kept)
 
 
+def _is_of(project: Path, parsed: Path) -> bool:
+    return _note(parsed).exists() and _note(parsed).read_text("utf-8") == str(project)
+
+
+def _note(parsed: Path) -> Path:
+    """The file that tells which project was parsed."""
+    return parsed.with_suffix(".project")
+
+
 def _copy(source: Path, destination: Path) -> None:
-    """Copy a file whole or not at all; where it cannot be, dbt does without."""
+    """Copy what was parsed, and then its note, each whole or not at all; where it cannot be, dbt does without."""
     part = destination.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, part)
-        part.replace(destination)
+        _note(destination).unlink(missing_ok=True)
+        for file, place in ((source, destination), (_note(source), _note(destination))):
+            shutil.copyfile(file, part)
+            part.replace(place)
     part.unlink(missing_ok=True)
 
 

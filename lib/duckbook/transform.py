@@ -73,8 +73,9 @@ def build(
         raise TransformError(f"There is no layer {layer!r}: say staging, intermediate, marts or all.")
     parts = []
     for name in layers:
-        _expect_the_layer_before(settings, name)
         arguments = ["build", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
+        if _is_too_large_for_two(settings, name, full_refresh):
+            arguments += ["--threads", "1"]
         # dbt would write its manifest twice a run, which costs a second; `archive` writes it.
         arguments.append("--no-write-json")
         if not unit_tests:
@@ -151,17 +152,28 @@ def archive(settings: Settings, run_dir: Path) -> Path:
     return folder
 
 
-def _expect_the_layer_before(settings: Settings, layer: str) -> None:
-    schema, notebook = SCHEMA_BEFORE[layer]
+def _is_too_large_for_two(settings: Settings, layer: str, full_refresh: bool) -> bool:
+    """Whether a layer is built from nothing out of more than the memory holds: two queries at once would both spill.
+
+    Raises
+    ------
+    TransformError
+        The layer before is missing.
+    """
+    before, notebook = SCHEMA_BEFORE[layer]
     # Opened for writing, as dbt will, so that another process's lock is told here; a file that is missing is not made.
     missing = settings.target == "duckdb" and not settings.warehouse_path.exists()
     with closing(warehouse.open_warehouse(settings, read_only=missing, closed=True)) as connection:
-        found = connection.execute(
-            "select count(*) from duckdb_tables() where schema_name = ? and database_name = current_database()",
-            [schema],
-        ).fetchone()[0]
+        found, built, memory = connection.execute(
+            "select count(*) filter (schema_name = ?), count(*) filter (schema_name = ?), "
+            "parse_formatted_bytes(current_setting('memory_limit')) "
+            "from duckdb_tables() where database_name = current_database()",
+            [before, f"ecom_{layer}"],
+        ).fetchone()
     if not found:
-        raise TransformError(f"The warehouse has no {schema} to build the layer {layer} from: run {notebook} first.")
+        raise TransformError(f"The warehouse has no {before} to build the layer {layer} from: run {notebook} first.")
+    anew = full_refresh or not built
+    return anew and settings.target == "duckdb" and settings.warehouse_path.stat().st_size > memory
 
 
 def _raise_failures(layer: str, outcome: Any, results: list) -> None:

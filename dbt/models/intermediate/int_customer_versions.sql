@@ -10,7 +10,7 @@
 
 with
 
-customers as (
+customers as not materialized (
 
     select * from {{ ref('base_customers') }}
     {%- if is_incremental() %}

@@ -7,7 +7,7 @@
 
 with
 
-products as (
+products as not materialized (
 
     select * from {{ ref('base_products') }}
 
