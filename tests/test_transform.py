@@ -9,6 +9,7 @@ import subprocess
 import sys
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import duckdb
 import pytest
@@ -65,6 +66,22 @@ def test_items_that_are_numbered_anew_are_replaced_whole_where_the_setting_says_
             assert connection.execute(staged).fetchone() == (expected,)
             for row in reconcile.tables(connection):
                 assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
+
+
+@pytest.mark.parametrize(("memory", "full_refresh", "alone"), [("4GB", 1, False), ("8MB", 0, False), ("8MB", 1, True)])
+def test_more_than_the_memory_holds_is_built_anew_one_node_at_a_time(
+    built_shop, tmp_path, monkeypatch, memory, full_refresh, alone
+):
+    shop, asked = copy_of(built_shop[0], tmp_path).model_copy(update={"memory_limit": memory}), []
+
+    def ask(_settings, arguments, **_):
+        asked.extend(arguments)
+        return SimpleNamespace(success=False, result=None, exception="only asked")
+
+    monkeypatch.setattr(invocation, "invoke", ask)
+    with pytest.raises(TransformError, match="only asked"):
+        transform.build(shop, "marts", full_refresh=bool(full_refresh))
+    assert ("--threads" in asked) == alone
 
 
 def test_a_new_store_parses_nothing_that_another_store_of_the_checkout_parsed(built_shop, tmp_path):

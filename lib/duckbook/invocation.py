@@ -45,9 +45,9 @@ def hold(settings: Settings, project: Path = PROJECT) -> None:
     reset_adapters()
     if outcome.success:
         # Where nothing had changed but the files' times, dbt leaves it as old as it is.
-        _copy(target(settings) / PARSED, _kept(settings, project))
-        dbt_once.compile_templates(outcome.result)
+        _keep(settings, project)
         _held[project] = state, outcome.result
+        dbt_once.compile_templates(outcome.result)
 
 
 def take_held(settings: Settings, project: Path = PROJECT) -> Any:
@@ -59,7 +59,7 @@ def take_held(settings: Settings, project: Path = PROJECT) -> Any:
 def is_parsed(settings: Settings, project: Path = PROJECT) -> bool:
     """Whether no file of the project is newer than what this checkout keeps of it, so that `hold` takes no second."""
     kept = _kept(settings, project)
-    return kept.exists() and max(changed for _, changed, _ in _files(project)) < kept.stat().st_mtime_ns
+    return _is_of(project, kept) and max(changed for _, changed, _ in _files(project)) < (_changed_at(kept) or 0)
 
 
 def _state(settings: Settings, project: Path) -> Any:
@@ -126,41 +126,51 @@ def _kept(settings: Settings, project: Path) -> Path:
 def _parsed_once(settings: Settings, project: Path) -> Iterator[None]:
     """A new store begins with what the last one in this checkout parsed, which saves seconds."""
     kept, own = _kept(settings, project), target(settings) / PARSED
-    # dbt notes where seeds lie: it would look for them where the checkout was, or in another one with the same store.
-    for parsed in (kept, own):
-        if not _is_of(project, parsed):
-            _note(parsed).unlink(missing_ok=True)
-            parsed.unlink(missing_ok=True)
-    if not own.exists():
-        _copy(kept, own)
-    before = own.stat().st_mtime_ns if own.exists() else None
+    if not _is_of(project, own):
+        with suppress(OSError):
+            own.unlink(missing_ok=True)
+        if _is_of(project, kept):
+            _copy(kept, own)
+    before = _changed_at(own)
     try:
         yield
     finally:
-        if own.exists() and own.stat().st_mtime_ns != before:
-            with suppress(OSError):
-                _note(own).write_text(str(project), "utf-8")
-            _copy(own, kept)
+        if _changed_at(own) != before:
+            _keep(settings, project)
+
+
+def _keep(settings: Settings, project: Path) -> None:
+    """Keep what this store parsed, unless another checkout has parsed it meanwhile."""
+    own = target(settings) / PARSED
+    if _is_of(project, own):
+        _copy(own, _kept(settings, project))
 
 
 def _is_of(project: Path, parsed: Path) -> bool:
-    return _note(parsed).exists() and _note(parsed).read_text("utf-8") == str(project)
+    """Whether this project was parsed, where it lies now: dbt notes with each seed where it does, and reads it there.
+
+    Another one is that of a checkout which was moved since, or of a second one with the same store.
+    """
+    import msgpack
+
+    with suppress(OSError):
+        return msgpack.packb("root_path") + msgpack.packb(str(project)) in parsed.read_bytes()
+    return False
 
 
-def _note(parsed: Path) -> Path:
-    """The file that tells which project was parsed."""
-    return parsed.with_suffix(".project")
+def _changed_at(file: Path) -> int | None:
+    with suppress(OSError):
+        return file.stat().st_mtime_ns
+    return None
 
 
 def _copy(source: Path, destination: Path) -> None:
-    """Copy what was parsed, and then its note, each whole or not at all; where it cannot be, dbt does without."""
+    """Copy a file whole or not at all; where it cannot be, dbt does without."""
     part = destination.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         destination.parent.mkdir(parents=True, exist_ok=True)
-        _note(destination).unlink(missing_ok=True)
-        for file, place in ((source, destination), (_note(source), _note(destination))):
-            shutil.copyfile(file, part)
-            part.replace(place)
+        shutil.copyfile(source, part)
+        part.replace(destination)
     part.unlink(missing_ok=True)
 
 
