@@ -341,6 +341,61 @@ def test_a_run_that_has_ended_writes_its_page_whoever_asks_it_to_stop_meanwhile(
     assert "All 1 steps succeeded" in (store.runs / "latest" / "index.html").read_text("utf-8")
 
 
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_whoever_asks_a_run_to_stop_while_it_ends_finds_one_truth_on_its_page_and_in_its_record(
+    store, monkeypatch, moment
+):
+    file = write_chain(store.runs.parent / "nb", "succeeds")
+    end = runs.Run.end
+
+    def asked_meanwhile(self, *told):
+        if moment == "before":
+            signal.raise_signal(signal.SIGINT)
+        end(self, *told)
+        if moment == "after":
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(runs.Run, "end", asked_meanwhile)
+    assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
+    latest = store.runs / "latest"
+    assert runs.read(latest.resolve())["status"] == "succeeded"
+    assert "All 1 steps succeeded" in (latest / "index.html").read_text("utf-8")
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_that_is_being_stopped_is_put_in_order_whoever_asks_again(store, monkeypatch):
+    file = write_chain(store.runs.parent / "nb", "succeeds")
+
+    class Impatient(Memory):
+        def cell_started(self, step, cell) -> None:
+            super().cell_started(step, cell)
+            signal.raise_signal(signal.SIGINT)
+
+        def step_ended(self, step, entry) -> None:
+            super().step_ended(step, entry)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(store, Request(generate=False), Impatient(), file)
+    record = runs.read((store.runs / "latest").resolve())
+    assert (record["status"], record["error"]) == ("interrupted", "It was stopped by Ctrl-C.")
+    assert "interrupted" in (store.runs / "latest" / "index.html").read_text("utf-8")
+
+
+def test_a_run_that_nohup_started_outlives_its_terminal(store):
+    file = write_chain(store.runs.parent / "nb", "succeeds")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does before it starts a program
+    try:
+        process = duckbook(store, "run", "--no-generate", "--chain", str(file))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for((store.runs / "latest" / "run.json").exists)
+    process.send_signal(signal.SIGHUP)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, out + err
+
+
 def test_the_command_line_ends_with_a_summary_and_says_what_to_do_next(store):
     file = write_chain(store.runs.parent / "nb", "writes_facts", "fails")
     process = duckbook(store, "run", "--no-generate", "--chain", str(file))

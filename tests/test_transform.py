@@ -68,7 +68,9 @@ def test_items_that_are_numbered_anew_are_replaced_whole_where_the_setting_says_
                 assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
 
 
-@pytest.mark.parametrize(("memory", "full_refresh", "alone"), [("4GB", 1, False), ("8MB", 0, False), ("8MB", 1, True)])
+@pytest.mark.parametrize(
+    ("memory", "full_refresh", "alone"), [("4GB", True, False), ("8MB", False, False), ("8MB", True, True)]
+)
 def test_more_than_the_memory_holds_is_built_anew_one_node_at_a_time(
     built_shop, tmp_path, monkeypatch, memory, full_refresh, alone
 ):
@@ -80,7 +82,7 @@ def test_more_than_the_memory_holds_is_built_anew_one_node_at_a_time(
 
     monkeypatch.setattr(invocation, "invoke", ask)
     with pytest.raises(TransformError, match="only asked"):
-        transform.build(shop, "marts", full_refresh=bool(full_refresh))
+        transform.build(shop, "marts", full_refresh=full_refresh)
     assert ("--threads" in asked) == alone
 
 

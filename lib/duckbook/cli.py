@@ -23,6 +23,7 @@ from duckbook.options import (
     store_options,
     when_option,
 )
+from duckbook.stopping import ASKING
 
 
 class Stopped(KeyboardInterrupt):
@@ -208,9 +209,9 @@ def main() -> None:
     """Run a command; an error is one sentence on stderr."""
     # A shell ignores SIGINT for what it starts in the background; asked to stop, a run stops all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _stop)
+    for asked in ASKING[1:]:
+        if signal.getsignal(asked) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(asked, _stop)
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:

@@ -193,8 +193,6 @@ def _given(request: Request) -> dict[str, Any]:
 
 
 def _carry_out(settings, request, record: Run, steps, parameters, listener, mother) -> None:
-    from duckbook import servers
-
     of_the_run = {"DUCKBOOK_RUN_ID": record.record["run_id"], "DUCKBOOK_RUN_DIR": str(record.folder)}
     environment = kernels.environment_of(settings) | of_the_run
     witness = Witness(record.folder)
@@ -213,51 +211,60 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
         parameters=parameters,
     )
     worth_telling = True
-    try:
-        supervisor.warm()
-        if any(step.group not in chain.READERS for step in steps):
-            with ThreadPoolExecutor(1) as meanwhile:
-                meanwhile.submit(supervisor.get_ready)
-                endpoints = servers.up(settings)
-            supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
-            record.scrub = redaction.Redactor(supervisor.secrets).scrub
-            as_of = _as_of(settings, endpoints, request)
-            record.record["as_of"] = as_of.isoformat() if as_of else None
-            if request.generate:
-                from duckbook import landing
-
-                chosen = landing.choose(settings, endpoints, **request.values, as_of=as_of)
-                record.record["parameters"] |= chosen | {"first_as_of": chosen["first_as_of"].isoformat()}
-            for step in steps:
-                if as_of and "as_of" in step.parameters:
-                    parameters[step.name]["as_of"] = as_of.isoformat()
-        failed = supervisor.carry_out()
-        record.record["publication"] = provenance.publication(settings, record.record["run_id"])
-        record.record["readers"] = provenance.readers(settings)
-        if failed is None:
-            record.end(runs.SUCCEEDED)
-        else:
-            record.end(runs.FAILED, f"{failed}: {record.step(failed)['error']}")
-    except KeyboardInterrupt as stop:
-        # Only the command line's own handlers give a number; Ctrl-C has none, and whoever pressed it knows.
-        worth_telling = bool(stop.args)
-        how = signal.Signals(stop.args[0]).name if stop.args else "Ctrl-C"
-        record.end(runs.INTERRUPTED, f"It was stopped by {how}.")
-        raise
-    except DuckbookError as error:
-        record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(str(error)))
-    except BaseException as error:
-        record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}"))
-        raise
-    finally:
-        # A run that has ended says so on its page too, whoever asks it to stop meanwhile.
-        with unstoppable():
+    # What came of the work is written whole, on the run's page too, whoever asks it to stop meanwhile.
+    with unstoppable() as stoppable:
+        try:
+            with stoppable():
+                failed = _work(settings, request, record, steps, parameters, supervisor)
+            if failed is None:
+                record.end(runs.SUCCEEDED)
+            else:
+                record.end(runs.FAILED, f"{failed}: {record.step(failed)['error']}")
+        except KeyboardInterrupt as stop:
+            # Only the command line's own handlers give a number; Ctrl-C has none, and whoever pressed it knows.
+            worth_telling = bool(stop.args)
+            how = signal.Signals(stop.args[0]).name if stop.args else "Ctrl-C"
+            record.end(runs.INTERRUPTED, f"It was stopped by {how}.")
+            raise
+        except DuckbookError as error:
+            record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(str(error)))
+        except BaseException as error:
+            record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}"))
+            raise
+        finally:
             supervisor.discard()
             archivist.end(redaction.Redactor(supervisor.secrets))
             _write_pages(record)
             if worth_telling and record.record["status"] != runs.SUCCEEDED:
                 telling.tell(settings, record, redaction.Redactor(supervisor.secrets))
             witness.dismiss()
+
+
+def _work(settings, request, record: Run, steps, parameters, supervisor: Supervisor) -> str | None:
+    """Start the servers, find the as-of date and do the steps; the name of the one that failed, if any did."""
+    from duckbook import servers
+
+    supervisor.warm()
+    if any(step.group not in chain.READERS for step in steps):
+        with ThreadPoolExecutor(1) as meanwhile:
+            meanwhile.submit(supervisor.get_ready)
+            endpoints = servers.up(settings)
+        supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
+        record.scrub = redaction.Redactor(supervisor.secrets).scrub
+        as_of = _as_of(settings, endpoints, request)
+        record.record["as_of"] = as_of.isoformat() if as_of else None
+        if request.generate:
+            from duckbook import landing
+
+            chosen = landing.choose(settings, endpoints, **request.values, as_of=as_of)
+            record.record["parameters"] |= chosen | {"first_as_of": chosen["first_as_of"].isoformat()}
+        for step in steps:
+            if as_of and "as_of" in step.parameters:
+                parameters[step.name]["as_of"] = as_of.isoformat()
+    failed = supervisor.carry_out()
+    record.record["publication"] = provenance.publication(settings, record.record["run_id"])
+    record.record["readers"] = provenance.readers(settings)
+    return failed
 
 
 def _write_pages(record: Run) -> None:
