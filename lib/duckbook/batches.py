@@ -35,7 +35,7 @@ def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place
 
 
 MANY_ROWS = 50_000
-"""A batch of so many rows is inserted by a statement of its own, and its file is not written twice for a few."""
+"""The file of a batch of so many rows is not written twice for a few."""
 
 
 @dataclass(frozen=True)
