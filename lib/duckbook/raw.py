@@ -17,7 +17,7 @@ from duckbook import rows
 from duckbook.batches import Batch, Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
-from duckbook.rows import ROW_COLUMNS, listed, literal, quoted
+from duckbook.rows import ROW_COLUMNS, listed, quoted
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
@@ -261,7 +261,7 @@ def _files(bucket: str, role: str, batches: Sequence[Batch], here: str) -> str:
 def _told(batches: Sequence[Batch], attribute: str) -> str:
     """What is known of the batch that a row is of, by the place of its file among those that are read.
 
-    It is the same for all that DuckDB reads of a file at once, and costs nothing; a join would cost a fifth of the time.
+    It is the same for all that DuckDB reads of a file at once, and costs nothing; a join costs a fifth of the time.
     """
     kind = {"as_of": "::timestamp[]"}.get(attribute, "")
     return f"({listed(str(getattr(batch, attribute)) for batch in batches)}{kind})[file_index::bigint + 1]"
