@@ -95,7 +95,11 @@ def content(columns: Sequence[str]) -> str:
 
     A further column that is null, and another order of columns, change nothing.
     """
-    named = (f"{literal(f'{UNIT}{name}{RECORD}')} || {quoted(name)}" for name in sorted(columns))
+    # Joined with ||, a name and its value would be copied once more than needed, which takes half as long again.
+    named = (
+        f"case when {quoted(name)} is null then '' else {literal(f'{UNIT}{name}{RECORD}')} end, {quoted(name)}"
+        for name in sorted(columns)
+    )
     return f"concat({', '.join(named)})" if columns else "''"
 
 
