@@ -102,6 +102,14 @@ class Shop:
             having count(*) filter (where landed != appended + unchanged + unreadable) > 0
             or coalesce(sum(appended), 0) != (select count(*) from ecom_raw.{name})
             or coalesce(sum(unchanged), 0) != (select count(*) from ecom_raw.sightings where table_name = '{name}')
+            or exists (
+                select 1 from ecom_raw.{name} as row
+                full join (from ecom_raw.batches where table_name = '{name}' and appended > 0) as batch
+                    on row._batch_id = batch.batch_id
+                group by row._batch_id, row._source, row._loaded_at, batch.source, batch.as_of, batch.appended
+                having row._source is distinct from batch.source or count(*) != batch.appended
+                or row._loaded_at is distinct from cast(batch.as_of as timestamp)
+            )
             or coalesce(sum(unreadable), 0) != (select count(*) from ecom_raw.unreadable where table_name = '{name}')
             """
             for name in raw.source_tables()

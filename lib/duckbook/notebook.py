@@ -270,6 +270,7 @@ def _show_tables_whole() -> None:
 
     pd.set_option("display.max_columns", 50)
     pd.set_option("display.max_rows", 60)
+    pd.set_option("display.max_colwidth", 160)
     pd.set_option("display.width", 160)
     pd.set_option("display.precision", 4)
 
