@@ -209,8 +209,8 @@ def main() -> None:
     """Run a command; an error is one sentence on stderr."""
     # A shell ignores SIGINT for what it starts in the background; asked to stop, a run stops all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for asked in ASKING[1:]:
-        if signal.getsignal(asked) != signal.SIG_IGN:  # as nohup has it
+    for asked in ASKING:
+        if asked != signal.SIGINT and signal.getsignal(asked) != signal.SIG_IGN:  # as nohup has it
             signal.signal(asked, _stop)
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)

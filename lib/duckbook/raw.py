@@ -66,6 +66,9 @@ GROWN = ("ecom_staging", "ecom_intermediate")
 
 RESTORE = "Restore what was changed or lost below history/, or empty history/ and ingest the landing zone anew."
 
+FILE = "file_index::bigint"
+"""The place of a row's file among those that a query reads, from 0."""
+
 READ_HERE = {"duckdb": "", "lake": "", "motherduck": ", md_run = local"}
 """Target → what tells it to read files of S3 in this process: MotherDuck's own servers may not reach the endpoint."""
 
@@ -241,8 +244,8 @@ def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here:
         selected = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
         if whole := [place for place, b in enumerate(batches) if b.with_sightings and "sightings" in b.files]:
             sightings = _files(bucket, "sightings", [batches[place] for place in whole], here)
-            seen = f"select {whole}[file_index::bigint + 1] as file, _row_number as number from {sightings}"
-            left_out = f" anti join ({seen}) as seen on file_index = seen.file and {number} = seen.number"
+            seen = f"select {whole}[{FILE} + 1] as file, _row_number as number from {sightings}"
+            left_out = f" anti join ({seen}) as seen on {FILE} = seen.file and {number} = seen.number"
     elif role == "sightings":
         selected = [f"'{name}' as table_name", "_key", "_row_hash", "_row_number"]
         told = {"_batch_id": "batch_id"}
@@ -264,7 +267,7 @@ def _told(batches: Sequence[Batch], attribute: str) -> str:
     It is the same for all that DuckDB reads of a file at once, and costs nothing; a join costs a fifth of the time.
     """
     kind = {"as_of": "::timestamp[]"}.get(attribute, "")
-    return f"({listed(str(getattr(batch, attribute)) for batch in batches)}{kind})[file_index::bigint + 1]"
+    return f"({listed(str(getattr(batch, attribute)) for batch in batches)}{kind})[{FILE} + 1]"
 
 
 def _create_table(name: str, columns: dict[str, str]) -> str:

@@ -45,8 +45,7 @@ def unstoppable() -> Iterator[Callable[[], AbstractContextManager[None]]]:
         finally:
             listening = False
 
-    # A program that is started goes on ignoring what is ignored here: what nobody hears has a handler, and no other
-    # signal is ignored than before.
+    # Programs that are started inherit what is ignored, and no handler: hence nothing is ignored that was not before.
     before = {asked: signal.getsignal(asked) for asked in ASKING}
     ours = [asked for asked, handler in before.items() if handler not in {signal.SIG_IGN, None}]
     try:
