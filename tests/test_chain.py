@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,7 +20,8 @@ from duckbook import chain, runs
 from duckbook.errors import ChainError
 from duckbook.inspection import read_parameters
 from duckbook.lock import one_writer
-from duckbook.runner import Request, resume, run
+from duckbook.request import Request
+from duckbook.runner import resume, run
 from duckbook.settings import Settings
 from duckbook.terminal import LiveListener
 from rich.console import Console
@@ -341,9 +343,17 @@ def test_a_run_that_has_ended_writes_its_page_whoever_asks_it_to_stop_meanwhile(
     assert "All 1 steps succeeded" in (store.runs / "latest" / "index.html").read_text("utf-8")
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """As a terminal has it: a shell without job control ignores it for what it starts in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_whoever_asks_a_run_to_stop_while_it_ends_finds_one_truth_on_its_page_and_in_its_record(
-    store, monkeypatch, moment
+    store, monkeypatch, ctrl_c, moment
 ):
     file = write_chain(store.runs.parent / "nb", "succeeds")
     end = runs.Run.end
@@ -364,22 +374,26 @@ def test_whoever_asks_a_run_to_stop_while_it_ends_finds_one_truth_on_its_page_an
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_run_that_is_being_stopped_is_put_in_order_whoever_asks_again(store, monkeypatch):
-    file = write_chain(store.runs.parent / "nb", "succeeds")
+def test_a_run_that_is_being_stopped_is_put_in_order_whoever_asks_again(store, ctrl_c):
+    file = write_chain(store.runs.parent / "nb", "a=starts_a_process", "b=starts_a_process", b={"needs": []})
 
     class Impatient(Memory):
         def cell_started(self, step, cell) -> None:
             super().cell_started(step, cell)
-            signal.raise_signal(signal.SIGINT)
+            if {told[1] for told in self.told if told[0] == "cell" and told[2] == cell} == {"a", "b"}:
+                signal.raise_signal(signal.SIGINT)
 
         def step_ended(self, step, entry) -> None:
             super().step_ended(step, entry)
             signal.raise_signal(signal.SIGINT)
 
+    listener = Impatient()
     with pytest.raises(KeyboardInterrupt):
-        run(store, Request(generate=False), Impatient(), file)
+        run(store, Request(generate=False), listener, file)
     record = runs.read((store.runs / "latest").resolve())
     assert (record["status"], record["error"]) == ("interrupted", "It was stopped by Ctrl-C.")
+    assert [step["status"] for step in record["steps"]] == ["interrupted", "interrupted"]
+    assert {told[1:] for told in listener.told if told[0] == "end"} == {("a", "interrupted"), ("b", "interrupted")}
     assert "interrupted" in (store.runs / "latest" / "index.html").read_text("utf-8")
 
 

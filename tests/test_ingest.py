@@ -5,7 +5,7 @@ import json
 from datetime import date
 
 import pytest
-from duckbook import arrivals, commit_log, history, raw, storage, warehouse
+from duckbook import appending, arrivals, commit_log, history, raw, rows, storage, warehouse
 from duckbook.batches import Chronicle, Commit
 from duckbook.errors import IngestError, WarehouseError
 from landing_zone import AS_OF, Shop, content, lines, order
@@ -215,6 +215,35 @@ def test_names_that_are_ours_or_odd_are_kept_beside_ours(shop):
     kept = {"_key_of_source": "k", "filename_of_source": "f", "unnamed": "e", "a.b": "c", "source": "s"}
     assert kept.items() <= row.items()
     assert {'say "x"': "q", "/a~b": "p", "batch": "b"}.items() <= row.items()
+
+
+@pytest.mark.parametrize("is_of_an_older_history", [False, True])
+def test_a_column_called_as_duckdb_calls_the_place_of_a_file_takes_no_row_to_another_batch(
+    shop, monkeypatch, is_of_an_older_history
+):
+    if is_of_an_older_history:
+        monkeypatch.setattr(rows, "RESERVED", rows.RESERVED - {"file_index"})
+    monkeypatch.setattr(appending, "MANY_ROWS", 0)
+    monkeypatch.setattr(appending, "FEW", 1)
+    odd = {"file_index": "0", "file": "1", "number": "2", "seen": "3"}
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1) | odd, order(2) | odd))
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(order(2) | odd, order(3) | odd))
+    assert flows(shop.ingest()) == {"appended": 3, "unchanged": 1, "unreadable": 0}
+    assert [(row["_key"], row["_source"][-23:-9]) for row in shop.raw()] == [
+        ("1", "ate=2026-06-01"),
+        ("2", "ate=2026-06-01"),
+        ("3", "ate=2026-06-02"),
+    ]
+
+
+def test_more_files_than_one_statement_reads_are_told_apart(shop, monkeypatch):
+    monkeypatch.setattr(raw, "MOST_FILES", 2)
+    for day in range(1, 6):
+        shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(day)))
+    assert flows(shop.ingest()) == {"appended": 5, "unchanged": 0, "unreadable": 0}
+    assert [(row["_key"], row["_source"][-12:-9]) for row in shop.raw()] == [
+        (f"{day}", f"-0{day}") for day in range(1, 6)
+    ]
 
 
 def test_values_are_kept_as_the_source_gave_them(shop):

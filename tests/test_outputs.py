@@ -10,7 +10,8 @@ import pytest
 from chains import Memory, write_chain
 from duckbook import chain, outputs
 from duckbook.errors import ChainError
-from duckbook.runner import Request, run
+from duckbook.request import Request
+from duckbook.runner import run
 from duckbook.settings import ROOT, Settings, read_settings
 
 

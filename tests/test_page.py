@@ -11,7 +11,8 @@ import nbformat
 import pytest
 from chains import Memory, write_chain
 from duckbook import charts, page, runs, spent
-from duckbook.runner import Request, run
+from duckbook.request import Request
+from duckbook.runner import run
 from duckbook.runs import Run
 from duckbook.settings import Settings
 

@@ -14,7 +14,8 @@ import pytest
 from chains import Memory, duckbook, write_chain
 from duckbook import runs, telling
 from duckbook.errors import ServerError
-from duckbook.runner import Request, run
+from duckbook.request import Request
+from duckbook.runner import run
 from duckbook.settings import Settings
 
 WRITE_DOWN = (

@@ -13,12 +13,15 @@ from pathlib import Path
 import duckdb
 
 from duckbook import versions
-from duckbook.batches import MANY_ROWS, Batch, Chronicle, place
+from duckbook.batches import Batch, Chronicle, place
 from duckbook.errors import IngestError
 from duckbook.reading import PARQUET, Reading
 from duckbook.rows import literal, quoted, row_number
 from duckbook.tables import source_tables
 from duckbook.versions import File
+
+MANY_ROWS = 50_000
+"""A batch of so many rows is large."""
 
 FEW = 0.05
 """Below this share of a large batch, rows that are unchanged stay in its file, where the sightings name them."""

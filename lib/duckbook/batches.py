@@ -34,10 +34,6 @@ def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place
     return batch_date, not declared, source if declared else "", sequence
 
 
-MANY_ROWS = 50_000
-"""The file of a batch of so many rows is not written twice for a few."""
-
-
 @dataclass(frozen=True)
 class Batch:
     """A batch of the history.

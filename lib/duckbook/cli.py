@@ -23,7 +23,6 @@ from duckbook.options import (
     store_options,
     when_option,
 )
-from duckbook.stopping import ASKING
 
 
 class Stopped(KeyboardInterrupt):
@@ -47,7 +46,7 @@ def cli() -> None:
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
 def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, only, chain, **_store) -> None:
     """Run the chain: generate, ingest, transform, publish, explore."""
-    from duckbook.runner import Request
+    from duckbook.request import Request
 
     given = {"customers": customers, "seed": seed, "dirt": dirt, "planted": planted}
     values = {name: value for name, value in given.items() if value is not None}
@@ -62,7 +61,7 @@ def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, onl
 def latest(as_of, extra, generate, **_store) -> None:
     """Run one more day: generate the latest 30 days, ingest, transform, publish."""
     from duckbook.chain import read_chain
-    from duckbook.runner import Request
+    from duckbook.request import Request
 
     explorations = tuple(step.name for step in read_chain() if step.group == "explore")
     _run(Request(as_of, True, extra=extra, generate=generate, leave_out=("generate_history", *explorations)))
@@ -95,8 +94,8 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
             record = do(chosen, asked, listener, chain_file or CHAIN_FILE)
     except KeyboardInterrupt:
         newest = runs.latest(chosen.runs)
-        if newest is not None and listener.began:
-            told = runs.read(newest)
+        told = runs.read(newest) if newest is not None and listener.began else None
+        if told and told["status"] != runs.SUCCEEDED:
             terminal.show_failure(terminal.console(stderr=True), told, None, runner.resume_command(told))
         raise
     terminal.show_summary(out, record.record, record.folder / "index.html")
@@ -111,7 +110,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
 
 def _from_raw() -> Any:
     """What makes everything of raw again, for whoever reads it."""
-    from duckbook.runner import Request
+    from duckbook.request import Request
     from duckbook.settings import settings
 
     return Request(first="staging", last="bi" if settings().bi else "publish", generate=False)
@@ -209,9 +208,10 @@ def main() -> None:
     """Run a command; an error is one sentence on stderr."""
     # A shell ignores SIGINT for what it starts in the background; asked to stop, a run stops all the same.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for asked in ASKING:
-        if asked != signal.SIGINT and signal.getsignal(asked) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(asked, _stop)
+    signal.signal(signal.SIGTERM, _stop)
+    # Started by nohup, it goes on when its terminal is closed.
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, _stop)
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:

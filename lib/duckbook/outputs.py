@@ -87,7 +87,8 @@ def refresh(customers: int | None = None, *, large: bool = False) -> Iterator[st
         The run failed, or an output holds something of this machine; no notebook is changed then.
     """
     from duckbook import servers, terminal
-    from duckbook.runner import Request, run
+    from duckbook.request import Request
+    from duckbook.runner import run
 
     with tempfile.TemporaryDirectory(prefix="duckbook-outputs-") as name:
         store = Path(name)

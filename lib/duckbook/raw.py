@@ -7,7 +7,7 @@ makes it anew. Nothing else writes to the schema but the quarantine model of dbt
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,7 +17,7 @@ from duckbook import rows
 from duckbook.batches import Batch, Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
-from duckbook.rows import ROW_COLUMNS, listed, quoted
+from duckbook.rows import ROW_COLUMNS, listed, literal, quoted
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
@@ -66,8 +66,8 @@ GROWN = ("ecom_staging", "ecom_intermediate")
 
 RESTORE = "Restore what was changed or lost below history/, or empty history/ and ingest the landing zone anew."
 
-FILE = "file_index::bigint"
-"""The place of a row's file among those that a query reads, from 0."""
+MOST_FILES = 200
+"""One statement reads so many files: the lists of what is known of them are made anew for every piece of a file."""
 
 READ_HERE = {"duckdb": "", "lake": "", "motherduck": ", md_run = local"}
 """Target → what tells it to read files of S3 in this process: MotherDuck's own servers may not reach the endpoint."""
@@ -209,9 +209,7 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
     for column in dict.fromkeys(c for batch in batches for c in batch.columns if c not in known):
         connection.execute(f"alter table {SCHEMA}.{name} add column if not exists {quoted(column)} varchar")
     for role, (target, flow) in ROLES.items():
-        bearing = sorted((batch for batch in batches if role in batch.files), key=_alike)
-        for _, group in groupby(bearing, key=_alike):
-            alike = list(group)
+        for alike in _groups(role, batches):
             selected = _selected(bucket, name, role, alike, here)
             try:
                 (found,) = connection.execute(f"insert into {SCHEMA}.{target or name} by name {selected}").fetchone()
@@ -225,9 +223,17 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
                 )
 
 
-def _alike(batch: Batch) -> tuple:
-    """What batches have in common that are inserted by one statement."""
-    return batch.columns, sorted(rows.whole_numbers(batch.types) & set(source_tables()[batch.table].key))
+def _groups(role: str, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+    """The batches with files of a role, by what those have in common that one statement inserts."""
+
+    def told(batch: Batch) -> tuple:
+        whole = sorted(rows.whole_numbers(batch.types) & set(source_tables()[batch.table].key))
+        # A column of this name would be taken for the place of the file.
+        return batch.columns, whole, batch.batch_id if "file_index" in batch.columns else ""
+
+    for _, group in groupby(sorted((batch for batch in batches if role in batch.files), key=told), key=told):
+        alike = list(group)
+        yield from (alike[n : n + MOST_FILES] for n in range(0, len(alike), MOST_FILES))
 
 
 def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here: str = "") -> str:
@@ -244,15 +250,17 @@ def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here:
         selected = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
         if whole := [place for place, b in enumerate(batches) if b.with_sightings and "sightings" in b.files]:
             sightings = _files(bucket, "sightings", [batches[place] for place in whole], here)
-            seen = f"select {whole}[{FILE} + 1] as file, _row_number as number from {sightings}"
-            left_out = f" anti join ({seen}) as seen on {FILE} = seen.file and {number} = seen.number"
+            seen = f"select {_among_all(whole, '_row_number')} from {sightings}"
+            left_out = f" where {_among_all(range(len(batches)), number)} not in ({seen})"
     elif role == "sightings":
         selected = [f"'{name}' as table_name", "_key", "_row_hash", "_row_number"]
         told = {"_batch_id": "batch_id"}
     else:
         selected = [f"'{name}' as table_name", "row_number", "reason", "original"]
         told = {"batch_id": "batch_id", "source": "source"}
-    selected += [f"{_told(batches, attribute)} as {column}" for column, attribute in told.items()]
+    for column, attribute in told.items():
+        known = [literal(str(getattr(batch, attribute))) for batch in batches]
+        selected.append(f"{_of_file(known, 'timestamp' if attribute == 'as_of' else 'varchar')} as {column}")
     return f"select {', '.join(selected)} from {_files(bucket, role, batches, here)}{left_out}"
 
 
@@ -261,13 +269,19 @@ def _files(bucket: str, role: str, batches: Sequence[Batch], here: str) -> str:
     return f"read_parquet({files}, file_row_number = true, hive_partitioning = false{here})"
 
 
-def _told(batches: Sequence[Batch], attribute: str) -> str:
-    """What is known of the batch that a row is of, by the place of its file among those that are read.
+def _of_file(values: Sequence[str], kind: str) -> str:
+    """What is known of the file that a row is of, by the file's place among those that are read.
 
-    It is the same for all that DuckDB reads of a file at once, and costs nothing; a join costs a fifth of the time.
+    It is the same for all that DuckDB reads of a file at once, where a join costs a fifth of the time.
     """
-    kind = {"as_of": "::timestamp[]"}.get(attribute, "")
-    return f"({listed(str(getattr(batch, attribute)) for batch in batches)}{kind})[{FILE} + 1]"
+    if len(values) == 1:
+        return f"{values[0]}::{kind}"
+    return f"([{', '.join(values)}]::{kind}[])[file_index::bigint + 1]"
+
+
+def _among_all(places: Sequence[int], number: str) -> str:
+    """A number that tells a row from those of all other files, of its number in a file that has one of these places."""
+    return f"{_of_file([str(place) for place in places], 'bigint')} * 1_000_000_000_000 + {number}"
 
 
 def _create_table(name: str, columns: dict[str, str]) -> str:

@@ -20,7 +20,7 @@ ROW_COLUMNS = {
 }
 """What ingestion adds to every row in raw, and the types of it."""
 
-RESERVED = {*ROW_COLUMNS, "_readable", "filename", "file_row_number"}
+RESERVED = {*ROW_COLUMNS, "_readable", "filename", "file_row_number", "file_index"}
 
 UNIT, RECORD = "\x1f", "\x1e"
 """Separators that no one writes into a name or a value."""

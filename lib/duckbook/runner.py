@@ -10,7 +10,6 @@ import os
 import shlex
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,43 +18,12 @@ from duckbook import chain, codebase, kernels, provenance, redaction, runs, tell
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError
 from duckbook.lock import one_writer
+from duckbook.request import Request
 from duckbook.runs import Run
 from duckbook.settings import Settings
 from duckbook.stopping import unstoppable
 from duckbook.supervisor import Listener, Supervisor
 from duckbook.witness import Witness
-
-GENERATED = ("customers", "seed", "dirt", "planted")
-"""Settings that say what is generated, and are parameters of a run."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a person asked for.
-
-    Parameters
-    ----------
-    as_of
-        Last day of data; None: the newest landed.
-    next_day
-        Take the day after the newest landed instead.
-    values
-        Parameters of the run that were given, by name.
-    extra
-        Parameters for whichever notebooks have them.
-    first, last, only, generate, leave_out
-        Which steps, see `chain.select`.
-    """
-
-    as_of: date | None = None
-    next_day: bool = False
-    values: dict[str, Any] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
-    first: str | None = None
-    last: str | None = None
-    only: str | None = None
-    generate: bool = True
-    leave_out: tuple[str, ...] = ()
 
 
 def run(settings: Settings, request: Request, listener: Listener, chain_file: Path = chain.CHAIN_FILE) -> Run:
@@ -83,11 +51,10 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         leave_out=request.leave_out,
         always=("bi",) if settings.bi else (),
     )
-    given = _given(request)
     with telling.refusals(settings):
         _refuse_early(settings)
     with kernels.mother(settings, steps) as mother:
-        parameters = chain.check(steps, given, request.extra)
+        parameters = chain.check(steps, request.given, request.extra)
         with telling.refusals(settings):
             _preflight(settings)
         with one_writer(settings, "a run of the chain"):
@@ -96,10 +63,10 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
             record = Run.begin(
                 settings.runs,
                 target=settings.target,
-                as_of=given.get("as_of"),
-                parameters=clean.scrub(_parameters(settings, given, request)),
+                as_of=request.given.get("as_of"),
+                parameters=clean.scrub(request.parameters(settings)),
                 steps=[(step.name, step.notebook.name) for step in steps],
-                request=clean.scrub(_as_record(request)),
+                request=clean.scrub(request.as_record),
                 store=provenance.store(settings),
                 git=provenance.git(),
                 versions=provenance.versions(),
@@ -131,7 +98,7 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
             f"Run {record['run_id']} is of the store {record['store']} on {record['target']}: "
             f"give it with DATA={record['store']} TARGET={record['target']}."
         )
-    request = _from_record(record)
+    request = Request.of_run(record)
     known = {step.name: step for step in chain.read_chain(chain_file)}
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
     succeeded = {entry["name"] for entry in record["steps"] if entry["status"] == runs.SUCCEEDED}
@@ -139,7 +106,7 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     with telling.refusals(settings):
         _refuse_early(settings)
     with kernels.mother(settings, left) as mother:
-        parameters = chain.check(steps, _given(request), request.extra)
+        parameters = chain.check(steps, request.given, request.extra)
         with telling.refusals(settings):
             _preflight(settings)
         with one_writer(settings, "a run of the chain"):
@@ -173,23 +140,6 @@ def _preflight(settings: Settings) -> None:
         from duckbook import warehouse
 
         warehouse.preflight(settings)
-
-
-def _as_record(request: Request) -> dict[str, Any]:
-    """The request as ``run.json`` holds it, so that the run can be resumed as it was asked for."""
-    as_of = request.as_of.isoformat() if request.as_of else None
-    return asdict(request) | {"as_of": as_of, "leave_out": list(request.leave_out)}
-
-
-def _from_record(record: dict[str, Any]) -> Request:
-    """The request of a run; what was resolved since is kept, such as the as-of date of "one more day"."""
-    asked = record["request"] | {"as_of": date.fromisoformat(record["as_of"]) if record["as_of"] else None}
-    settled = {name: record["parameters"][name] for name in GENERATED if name in record["parameters"]}
-    return Request(**asked | {"leave_out": tuple(asked["leave_out"]), "values": asked["values"] | settled})
-
-
-def _given(request: Request) -> dict[str, Any]:
-    return request.values | ({"as_of": request.as_of.isoformat()} if request.as_of else {})
 
 
 def _carry_out(settings, request, record: Run, steps, parameters, listener, mother) -> None:
@@ -290,12 +240,6 @@ def _as_of(settings: Settings, endpoints, request: Request) -> date | None:
     if request.next_day:
         return request.as_of or landing.next_as_of(settings, endpoints)
     return landing.resolve_as_of(settings, endpoints, request.as_of)
-
-
-def _parameters(settings: Settings, given: dict, request: Request) -> dict[str, Any]:
-    chosen = {name: getattr(settings, name) for name in GENERATED}
-    generated = chosen | {"first_as_of": settings.first_as_of.isoformat()} if request.generate else {}
-    return generated | {"generate": request.generate} | given | request.extra
 
 
 def resume_command(record: dict[str, Any]) -> str:

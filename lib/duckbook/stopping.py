@@ -4,50 +4,63 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-ASKING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
+
+DEAF_SECONDS = 10
+"""For so long nobody else is heard: what is being stopped is put in order by then, or hangs."""
 
 
 @contextmanager
 def unstoppable() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """What is done in the block is done to its end, whoever asks to stop meanwhile, but for what it lets be stopped.
+    """What is done in the block is done to its end, but for what it lets be stopped; who asks meanwhile is not heard.
 
     Yields
     ------
     Callable
-        ``stoppable()``: a block in which the first who asks is heard, by the handler that was there before. Nobody
-        is heard from then on, so that what was stopped can be put in order.
+        ``stoppable()``: a block in which who asks is heard, by the handler that was there before. What this one raises
+        is raised again at the block's end where it was lost on the way, as in a finalizer or a query of DuckDB.
     """
     if threading.current_thread() is not threading.main_thread():  # which no signal interrupts
         yield nullcontext
         return
-    listening = False
+    listens_from, raised = float("inf"), None
 
     def hear(number: int, frame) -> None:
-        nonlocal listening
-        if not listening:
+        nonlocal listens_from, raised
+        if time.monotonic() < listens_from:
             return
-        listening = False
-        if callable(before[number]):
-            before[number](number, frame)
-        else:
+        listens_from = time.monotonic() + DEAF_SECONDS
+        if not callable(before[number]):
             signal.signal(number, before[number])
             signal.raise_signal(number)
+            return
+        try:
+            before[number](number, frame)
+        except BaseException as stop:
+            raised = stop
+            raise
 
     @contextmanager
     def stoppable() -> Iterator[None]:
-        nonlocal listening
-        listening = True
+        nonlocal listens_from
+        listens_from = 0.0
         try:
             yield
+        except Exception:
+            if raised is None:
+                raise
         finally:
-            listening = False
+            listens_from = float("inf")
+        if raised is not None:
+            raise raised
 
     # Programs that are started inherit what is ignored, and no handler: hence nothing is ignored that was not before.
     before = {asked: signal.getsignal(asked) for asked in ASKING}
-    ours = [asked for asked, handler in before.items() if handler not in {signal.SIG_IGN, None}]
+    ours = [asked for asked, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     try:
         for asked in ours:
             signal.signal(asked, hear)
