@@ -11,7 +11,8 @@ import nbformat
 import psutil
 import pytest
 from duckbook import zygote
-from duckbook.kernels import Kernel, environment
+from duckbook.errors import ChainError
+from duckbook.kernels import START_SECONDS, Kernel, environment
 from duckbook.zygote import Zygote
 from nbclient import NotebookClient
 
@@ -116,6 +117,35 @@ def test_a_kernel_that_is_killed_while_it_starts_is_gone(env, tmp_path):
     kernel.stop()
     assert kernel.killed_because == "interrupted"
     assert kernel._process is None or not kernel._process.is_running()
+
+
+@pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
+def test_what_the_first_cell_says_is_heard_however_soon_it_says_it(mother, env, tmp_path):
+    said = []
+    for _ in range(15):
+        kernel = Kernel(tmp_path, env, zygote=mother)
+        said += answers(kernel, "print('first')")
+        kernel.stop()
+    assert [output["text"] for outputs in said for output in outputs] == ["first\n"] * 15
+
+
+def test_a_kernel_that_cannot_start_is_told_and_not_waited_for(env, tmp_path):
+    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit(1)")
+    began = time.monotonic()
+    with pytest.raises(ChainError, match="A kernel does not start: no answer came"):
+        Kernel(tmp_path, env | {"PYTHONPATH": str(tmp_path)}).ready()
+    assert time.monotonic() - began < START_SECONDS / 2
+
+
+def test_a_kernel_that_was_killed_before_its_first_cell_is_told_and_not_waited_for(env, tmp_path):
+    kernel = Kernel(tmp_path, env)
+    manager = kernel.ready()
+    kernel.kill()
+    began = time.monotonic()
+    with pytest.raises(RuntimeError, match="no answer came"):
+        NotebookClient(nbformat.v4.new_notebook(), km=manager, startup_timeout=60).execute(cleanup_kc=False)
+    assert time.monotonic() - began < 30
+    kernel.stop()
 
 
 def test_a_kernel_depends_on_nothing_of_the_persons_own(monkeypatch):

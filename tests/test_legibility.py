@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +26,14 @@ def code_of(notebook: Path) -> Iterator[tuple[str, str]]:
     for cell in cells_of(notebook):
         if cell["cell_type"] == "code":
             yield cell["id"], "".join(cell["source"])
+
+
+def sizes_of(source: str) -> list[tuple[float, float]]:
+    """Width and height in inches of the charts that a cell asks for."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    charts = [call for call in calls if ast.unparse(call.func) == "plotting.chart"]
+    asked = [{keyword.arg: keyword.value for keyword in call.keywords}.get("size") for call in charts]
+    return [(8, 3.2) if size is None else ast.literal_eval(size) for size in asked]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -55,6 +65,15 @@ def test_each_chart_has_alternative_text_and_a_table_in_its_section(name):
         if not any(is_table(output.get("data", {})) for _, output in outputs):
             alone += [cell for cell, _ in charts]
     assert (silent, alone) == ([], [])
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_each_picture_is_as_large_as_its_chart_was_to_be(name):
+    for cell in cells_of(NOTEBOOKS[name]):
+        printed = [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+        if printed and "plotting.chart(" in (source := "".join(cell["source"])):
+            width, height = struct.unpack(">II", base64.b64decode(printed[0])[16:24])
+            assert (width / 100, height / 100) in sizes_of(source), cell["id"]
 
 
 def test_no_text_has_dollars_that_begin_and_end_a_formula():

@@ -79,6 +79,17 @@ def test_a_long_finding_takes_two_lines_and_no_more_room_than_its_picture():
     assert title.y0 > axes.get_window_extent().y1
 
 
+@pytest.mark.parametrize("inches", [5, 6, 8, 10])
+def test_no_finding_is_cut_off_at_the_edge_of_its_picture(inches):
+    wide = "Off by 11% a week on average; seasonal naive by 32%, with growth by 12%; " * 4
+    for length in range(40, len(wide), 3):
+        axes = plotting.chart(wide[:length], size=(inches, 3.2))
+        axes.figure.draw_without_rendering()
+        shown = axes.figure.get_tightbbox(axes.figure.canvas.get_renderer())
+        assert shown.x0 >= 0 and shown.x1 <= inches, wide[:length]
+        matplotlib.pyplot.close(axes.figure)
+
+
 def test_counts_have_no_ticks_between_whole_numbers():
     axes = plotting.chart("Few orders")
     axes.bar([1, 2, 3], [1, 2, 3])

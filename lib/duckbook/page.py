@@ -150,6 +150,9 @@ def _environment() -> Any:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"count": _count, "number": charts.number, "duration": _duration, "moment": _moment}
+    # A run first asks for one of them while its steps go on, and for the others at its end, when somebody waits.
+    for name in environment.list_templates(filter_func=lambda name: name.endswith(".html.j2")):
+        environment.get_template(name)
     return environment
 
 
