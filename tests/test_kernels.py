@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import time
@@ -14,6 +15,7 @@ from duckbook import zygote
 from duckbook.errors import ChainError
 from duckbook.kernels import START_SECONDS, Kernel, environment
 from duckbook.zygote import Zygote
+from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "pandas", "sql.magic")
@@ -138,12 +140,21 @@ def test_a_kernel_that_cannot_start_is_told_and_not_waited_for(env, tmp_path):
 
 
 def test_a_kernel_that_was_killed_before_its_first_cell_is_told_and_not_waited_for(env, tmp_path):
+    async def ask(manager: KernelManager) -> None:
+        client = manager.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=60)
+        finally:
+            client.stop_channels()
+
     kernel = Kernel(tmp_path, env)
     manager = kernel.ready()
+    asyncio.run(ask(manager))
     kernel.kill()
     began = time.monotonic()
     with pytest.raises(RuntimeError, match="no answer came"):
-        NotebookClient(nbformat.v4.new_notebook(), km=manager, startup_timeout=60).execute(cleanup_kc=False)
+        asyncio.run(ask(manager))
     assert time.monotonic() - began < 30
     kernel.stop()
 
