@@ -69,13 +69,15 @@ def fresh_store(**settings: object) -> Iterator[dict[str, str]]:
             subprocess.run([DUCKBOOK, "down"], env=environment, check=False, capture_output=True)
 
 
-def timed(commands: list[list[str]], environment: dict[str, str]) -> Timing:
-    """Run commands one after another and time them as one; a failing one ends the benchmark."""
+def timed(commands: list[list[str]], environment: dict[str, str], folder: Path = ROOT) -> Timing:
+    """Run commands one after another, in a folder, and time them as one; a failing one ends the benchmark."""
     printed = []
     with watched(environment) as memory:
         began = perf_counter()
         for command in commands:
-            done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, errors="replace")
+            done = subprocess.run(
+                command, env=environment, cwd=folder, capture_output=True, text=True, errors="replace"
+            )
             if done.returncode:
                 sys.exit(f"{' '.join(command)} failed:\n{(done.stdout + done.stderr)[-4000:]}")
             printed.append(done.stdout)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import bi_copy
@@ -22,6 +23,7 @@ import increments
 import ingestion
 import lake_time
 import scale
+import tutorial
 from duckbook.settings import settings
 from measuring import Figures
 from rich.console import Console
@@ -35,8 +37,9 @@ PARTS = {
     "chain": (chain_time.measure, [1_000, 10_000]),
     "scale": (scale.measure, [10_000, 100_000]),
     "lake": (lake_time.measure, [1_000]),
+    "tutorial": (tutorial.measure, [1_000]),
 }
-"""What is measured, and at how many customers."""
+"""What is measured, and at how many customers; the last, whose number is fixed, only where a clone of it is named."""
 
 
 def main() -> None:
@@ -45,17 +48,23 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="what to measure (all)")
     parser.add_argument("--customers", type=int, nargs="+", help="sizes, instead of each part's own")
     parser.add_argument("--runs", type=int, default=3, help="runs of each figure; the median is shown")
+    parser.add_argument("--tutorial", type=Path, help="folder of a clone of the tutorial project (tutorial.py)")
     parser.add_argument("--out", type=Path, help="folder for the figures and their chart (bench, in the data folder)")
     parser.add_argument(
         "--as-baseline", action="store_true", help="commit the figures: later ones are held against them"
     )
     options = parser.parse_args()
+    if "tutorial" in options.parts and not options.tutorial:
+        parser.error("the tutorial is measured where --tutorial names a clone of it: see tests/bench/tutorial.py")
+    wanted = options.parts or [part for part in PARTS if part != "tutorial" or options.tutorial]
     out = options.out or settings().data / "bench"
     out.mkdir(parents=True, exist_ok=True)
     figures = Figures()
-    for part in options.parts or PARTS:
+    for part in wanted:
         measure, sizes = PARTS[part]
-        for customers in options.customers or sizes:
+        if part == "tutorial":
+            measure = partial(measure, checkout=options.tutorial.resolve())
+        for customers in sizes if part == "tutorial" else options.customers or sizes:
             measure(figures, customers, options.runs)
             # After each: what an hour has measured is kept when the next one fails.
             (out / "figures.json").write_text(json.dumps(figures.rows, indent=1) + "\n", encoding="utf-8")
