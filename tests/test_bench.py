@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 
 import pytest
@@ -39,3 +40,10 @@ def test_the_chart_shows_each_ratio_and_its_baseline(tmp_path, monkeypatch):
     assert [text in drawn for text in ("one, 1,000 customers", "two, 1,000 customers", "a reference,")] == [
         True, True, False,
     ]  # fmt: skip
+
+
+def test_the_tutorial_project_is_measured_only_where_a_clone_of_it_is_named():
+    program = [sys.executable, str(ROOT / "tests" / "bench" / "run.py"), "tutorial"]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "--tutorial names a clone of it" in done.stderr

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
+import struct
 import sys
 import time
 from pathlib import Path
+from queue import Empty
 
 import nbformat
 import psutil
 import pytest
 from duckbook import zygote
 from duckbook.errors import ChainError
-from duckbook.kernels import START_SECONDS, Kernel, environment
+from duckbook.kernels import PATIENCE, START_SECONDS, AttentiveClient, Kernel, environment
 from duckbook.zygote import Zygote
-from jupyter_client.manager import KernelManager
 from nbclient import NotebookClient
 
 IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "pandas", "sql.magic")
@@ -134,29 +136,80 @@ def test_what_the_first_cell_says_is_heard_however_soon_it_says_it(mother, env, 
 def test_a_kernel_that_cannot_start_is_told_and_not_waited_for(env, tmp_path):
     (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit(1)")
     began = time.monotonic()
-    with pytest.raises(ChainError, match="A kernel does not start: no answer came"):
+    with pytest.raises(ChainError, match="A kernel does not start: it ended before it answered"):
         Kernel(tmp_path, env | {"PYTHONPATH": str(tmp_path)}).ready()
     assert time.monotonic() - began < START_SECONDS / 2
 
 
-def test_a_kernel_that_was_killed_before_its_first_cell_is_told_and_not_waited_for(env, tmp_path):
-    async def ask(manager: KernelManager) -> None:
-        client = manager.client()
-        client.start_channels()
-        try:
-            await client.wait_for_ready(timeout=60)
-        finally:
-            client.stop_channels()
+class Imagined(AttentiveClient):
+    """A client whose kernel takes some seconds for an answer, and may not be heard at first, or ever."""
 
+    def __init__(self, seconds: float = 0.0, lost: int = 0, lives: bool = True):
+        super().__init__()
+        self.asked: list[str] = []
+        self._seconds, self._lost, self._lives = seconds, lost, lives
+        self._free = 0.0
+        self._replies: list[tuple[float, dict]] = []
+        self._said: list[tuple[float, dict]] = []
+
+    def kernel_info(self) -> str:
+        self.asked.append(f"question {len(self.asked)}")
+        self._free = max(self._free, time.monotonic()) + self._seconds
+        parent = {"parent_header": {"msg_id": self.asked[-1]}}
+        self._replies.append((self._free, parent))
+        if len(self.asked) > self._lost:
+            self._said += [(self._free, parent | {"content": {"execution_state": is_}}) for is_ in ("busy", "idle")]
+        return self.asked[-1]
+
+    async def get_shell_msg(self, timeout: float) -> dict:
+        return await self._next(self._replies, timeout)
+
+    async def get_iopub_msg(self, timeout: float) -> dict:
+        return await self._next(self._said, timeout)
+
+    async def is_alive(self) -> bool:
+        return self._lives
+
+    async def _next(self, coming: list[tuple[float, dict]], timeout: float) -> dict:
+        wait = coming[0][0] - time.monotonic() if coming else timeout + 1
+        await asyncio.sleep(max(0.0, min(wait, timeout)))
+        if wait > timeout:
+            raise Empty
+        return coming.pop(0)[1]
+
+
+def test_a_client_is_ready_once_a_slow_kernel_answers():
+    client = Imagined(seconds=3 * PATIENCE)
+    asyncio.run(client.wait_for_ready(timeout=30 * PATIENCE))
+    assert client.asked == ["question 0"]
+
+
+def test_a_client_that_missed_what_the_kernel_said_asks_again():
+    client = Imagined(seconds=2 * PATIENCE, lost=2)
+    asyncio.run(client.wait_for_ready(timeout=60 * PATIENCE))
+    assert client.asked == ["question 0", "question 1", "question 2"]
+
+
+@pytest.mark.parametrize(
+    ("client", "told"),
+    [(Imagined(lost=1000), "it did not answer within 2 s"), (Imagined(99, lives=False), "it ended before it answered")],
+)
+def test_a_client_says_whether_a_kernel_is_gone_or_silent(client, told):
+    with pytest.raises(RuntimeError, match=told):
+        asyncio.run(client.wait_for_ready(timeout=2))
+    assert len(client.asked) <= 2 / PATIENCE + 1
+
+
+def test_a_chart_is_as_large_as_its_figure_and_those_of_others_are_cut(env, tmp_path):
+    ours = "from duckbook import plotting; plotting.chart('Seven', size=(7, 3)).plot([1, 2]); plotting.show()"
+    theirs = "import matplotlib.pyplot as plt; plt.figure(figsize=(7, 3)); plt.plot([1, 2]); plt.show()"
     kernel = Kernel(tmp_path, env)
-    manager = kernel.ready()
-    asyncio.run(ask(manager))
-    kernel.kill()
-    began = time.monotonic()
-    with pytest.raises(RuntimeError, match="no answer came"):
-        asyncio.run(ask(manager))
-    assert time.monotonic() - began < 30
-    kernel.stop()
+    try:
+        outputs = answers(kernel, ours, theirs)
+    finally:
+        kernel.stop()
+    sizes = [struct.unpack(">II", base64.b64decode(output[-1]["image/png"])[16:24]) for output in outputs]
+    assert sizes[0] == (700, 300) != sizes[1]
 
 
 def test_a_kernel_depends_on_nothing_of_the_persons_own(monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import inspect
 import json
 import re
 import struct
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from duckbook import plotting
 from duckbook.chain import read_chain
 
 NOTEBOOKS = {step.notebook.name: step.notebook for step in read_chain()}
@@ -33,7 +35,8 @@ def sizes_of(source: str) -> list[tuple[float, float]]:
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     charts = [call for call in calls if ast.unparse(call.func) == "plotting.chart"]
     asked = [{keyword.arg: keyword.value for keyword in call.keywords}.get("size") for call in charts]
-    return [(8, 3.2) if size is None else ast.literal_eval(size) for size in asked]
+    usual = inspect.signature(plotting.chart).parameters["size"].default
+    return [usual if size is None else ast.literal_eval(size) for size in asked]
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -72,8 +75,8 @@ def test_each_picture_is_as_large_as_its_chart_was_to_be(name):
     for cell in cells_of(NOTEBOOKS[name]):
         printed = [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
         if printed and "plotting.chart(" in (source := "".join(cell["source"])):
-            width, height = struct.unpack(">II", base64.b64decode(printed[0])[16:24])
-            assert (width / 100, height / 100) in sizes_of(source), cell["id"]
+            pixels = [struct.unpack(">II", base64.b64decode(picture)[16:24]) for picture in printed]
+            assert [(width / 100, height / 100) for width, height in pixels] == sizes_of(source), cell["id"]
 
 
 def test_no_text_has_dollars_that_begin_and_end_a_formula():

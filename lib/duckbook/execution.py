@@ -156,8 +156,8 @@ class Engine(NBClientEngine):
         try:
             Client(manager, km=kernel.ready(), startup_timeout=60, timeout=None, log=_SILENT).execute()
         except RuntimeError as error:
-            # nbclient says this of a kernel that ends before its first cell.
-            raise manager.failed(f"The kernel ended: {error}") from None
+            # Said of a kernel that ends, or does not answer, before its first cell.
+            raise manager.failed(f"The kernel failed: {error}") from None
         finally:
             manager.notebook_complete()
         if manager.failure is not None:

@@ -30,7 +30,8 @@ from duckbook.errors import ChainError
 from duckbook.settings import Settings
 from duckbook.zygote import PROVISIONER, SUPPORTED, Zygote
 
-START_SECONDS = 60
+# For how long a kernel may start and import; one that ends meanwhile is not waited for.
+START_SECONDS = 120
 
 # How long a kernel may keep silent before it is asked again, or looked at whether it lives, in seconds.
 PATIENCE = 0.2
@@ -58,7 +59,7 @@ class AttentiveClient(AsyncKernelClient):
     """A client that is ready as soon as it hears its kernel."""
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
-        """Wait until an answer of the kernel has come whole: the reply, and on the other channel that it is idle again.
+        """Wait until an answer of the kernel has come whole: a reply, and on the other channel that it is idle again.
 
         The library's own way listens for a fifth of a second for what may still come, once a notebook.
 
@@ -68,24 +69,26 @@ class AttentiveClient(AsyncKernelClient):
             The kernel has ended, or does not answer within `timeout` seconds.
         """
         until = time.monotonic() + (float("inf") if timeout is None else timeout)
+        asked, has_replied = {self.kernel_info()}, False
         while time.monotonic() < until:
-            asked = self.kernel_info()
             try:
-                while (await self.get_shell_msg(timeout=PATIENCE))["parent_header"].get("msg_id") != asked:
-                    pass
-                # What was published before the channel was connected is lost: it is asked again then.
-                while not _ends(await self.get_iopub_msg(timeout=PATIENCE), asked):
-                    pass
-                return
+                if not has_replied:
+                    await self.get_shell_msg(timeout=PATIENCE)
+                    has_replied = True
+                elif _says_idle_after(asked, await self.get_iopub_msg(timeout=PATIENCE)):
+                    return
             except Empty:
                 if not await self.is_alive():
-                    raise RuntimeError("no answer came") from None
-        raise RuntimeError(f"no answer came within {timeout:g} s")
+                    raise RuntimeError("it ended before it answered") from None
+                if has_replied:
+                    # What a kernel says before its channel is connected is lost, so that it is asked again.
+                    asked.add(self.kernel_info())
+                    has_replied = False
+        raise RuntimeError(f"it did not answer within {timeout:g} s")
 
 
-def _ends(message: dict, asked: str) -> bool:
-    """Whether a message says that the kernel has done what it was asked."""
-    return message["parent_header"].get("msg_id") == asked and message["content"].get("execution_state") == "idle"
+def _says_idle_after(asked: set[str], message: dict) -> bool:
+    return message["parent_header"].get("msg_id") in asked and message["content"].get("execution_state") == "idle"
 
 
 class Kernel:
@@ -124,7 +127,7 @@ class Kernel:
             kernel_name="python3",
         )
         self.manager.zygote = zygote
-        self.manager.client_class = f"{AttentiveClient.__module__}.{AttentiveClient.__name__}"
+        self.manager.client_factory = AttentiveClient
         self.usage: dict[str, float] = {}
         self.killed_because: str | None = None
         self._process: psutil.Process | None = None
@@ -158,9 +161,9 @@ class Kernel:
             until = time.monotonic() + START_SECONDS
             while not self._has_answered(client):
                 if self.is_dead():
-                    raise RuntimeError("no answer came")
+                    raise RuntimeError("it ended before it answered")
                 if time.monotonic() > until:
-                    raise RuntimeError(f"no answer came within {START_SECONDS} s")
+                    raise RuntimeError(f"it did not answer within {START_SECONDS} s")
         finally:
             client.stop_channels()
 
@@ -188,8 +191,10 @@ class Kernel:
 
     def is_dead(self) -> bool:
         """Whether it has ended before it was of any use, so that another one is wanted."""
-        process = self._process
-        return process is not None and (not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+        try:
+            return self._process is not None and self._process.status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
 
     def sample(self) -> None:
         """Look at the memory that the kernel holds now, and at what it has read from files and written to them."""

@@ -8,7 +8,8 @@ white ground.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +48,6 @@ STYLE = {
     "ytick.left": False,
 }
 
-PRINTING = {"bbox_inches": None}
-"""A picture is as large as its figure, since its layout leaves nothing outside; to look first would draw it twice."""
 
 CHARACTERS = 10.8
 """How many characters of a title go into an inch, with as many figures and per cent signs as a finding has."""
@@ -84,12 +83,8 @@ def chart(
         One, or `columns` of them.
     """
     import matplotlib.pyplot as plt
-    from IPython import get_ipython
-    from matplotlib_inline.config import InlineBackend
 
     plt.rcParams.update(STYLE)
-    if (shell := get_ipython()) is not None:
-        InlineBackend.instance(parent=shell).print_figure_kwargs = PRINTING
     figure, axes = plt.subplots(1, columns, figsize=size, sharey=share_y)
     for axis in [axes] if columns == 1 else axes:
         axis.set(xlabel=x, ylabel=y)
@@ -171,8 +166,23 @@ def show() -> None:
     from duckbook.alternative import describe
 
     figure = plt.gcf()
-    data, metadata = shell.display_formatter.format(figure)
+    with _as_large_as_its_figure(shell):
+        data, metadata = shell.display_formatter.format(figure)
     words = describe(figure)
     metadata["image/png"] = metadata.get("image/png", {}) | {"alt": words}
     display(data | {"text/plain": words}, metadata=metadata, raw=True)
     plt.close(figure)
+
+
+@contextmanager
+def _as_large_as_its_figure(shell: Any) -> Iterator[None]:
+    """Print pictures whole: the layout leaves nothing outside, and to look for it takes a third of a picture's time."""
+    from matplotlib_inline.config import InlineBackend
+
+    inline = InlineBackend.instance(parent=shell)
+    before = inline.print_figure_kwargs
+    inline.print_figure_kwargs = before | {"bbox_inches": None}
+    try:
+        yield
+    finally:
+        inline.print_figure_kwargs = before

@@ -11,8 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
     import duckdb
 
 SCHEMA = "ecom_marts"
-
-ABREAST = 2
-"""Marts that are written side by side: each leaves cores idle while it reads, sorts or writes its last piece."""
 
 
 def publish(
@@ -50,27 +45,22 @@ def publish(
     making = folder / f".making-{run_id}"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
-    with ThreadPoolExecutor(ABREAST) as writers:
-        entries = writers.map(partial(_write, connection, making), marts, marts.values())
+    entries = {}
+    for mart, outgoing in marts.items():
+        file = making / f"{mart}.parquet"
+        order = ", ".join(f'"{column}"' for column in outgoing.grain) or "all"
+        rows_in_order = f"{outgoing.query} order by {order}"
+        connection.execute(f"copy ({rows_in_order}) to '{_quoted(file)}' (format parquet, compression zstd)")
+        (rows,) = connection.execute(f"select count(*) from '{_quoted(file)}'").fetchone()
+        entries[mart] = {"rows": rows, "sha256": _sha256(file)}
     told = {"run_id": run_id, "as_of": as_of, "target": settings.target, "masked": settings.mask_personal}
-    told["marts"] = dict(zip(marts, entries, strict=True))
+    told["marts"] = entries
     write_private(making / "publication.json", json.dumps(told, indent=1))
     final = folder / free_name(run_id, (path.name for path in folder.iterdir()))
     making.replace(final)
     _point_at(settings, final.name)
     _prune(settings, keep)
     return _read(final)
-
-
-def _write(connection: duckdb.DuckDBPyConnection, folder: Path, mart: str, outgoing: Outgoing) -> dict[str, int | str]:
-    """Write a mart to its file, and tell how many rows that has and its checksum."""
-    file = folder / f"{mart}.parquet"
-    order = ", ".join(f'"{column}"' for column in outgoing.grain) or "all"
-    # The warehouse is open to be read alone, so that every cursor sees the same.
-    with connection.cursor() as cursor:
-        copied = f"copy ({outgoing.query} order by {order}) to '{_quoted(file)}' (format parquet, compression zstd)"
-        (rows,) = cursor.execute(copied).fetchone()
-    return {"rows": rows, "sha256": _sha256(file)}
 
 
 def attach(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-# Ctrl-C stands last: its handler of before is the last to come back, and until then nobody is heard halfway.
+# Handlers are given back in this order: a Ctrl-C that falls in between is not heard either.
 ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 DEAF_SECONDS = 10

@@ -2,7 +2,8 @@
 
 It generates 1,000 customers with their history and latest days, lands them in S3 and Postgres, ingests them into DuckDB
 and runs and tests its dbt models. It runs as its authors wrote it, with the versions that they pinned, in an
-environment of its own, against the same servers as ours. Its copy to MotherDuck is left out: that wants an account.
+environment of its own, against the same servers as ours, which it finds up, where ours starts them. Its copy to
+MotherDuck is left out: that wants an account.
 
 It is not ours to hand on: `git clone https://github.com/sclauguico/ecom-snowflake-duckdb-migration`, and then
 `make bench BENCH="tutorial --tutorial FOLDER"`. `dbt deps` fetches its one package, unless that is there already.
@@ -22,7 +23,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from duckbook.settings import settings
+from duckbook.settings import Settings, settings
 from measuring import BIN, DUCKBOOK, Figures, Timing, fresh_store, timed
 
 WHOLE = "from nothing to tested marts"
@@ -38,6 +39,9 @@ OURS = {
     "dbt": LAYERS,
 }
 """What theirs calls its phases → the steps of ours."""
+
+USED = shutil.ignore_patterns("target", "logs", ".env", "*.db")
+"""What a clone holds that was used before: it would make it quicker, or lead it elsewhere."""
 
 WITHOUT_MOTHERDUCK = """
 import runpy, sys
@@ -84,8 +88,8 @@ def _theirs(checkout: Path, binaries: Path, store: dict[str, str]) -> dict[str, 
     with tempfile.TemporaryDirectory(prefix="duckbook-tutorial-") as name:
         folder = Path(name)
         for part in (PIPELINE, DBT):
-            shutil.copytree(checkout / part, folder / part)
-        environment = store | _reached(store)
+            shutil.copytree(checkout / part, folder / part, ignore=USED)
+        environment = _reached(store)
         dbt, project = str(binaries / "dbt"), folder / DBT
         if not (project / "dbt_packages").is_dir():
             timed([[dbt, "deps"]], environment, project)
@@ -111,16 +115,20 @@ def _theirs(checkout: Path, binaries: Path, store: dict[str, str]) -> dict[str, 
 
 
 def _reached(store: dict[str, str]) -> dict[str, str]:
-    """How the tutorial project reaches the servers of a store, which are up then, and buckets of ours."""
+    """The environment of the tutorial project, with nothing of a person's own: a store whose servers are up."""
     timed([[DUCKBOOK, "up"]], store)
     lines = timed([[DUCKBOOK, "env"]], store).printed.splitlines()
     told = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
     postgres = {"HOST": "PGHOST", "PORT": "PGPORT", "USER": "PGUSER", "PASSWORD": "PGPASSWORD", "DB": "PGDATABASE"}
-    return told | {
+    buckets = {name: Settings.model_fields[f"s3_{name}_bucket"].default for name in ("historic", "latest")}
+    kept = {name: store[name] for name in ("PATH", "HOME", "DUCKBOOK_DATA") if name in store}
+    return {
+        **kept,
+        **told,
         "AWS_S3_ACCESS_KEY_ID": told["AWS_ACCESS_KEY_ID"],
         "AWS_S3_SECRET_ACCESS_KEY": told["AWS_SECRET_ACCESS_KEY"],
-        "AWS_S3_HISTORIC_SYNTH": settings().s3_historic_bucket,
-        "AWS_S3_LATEST_SYNTH": settings().s3_latest_bucket,
+        "AWS_S3_HISTORIC_SYNTH": buckets["historic"],
+        "AWS_S3_LATEST_SYNTH": buckets["latest"],
         **{f"POSTGRES_{name}": told[libpq] for name, libpq in postgres.items()},
     }
 
