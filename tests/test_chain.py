@@ -16,7 +16,7 @@ from urllib.parse import quote
 import psutil
 import pytest
 from chains import NOTEBOOKS, Memory, cell_states, duckbook, text_of, write_chain
-from duckbook import chain, runs
+from duckbook import chain, execution, runs
 from duckbook.errors import ChainError
 from duckbook.inspection import read_parameters
 from duckbook.lock import one_writer
@@ -129,6 +129,14 @@ def test_a_kernel_that_dies_fails_its_step_and_marks_the_cell(store):
     failed = ended(store, "kills_its_kernel").record["steps"][0]
     assert failed["error"] == "cell 2: The kernel died."
     assert cell_states(store.runs / "latest" / "kills_its_kernel.ipynb") == ["completed", "failed", "pending"]
+
+
+def test_a_kernel_that_is_interrupted_while_it_replies_fails_its_step_at_once(store, monkeypatch):
+    monkeypatch.setattr(execution, "REPLY_SECONDS", 0.5)
+    record = ended(store, "interrupts_its_reply").record
+    assert record["steps"][0]["error"] == "cell 2: The kernel was interrupted, and what came of the cell was lost."
+    assert cell_states(store.runs / "latest" / "interrupts_its_reply.ipynb") == ["completed", "failed", "pending"]
+    assert record["seconds"] < 60
 
 
 def test_a_step_past_its_limit_is_stopped_with_what_it_started(store):

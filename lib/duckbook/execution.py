@@ -8,13 +8,14 @@ saved whole or not at all. Trust the exception that `execute` raises, and the no
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 from pathlib import Path
 from typing import Any
 
-from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
@@ -28,6 +29,9 @@ from duckbook.redaction import Redactor
 ENGINE = "duckbook"
 
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
+
+REPLY_SECONDS = 10
+"""So long after a kernel is idle again its reply has come, or is lost: an interrupt of ipykernel's own code drops it."""
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -115,6 +119,20 @@ class TruthfulManager(NotebookExecutionManager):
 class Client(PapermillNotebookClient):
     """papermill's client on a kernel that is already there; it keeps the failure that papermill swallows."""
 
+    has_lost_reply = False
+
+    def process_message(self, msg, cell, cell_index) -> Any:
+        """Wait for a reply no longer than `REPLY_SECONDS` once the kernel has done what it was asked."""
+        try:
+            return super().process_message(msg, cell, cell_index)
+        except CellExecutionComplete:
+            asyncio.get_running_loop().call_later(REPLY_SECONDS, self._give_up, self.task_poll_for_reply)
+            raise
+
+    def _give_up(self, reply: asyncio.Future) -> None:
+        # Done, it cannot be cancelled. nbclient takes a wait that is cancelled for a dead kernel.
+        self.has_lost_reply = self.has_lost_reply or reply.cancel()
+
     def papermill_execute_cells(self) -> None:
         """Execute the cells in order until one fails."""
         manager: TruthfulManager = self.nb_man
@@ -129,7 +147,8 @@ class Client(PapermillNotebookClient):
                 manager.cell_complete(self.nb.cells[index], cell_index=index)
                 return
             except DeadKernelError:
-                raise manager.failed("The kernel died.") from None
+                lost = "The kernel was interrupted, and what came of the cell was lost."
+                raise manager.failed(lost if self.has_lost_reply else "The kernel died.") from None
             manager.running = None
             manager.cell_complete(self.nb.cells[index], cell_index=index)
 

@@ -34,7 +34,7 @@ from duckbook.zygote import PROVISIONER, SUPPORTED, Zygote
 START_SECONDS = 120
 
 # How long a kernel may keep silent before it is asked again, or looked at whether it lives, in seconds.
-PATIENCE = 0.2
+PATIENCE = 0.25
 
 
 class OwnEnvironment(KernelSpecManager):
@@ -80,10 +80,8 @@ class AttentiveClient(AsyncKernelClient):
             except Empty:
                 if not await self.is_alive():
                     raise RuntimeError("it ended before it answered") from None
-                if has_replied:
-                    # What a kernel says before its channel is connected is lost, so that it is asked again.
-                    asked.add(self.kernel_info())
-                    has_replied = False
+                # What it says before its channel is connected is lost, and so is the answer that a signal interrupts.
+                asked.add(self.kernel_info())
         raise RuntimeError(f"it did not answer within {timeout:g} s")
 
 
