@@ -31,7 +31,7 @@ ENGINE = "duckbook"
 PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
 
 REPLY_SECONDS = 10
-"""So long after a kernel is idle again its reply has come, or is lost: an interrupt of ipykernel's own code drops it."""
+"""So long after a kernel is idle again its reply has come or is lost: an interrupt of ipykernel's own code drops it."""
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
