@@ -189,8 +189,9 @@ class Kernel:
 
     def is_dead(self) -> bool:
         """Whether it has ended before it was of any use, so that another one is wanted."""
+        process = self._process
         try:
-            return self._process is not None and self._process.status() == psutil.STATUS_ZOMBIE
+            return process is not None and (not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
         except psutil.NoSuchProcess:
             return True
 
