@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import duckdb
 
 from duckbook import rows
 from duckbook.batches import Place
-from duckbook.rows import listed
+from duckbook.rows import listed, literal
 from duckbook.tables import SourceTable
 
 FEW_ROWS = 2_000_000
@@ -35,6 +35,27 @@ class File:
     columns: Sequence[str]
     types: Mapping[str, str]
     place: Place
+
+
+@dataclass(frozen=True)
+class Sought:
+    """The keys that the history is asked about: Parquet tells which groups of rows hold none of them.
+
+    Attributes
+    ----------
+    lowest, highest
+        First and last of those that rows have of their own, in the order of texts.
+    derived
+        Whether there are others, which are derived from the content of a row and so have no range.
+    """
+
+    lowest: str
+    highest: str
+    derived: bool
+
+    def has(self, key: str) -> str:
+        """Whether a key, which is in the file as it is, may be one of those with a range, as SQL."""
+        return f"{key} between {literal(self.lowest)} and {literal(self.highest)}"
 
 
 def find_unchanged(
@@ -56,8 +77,11 @@ def find_unchanged(
     rows_landed
         How many rows came now.
     """
-    connection.execute("create or replace temp table places (file varchar, place bigint)")
     files = [(file.path, file.place) for file in (*landed, *appended)] + list(sighted)
+    # A path for each row would take more memory than all else that is held of it.
+    paths = ", ".join(literal(path) for path, _ in files)
+    connection.execute(f"create or replace temp type file_of_rows as enum ({paths})")
+    connection.execute("create or replace temp table places (file file_of_rows, place bigint)")
     order = {place: n for n, place in enumerate(sorted({place for _, place in files}))}
     connection.execute(
         "insert into places select unnest(?), unnest(?)", [[f for f, _ in files], [order[place] for _, place in files]]
@@ -66,18 +90,21 @@ def find_unchanged(
     if rows_landed < FEW_ROWS:
         connection.execute(f"create or replace temp table came as {came}")
         came = "from came"
-    known = [_versions(table, appended)] if appended else []
+    sought = _sought(connection, table, landed) if appended else None
+    known = [_versions(table, appended, sought)] if appended else []
     if sighted:
+        # Of a derived key all versions are the same, so that the row which was appended tells of its sightings as well.
         known.append(
-            "select _key as key, _row_hash as row_hash, _row_number as row_number, filename as file "
+            "select _key as key, _row_hash as row_hash, _row_number as row_number, filename::file_of_rows as file "
             f"from read_parquet({listed(path for path, _ in sighted)}, filename = true, hive_partitioning = false)"
+            + (f" where {sought.has('_key')}" if sought else "")
         )
     # Keys are compared by their hash first: most occur once, and those never leave the scan.
     connection.execute(
         f"create or replace temp table contested as select hash(key) as h from ({came}) group by 1 having count(*) > 1"
     )
     connection.execute(
-        "create or replace temp table known (key varchar, row_hash ubigint, row_number bigint, file varchar)"
+        "create or replace temp table known (key varchar, row_hash ubigint, row_number bigint, file file_of_rows)"
     )
     if known:
         with _threads_for(connection, len(appended) + len(sighted)):
@@ -106,8 +133,21 @@ def _threads_for(connection: duckdb.DuckDBPyConnection, files: int) -> Iterator[
         connection.execute(f"set threads = {threads}")
 
 
-def _versions(table: SourceTable, files: Iterable[File]) -> str:
-    """A query for key, hash, number and file of rows; files are read together where they have the same of these."""
+def _sought(connection, table: SourceTable, landed: Sequence[File]) -> Sought | None:
+    """The range of the keys that came; None where keys have several parts, or no row has one of its own."""
+    own = [replace(file, columns=[name for name in file.columns if name != "_key"]) for file in landed]
+    if len(table.key) > 1:
+        return None
+    lowest, highest = connection.execute(f"select min(key), max(key) from ({_versions(table, own)})").fetchone()
+    derived = any("_key" in file.columns for file in landed)
+    return None if lowest is None else Sought(lowest, highest, derived)
+
+
+def _versions(table: SourceTable, files: Iterable[File], sought: Sought | None = None) -> str:
+    """A query for key, hash, number and file of rows; files are read together where they have the same of these.
+
+    Rows of keys that are not `sought` may be left out.
+    """
 
     def told(file: File) -> tuple[bool, bool, str, list[str]]:
         whole = rows.whole_numbers(file.types) & set(table.key)
@@ -117,10 +157,15 @@ def _versions(table: SourceTable, files: Iterable[File]) -> str:
     selects = []
     for (has_key, has_derived, number, whole), group in groupby(sorted(files, key=told), key=told):
         key = rows.key(table, table.key if has_key else (), whole)
-        selects.append(
-            f"select {f'coalesce({key}, _key)' if has_derived else key} as key, _row_hash as row_hash, "
-            f"{number} as row_number, filename as file "
+        read = (
+            f"_row_hash as row_hash, {number} as row_number, filename::file_of_rows as file "
             f"from read_parquet({listed(file.path for file in group)}, filename = true, file_row_number = true, "
             "union_by_name = true, hive_partitioning = false)"
         )
+        if sought and whole:
+            selects.append(f"select {key} as key, {read} where {sought.has(key)}")
+            if has_derived and sought.derived:
+                selects.append(f"select _key as key, {read} where _key is not null")
+        else:
+            selects.append(f"select {f'coalesce({key}, _key)' if has_derived else key} as key, {read}")
     return " union all ".join(selects)
