@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+import duckdb
 import pytest
 from duckbook import contracts, publish, published_files, warehouse
 from duckbook.errors import PublishError, WarehouseLocked
@@ -85,6 +86,16 @@ def test_the_same_marts_give_the_same_bytes(shop):
     publish.publish(shop, "a")
     publish.publish(shop.model_copy(update={"threads": 1}), "b")
     assert checksums(shop, "a") == checksums(shop, "b")
+
+
+def test_a_fact_is_published_in_the_order_of_its_days(shop):
+    publish.publish(shop, "a")
+    found = {}
+    for mart in ("fct_customer_orders", "fct_order_details", "fct_customer_reviews"):
+        file = shop.data / "published" / "a" / f"{mart}.parquet"
+        days = [day for (day,) in duckdb.execute(f"select date_key from '{file}'").fetchall()]
+        found[mart] = days == sorted(days) and len(set(days)) > 1
+    assert found == dict.fromkeys(found, True)
 
 
 def test_a_reader_holds_no_lock_on_the_warehouse(shop):

@@ -20,6 +20,9 @@ from duckbook.settings import Settings
 REFERENCES = "keys_and_values_are_known"
 """The generic test whose ``references`` say where a key leads."""
 
+DATES = "dim_dates"
+"""The mart to which the day of a fact leads."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -52,6 +55,12 @@ class Contract:
     def personal(self) -> tuple[str, ...]:
         """The columns that tell who a person is."""
         return tuple(column.name for column in self.columns if column.personal)
+
+    @property
+    def sorted_by(self) -> tuple[str, ...]:
+        """The columns by whose order its rows are kept: the day of a fact, which readers ask for, and the grain."""
+        days = (column for column, mart in self.references.items() if mart == DATES)
+        return tuple(dict.fromkeys((*days, *self.grain)))
 
 
 def of_nodes(models: Iterable[Any], tests: Iterable[Any]) -> dict[str, Contract]:

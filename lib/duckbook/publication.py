@@ -38,14 +38,14 @@ class Outgoing:
     ----------
     query
         What is published of it: all of its columns, the personal ones masked unless a setting says otherwise.
-    grain
-        The columns that tell one row from another.
+    sorted_by
+        The columns by whose order its rows are kept, where they are kept in a file.
     personal
         The columns that the query masks.
     """
 
     query: str
-    grain: tuple[str, ...]
+    sorted_by: tuple[str, ...]
     personal: tuple[str, ...]
 
 

@@ -82,7 +82,7 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
         declared, masked = contracts.of_marts(settings), settings.mask_personal
         queries = personal.queries(connection, SCHEMA, names, declared, masked=masked)
         marts = {
-            mart: Outgoing(query, declared[mart].grain, declared[mart].personal if masked else ())
+            mart: Outgoing(query, declared[mart].sorted_by, declared[mart].personal if masked else ())
             for mart, query in queries.items()
         }
         as_of = connection.execute("select max(as_of)::varchar from ecom_raw.as_of").fetchone()[0]
@@ -124,7 +124,7 @@ def files(settings: Settings, published: Published, folder: Path) -> dict[str, P
     found = {mart: (own or folder) / f"{mart}.parquet" for mart in published.publication.marts}
     for mart, file in () if own else found.items():
         query = f"copy (select * from {SCHEMA}.{mart} order by all) to {literal(str(file))}"
-        published.connection.execute(f"{query} (format parquet, compression zstd)")
+        published.connection.execute(f"{query} {published_files.PARQUET}")
     return found
 
 
