@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from duckbook.settings import ROOT
 BIN = Path(sys.executable).parent
 DUCKBOOK = str(BIN / "duckbook")
 SAMPLE_SECONDS = 0.2
+LAYERS = ("staging", "intermediate", "marts")
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ def timed(commands: list[list[str]], environment: dict[str, str], folder: Path =
             printed.append(done.stdout)
         seconds = perf_counter() - began
     return Timing(seconds, memory.peak_mb, "".join(printed))
+
+
+def steps_of_newest_run(environment: dict[str, str]) -> dict[str, Timing]:
+    """Step → what it took in the newest run of a store, with the peak memory of its kernel."""
+    run = json.loads((Path(environment["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
+    return {step["name"]: Timing(step["seconds"], step["peak_rss_mb"], "") for step in run["steps"]}
 
 
 @contextlib.contextmanager

@@ -18,10 +18,9 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from measuring import DUCKBOOK, Figures, Timing, fresh_store, timed
+from measuring import DUCKBOOK, LAYERS, Figures, Timing, fresh_store, steps_of_newest_run, timed
 
 HERE = Path(__file__).parent
-LAYERS = ("staging", "intermediate", "marts")
 WHOLE, DAY = "the whole chain, step by step", "one more day on top"
 
 
@@ -33,9 +32,8 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
         # Rows that are broken on purpose stop DuckDB's own reader.
         with fresh_store(customers=customers, dirt=0) as environment:
             taken[WHOLE].append(timed([[DUCKBOOK, "run"]], environment))
-            run = json.loads((Path(environment["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
-            for step in run["steps"]:
-                taken[step["name"]].append(Timing(step["seconds"], step["peak_rss_mb"], ""))
+            for name, timing in steps_of_newest_run(environment).items():
+                taken[name].append(timing)
             made = timed([[sys.executable, str(HERE / "generation.py"), "memory", str(customers)]], environment)
             limits["generate_history"].append(made.seconds)
             limits["ingest"].append(_told([str(HERE / "ingestion.py"), "--work", "limit"], environment)["seconds"])

@@ -11,7 +11,6 @@ It is not ours to hand on: `git clone https://github.com/sclauguico/ecom-snowfla
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -24,14 +23,12 @@ from pathlib import Path
 from statistics import median
 
 from duckbook.settings import Settings, settings
-from measuring import BIN, DUCKBOOK, Figures, Timing, fresh_store, timed
+from measuring import BIN, DUCKBOOK, LAYERS, Figures, Timing, fresh_store, steps_of_newest_run, timed
 
 WHOLE = "from nothing to tested marts"
 PIPELINE, DBT = Path("src/pipeline"), Path("dbt/dbt_duckdb")
 PINNED_ON = "2025-02-01"
 """What it needs and does not pin is as new as it was then; today's would not go together."""
-
-LAYERS = ("staging", "intermediate", "marts")
 
 OURS = {
     "generation": ("generate_history", "generate_latest"),
@@ -136,8 +133,7 @@ def _reached(store: dict[str, str]) -> dict[str, str]:
 def _ours(store: dict[str, str]) -> dict[str, Timing]:
     """Seconds of our chain up to the marts, which starts its servers too, and of its phases."""
     whole = timed([[DUCKBOOK, "run", "--until", "marts"]], store)
-    run = json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
-    steps = {step["name"]: Timing(step["seconds"], step["peak_rss_mb"], "") for step in run["steps"]}
+    steps = steps_of_newest_run(store)
     return {WHOLE: whole} | {phase: _together(*(steps[name] for name in names)) for phase, names in OURS.items()}
 
 
