@@ -35,6 +35,7 @@ class Shop:
     def __init__(self, data: Path, endpoints: Endpoints, name: str) -> None:
         self.settings = Settings(
             data=data,
+            runs=data / "runs",
             s3_historic_bucket=f"{name}-past",
             s3_latest_bucket=f"{name}-new",
             postgres_schema=name,

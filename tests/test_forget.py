@@ -168,6 +168,17 @@ def test_what_lands_later_does_not_bring_the_person_back(shop):
     assert (flows["appended"], flows["unchanged"], flows["unreadable"]) == (1, 2, 1)
 
 
+def test_an_event_without_an_id_that_was_seen_again_is_known_when_its_person_is_forgotten(shop):
+    columns, nameless = "event_id text, customer_id text, event_type text", (None, "7", "view")
+    for day in ("2026-06-29", JUNE):
+        shop.land_table("latest_interactions", columns, [nameless], day)
+        shop.ingest()
+    erase(shop)
+    shop.land_table("latest_interactions", columns, [nameless], "2026-07-01")
+    (batch,) = shop.ingest(date(2026, 7, 1)).batches
+    assert (batch.appended, batch.unchanged) == (0, 1)
+
+
 def test_a_rebuild_gives_what_the_days_gave(shop):
     erase(shop)
     shop.land("orders/date=2026-07-01/o.ndjson", lines(HERS | {"status": "delivered"}), latest=True)

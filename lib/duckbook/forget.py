@@ -171,7 +171,7 @@ class _Rewriting:
         """What the hash of a row was and is, for the sightings of it."""
         data = [name for name in batch.columns if name not in rows.ROW_COLUMNS]
         key = rows.key(table, data, rows.whole_numbers(batch.types))
-        if table.derived_key and "_key" in batch.columns:
+        if "_key" in batch.columns:
             key = f"coalesce({key}, _key)"
         number = rows.row_number(batch.columns)
         numbered = f"select {key} as key, _row_hash as hash, {number} as number from read_parquet"

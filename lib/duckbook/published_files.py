@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SCHEMA = "ecom_marts"
 
 PARQUET = "(format parquet, compression zstd, compression_level 1)"
-"""The first level of zstd takes a fifth less time than the third, and no more room."""
+"""The first level of zstd takes a fifth less time than the third, and for the lines of orders no more room."""
 
 
 def publish(

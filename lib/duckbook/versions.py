@@ -22,9 +22,11 @@ from duckbook.tables import SourceTable
 FEW_ROWS = 2_000_000
 """Below this, what came is read once and held; above, it is read again from its files for each question."""
 
-
 MANY_FILES = 8
 """From so many files of the history on, reading them is waiting for the server, which more threads do at once."""
+
+IN_RANGE = "between getvariable('lowest_key') and getvariable('highest_key')"
+"""Whether a key is in the range of those that came; a variable, since a key that holds a NUL would end a query."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +37,6 @@ class File:
     columns: Sequence[str]
     types: Mapping[str, str]
     place: Place
-
-
-@dataclass(frozen=True)
-class Sought:
-    """The keys that the history is asked about: Parquet tells which groups of rows hold none of them.
-
-    Attributes
-    ----------
-    lowest, highest
-        First and last of those that rows have of their own, in the order of texts.
-    derived
-        Whether there are others, which are derived from the content of a row and so have no range.
-    """
-
-    lowest: str
-    highest: str
-    derived: bool
-
-    def has(self, key: str) -> str:
-        """Whether a key, which is in the file as it is, may be one of those with a range, as SQL."""
-        return f"{key} between {literal(self.lowest)} and {literal(self.highest)}"
 
 
 def find_unchanged(
@@ -90,14 +71,15 @@ def find_unchanged(
     if rows_landed < FEW_ROWS:
         connection.execute(f"create or replace temp table came as {came}")
         came = "from came"
-    sought = _sought(connection, table, landed) if appended else None
-    known = [_versions(table, appended, sought)] if appended else []
+    has_range = bool(appended) and _set_range(connection, table, landed)
+    has_derived = any("_key" in file.columns for file in landed)
+    known = [_versions(table, appended, has_range, has_derived)] if appended else []
     if sighted:
         # Of a derived key all versions are the same, so that the row which was appended tells of its sightings as well.
         known.append(
             "select _key as key, _row_hash as row_hash, _row_number as row_number, filename::file_of_rows as file "
             f"from read_parquet({listed(path for path, _ in sighted)}, filename = true, hive_partitioning = false)"
-            + (f" where {sought.has('_key')}" if sought else "")
+            + (f" where _key {IN_RANGE}" if has_range else "")
         )
     # Keys are compared by their hash first: most occur once, and those never leave the scan.
     connection.execute(
@@ -133,20 +115,27 @@ def _threads_for(connection: duckdb.DuckDBPyConnection, files: int) -> Iterator[
         connection.execute(f"set threads = {threads}")
 
 
-def _sought(connection, table: SourceTable, landed: Sequence[File]) -> Sought | None:
-    """The range of the keys that came; None where keys have several parts, or no row has one of its own."""
-    own = [replace(file, columns=[name for name in file.columns if name != "_key"]) for file in landed]
+def _set_range(connection, table: SourceTable, landed: Sequence[File]) -> bool:
+    """Set the range of the keys that came; False where keys have several parts, or no row has one of its own."""
     if len(table.key) > 1:
-        return None
-    lowest, highest = connection.execute(f"select min(key), max(key) from ({_versions(table, own)})").fetchone()
-    derived = any("_key" in file.columns for file in landed)
-    return None if lowest is None else Sought(lowest, highest, derived)
+        return False
+    own = [replace(file, columns=[name for name in file.columns if name != "_key"]) for file in landed]
+    ends = connection.execute(f"select min(key), max(key) from ({_versions(table, own)})").fetchone()
+    for name, end in zip(("lowest_key", "highest_key"), ends, strict=True):
+        connection.execute(f"set variable {name} = ?", [end])
+    return None not in ends
 
 
-def _versions(table: SourceTable, files: Iterable[File], sought: Sought | None = None) -> str:
+def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False, derived: bool = True) -> str:
     """A query for key, hash, number and file of rows; files are read together where they have the same of these.
 
-    Rows of keys that are not `sought` may be left out.
+    Parameters
+    ----------
+    in_range
+        Whether rows may be left out whose keys are not in the range that was set: where a key is in the file as it
+        is, Parquet tells which groups of rows hold none of it, and of a long history only the latest part is read.
+    derived
+        Whether rows are asked for then whose keys are derived from their content, and so have no range.
     """
 
     def told(file: File) -> tuple[bool, bool, str, list[str]]:
@@ -162,9 +151,9 @@ def _versions(table: SourceTable, files: Iterable[File], sought: Sought | None =
             f"from read_parquet({listed(file.path for file in group)}, filename = true, file_row_number = true, "
             "union_by_name = true, hive_partitioning = false)"
         )
-        if sought and whole:
-            selects.append(f"select {key} as key, {read} where {sought.has(key)}")
-            if has_derived and sought.derived:
+        if in_range and whole:
+            selects.append(f"select {key} as key, {read} where {key} {IN_RANGE}")
+            if has_derived and derived:
                 selects.append(f"select _key as key, {read} where _key is not null")
         else:
             selects.append(f"select {f'coalesce({key}, _key)' if has_derived else key} as key, {read}")
