@@ -15,8 +15,8 @@ import duckdb
 from duckbook import versions
 from duckbook.batches import Batch, Chronicle, place
 from duckbook.errors import IngestError
-from duckbook.reading import PARQUET, Reading
-from duckbook.rows import literal, quoted, row_number
+from duckbook.reading import Reading
+from duckbook.rows import PARQUET, literal, quoted, row_number
 from duckbook.tables import source_tables
 from duckbook.versions import File
 

@@ -60,7 +60,7 @@ class Contract:
     def sorted_by(self) -> tuple[str, ...]:
         """The columns by whose order its rows are kept: the day of a fact, which readers ask for, and the grain.
 
-        None where no grain is declared, for then the day would leave rows in any order.
+        Empty where no grain is declared, for then the day would leave rows in any order.
         """
         days = (column for column, mart in self.references.items() if mart == DATES)
         return tuple(dict.fromkeys((*days, *self.grain))) if self.grain else ()

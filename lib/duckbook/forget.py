@@ -17,8 +17,7 @@ from duckbook import commit_log, forgotten, rows, storage, traces, uncommitted, 
 from duckbook.batches import Batch, Chronicle, Commit, Forgetting
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError
-from duckbook.reading import PARQUET
-from duckbook.rows import listed, literal
+from duckbook.rows import PARQUET, listed, literal
 from duckbook.settings import Settings
 from duckbook.tables import SourceTable
 
@@ -169,10 +168,7 @@ class _Rewriting:
 
     def _remember_hashes(self, table: SourceTable, batch: Batch, address: str, path: Path) -> None:
         """What the hash of a row was and is, for the sightings of it."""
-        data = [name for name in batch.columns if name not in rows.ROW_COLUMNS]
-        key = rows.key(table, data, rows.whole_numbers(batch.types))
-        if "_key" in batch.columns:
-            key = f"coalesce({key}, _key)"
+        key = rows.any_key(table, batch.columns, rows.whole_numbers(batch.types))
         number = rows.row_number(batch.columns)
         numbered = f"select {key} as key, _row_hash as hash, {number} as number from read_parquet"
         self.engine.execute(

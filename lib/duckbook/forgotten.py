@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from duckbook import rows
 from duckbook.batches import Chronicle
-from duckbook.reading import PARQUET, Reading
-from duckbook.rows import ROW_COLUMNS, literal, quoted
+from duckbook.reading import Reading
+from duckbook.rows import PARQUET, ROW_COLUMNS, literal, quoted
 from duckbook.tables import SourceTable, source_tables
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from duckbook import contracts, personal, runs
 from duckbook.errors import PublishError
 from duckbook.publication import Outgoing, Publication
-from duckbook.rows import literal
+from duckbook.rows import PARQUET, literal
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def files(settings: Settings, published: Published, folder: Path) -> dict[str, P
     found = {mart: (own or folder) / f"{mart}.parquet" for mart in published.publication.marts}
     for mart, file in () if own else found.items():
         query = f"copy (select * from {SCHEMA}.{mart} order by all) to {literal(str(file))}"
-        published.connection.execute(f"{query} {published_files.PARQUET}")
+        published.connection.execute(f"{query} {PARQUET}")
     return found
 
 

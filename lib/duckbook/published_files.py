@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 from duckbook.errors import PublishError
 from duckbook.processes import write_private
 from duckbook.publication import Outgoing, Publication, chosen, free_name
+from duckbook.rows import PARQUET
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
 
 SCHEMA = "ecom_marts"
-
-PARQUET = "(format parquet, compression zstd, compression_level 1)"
-"""The first level of zstd takes a fifth less time than the third, and for the lines of orders no more room."""
 
 
 def publish(

@@ -252,9 +252,8 @@ def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here:
     if role == "rows":
         table, columns = source_tables()[name], batches[0].columns
         data = [column for column in columns if column not in ROW_COLUMNS]
-        key = rows.key(table, data, rows.whole_numbers(batches[0].types))
-        if table.derived_key and "_key" in columns:
-            key = f"coalesce({key}, _key)"
+        key_of = rows.any_key if table.derived_key else rows.key
+        key = key_of(table, columns, rows.whole_numbers(batches[0].types))
         number = rows.row_number(columns)
         selected = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
         if whole := [place for place, b in enumerate(batches) if b.with_sightings and "sightings" in b.files]:

@@ -17,13 +17,10 @@ import duckdb
 
 from duckbook import objects, rows, shapes
 from duckbook.errors import IngestError
-from duckbook.rows import literal, quoted
+from duckbook.rows import PARQUET, literal, quoted
 from duckbook.sources import PostgresSource, Source, StoredSource
 from duckbook.tables import source_tables
 from duckbook.warehouse import LANDING_DATABASE
-
-PARQUET = "(format parquet, compression zstd, compression_level 1)"
-"""The first level of zstd takes a fifth less time than the third, and no more room with text such as this."""
 
 TEXT_ALIKE = re.compile(
     r"smallint|integer|bigint|text|character varying(\(\d+\))?|boolean|uuid|date"

@@ -22,6 +22,9 @@ ROW_COLUMNS = {
 
 RESERVED = {*ROW_COLUMNS, "_readable", "filename", "file_row_number", "file_index"}
 
+PARQUET = "(format parquet, compression zstd, compression_level 1)"
+"""How rows are written: the first level of zstd takes a fifth less time than the third, and no more room."""
+
 UNIT, RECORD = "\x1f", "\x1e"
 """Separators that no one writes into a name or a value."""
 
@@ -73,7 +76,7 @@ def whole_numbers(types: Mapping[str, str]) -> frozenset[str]:
     return frozenset(name for name, kind in types.items() if kind in {"smallint", "integer", "bigint"})
 
 
-def key(table: SourceTable, columns: Sequence[str], whole: Collection[str] = ()) -> str:
+def key(table: SourceTable, columns: Collection[str], whole: Collection[str] = ()) -> str:
     """The business key of a row, null when a part of it is missing.
 
     Parts are joined by ``|``; a part that holds one itself is escaped, so that ('a|b', 'c') is not ('a', 'b|c'). The
@@ -88,6 +91,15 @@ def key(table: SourceTable, columns: Sequence[str], whole: Collection[str] = ())
         quoted(name) if name in whole else f"replace(replace({normalised(quoted(name))}, '\\', '\\\\'), '|', '\\|')"
         for name in table.key
     )
+
+
+def any_key(table: SourceTable, columns: Collection[str], whole: Collection[str] = ()) -> str:
+    """The key of a row in a file of the history: its business key, else what was derived from its content.
+
+    A file has a column for the second only where a row needed it.
+    """
+    own = key(table, [name for name in columns if name not in ROW_COLUMNS], whole)
+    return f"coalesce({own}, _key)" if "_key" in columns else own
 
 
 def content(columns: Sequence[str]) -> str:

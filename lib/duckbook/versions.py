@@ -71,9 +71,10 @@ def find_unchanged(
     if rows_landed < FEW_ROWS:
         connection.execute(f"create or replace temp table came as {came}")
         came = "from came"
-    has_range = bool(appended) and _set_range(connection, table, landed)
-    has_derived = any("_key" in file.columns for file in landed)
-    known = [_versions(table, appended, has_range, has_derived)] if appended else []
+    can_be_pruned = bool(sighted) or any(_whole(table, file) for file in appended)
+    has_range = can_be_pruned and _set_range(connection, table, landed)
+    some_derived = any("_key" in file.columns for file in landed)
+    known = [_versions(table, appended, has_range, some_derived)] if appended else []
     if sighted:
         # Of a derived key all versions are the same, so that the row which was appended tells of its sightings as well.
         known.append(
@@ -139,22 +140,32 @@ def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False,
     """
 
     def told(file: File) -> tuple[bool, bool, str, list[str]]:
-        whole = rows.whole_numbers(file.types) & set(table.key)
-        number = rows.row_number(file.columns)
-        return set(table.key) <= set(file.columns), "_key" in file.columns, number, sorted(whole)
+        return (
+            set(table.key) <= set(file.columns),
+            "_key" in file.columns,
+            rows.row_number(file.columns),
+            _whole(table, file),
+        )
 
     selects = []
-    for (has_key, has_derived, number, whole), group in groupby(sorted(files, key=told), key=told):
-        key = rows.key(table, table.key if has_key else (), whole)
+    for (has_key, may_lack_it, number, whole), group in groupby(sorted(files, key=told), key=told):
+        own = table.key if has_key else ()
         read = (
             f"_row_hash as row_hash, {number} as row_number, filename::file_of_rows as file "
             f"from read_parquet({listed(file.path for file in group)}, filename = true, file_row_number = true, "
             "union_by_name = true, hive_partitioning = false)"
         )
         if in_range and whole:
+            key = rows.key(table, own, whole)
             selects.append(f"select {key} as key, {read} where {key} {IN_RANGE}")
-            if has_derived and derived:
+            if may_lack_it and derived:
                 selects.append(f"select _key as key, {read} where _key is not null")
         else:
-            selects.append(f"select {f'coalesce({key}, _key)' if has_derived else key} as key, {read}")
+            columns = (*own, "_key") if may_lack_it else own
+            selects.append(f"select {rows.any_key(table, columns, whole)} as key, {read}")
     return " union all ".join(selects)
+
+
+def _whole(table: SourceTable, file: File) -> list[str]:
+    """The columns of the key whose text in a file is that of whole numbers, so that Parquet knows their range."""
+    return sorted(rows.whole_numbers(file.types) & set(table.key))
