@@ -14,7 +14,7 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import reading, sources, warehouse
+from duckbook import fingerprints, reading, sources, warehouse
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, ServerError
@@ -82,10 +82,11 @@ def check_complete(landed: Landed, chronicle: Chronicle, settings: Settings) -> 
         )
 
 
-def find_new(endpoints: Endpoints, landed: Landed, chronicle: Chronicle) -> list[Source]:
+def find_new(settings: Settings, endpoints: Endpoints, landed: Landed, chronicle: Chronicle) -> list[Source]:
     """The sources that are not known to be as they were, each with its fingerprint where it has one."""
-    states = sources.fingerprints(endpoints, [s for s in landed.sources if isinstance(s, PostgresSource)])
-    current = [replace(s, fingerprint=states.get(s.name, s.fingerprint)) for s in landed.sources]
+    tables = [source for source in landed.sources if isinstance(source, PostgresSource)]
+    found = fingerprints.find(settings, endpoints, tables)
+    current = [replace(s, fingerprint=found.get(s.name, s.fingerprint)) for s in landed.sources]
     return [s for s in current if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name)]
 
 

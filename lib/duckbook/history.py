@@ -73,7 +73,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         uncommitted.sweep(settings, client, chronicle)
         landed = sources.discover(settings, endpoints, client)
         arrivals.check_complete(landed, chronicle, settings)
-        new = arrivals.find_new(endpoints, landed, chronicle)
+        new = arrivals.find_new(settings, endpoints, landed, chronicle)
         if not new and as_of in (None, chronicle.as_of):
             return IngestReport(chronicle.as_of, None, (), landed.ignored)
         with arrivals.reader(settings, endpoints, new) as connection:

@@ -1,20 +1,19 @@
 """What the landing zone holds: objects in S3 and tables in Postgres, found without reading a row.
 
 A source is one of them. Its fingerprint tells whether it changed since it was read: for an object its ETag, for a
-Postgres table the table's identity and the transactions that wrote its rows, which Postgres adds up by itself.
+Postgres table what `fingerprints` finds.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
 import psycopg
-from psycopg import sql
 
 from duckbook import access, storage
 from duckbook.endpoints import Endpoints
@@ -246,22 +245,6 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         )
         for name, kind, identity, comment, names, types, size in rows
     ]
-
-
-def fingerprints(endpoints: Endpoints, relations: Iterable[PostgresSource]) -> dict[str, str]:
-    """Name → state of each Postgres table; a view has none and is always read.
-
-    A row's xmin is the transaction that wrote it, so rows that come, go or change alter the count or the sum.
-    """
-    found = {}
-    query = "select sum(n), sum(n * xid::text::bigint) from (select xmin, count(*) from {}.{} group by 1) as t(xid, n)"
-    with _postgres(endpoints) as connection:
-        for source in relations:
-            if source.kind in {"r", "m"}:
-                named = sql.SQL(query).format(sql.Identifier(source.schema), sql.Identifier(source.relation))
-                state = connection.execute(named).fetchone()
-                found[source.name] = ":".join(map(str, (source.identity, *state, source.declared)))
-    return found
 
 
 @contextmanager
