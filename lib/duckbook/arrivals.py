@@ -82,10 +82,12 @@ def check_complete(landed: Landed, chronicle: Chronicle, settings: Settings) -> 
         )
 
 
-def find_new(settings: Settings, endpoints: Endpoints, landed: Landed, chronicle: Chronicle) -> list[Source]:
-    """The sources that are not known to be as they were, each with its fingerprint where it has one."""
+def find_new(
+    settings: Settings, endpoints: Endpoints, landed: Landed, chronicle: Chronicle, *, keep: bool = True
+) -> list[Source]:
+    """The sources that are not known to be as they were, each with its fingerprint; `keep` as `fingerprints.find`."""
     tables = [source for source in landed.sources if isinstance(source, PostgresSource)]
-    found = fingerprints.find(settings, endpoints, tables)
+    found = fingerprints.find(settings, endpoints, tables, keep=keep)
     current = [replace(s, fingerprint=found.get(s.name, s.fingerprint)) for s in landed.sources]
     return [s for s in current if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name)]
 

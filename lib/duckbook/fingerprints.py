@@ -66,8 +66,15 @@ where one may not see what others do, nobody can know.
 """
 
 
-def find(settings: Settings, endpoints: Endpoints, relations: Iterable[PostgresSource]) -> dict[str, str]:
+def find(
+    settings: Settings, endpoints: Endpoints, relations: Iterable[PostgresSource], *, keep: bool = True
+) -> dict[str, str]:
     """Name → fingerprint of each Postgres table; a view has none and is always read.
+
+    Parameters
+    ----------
+    keep
+        Whether what was found is kept for the next time; a mere look leaves no file.
 
     Raises
     ------
@@ -75,8 +82,7 @@ def find(settings: Settings, endpoints: Endpoints, relations: Iterable[PostgresS
         Postgres does not tell.
     """
     file = settings.data / "fingerprints.json"
-    kept = _read(file)
-    keep, found = {}, {}
+    kept, now, found = _read(file), {}, {}
     with access.postgres(endpoints.postgres_dsn) as connection:
         try:
             # In this order: a session that ends in between has told its counts by then.
@@ -92,12 +98,12 @@ def find(settings: Settings, endpoints: Endpoints, relations: Iterable[PostgresS
                     summed = before["summed"]
                 else:
                     summed = _summed(connection, source)
-                keep[source.name] = {"counted": counted, "summed": summed}
+                now[source.name] = {"counted": counted, "summed": summed}
                 found[source.name] = f"{source.identity}:{summed}:{source.declared}"
         except psycopg.Error as error:
             raise IngestError(f"Postgres cannot tell what is in the landing zone: {error}") from error
-    if keep != kept:
-        write_private(file, json.dumps(keep))
+    if keep and now != kept:
+        write_private(file, json.dumps(now))
     return found
 
 

@@ -80,7 +80,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     chronicle = commit_log.read(client, settings.s3_historic_bucket)
     landed = sources.discover(settings, endpoints, client)
     stops = [text for text in [_stop(arrivals.check_complete, landed, chronicle, settings)] if text]
-    new = arrivals.find_new(settings, endpoints, landed, chronicle)
+    new = arrivals.find_new(settings, endpoints, landed, chronicle, keep=False)
     findings = [Finding("", name, "is not read: no source table has that name", 1) for name in landed.ignored]
     found = {source.table for source in landed.sources}
     findings += [
