@@ -57,7 +57,7 @@ TABLES = (
 """Those among them that are built whole every day."""
 
 CATEGORIES = """create view ecom_intermediate.int_{0} as
-select '1' as {1}_id, '1' as {1}_name, '1' as category_key, '1' as category_name"""
+select '1' as {1}_id, '1' as {1}_name, 1 as category_key, '1' as category_name"""
 """What the versions of products look up, and none of these models reads."""
 
 STATES = "create table ecom_staging.us_states as select 'IL' as state, 'Illinois' as state_name, 'Midwest' as region"

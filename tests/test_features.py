@@ -54,7 +54,7 @@ FUTURE = {
     "dim_customers": """
         select * replace (
             0 as orders, 0 as net_amount, 0 as revenue, 'lost' as customer_status, 99 as age, false as is_active,
-            'elsewhere' as location_key, null as last_order_at, null as days_since_last_order
+            -1 as location_key, null as last_order_at, null as days_since_last_order
         ) from old where coalesce(signed_up_at, first_order_at)::date <= $day or is_unknown""",
     "fct_customer_orders": """
         select * replace (

@@ -238,7 +238,7 @@ def test_a_test_that_fails_is_named(built_shop, tmp_path):
 def test_a_key_that_leads_nowhere_is_told_with_its_column(built_shop, tmp_path):
     shop = copy_of(built_shop[0], tmp_path)
     with warehouse.open_warehouse(shop) as connection:
-        connection.execute("update ecom_intermediate.int_orders set location_key = 'nowhere' where order_id = '5'")
+        connection.execute("update ecom_intermediate.int_orders set location_key = -1 where order_id = '5'")
     with pytest.raises(
         TransformError, match=r"test fct_\w+_keys_and_values_are_known: 1 rows fail in location_key \(1\)"
     ):

@@ -1,12 +1,20 @@
-{# A surrogate key over columns. No text holds the unit separator, so ('a', 'bc') and ('ab', 'c') differ. #}
+{#
+    A surrogate key over columns: a whole number, as Kimball has it, of the MD5 of their text, so that a rebuild gives the same.
+    Joins, sorts and files of numbers take half the time of those of 32 letters. It has 63 bits: of ten million members
+    two agree by chance in one of 180,000 stores, which the test of the grain would tell.
+    No text holds the unit separator, so ('a', 'bc') and ('ab', 'c') differ. The key of nothing is 0.
+#}
 {% macro surrogate_key(columns) -%}
-    md5(concat_ws(chr(31){% for column in columns %}, coalesce(cast({{ column }} as varchar), ''){% endfor %}))
+    cast(xor(
+        md5_number(concat_ws(chr(31){% for column in columns %}, coalesce(cast({{ column }} as varchar), ''){% endfor %})) >> 65,
+        md5_number('') >> 65
+    ) as bigint)
 {%- endmacro %}
 
 
 {# The key of the member that every dimension has for what is not known: the surrogate key of an id that is null. #}
 {% macro unknown_key() -%}
-    md5('')
+    cast(0 as bigint)
 {%- endmacro %}
 
 

@@ -16,9 +16,10 @@ NUMBERS = ("DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 
 
 def numbers(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """The columns of a table that hold numbers, in its order."""
+    """The columns of a table that hold numbers, in its order; a key is none."""
     columns = connection.execute(f"describe {table}").fetchall()
-    return [name for name, kind, *_ in columns if kind.split("(")[0].removeprefix("U") in NUMBERS]
+    kinds = {name: kind.split("(")[0].removeprefix("U") for name, kind, *_ in columns}
+    return [name for name, kind in kinds.items() if kind in NUMBERS and not name.endswith("_key")]
 
 
 def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:

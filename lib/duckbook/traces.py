@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 READABLE = {".html", ".ipynb", ".json", ".md", ".txt", ".log"}
 """Files of the archive that may quote a record."""
 
+KEYS_OF_PEOPLE = """
+    select cast(cast(xor(md5_number(id) >> 65, md5_number('') >> 65) as bigint) as varchar) from people
+    union all
+    select md5(id) from people
+"""
+"""The surrogate keys of people, as dbt makes them now, and as it made them of what was published before."""
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -108,7 +115,7 @@ def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     """Rows of a relation that name one of `people`, by whatever column does."""
     names = {name.lower() for name, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
     by_id = [forgotten.is_of_a_person(quoted(name)) for name in (forgotten.PERSON,) if name in names]
-    by_key = ["customer_key in (select md5(id) from people)"] if "customer_key" in names else []
+    by_key = [f"customer_key::varchar in ({KEYS_OF_PEOPLE})"] if "customer_key" in names else []
     if not (by_id or by_key):
         return 0
     return connection.execute(f"select count(*) from {relation} where {' or '.join(by_id + by_key)}").fetchone()[0]
