@@ -116,5 +116,8 @@ def content(columns: Sequence[str]) -> str:
 
 
 def row_hash(columns: Sequence[str]) -> str:
-    """64 bits of the MD5 of a row's `content`: the same on every machine and in every version of DuckDB."""
-    return f"md5_number_lower({content(columns)})"
+    """64 bits of the MD5 of a row's `content`: the same on every machine and in every version of DuckDB.
+
+    Not by `md5_number_lower`, which gives the same number and takes three times as long.
+    """
+    return f"cast(md5_number({content(columns)}) >> 64 as ubigint)"

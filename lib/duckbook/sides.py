@@ -158,4 +158,4 @@ def _sum(column: str, data_type: str) -> str:
 def _digest(columns: list[str]) -> str:
     """MD5 and not DuckDB's own hash, which another version of DuckDB, such as MotherDuck's, may reckon otherwise."""
     values = ", ".join(f"coalesce(cast({quoted(column)} as varchar), chr(30))" for column in columns)
-    return f"md5_number_lower(concat_ws(chr(31), {values}))"
+    return f"cast(md5_number(concat_ws(chr(31), {values})) >> 64 as ubigint)"
