@@ -44,6 +44,7 @@ def flows(report) -> tuple[int, int]:
     few_rows=0,
 )
 @example(landed=[[(5, "view")], [(5, "click")], [(5, "view")], [(5, "click")]], days=[1, 3, 2, 4], few_rows=0)
+@example(landed=[[(5, "view")], [(5, "view")], [(5, "click")], [(5, "view")]], days=[1, 3, 2, 4], few_rows=0)
 @given(landed=st.lists(rows, min_size=2, max_size=4), days=days, few_rows=st.sampled_from([versions.FEW_ROWS, 0]))
 def test_whole_numbers_as_keys_are_told_apart_as_all_others_are(one_shop, landed, days, few_rows):
     one_shop.clear()
@@ -83,3 +84,17 @@ def test_a_key_may_hold_any_character(shop):
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(*odd))
         (batch,) = shop.ingest().batches
         assert (batch.appended, batch.unchanged) == (0, 3)
+
+
+def test_a_row_is_compared_with_a_sighting_where_another_version_came_between(shop):
+    def land(day: int, status: str) -> None:
+        shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(1, status)))
+
+    land(2, "paid")
+    shop.ingest()
+    land(4, "paid")
+    assert [(batch.appended, batch.unchanged) for batch in shop.ingest().batches] == [(0, 1)]
+    land(3, "shipped")
+    land(5, "paid")
+    came = {batch.batch_date.day: (batch.appended, batch.unchanged) for batch in shop.ingest().batches}
+    assert came == {3: (1, 0), 5: (0, 1)}

@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from duckbook import versions
-from duckbook.batches import Batch, Chronicle, place
+from duckbook.batches import Batch, Chronicle, Place, place
 from duckbook.errors import IngestError
 from duckbook.reading import Reading
 from duckbook.rows import PARQUET, literal, quoted, row_number
@@ -78,18 +78,39 @@ def _find_unchanged(connection, bucket: str, chronicle: Chronicle, name: str, mi
     """File → number of its rows that are unchanged; the rows themselves are in the temp table `unchanged`."""
     before = [batch for batch in chronicle.batches if batch.table == name]
 
-    def files(role: str) -> list[tuple[Batch, str]]:
-        return [(batch, f"s3://{bucket}/{batch.files[role]}") for batch in before if role in batch.files]
+    def files(role: str, batches: Sequence[Batch]) -> list[tuple[Batch, str]]:
+        return [(batch, f"s3://{bucket}/{batch.files[role]}") for batch in batches if role in batch.files]
 
     versions.find_unchanged(
         connection,
         source_tables()[name],
         landed=[File(str(r.path), r.columns, r.types, where) for r, where in zip(mine, places, strict=True)],
-        appended=[File(path, batch.columns, batch.types, batch.place) for batch, path in files("rows")],
-        sighted=[(path, batch.place) for batch, path in files("sightings")],
+        appended=[File(path, batch.columns, batch.types, batch.place) for batch, path in files("rows", before)],
+        sighted=[(path, batch.place) for batch, path in files("sightings", _overtaken(before, places))],
         rows_landed=sum(r.readable for r in mine),
     )
     return dict(connection.execute("select file, count(*) from unchanged group by file").fetchall())
+
+
+def _overtaken(before: Sequence[Batch], places: Sequence[Place]) -> list[Batch]:
+    """The batches that stand behind one which arrived later: of all others, sightings tell nothing that rows do not.
+
+    A sighting is identical to what preceded it when it came. So it still is, unless something has come between.
+
+    Parameters
+    ----------
+    before
+        The batches that the history has of a table, in order of arrival.
+    places
+        Those of the ones that arrive now.
+    """
+    earliest, found = min(places), []
+    for batch in reversed(before):
+        if batch.place > earliest:
+            found.append(batch)
+        if "rows" in batch.files:
+            earliest = min(earliest, batch.place)
+    return found
 
 
 def _changed_types(r: Reading, before: Sequence[Batch]) -> list[str]:
