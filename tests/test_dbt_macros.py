@@ -9,7 +9,7 @@ from itertools import permutations
 import duckdb
 import pytest
 import rendered
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
 from shop import shares
@@ -71,6 +71,15 @@ def cast(engine, expression: str, value: str | None):
 def test_a_value_is_read_or_null_and_never_guessed(engine, data_type, written, read):
     found = cast(engine, rendered.macro("as_type", "v", data_type), written)
     assert (None if found is None else str(found)) == read
+
+
+@settings(max_examples=300, deadline=None)
+@example("2026-06-30T12:00:  ")
+@example("2026-06-30 -1:00:00")
+@given(st.from_regex(r"20[0-9]{2}-[0-9 ]{2}-[0-9+ ]{2}[T 0-9][0-9+ -]{2}:[0-9+ -]{2}:[0-9Z+ .-]{2}", fullmatch=True))
+def test_a_time_of_the_usual_form_is_read_as_one_that_has_to_be_trimmed(engine, written):
+    query = rendered.macro("as_timestamp", "v")
+    assert cast(engine, query, written) == cast(engine, query, f" {written}")
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@
     {%- set text = 'trim(' ~ column ~ ')' -%}
     {%- set cast -%}
     case
+        {#- Most are written this way: neither trimmed nor looked through for an offset, they take a third of the time. #}
+        when {{ column }} like '____-__-_____:__:__' and not ends_with({{ column }}, ' ')
+            then try_cast({{ column }} as timestamp)
         when contains(substr({{ text }}, 12), '+') or contains(substr({{ text }}, 12), '-') or (length({{ text }}) > 19 and regexp_matches(substr({{ text }}, 20), '[A-Za-z]{2}'))
             then try_cast({{ text }} as timestamptz) at time zone 'UTC'
         else try_cast({{ text }} as timestamp)
