@@ -104,6 +104,17 @@ def test_the_key_of_an_id_that_is_null_is_the_unknown_member(engine):
     assert not cast(engine, f"{key} = {unknown}", "unknown")
 
 
+@settings(deadline=None)
+@given(st.text())
+def test_a_surrogate_key_is_a_positive_number_that_fits_a_bigint(engine, written):
+    query = rendered.macro("surrogate_key", ["v"])
+    assert 0 <= cast(engine, query, written) < 2**63
+
+
+def test_a_surrogate_key_is_the_same_on_every_machine_and_in_every_rebuild(engine):
+    assert cast(engine, rendered.macro("surrogate_key", ["v"]), "a") == 1131045358148264428
+
+
 def test_parts_of_a_surrogate_key_do_not_run_into_each_other(engine):
     ab, c = rendered.macro("surrogate_key", ["'ab'", "'c'"]), rendered.macro("surrogate_key", ["'a'", "'bc'"])
     assert engine.execute(f"select {ab} <> {c}").fetchone()[0]

@@ -7,7 +7,9 @@ from contextlib import nullcontext
 from datetime import date
 from unittest.mock import patch
 
+import duckdb
 import pytest
+import rendered
 from chains import duckbook
 from duckbook import appending, backup, commit_log, forget, personal, raw, storage, traces, warehouse
 from duckbook.errors import BackupError, IngestError
@@ -380,3 +382,14 @@ def test_a_whole_store_is_forgotten_in_backed_up_restored_and_goes_on(soak, star
     do("latest", data=restored)
     do("latest")
     assert totals(restored) == totals(store)
+
+
+def test_people_are_looked_for_by_the_key_that_dbt_gives_them_and_by_that_of_old_publications():
+    key = rendered.macro("surrogate_key", ["id"])
+    with duckdb.connect() as connection:
+        connection.execute("create table people as select unnest(['7', 'A-1']) as id")
+        connection.execute("create table everybody as select unnest(['6', '7', 'A-1', null]) as id")
+        connection.execute(f"create table marts as select {key} as customer_key from everybody")
+        connection.execute("create table old_marts as select md5(coalesce(id, '')) as customer_key from everybody")
+        assert traces._count(connection, "marts") == 2
+        assert traces._count(connection, "old_marts") == 2

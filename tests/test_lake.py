@@ -210,11 +210,21 @@ def test_a_difference_is_found_and_shown(shared, tmp_path):
         connection.execute("delete from ecom_marts.dim_dates where date_key = 20260101")
         connection.execute("alter table ecom_marts.dim_locations rename column city to town")
         connection.execute("drop table ecom_marts.fct_funnel")
+        connection.execute("alter table ecom_marts.fct_product_changes alter product_key type varchar")
     with sides.open_side(shared.local, str(copy)) as left, sides.open_side(shared.local, "lake") as right:
         found = {table.table: table for table in compare(shared.local, left, right, ("ecom_marts",))}
+        turned = compare(shared.local, right, left, ("ecom_marts",))
         sampled = compare(shared.local, left, right, ("ecom_marts",), sample=1)
     different = {name.split(".")[1] for name, table in found.items() if not table.equal}
-    assert different == {"dim_customers", "fct_order_details", "dim_dates", "dim_locations", "fct_funnel"}
+    assert different == {
+        "dim_customers",
+        "fct_order_details",
+        "dim_dates",
+        "dim_locations",
+        "fct_funnel",
+        "fct_product_changes",
+    }
+    assert {table.table.split(".")[1] for table in turned if not table.equal} == different
     # Of a sample, whatever keys it has: columns, numbers of rows, sums and keys are still those of whole tables.
     assert different - {"dim_customers"} <= {table.table.split(".")[1] for table in sampled if not table.equal}
     customers = found["ecom_marts.dim_customers"]
@@ -225,13 +235,15 @@ def test_a_difference_is_found_and_shown(shared, tmp_path):
     assert units.changed == units.rows[0]
     assert found["ecom_marts.dim_dates"].only_right == 1
     assert found["ecom_marts.dim_locations"].columns == {"town": ("VARCHAR", None), "city": (None, "VARCHAR")}
+    changes = found["ecom_marts.fct_product_changes"]
+    assert (changes.columns, changes.changed) == ({"product_key": ("VARCHAR", "BIGINT")}, 0)
     assert found["ecom_marts.fct_funnel"].told == "missing on the left"
 
     run = duckbook(shared.local, "parity", str(copy), "lake", "--schema", "ecom_marts")
     told, wrong = run.communicate(timeout=300)
     assert run.returncode == 1, wrong
     assert "24 tables" in told
-    assert "5 of them differ" in told
+    assert "6 of them differ" in told
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,21 @@ def test_a_row_is_compared_with_a_sighting_where_another_version_came_between(sh
     def land(day: int, status: str) -> None:
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(1, status)))
 
+    def ingest() -> tuple[dict[int, tuple[int, int]], int]:
+        with patch.object(versions, "find_unchanged", wraps=versions.find_unchanged) as found:
+            batches = shop.ingest().batches
+        (call,) = (call for call in found.call_args_list if call.args[1].name == "orders")
+        came = {batch.batch_date.day: (batch.appended, batch.unchanged) for batch in batches}
+        return came, len(call.kwargs["sighted"])
+
     land(2, "paid")
     shop.ingest()
     land(4, "paid")
-    assert [(batch.appended, batch.unchanged) for batch in shop.ingest().batches] == [(0, 1)]
-    land(3, "shipped")
+    assert ingest() == ({4: (0, 1)}, 0)
     land(5, "paid")
-    came = {batch.batch_date.day: (batch.appended, batch.unchanged) for batch in shop.ingest().batches}
-    assert came == {3: (1, 0), 5: (0, 1)}
+    assert ingest() == ({5: (0, 1)}, 0)
+    land(3, "shipped")
+    land(6, "paid")
+    assert ingest() == ({3: (1, 0), 6: (0, 1)}, 2)
+    land(7, "paid")
+    assert ingest() == ({7: (0, 1)}, 2)

@@ -96,7 +96,7 @@ def write(published: Published, folder: Path, as_of: date | str | None = None) -
     Returns
     -------
     Path
-        The folder that was written, ``v1/2026-03-31``. The same marts give the same bytes.
+        The folder that was written, ``v2/2026-03-31``. The same marts give the same bytes.
 
     Raises
     ------

@@ -16,10 +16,12 @@ NUMBERS = ("DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 
 
 def numbers(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """The columns of a table that hold numbers, in its order; a key is none."""
+    """The columns of a table that hold numbers, in its order; a surrogate key is none."""
     columns = connection.execute(f"describe {table}").fetchall()
     kinds = {name: kind.split("(")[0].removeprefix("U") for name, kind, *_ in columns}
-    return [name for name, kind in kinds.items() if kind in NUMBERS and not name.endswith("_key")]
+    # A day and a month have a key that says which one it is, and so a total that says something.
+    surrogate = {name for name, kind in kinds.items() if name.endswith("_key") and kind == "BIGINT"}
+    return [name for name, kind in kinds.items() if kind in NUMBERS and name not in surrogate]
 
 
 def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:

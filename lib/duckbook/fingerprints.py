@@ -14,9 +14,8 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from duckbook import access
+from duckbook import sources
 from duckbook.endpoints import Endpoints
-from duckbook.errors import IngestError
 from duckbook.processes import write_private
 from duckbook.settings import Settings
 from duckbook.sources import PostgresSource
@@ -25,21 +24,33 @@ SUM = "select sum(n), sum(n * xid::text::bigint) from (select xmin, count(*) fro
 
 COUNTS = """
 select
-    relname::text,
+    counted.relname::text,
     concat_ws(
         ':',
+        (select oid from pg_database where datname = current_database()),
         extract(epoch from pg_postmaster_start_time()),
+        extract(epoch from pg_conf_load_time()),
+        current_setting('track_counts'),
+        pg_is_in_recovery(),
         (select extract(epoch from stats_reset) from pg_stat_bgwriter),
         (select extract(epoch from stats_reset) from pg_stat_database where datname = current_database()),
-        n_tup_ins,
-        n_tup_upd,
-        n_tup_del,
-        pg_relation_size(relid)
+        counted.n_tup_ins,
+        counted.n_tup_upd,
+        counted.n_tup_del
     )
-from pg_stat_all_tables
-where schemaname = %s
+from pg_stat_all_tables as counted
+inner join pg_class as relation on counted.relid = relation.oid
+where
+    counted.schemaname = %(schema)s
+    and counted.relname = any(%(names)s)
+    and not relation.relrowsecurity
+    and not exists (select from pg_inherits where inhparent = relation.oid)
 """
-"""What was written to each table since the server started, or since its counts were reset or lost in a crash."""
+"""What was written to each table, and since when it is counted: until a restart, a reset or a crash.
+
+A table that others inherit from shows their rows and counts its own alone; where there are policies for rows, what is
+seen of them changes without a write.
+"""
 
 ALL_COUNTED = """
 select
@@ -83,25 +94,22 @@ def find(
     """
     file = settings.data / "fingerprints.json"
     kept, now, found = _read(file), {}, {}
-    with access.postgres(endpoints.postgres_dsn) as connection:
-        try:
-            # In this order: a session that ends in between has told its counts by then.
-            (all_counted,) = connection.execute(ALL_COUNTED).fetchone()
-            counts = dict(connection.execute(COUNTS, [settings.postgres_schema]).fetchall())
-            for source in relations:
-                if source.kind not in {"r", "m"}:
-                    continue
-                # Counted before the rows are looked at, so that what is written meanwhile changes the next count.
-                counted = f"{source.identity}:{counts.get(source.relation)}"
-                before = kept.get(source.name, {})
-                if all_counted and before.get("counted") == counted:
-                    summed = before["summed"]
-                else:
-                    summed = _summed(connection, source)
-                now[source.name] = {"counted": counted, "summed": summed}
-                found[source.name] = f"{source.identity}:{summed}:{source.declared}"
-        except psycopg.Error as error:
-            raise IngestError(f"Postgres cannot tell what is in the landing zone: {error}") from error
+    tables = [source for source in relations if source.kind in {"r", "m"}]
+    asked = {"schema": settings.postgres_schema, "names": [source.relation for source in tables]}
+    with sources.postgres(endpoints) as connection:
+        # In this order: a session that ends in between has told its counts by then.
+        (all_counted,) = connection.execute(ALL_COUNTED).fetchone()
+        counts = dict(connection.execute(COUNTS, asked).fetchall())
+        for source in tables:
+            # Counted before the rows are looked at, so that what is written meanwhile changes the next count.
+            counted = counts.get(source.relation)
+            known = f"{source.name} {source.identity} {counted}"
+            summed = kept.get(known) if counted and all_counted else None
+            if summed is None:
+                summed = _summed(connection, source)
+            if counted:
+                now[known] = summed
+            found[source.name] = f"{source.identity}:{summed}:{source.declared}"
     if keep and now != kept:
         write_private(file, json.dumps(now))
     return found
@@ -112,8 +120,10 @@ def _summed(connection: psycopg.Connection, source: PostgresSource) -> str:
     return ":".join(map(str, connection.execute(named).fetchone()))
 
 
-def _read(file: Path) -> dict[str, dict[str, str]]:
+def _read(file: Path) -> dict[str, str]:
+    """Address, identity and counts of a table → its sum; empty where the file is lost or damaged."""
     try:
-        return json.loads(file.read_text("utf-8"))
+        kept = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
+    return kept if isinstance(kept, dict) else {}

@@ -122,7 +122,9 @@ def _compare_table(engine, left: Side, right: Side, table: str, sample: int | No
     names = dict.fromkeys([*of_left, *of_right])
     columns = {n: (of_left.get(n), of_right.get(n)) for n in names if of_left.get(n) != of_right.get(n)}
     shared = {name: data_type for name, data_type in of_left.items() if name in of_right}
-    (rows_left, sums_left), (rows_right, sums_right) = (side.totals(table, shared) for side in (left, right))
+    # Of another type on the other side, a column may be no number there; its values are compared all the same.
+    alike = {name: data_type for name, data_type in shared.items() if name not in columns}
+    (rows_left, sums_left), (rows_right, sums_right) = (side.totals(table, alike) for side in (left, right))
     sums = {n: (sums_left[n], sums_right[n]) for n in sums_left if sums_left[n] != sums_right[n]}
     key = [column for column in _key(table) if column in shared] or list(shared)
     every = 1 if sample is None else max(1, max(rows_left, rows_right) // max(sample, 1))

@@ -252,6 +252,7 @@ def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here:
     if role == "rows":
         table, columns = source_tables()[name], batches[0].columns
         data = [column for column in columns if column not in ROW_COLUMNS]
+        # Where a record has to have a key of its own, one without it is for staging to set aside.
         key_of = rows.any_key if table.derived_key else rows.key
         key = key_of(table, columns, rows.whole_numbers(batches[0].types))
         number = rows.row_number(columns)

@@ -98,7 +98,7 @@ def any_key(table: SourceTable, columns: Collection[str], whole: Collection[str]
 
     A file has a column for the second only where a row needed it.
     """
-    own = key(table, [name for name in columns if name not in ROW_COLUMNS], whole)
+    own = key(table, columns, whole)
     return f"coalesce({own}, _key)" if "_key" in columns else own
 
 

@@ -227,7 +227,7 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         Postgres does not answer.
     """
     schema = settings.postgres_schema
-    with _postgres(endpoints) as connection:
+    with postgres(endpoints) as connection:
         # Where pg_control_system is not for everyone, one server is not told from another.
         allowed = connection.execute("select has_function_privilege('pg_control_system()', 'execute')").fetchone()[0]
         query = RELATIONS if allowed else RELATIONS.replace("(select system_identifier from pg_control_system())", "''")
@@ -248,7 +248,16 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
 
 
 @contextmanager
-def _postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
+def postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
+    """A connection to the landing Postgres, which turns what that refuses into a sentence.
+
+    Raises
+    ------
+    ServerError
+        Postgres does not answer.
+    IngestError
+        It refuses what it is asked.
+    """
     with access.postgres(endpoints.postgres_dsn) as connection:
         try:
             yield connection

@@ -73,8 +73,8 @@ def find_unchanged(
         came = "from came"
     can_be_pruned = bool(sighted) or any(_whole(table, file) for file in appended)
     has_range = can_be_pruned and _set_range(connection, table, landed)
-    some_derived = any("_key" in file.columns for file in landed)
-    known = [_versions(table, appended, has_range, some_derived)] if appended else []
+    derived_landed = any("_key" in file.columns for file in landed)
+    known = [_versions(table, appended, has_range, derived_landed)] if appended else []
     if sighted:
         # Of a derived key all versions are the same, so that the row which was appended tells of its sightings as well.
         known.append(
@@ -148,7 +148,7 @@ def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False,
         )
 
     selects = []
-    for (has_key, may_lack_it, number, whole), group in groupby(sorted(files, key=told), key=told):
+    for (has_key, has_derived, number, whole), group in groupby(sorted(files, key=told), key=told):
         own = table.key if has_key else ()
         read = (
             f"_row_hash as row_hash, {number} as row_number, filename::file_of_rows as file "
@@ -158,10 +158,10 @@ def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False,
         if in_range and whole:
             key = rows.key(table, own, whole)
             selects.append(f"select {key} as key, {read} where {key} {IN_RANGE}")
-            if may_lack_it and derived:
+            if has_derived and derived:
                 selects.append(f"select _key as key, {read} where _key is not null")
         else:
-            columns = (*own, "_key") if may_lack_it else own
+            columns = (*own, "_key") if has_derived else own
             selects.append(f"select {rows.any_key(table, columns, whole)} as key, {read}")
     return " union all ".join(selects)
 
