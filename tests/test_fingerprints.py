@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from duckbook import fingerprints, sources
 from duckbook.endpoints import Endpoints
+from duckbook.errors import IngestError, ServerError
 from duckbook.settings import Settings
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
@@ -152,6 +153,26 @@ def test_rows_are_looked_at_where_others_sessions_may_not_be_seen(landing):
     finally:
         landing.endpoints = owner
         landing.run("drop owned by only_reads", "drop role only_reads")
+
+
+@pytest.mark.parametrize(
+    ("query", "error", "said"),
+    [
+        ("select pg_terminate_backend(pg_backend_pid()) from {}", ServerError, "Postgres stopped answering"),
+        (
+            "select 1 / (event_id - event_id) from {}",
+            IngestError,
+            "Postgres does not tell what is in the landing zone: division by zero",
+        ),
+    ],
+    ids=["it goes away", "it refuses"],
+)
+def test_what_postgres_does_not_tell_is_an_error_of_one_sentence(landing, query, error, said):
+    with patch.object(fingerprints, "SUM", query), pytest.raises(error) as raised:
+        landing.fingerprint(remembered=False)
+    assert str(raised.value).startswith(said)
+    assert str(raised.value).endswith("run this again.")
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"postgres:ecom.interactions": 1}'])

@@ -17,7 +17,7 @@ import psycopg
 
 from duckbook import access, storage
 from duckbook.endpoints import Endpoints
-from duckbook.errors import IngestError
+from duckbook.errors import IngestError, ServerError
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
@@ -254,7 +254,7 @@ def postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
     Raises
     ------
     ServerError
-        Postgres does not answer.
+        Postgres does not answer, or stops answering.
     IngestError
         It refuses what it is asked.
     """
@@ -262,4 +262,12 @@ def postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
         try:
             yield connection
         except psycopg.Error as error:
-            raise IngestError(f"Postgres cannot tell what is in the landing zone: {error}") from error
+            why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            if connection.closed:
+                raise ServerError(
+                    "Postgres stopped answering while it told what is in the landing zone:"
+                    f" {why}. See that it is up, and run this again."
+                ) from None
+            raise IngestError(
+                f"Postgres does not tell what is in the landing zone: {why}. Correct that there, and run this again."
+            ) from error
