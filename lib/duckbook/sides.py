@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 
 from duckbook import publish, warehouse
 from duckbook.errors import DuckbookError, WarehouseError
-from duckbook.rows import quoted
+from duckbook.rows import digest, quoted
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -158,4 +158,4 @@ def _sum(column: str, data_type: str) -> str:
 def _digest(columns: list[str]) -> str:
     """MD5 and not DuckDB's own hash, which another version of DuckDB, such as MotherDuck's, may reckon otherwise."""
     values = ", ".join(f"coalesce(cast({quoted(column)} as varchar), chr(30))" for column in columns)
-    return f"cast(md5_number(concat_ws(chr(31), {values})) >> 64 as ubigint)"
+    return digest(f"concat_ws(chr(31), {values})")

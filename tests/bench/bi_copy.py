@@ -22,9 +22,9 @@ BARE = "DuckDB's insert into an attached Postgres"
 EVENTS = """
 create table source.fct_events as
 select
-    md5(range::varchar) as event_key,
-    md5((range % 100000)::varchar) as customer_key,
-    md5((range % 500)::varchar) as product_key,
+    (md5_number(range::varchar) >> 65)::bigint as event_key,
+    (md5_number((range % 100000)::varchar) >> 65)::bigint as customer_key,
+    (md5_number((range % 500)::varchar) >> 65)::bigint as product_key,
     20230601 + (range % 28)::integer as date_key,
     ['view', 'cart_add', 'purchase'][range % 3 + 1] as event_type,
     timestamp '2023-06-01' + to_seconds(range) as occurred_at,
@@ -87,7 +87,7 @@ def publish(marts, postgres, _dsn: str) -> None:
 
 def _create(postgres) -> None:
     postgres.execute(
-        "create table bench.fct_events (event_key text, customer_key text, product_key text, date_key integer, "
+        "create table bench.fct_events (event_key bigint, customer_key bigint, product_key bigint, date_key integer, "
         "event_type text, occurred_at timestamp, amount numeric(18, 2), is_first boolean)"
     )
 
