@@ -90,6 +90,13 @@ def macro(name: str, *arguments, **named) -> str:
     return str(_environment().globals[name](*arguments, **named))
 
 
+def generic_test(name: str, relation: str, **arguments) -> str:
+    """The query of a generic test of a relation."""
+    text = (PROJECT / "tests" / "generic" / f"{name}.sql").read_text()
+    text = text.replace("{% test ", "{% macro ").replace("{% endtest %}", "{% endmacro %}")
+    return str(getattr(_environment().from_string(text).make_module(), name)(relation, **arguments))
+
+
 def model(name: str) -> str:
     """The query of a model."""
     (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")

@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import duckdb
 import pytest
 import rendered
+from dbt.adapters.duckdb import connections
 from duckbook import invocation, warehouse
 from duckbook.settings import Settings
 from hypothesis import HealthCheck, given, settings
@@ -398,6 +399,25 @@ def test_a_test_of_a_large_table_looks_at_what_was_written_since_it_passed(shop)
         connection.execute(f"delete from {table} where event_id = '1000'")
     assert tested()[0] == "pass"
     assert "_changed_in > 1001" in tested()[1]
+
+
+def test_the_room_of_rows_that_were_taken_out_is_used_again_when_there_are_many(shop, monkeypatch):
+    manager, asked = connections.DuckDBConnectionManager, []
+    close = manager.close_all_connections
+
+    def ask_and_close() -> None:
+        asked.append(manager.env().conn.cursor().execute("select current_setting('max_vacuum_tasks')").fetchone()[0])
+        close()
+
+    monkeypatch.setattr(manager, "close_all_connections", ask_and_close)
+    run(shop, "--select", "base_orders")
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("set max_vacuum_tasks = 0")
+        connection.execute("create temp table half as select * from ecom_staging.base_orders using sample 50%")
+        connection.execute("delete from ecom_staging.base_orders where _key in (select _key from half)")
+        connection.execute("insert into ecom_staging.base_orders from half")
+    run(shop, "--select", "base_orders")
+    assert asked == [0, 100]
 
 
 def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date, timedelta
 from decimal import Decimal
 from itertools import permutations
@@ -257,3 +258,27 @@ def test_an_order_that_lands_with_fewer_items_keeps_the_others_unless_they_are_n
     assert staged_items(raw, landings) == {("a", "1"): 6, ("a", "2"): 6}
     monkeypatch.setenv("DUCKBOOK_ORDER_ITEMS_RENUMBERED", "true")
     assert staged_items(raw, landings) == {("a", "1"): 6}
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([None, "1", "2", "3"]), st.sampled_from([None, "view", "search", "stare"]))),
+    st.sets(st.sampled_from(["1", "2"])),
+    st.booleans(),
+)
+def test_each_key_that_leads_nowhere_and_each_value_out_of_its_list_is_told_once(engine, events, known, repeated):
+    engine.execute("create or replace table events (customer_id varchar, event_type varchar)")
+    engine.execute("create or replace table customers as select unnest(?::varchar[]) as customer_id", [sorted(known)])
+    if events:
+        engine.executemany("insert into events values (?, ?)", events)
+    query = rendered.generic_test(
+        "keys_and_values_are_known",
+        "events",
+        references=[{"column": "customer_id", "to": "customers", "field": "customer_id"}],
+        accepted={"event_type": ["view", "search"]},
+        repeated=repeated,
+    )
+    lost = Counter(("customer_id", customer) for customer, _ in events if customer and customer not in known)
+    odd = Counter(("event_type", event) for _, event in events if event == "stare")
+    found = engine.execute(query).fetchall()
+    assert sorted(found) == sorted((column, value, count) for (column, value), count in (lost + odd).items())

@@ -182,8 +182,8 @@ def _land(writer, store: Store, bucket: str, exports: list[Window], prefix: str,
         tables = beside.submit(_land_tables, writer, store, prefix, batch)
         for window in exports:
             _land_objects(writer, store, bucket, window)
+        writer.put_truth(store)
         tables.result()
-    writer.put_truth(store)
 
 
 def _land_objects(writer, store: Store, bucket: str, window: Window) -> None:

@@ -174,7 +174,8 @@ costs as (
         case
             when batch_date > min(batch_date) over (partition by product_id) then batch_date
             else date '1900-01-01'
-        end as known_from
+        end as known_from,
+        lead(batch_date, 1, date '9999-12-31') over (partition by product_id order by batch_date) as known_until
     from costs_by_day
 
 ),
@@ -220,8 +221,11 @@ cost_totals as (
             sum(kept_items.quantity) filter (where kept_items.is_kept and costs.cost is null), 0
         ) as uncosted_units
     from kept_items
-    asof left join costs
-        on kept_items.product_id = costs.product_id and kept_items.ordered_on >= costs.known_from
+    left join costs
+        on
+            kept_items.product_id = costs.product_id
+            and kept_items.ordered_on >= costs.known_from
+            and kept_items.ordered_on < costs.known_until
 
 ),
 
@@ -284,7 +288,9 @@ sessions as (
 
     select
         session_id,
-        max(case event_type when 'view' then 1 when 'cart_add' then 2 when 'purchase' then 3 else 0 end) as step
+        max(cast(
+            case event_type when 'view' then 1 when 'cart_add' then 2 when 'purchase' then 3 else 0 end as utinyint
+        )) as step
     from interactions
     where session_id is not null
     group by session_id

@@ -5,9 +5,10 @@
     references  [{column, to, field}]: each value of the column is one of the field of that model; the field has the
                 name of the column where it is left out
     accepted    column → the values that it may have
+    repeated    whether each key stands in many rows: then it costs less to count those before one of them is looked up
     Null leads nowhere and is no value: where it may not be, a constraint of the contract says so.
 #}
-{% test keys_and_values_are_known(model, references=[], accepted={}) %}
+{% test keys_and_values_are_known(model, references=[], accepted={}, repeated=false) %}
 {%- if accepted %}
 with
 
@@ -23,25 +24,35 @@ counted as materialized (
 )
 {%- endif %}
 {% for reference in references %}
+{%- set column = reference.column %}
 select
-    '{{ reference.column }}' as column_name,
-    cast(child.{{ reference.column }} as varchar) as value,
-    count(*) as rows_found
-from {{ model }} as child
+    '{{ column }}' as column_name,
+    cast(child.{{ column }} as varchar) as value,
+    {{ 'child.rows_found' if repeated else 'count(*) as rows_found' }}
+from {% if repeated %}(
+    select
+        {{ column }},
+        count(*) as rows_found
+    from {{ model }}
+    group by {{ column }}
+){% else %}{{ model }}{% endif %} as child
 anti join {{ reference.to }} as parent
-    on child.{{ reference.column }} = parent.{{ reference.field or reference.column }}
-where child.{{ reference.column }} is not null
-group by child.{{ reference.column }}
+    on child.{{ column }} = parent.{{ reference.field or column }}
+where child.{{ column }} is not null
+{{ 'group by child.' ~ column if not repeated }}
 {% if accepted or not loop.last %}union all{% endif %}
 {% endfor %}
 {% for column, values in accepted.items() %}
 select
     '{{ column }}' as column_name,
-    cast({{ column }} as varchar) as value,
-    sum(rows_found) as rows_found
+    cast(counted.{{ column }} as varchar) as value,
+    sum(counted.rows_found) as rows_found
 from counted
-where cast({{ column }} as varchar) not in ({% for value in values %}'{{ value }}'{{ ', ' if not loop.last }}{% endfor %})
-group by {{ column }}
+-- Not by a list: DuckDB would ask it of each row of the model, and not of the few that are counted.
+anti join (values {% for value in values %}('{{ value }}'){{ ', ' if not loop.last }}{% endfor %}) as accepted (value)
+    on cast(counted.{{ column }} as varchar) = accepted.value
+where counted.{{ column }} is not null
+group by counted.{{ column }}
 {% if not loop.last %}union all{% endif %}
 {% endfor %}
 {% endtest %}

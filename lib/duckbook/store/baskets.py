@@ -68,34 +68,31 @@ class Baskets:
         self.shelves = Shelves(products)
         self._partners = _partner_tables()
         self._sizes = Lookup.weighted(parameters.lines)
-        vars(self).update(spool.gather(self._made(spool.ranges(len(purchases)))))
+        vars(self).update(spool.gather(_one_after_another(spool.pieces(len(purchases), self._made))))
 
     def keys(self, lines: slice | np.ndarray) -> np.ndarray:
         """What tells the random numbers of lines, whatever the horizon is."""
         return self._purchases.key[self.order[lines]] * 16 + self.line[lines]
 
-    def _made(self, ranges: Iterator[slice]) -> Iterator[dict[str, np.ndarray]]:
-        """The columns of one range of orders after the other."""
-        before = 0
-        for some in ranges:
-            purchases = self._purchases
-            count = self._sizes(self._randomness.bits("basket size", purchases.key[some])) + 1
-            begin = np.concatenate([[0], np.cumsum(count)])
-            within = np.repeat(np.arange(len(count)), count)
-            product, quantity = self._fill(some, count, begin)
-            price = self._products.sale[self._products.week_of(purchases.placed[some])[within], product]
-            yield {
-                "lines": count,
-                "begin": begin + before if some.start == 0 else begin[1:] + before,
-                "order": (within + some.start).astype(np.int32),
-                "line": (np.arange(len(within)) - begin[within] + 1).astype(np.int8),
-                "product": product,
-                "quantity": quantity,
-                "price": price,
-                "total": price * quantity,
-                **self._charge(some, begin, product, quantity, price * quantity),
-            }
-            before += begin[-1]
+    def _made(self, some: slice) -> dict[str, np.ndarray]:
+        """The columns of a range of orders, whose lines are counted from its first one on."""
+        purchases = self._purchases
+        count = self._sizes(self._randomness.bits("basket size", purchases.key[some])) + 1
+        begin = np.concatenate([[0], np.cumsum(count)])
+        within = np.repeat(np.arange(len(count)), count)
+        product, quantity = self._fill(some, count, begin)
+        price = self._products.sale[self._products.week_of(purchases.placed[some])[within], product]
+        return {
+            "lines": count,
+            "begin": begin,
+            "order": (within + some.start).astype(np.int32),
+            "line": (np.arange(len(within)) - begin[within] + 1).astype(np.int8),
+            "product": product,
+            "quantity": quantity,
+            "price": price,
+            "total": price * quantity,
+            **self._charge(some, begin, product, quantity, price * quantity),
+        }
 
     def _fill(self, orders: slice, count: np.ndarray, begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Choose products and quantities for some orders, line by line."""
@@ -193,6 +190,15 @@ class Baskets:
             "shipping": shipping,
             "express": express,
         }
+
+
+def _one_after_another(pieces: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+    """The same pieces, with lines that are counted from the first of all on."""
+    before = 0
+    for number, piece in enumerate(pieces):
+        begin = piece["begin"] + before
+        before = begin[-1]
+        yield piece | {"begin": begin[1:] if number else begin}
 
 
 def share_out(amount: np.ndarray, weight: np.ndarray, begin: np.ndarray) -> np.ndarray:

@@ -59,12 +59,13 @@ class Purchases:
         end = season.epoch(span.horizon) + season.DAY
         runs: list[int] = [0]
 
-        def made(some: slice) -> dict[str, np.ndarray]:
-            found = self._orders(customers, some, end)
-            runs.append(runs[-1] + len(found["placed"]))
-            return found
+        def counted(pieces: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+            for piece in pieces:
+                runs.append(runs[-1] + len(piece["placed"]))
+                yield piece
 
-        found = spool.columns(len(customers), made)
+        pieces = spool.pieces(len(customers), lambda some: self._orders(customers, some, end))
+        found = spool.gather(counted(pieces))
         self.dropped = found.pop("dropped")
         vars(self).update(found if len(runs) == 2 else spool.gather(_merged(found, runs)))
 

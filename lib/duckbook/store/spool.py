@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
@@ -17,6 +19,9 @@ import numpy as np
 
 PIECE = 200_000
 """Customers, orders or records that are worked on at once."""
+
+AT_ONCE = 2
+"""Pieces that are made side by side: numpy lets go of Python's lock while it reckons."""
 
 
 class Spool:
@@ -44,7 +49,21 @@ class Spool:
 
     def columns(self, count: int, make: Callable[[slice], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Columns of which `make` makes the pieces, one for each of the `ranges` of `count` positions."""
-        return self.gather(make(some) for some in self.ranges(count))
+        return self.gather(self.pieces(count, make))
+
+    def pieces(self, count: int, make: Callable[[slice], dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        """What `make` makes of the `ranges` of `count` positions, in their order, some ranges at once."""
+        if count <= PIECE:
+            yield from map(make, self.ranges(count))
+            return
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            coming: deque = deque()
+            for some in self.ranges(count):
+                coming.append(pool.submit(make, some))
+                if len(coming) > AT_ONCE:
+                    yield coming.popleft().result()
+            while coming:
+                yield coming.popleft().result()
 
     def gather(self, pieces: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Put columns together from their pieces, of which there is at least one.
