@@ -5,7 +5,7 @@
 #}
 {% macro leave_gaps(results, most=0.1) -%}
     {%- set counts = [] -%}
-    {%- for result in results if result.node.config.materialized == 'incremental' and target.name == 'duckdb' -%}
+    {%- for result in results if result.status == 'success' and result.node.config.materialized == 'incremental' and target.name == 'duckdb' -%}
         {%- set node = result.node -%}
         {%- do counts.append(
             "select estimated_size as held, (select count(*) from " ~ node.relation_name ~ ") as rows_left from duckdb_tables() "

@@ -43,7 +43,8 @@
         select
             batch_id,
             batch_date,
-            place
+            place,
+            is_overtaken
         from {{ ref('stg_batches') }}
         where table_name = '{{ table_name }}'
 
@@ -68,7 +69,10 @@
             sightings._row_number
         from {{ source('ecom_raw', 'sightings') }} as sightings
         inner join contents on sightings._key = contents._key and sightings._row_hash = contents._row_hash
-        where sightings.table_name = '{{ table_name }}'
+        where
+            sightings.table_name = '{{ table_name }}'
+            -- Those of all other batches are of what precedes them, and so change nothing.
+            and sightings._batch_id in (select batches.batch_id from batches where batches.is_overtaken)
 
     ),
 

@@ -32,7 +32,8 @@
     Adds `_state` to typed rows: quarantined, superseded or staged. Of the rows of a key that can be cast, the newest
     is staged: by the source's own time of the version where it has one, else by the place in time of the batch in
     which that very content was last seen, sightings included, so that A, then B, then A again ends at A.
-    Most keys have one version; only the others are ranked.
+    Most keys have one version; only the others are ranked. A sighting is identical to what preceded it when it came, so
+    that it tells nothing which the rows do not, unless a batch has come in between since.
 
     typed       name of the CTE with _key, _row_hash, _batch_id, _row_number and _rejection
     table_name  the source table
@@ -90,7 +91,13 @@
         from {{ source('ecom_raw', 'sightings') }} as sightings
         inner join {{ ref('stg_batches') }} as batches
             on sightings._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
-        where sightings.table_name = '{{ table_name }}' and sightings._key in (select rivals._key from rivals)
+        where
+            sightings.table_name = '{{ table_name }}'
+            and sightings._key in (select rivals._key from rivals)
+            {%- if not updated_at and not whole %}
+            -- Those of all other batches are of what precedes them, and each day brings millions of them.
+            and batches.is_overtaken
+            {%- endif %}
 
     ),
 

@@ -1,18 +1,19 @@
 """From readings to batches: what is new in them becomes the files that the history is to get.
 
-Works table by table and changes nothing but local files; the caller puts them into S3 and commits.
+Works table by table, some of them side by side, and changes nothing but local files; the caller puts them into S3 and
+commits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from hashlib import file_digest, md5
 from pathlib import Path
 
 import duckdb
 
-from duckbook import versions
+from duckbook import side_by_side, versions
 from duckbook.batches import Batch, Chronicle, Place, place
 from duckbook.errors import IngestError
 from duckbook.reading import Reading
@@ -54,23 +55,45 @@ def append(
     IngestError
         The flows of a batch do not add up.
     """
+    sequences = {id(r): n for n, r in enumerate(readings, chronicle.next_sequence)}
+    tables = {
+        name: [r for r in readings if r.source.table == name]
+        for name in dict.fromkeys(r.source.table for r in readings)
+    }
+
+    def compared(cursor: duckdb.DuckDBPyConnection, name: str) -> tuple[list[Batch], Files]:
+        return _append_table(cursor, bucket, chronicle, as_of, name, tables[name], sequences)
+
+    largest_first = sorted(tables, key=lambda name: -sum(r.readable for r in tables[name]))
+    found = dict(zip(largest_first, side_by_side.each(connection, compared, largest_first), strict=True))
+    batches = [batch for name in tables for batch in found[name][0]]
+    return batches, {key: path for name in tables for key, path in found[name][1].items()}
+
+
+def _append_table(
+    connection,
+    bucket: str,
+    chronicle: Chronicle,
+    as_of: date,
+    name: str,
+    readings: Sequence[Reading],
+    sequences: Mapping[int, int],
+) -> tuple[list[Batch], Files]:
+    """As `append`, for the readings of one table."""
     batches: list[Batch] = []
     files: Files = {}
-    sequences = {id(r): n for n, r in enumerate(readings, chronicle.next_sequence)}
-    for name in dict.fromkeys(r.source.table for r in readings):
-        mine = [r for r in readings if r.source.table == name]
-        places = [place(r.date or as_of, r.date is not None, r.source.name, sequences[id(r)]) for r in mine]
-        found = _find_unchanged(connection, bucket, chronicle, name, mine, places)
-        for r in mine:
-            changed = _changed_types(r, (*chronicle.batches, *batches))
-            batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0), changed)
-            if batch.landed != batch.appended + batch.unchanged + batch.unreadable:
-                raise IngestError(
-                    f"{batch.source}: {batch.landed} rows landed, but {batch.appended} appended, {batch.unchanged} "
-                    f"unchanged and {batch.unreadable} unreadable do not add up to them. Nothing was ingested."
-                )
-            batches.append(batch)
-            files |= local
+    places = [place(r.date or as_of, r.date is not None, r.source.name, sequences[id(r)]) for r in readings]
+    found = _find_unchanged(connection, bucket, chronicle, name, readings, places)
+    for r in readings:
+        changed = _changed_types(r, (*chronicle.batches, *batches))
+        batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0), changed)
+        if batch.landed != batch.appended + batch.unchanged + batch.unreadable:
+            raise IngestError(
+                f"{batch.source}: {batch.landed} rows landed, but {batch.appended} appended, {batch.unchanged} "
+                f"unchanged and {batch.unreadable} unreadable do not add up to them. Nothing was ingested."
+            )
+        batches.append(batch)
+        files |= local
     return batches, files
 
 

@@ -6,7 +6,6 @@ Reading changes nothing but files in a folder of the caller's, so that a landing
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import date
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import fingerprints, reading, sources, warehouse
+from duckbook import fingerprints, reading, side_by_side, sources, warehouse
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, ServerError
@@ -27,6 +26,8 @@ from duckbook.tables import source_tables
 
 SMALL_BYTES = 4 * 2**20
 """Sources below this are read several at a time: each leaves the processors idle while it waits for a server."""
+
+SMALL_AT_ONCE = 4
 
 FEW_ROWS = 200_000
 """For fewer, DuckDB spends more on sharing the work out than it saves."""
@@ -101,17 +102,16 @@ def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source
         A source cannot be read.
     """
 
-    def read(number: int) -> Reading:
+    def read(cursor: duckdb.DuckDBPyConnection, number: int) -> Reading:
         mine = folder / str(number)
         mine.mkdir()
-        with connection.cursor() as cursor:
-            return reading.read(cursor, client, new[number], mine)
+        return reading.read(cursor, client, new[number], mine)
 
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES]
-    large = [n for n, source in enumerate(new) if source.size >= SMALL_BYTES]
-    with ThreadPoolExecutor(4) as pool, _one_thread(connection):
-        done = dict(zip(small, pool.map(read, small), strict=True))
-    done |= {n: read(n) for n in large}
+    large = sorted(set(range(len(new))) - set(small), key=lambda n: -new[n].size)
+    with _one_thread(connection):
+        done = dict(zip(small, side_by_side.each(connection, read, small, SMALL_AT_ONCE), strict=True))
+    done |= dict(zip(large, side_by_side.each(connection, read, large), strict=True))
     return [done[n] for n in range(len(new))]
 
 

@@ -14,6 +14,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from duckbook import side_by_side
 from duckbook.errors import PublishError
 from duckbook.processes import write_private
 from duckbook.publication import Outgoing, Publication, chosen, free_name
@@ -46,14 +47,16 @@ def publish(
     making = folder / f".making-{run_id}"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
-    entries = {}
-    for mart, outgoing in marts.items():
-        file = making / f"{mart}.parquet"
+
+    def written(cursor: duckdb.DuckDBPyConnection, mart: str) -> dict[str, int | str]:
+        outgoing, file = marts[mart], making / f"{mart}.parquet"
         order = ", ".join(f'"{column}"' for column in outgoing.sorted_by) or "all"
         rows_in_order = f"{outgoing.query} order by {order}"
-        connection.execute(f"copy ({rows_in_order}) to '{_quoted(file)}' {PARQUET}")
-        (rows,) = connection.execute(f"select count(*) from '{_quoted(file)}'").fetchone()
-        entries[mart] = {"rows": rows, "sha256": _sha256(file)}
+        (rows,) = cursor.execute(f"copy ({rows_in_order}) to '{_quoted(file)}' {PARQUET}").fetchone()
+        return {"rows": rows, "sha256": _sha256(file)}
+
+    # Each cursor has a transaction of its own, and sees the same: who opens a file for reading keeps writers out.
+    entries = dict(zip(marts, side_by_side.each(connection, written, marts), strict=True))
     told = {"run_id": run_id, "as_of": as_of, "target": settings.target, "masked": settings.mask_personal}
     told["marts"] = entries
     write_private(making / "publication.json", json.dumps(told, indent=1))

@@ -78,8 +78,11 @@ seen_{table} as (
     union all
     select bad._key, bad._rejection, sightings._batch_id, sightings._row_number, places.place
     from bad_{table} as bad
-    inner join ecom_raw.sightings as sightings
-        on bad._row_hash = sightings._row_hash and sightings.table_name = '{table}'
+    inner join (
+        -- Each day brings more of them, and those of the newest batches alone are asked for.
+        select _row_hash, _batch_id, _row_number from ecom_raw.sightings
+        where table_name = '{table}' and _batch_id in (select batch_id from newest where table_name = '{table}')
+    ) as sightings on bad._row_hash = sightings._row_hash
     inner join ecom_staging.stg_batches as places
         on sightings._batch_id = places.batch_id and places.table_name = '{table}'
 

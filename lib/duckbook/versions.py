@@ -7,8 +7,8 @@ all where there is none yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -17,6 +17,7 @@ import duckdb
 from duckbook import rows
 from duckbook.batches import Place
 from duckbook.rows import listed, literal
+from duckbook.side_by_side import Threads
 from duckbook.tables import SourceTable
 
 FEW_ROWS = 2_000_000
@@ -24,6 +25,10 @@ FEW_ROWS = 2_000_000
 
 MANY_FILES = 8
 """From so many files of the history on, reading them is waiting for the server, which more threads do at once."""
+
+MANY_THREADS = 16
+
+_threads = Threads()
 
 IN_RANGE = "between getvariable('lowest_key') and getvariable('highest_key')"
 """Whether a key is in the range of those that came; a variable, since a key that holds a NUL would end a query."""
@@ -90,7 +95,8 @@ def find_unchanged(
         "create or replace temp table known (key varchar, row_hash ubigint, row_number bigint, file file_of_rows)"
     )
     if known:
-        with _threads_for(connection, len(appended) + len(sighted)):
+        many = len(appended) + len(sighted) >= MANY_FILES
+        with _threads.raised(connection, MANY_THREADS) if many else nullcontext():
             connection.execute(
                 f"insert into known select * from ({' union all '.join(known)}) "
                 f"where hash(key) in (select hash(key) from ({came}))"
@@ -104,16 +110,6 @@ def find_unchanged(
         "from versions inner join places using (file)) "
         "select file, row_number, key, row_hash from preceded where is_new and row_hash = before"
     )
-
-
-@contextmanager
-def _threads_for(connection: duckdb.DuckDBPyConnection, files: int) -> Iterator[None]:
-    (threads,) = connection.execute("select current_setting('threads')").fetchone()
-    connection.execute(f"set threads = {max(threads, 16 if files >= MANY_FILES else 1)}")
-    try:
-        yield
-    finally:
-        connection.execute(f"set threads = {threads}")
 
 
 def _set_range(connection, table: SourceTable, landed: Sequence[File]) -> bool:

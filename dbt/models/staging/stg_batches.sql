@@ -43,6 +43,23 @@ placed as (
 
     from source
 
+),
+
+-- By one that arrived later, brought rows and stands before it.
+overtaken as (
+
+    select
+        *,
+        coalesce(
+            place > min(case when appended > 0 then place end) over (
+                partition by table_name
+                order by sequence asc
+                rows between 1 following and unbounded following
+            ),
+            false
+        ) as is_overtaken
+    from placed
+
 )
 
-select * from placed
+select * from overtaken
