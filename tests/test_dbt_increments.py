@@ -8,7 +8,6 @@ from datetime import date, timedelta
 import duckdb
 import pytest
 import rendered
-from dbt.adapters.duckdb import connections
 from duckbook import invocation, warehouse
 from duckbook.settings import Settings
 from hypothesis import HealthCheck, given, settings
@@ -401,23 +400,33 @@ def test_a_test_of_a_large_table_looks_at_what_was_written_since_it_passed(shop)
     assert "_changed_in > 1001" in tested()[1]
 
 
-def test_the_room_of_rows_that_were_taken_out_is_used_again_when_there_are_many(shop, monkeypatch):
-    manager, asked = connections.DuckDBConnectionManager, []
-    close = manager.close_all_connections
-
-    def ask_and_close() -> None:
-        asked.append(manager.env().conn.cursor().execute("select current_setting('max_vacuum_tasks')").fetchone()[0])
-        close()
-
-    monkeypatch.setattr(manager, "close_all_connections", ask_and_close)
-    run(shop, "--select", "base_orders")
+def gaps(shop: Settings, rows: int = 0) -> int:
+    """How many rows of base_orders were taken out and still take room, once some are taken out and put in again."""
     with warehouse.open_warehouse(shop) as connection:
-        connection.execute("set max_vacuum_tasks = 0")
-        connection.execute("create temp table half as select * from ecom_staging.base_orders using sample 50%")
-        connection.execute("delete from ecom_staging.base_orders where _key in (select _key from half)")
-        connection.execute("insert into ecom_staging.base_orders from half")
-    run(shop, "--select", "base_orders")
-    assert asked == [0, 100]
+        if rows:
+            connection.execute(f"create temp table taken as from ecom_staging.base_orders order by _key limit {rows}")
+            connection.execute("delete from ecom_staging.base_orders where _key in (select _key from taken)")
+            connection.execute("insert into ecom_staging.base_orders from taken")
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        return connection.execute(
+            "select estimated_size - (select count(*) from ecom_staging.base_orders) from duckdb_tables() "
+            "where table_name = 'base_orders'"
+        ).fetchone()[0]
+
+
+def test_the_room_of_rows_that_were_taken_out_of_a_large_table_is_used_again_when_they_are_many(shop, tmp_path):
+    project = shutil.copytree(invocation.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("logs"))
+    settings_of_dbt = project / "dbt_project.yml"
+    text = settings_of_dbt.read_text()
+    assert "fill_gaps(results)" in text
+    settings_of_dbt.write_text(text.replace("fill_gaps(results)", "fill_gaps(results, few_rows=0)"))
+    assert gaps(shop) == 0, "of a small store they are filled at once"
+    assert gaps(shop, 2) == 2, "who writes to the file leaves them"
+    run(shop, "--select", "base_orders", project=project)
+    assert gaps(shop) == 2, "of a large one few of them stay"
+    assert gaps(shop, 30) >= 30
+    run(shop, "--select", "base_orders", project=project)
+    assert gaps(shop) == 0
 
 
 def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):

@@ -1,9 +1,10 @@
 {#
-    At the end of a run: whether the room of rows that were taken out is used again. DuckDB does so whenever the file is
-    written, by putting what is left of a table together anew, which costs a day of a large store more than its new rows
-    do. For few of them that is put off until there are more.
+    At the end of a run: whether the room of rows that were taken out is used again, and small groups of rows are put
+    together. DuckDB would do so whenever the file is written, which costs a day of a large store more than its new rows
+    do; the file is opened with that turned off. Here it is turned on for the time until dbt closes the file, where it
+    costs little, or where the gaps of a table that was built have become large.
 #}
-{% macro leave_gaps(results, most=0.1) -%}
+{% macro fill_gaps(results, few_rows=1000000, most=0.1) -%}
     {%- set counts = [] -%}
     {%- for result in results if result.status == 'success' and result.node.config.materialized == 'incremental' and target.name == 'duckdb' -%}
         {%- set node = result.node -%}
@@ -13,7 +14,7 @@
         ) -%}
     {%- endfor -%}
     {%- if counts and execute -%}
-        {%- set query = "select coalesce(bool_and(held - rows_left <= " ~ most ~ " * held), true) from (" ~ counts | join(' union all ') ~ ")" -%}
-        set max_vacuum_tasks = {{ 0 if run_query(query).rows[0][0] else 100 }}
+        {%- set query = "select sum(held) < " ~ few_rows ~ " or bool_or(held - rows_left > " ~ most ~ " * held) from (" ~ counts | join(' union all ') ~ ")" -%}
+        set max_vacuum_tasks = {{ 100 if run_query(query).rows[0][0] else 0 }}
     {%- endif -%}
 {%- endmacro %}

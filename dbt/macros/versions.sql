@@ -33,7 +33,7 @@
     is staged: by the source's own time of the version where it has one, else by the place in time of the batch in
     which that very content was last seen, sightings included, so that A, then B, then A again ends at A.
     Most keys have one version; only the others are ranked. A sighting is identical to what preceded it when it came, so
-    that it tells nothing which the rows do not, unless a batch has come in between since.
+    that it tells nothing which the rows do not, unless a batch with rows that arrived later stands before it.
 
     typed       name of the CTE with _key, _row_hash, _batch_id, _row_number and _rejection
     table_name  the source table

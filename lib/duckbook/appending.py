@@ -6,7 +6,8 @@ commits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date
 from hashlib import file_digest, md5
 from pathlib import Path
@@ -20,6 +21,9 @@ from duckbook.reading import Reading
 from duckbook.rows import PARQUET, literal, quoted, row_number
 from duckbook.tables import source_tables
 from duckbook.versions import File
+
+MANY_BATCHES, MANY_THREADS = 8, 16
+"""From so many batches of a table on, reading their files is waiting for the server, which more threads do at once."""
 
 MANY_ROWS = 50_000
 """A batch of so many rows is large."""
@@ -65,9 +69,21 @@ def append(
         return _append_table(cursor, bucket, chronicle, as_of, name, tables[name], sequences)
 
     largest_first = sorted(tables, key=lambda name: -sum(r.readable for r in tables[name]))
-    found = dict(zip(largest_first, side_by_side.each(connection, compared, largest_first), strict=True))
+    before = max((sum(batch.table == name for batch in chronicle.batches) for name in tables), default=0)
+    with _threads_for(connection, before):
+        found = dict(zip(largest_first, side_by_side.each(connection, compared, largest_first), strict=True))
     batches = [batch for name in tables for batch in found[name][0]]
     return batches, {key: path for name in tables for key, path in found[name][1].items()}
+
+
+@contextmanager
+def _threads_for(connection: duckdb.DuckDBPyConnection, batches: int) -> Iterator[None]:
+    (threads,) = connection.execute("select current_setting('threads')").fetchone()
+    connection.execute(f"set threads = {max(threads, MANY_THREADS if batches >= MANY_BATCHES else 1)}")
+    try:
+        yield
+    finally:
+        connection.execute(f"set threads = {threads}")
 
 
 def _append_table(

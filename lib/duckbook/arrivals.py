@@ -94,7 +94,12 @@ def find_new(
 
 
 def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source], folder: Path) -> list[Reading]:
-    """Read sources into files below a folder, in the order given; nothing else is changed.
+    """Read sources, some side by side, into files below a folder; nothing else is changed.
+
+    Returns
+    -------
+    list of Reading
+        In the order of the sources.
 
     Raises
     ------
@@ -107,11 +112,19 @@ def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source
         mine.mkdir()
         return reading.read(cursor, client, new[number], mine)
 
+    def read_in_turn(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading]:
+        return {number: read(cursor, number) for number in numbers}
+
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES]
-    large = sorted(set(range(len(new))) - set(small), key=lambda n: -new[n].size)
     with _one_thread(connection):
         done = dict(zip(small, side_by_side.each(connection, read, small, SMALL_AT_ONCE), strict=True))
-    done |= dict(zip(large, side_by_side.each(connection, read, large), strict=True))
+    # Of a system one after the other: two documents that are large would not fit into the memory together.
+    large = [
+        [n for n, source in enumerate(new) if source.size >= SMALL_BYTES and source.system == system]
+        for system in ("postgres", "s3")
+    ]
+    for found in side_by_side.each(connection, read_in_turn, large):
+        done |= found
     return [done[n] for n in range(len(new))]
 
 

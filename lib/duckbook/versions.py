@@ -8,7 +8,6 @@ all where there is none yet.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -17,18 +16,10 @@ import duckdb
 from duckbook import rows
 from duckbook.batches import Place
 from duckbook.rows import listed, literal
-from duckbook.side_by_side import Threads
 from duckbook.tables import SourceTable
 
 FEW_ROWS = 2_000_000
 """Below this, what came is read once and held; above, it is read again from its files for each question."""
-
-MANY_FILES = 8
-"""From so many files of the history on, reading them is waiting for the server, which more threads do at once."""
-
-MANY_THREADS = 16
-
-_threads = Threads()
 
 IN_RANGE = "between getvariable('lowest_key') and getvariable('highest_key')"
 """Whether a key is in the range of those that came; a variable, since a key that holds a NUL would end a query."""
@@ -95,12 +86,10 @@ def find_unchanged(
         "create or replace temp table known (key varchar, row_hash ubigint, row_number bigint, file file_of_rows)"
     )
     if known:
-        many = len(appended) + len(sighted) >= MANY_FILES
-        with _threads.raised(connection, MANY_THREADS) if many else nullcontext():
-            connection.execute(
-                f"insert into known select * from ({' union all '.join(known)}) "
-                f"where hash(key) in (select hash(key) from ({came}))"
-            )
+        connection.execute(
+            f"insert into known select * from ({' union all '.join(known)}) "
+            f"where hash(key) in (select hash(key) from ({came}))"
+        )
         connection.execute("insert into contested select distinct hash(key) from known")
     connection.execute(
         "create or replace temp table unchanged as "

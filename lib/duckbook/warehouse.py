@@ -27,6 +27,9 @@ LANDING_DATABASE = "landing_postgres"
 STORAGE_VERSION = "v1.5.0"
 """Format of new warehouse files. The default is one that DuckDB read in 2023; this one takes text in half the time."""
 
+FILE_CONFIG = {"storage_compatibility_version": STORAGE_VERSION, "max_vacuum_tasks": "0"}
+"""How the file of a warehouse is opened, besides: dbt's macro ``fill_gaps`` says when room in it is used again."""
+
 
 def extension_directory(settings: Settings) -> Path:
     """Folder that holds the extensions of this DuckDB, linked from their wheels, so that no download is needed.
@@ -116,7 +119,7 @@ def open_warehouse(
         raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        config = engine_config(settings, closed) | {"storage_compatibility_version": STORAGE_VERSION}
+        config = engine_config(settings, closed) | FILE_CONFIG
         return _in_utc(duckdb.connect(str(path), read_only=read_only, config=config))
     except duckdb.IOException as error:
         holder = re.search(r"Conflicting lock is held in .*?\(PID (\d+)\)", str(error))

@@ -85,7 +85,7 @@ def limit(settings, endpoints, _folder: Path) -> int:
     import duckdb
     from duckbook import warehouse
 
-    config = warehouse.engine_config(settings) | {"storage_compatibility_version": warehouse.STORAGE_VERSION}
+    config = warehouse.engine_config(settings) | warehouse.FILE_CONFIG
     with duckdb.connect(str(settings.data / "limit.duckdb"), config=config) as connection:
         warehouse.use_landing(connection, endpoints)
         buckets, rows = (settings.s3_historic_bucket, settings.s3_latest_bucket), 0

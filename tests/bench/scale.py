@@ -57,7 +57,7 @@ def bare_build(settings, layer: str) -> float:
 
     dbt = settings.data / "dbt"
     results = json.loads((dbt / "layers" / f"{layer}.json").read_text("utf-8"))["results"]
-    config = warehouse.engine_config(settings) | {"storage_compatibility_version": warehouse.STORAGE_VERSION}
+    config = warehouse.engine_config(settings) | warehouse.FILE_CONFIG
     with tempfile.TemporaryDirectory(dir=settings.data) as folder:
         copy = shutil.copyfile(settings.warehouse_path, Path(folder) / settings.warehouse_path.name)
         with duckdb.connect(str(copy), config=config) as connection:

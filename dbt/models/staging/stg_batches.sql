@@ -45,7 +45,7 @@ placed as (
 
 ),
 
--- By one that arrived later, brought rows and stands before it.
+-- A batch is overtaken by one that arrived later, brought rows and stands before it.
 overtaken as (
 
     select

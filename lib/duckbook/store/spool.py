@@ -1,7 +1,7 @@
 """Columns that are made a piece at a time: arrays in memory while they are one piece, read from files beyond that.
 
-A store of any size then takes the memory of a piece. The files have no name, so that nothing is left of a load that is
-killed, and what has been read of them is let go of piece by piece.
+A store of any size then takes the memory of some pieces. The files have no name, so that nothing is left of a load
+that is killed, and what has been read of them is let go of piece by piece.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import mmap
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
@@ -53,17 +53,21 @@ class Spool:
 
     def pieces(self, count: int, make: Callable[[slice], dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
         """What `make` makes of the `ranges` of `count` positions, in their order, some ranges at once."""
-        if count <= PIECE:
+        if count <= PIECE or AT_ONCE == 1:
             yield from map(make, self.ranges(count))
             return
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            coming: deque = deque()
+        coming: deque[Future] = deque()
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
             for some in self.ranges(count):
                 coming.append(pool.submit(make, some))
                 if len(coming) > AT_ONCE:
                     yield coming.popleft().result()
             while coming:
                 yield coming.popleft().result()
+                self.release()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def gather(self, pieces: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Put columns together from their pieces, of which there is at least one.
