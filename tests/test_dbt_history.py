@@ -9,7 +9,8 @@ from itertools import permutations
 import duckdb
 import pytest
 import rendered
-from duckbook import warehouse
+from duckbook import appending, warehouse
+from duckbook.batches import Batch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
@@ -134,3 +135,34 @@ def test_a_line_names_the_version_that_was_valid_on_its_day(marts):
     """
     lines, wrong = marts.execute(query).fetchone()
     assert (lines, wrong) == (marts.execute("select count(*) from fct_order_details").fetchone()[0], 0)
+
+
+ARRIVALS = st.lists(
+    st.tuples(st.integers(1, 3), st.booleans(), st.sampled_from("ab"), st.integers(0, 1)), min_size=1, max_size=6
+)
+
+
+def batch(sequence: int, day: int, declared: bool, source: str, appended: int) -> Batch:
+    on = date(2026, 6, day)
+    told = (f"b{sequence}", "products", "s3", source, on, declared, sequence, None, str(sequence), on, 1)
+    return Batch(*told, appended, 1 - appended, 0, drift={}, columns=(), files={"rows": "r"} if appended else {})
+
+
+@given(arrived=ARRIVALS, arriving=ARRIVALS)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_ingestion_and_dbt_say_alike_which_batches_are_overtaken(raw, arrived, arriving):
+    """Ingestion asks before it knows whether those that arrive bring rows: it takes it that they do."""
+    arriving = [(*placed, 1) for *placed, _ in arriving]
+    batches = [batch(sequence, *told) for sequence, told in enumerate([*arrived, *arriving], start=1)]
+    before, after = batches[: len(arrived)], batches[len(arrived) :]
+    raw.connection.execute("delete from ecom_raw.batches")
+    for b in batches:
+        raw.connection.execute(
+            "insert into ecom_raw.batches (batch_id, table_name, source, batch_date, declared, sequence, appended) "
+            "values (?, ?, ?, ?, ?, ?, ?)",
+            [b.batch_id, b.table, b.source, b.batch_date, b.declared, b.sequence, b.appended],
+        )
+    found = raw.connection.execute(f"select batch_id from ({rendered.model('stg_batches')}) where is_overtaken")
+    of_ingestion = appending._overtaken(before, [b.place for b in after])
+    told_by_dbt = {batch_id for (batch_id,) in found.fetchall()}
+    assert {b.batch_id for b in of_ingestion} == told_by_dbt & {b.batch_id for b in before}

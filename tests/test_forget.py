@@ -16,7 +16,7 @@ from duckbook.errors import BackupError, IngestError
 from duckbook.settings import Settings
 from landing_zone import AS_OF, Shop, lines, order
 
-EMAIL, STREET = "ada@example.org", "9 Analytical Row, London, LN 10001"
+EMAIL, STREET, PHONE = "ada@example.org", "9 Analytical Row, London, LN 10001", "+44 20 7946 0000"
 
 JUNE, MAY = "2026-06-30", "2026-05-31"
 
@@ -30,7 +30,7 @@ def customer(customer_id: object, **further) -> dict:
     return {"customer_id": customer_id, "email": f"{customer_id}@example.org", "city": "Austin"} | further
 
 
-ADA = customer("7.0", email=EMAIL, first_name="Ada", phone="+44 20 7946 0000")
+ADA = customer("7.0", email=EMAIL, first_name="Ada", phone=PHONE)
 BOB = customer("8", first_name="Bob")
 HERS = order("o-1", customer_id=7, shipping_address=STREET, total_amount="10.00", note="leave it with Ada")
 HIS = order("o-2", customer_id=8, shipping_address="1 Elm St", total_amount="20.00")
@@ -91,7 +91,7 @@ def _rows_of(connection, table: str) -> str:
     return repr(sorted(map(repr, connection.execute(f"select {', '.join(names)} from {table}").fetchall())))
 
 
-HER_OWN = (EMAIL, STREET, "Ada", "7946")
+HER_OWN = (EMAIL, STREET, PHONE, "Ada")
 
 
 @pytest.fixture(scope="module", params=["small", "large"])

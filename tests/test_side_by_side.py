@@ -50,7 +50,7 @@ def test_an_error_stops_what_runs_beside_it_and_is_the_one_that_is_told(engine):
 
 
 INTERRUPTED = f"""
-import signal, threading
+import os, signal, threading
 import duckdb
 from duckbook import side_by_side
 
@@ -63,7 +63,8 @@ def work(cursor, thing):
     try:
         cursor.execute({ENDLESS!r})
     finally:
-        print("ended", flush=True)
+        # In one piece: print writes a line and its end apart, and another thread may come between.
+        os.write(1, b"ended\\n")
 
 side_by_side.each(duckdb.connect(), work, range(2))
 """

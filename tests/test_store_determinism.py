@@ -39,7 +39,7 @@ def test_the_store_does_not_depend_on_how_much_of_it_is_made_at_once(monkeypatch
 
 def test_the_memory_does_not_grow_with_the_store(monkeypatch):
     """Beyond its pieces, the one thing that is held of each customer is when they were last seen."""
-    monkeypatch.setattr(spool, "PIECE", 4000)
+    monkeypatch.setattr(spool, "PIECE", 2000)
     # How many pieces there are at one moment would depend on the threads.
     monkeypatch.setattr(spool, "AT_ONCE", 1)
     monkeypatch.setattr(products, "MOST", 200)

@@ -15,6 +15,6 @@
     {%- endfor -%}
     {%- if counts and execute -%}
         {%- set query = "select sum(held) < " ~ few_rows ~ " or bool_or(held - rows_left > " ~ most ~ " * held) from (" ~ counts | join(' union all ') ~ ")" -%}
-        set max_vacuum_tasks = {{ 100 if run_query(query).rows[0][0] else 0 }}
+        {%- if run_query(query).rows[0][0] -%} set max_vacuum_tasks = 100 {%- endif -%}
     {%- endif -%}
 {%- endmacro %}

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from duckbook.endpoints import S3Endpoint
-from duckbook.errors import ServerError
+from duckbook.errors import ServerError, first_line
 from duckbook.settings import Settings
 
 REACH_SECONDS = 0.8
@@ -79,7 +79,7 @@ def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = AN
 def _postgres_refusal(text: str, dsn: str, setting: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
-    why = text.rsplit("FATAL:", 1)[-1].strip().splitlines()[0] if text.strip() else "no reason given"
+    why = first_line(text.rsplit("FATAL:", 1)[-1])
     password = conninfo_to_dict(dsn).get("password")
     if password:
         why = why.replace(str(password), "***")

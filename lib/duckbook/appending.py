@@ -6,15 +6,15 @@ commits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date
 from hashlib import file_digest, md5
 from pathlib import Path
 
 import duckdb
 
-from duckbook import side_by_side, versions
+from duckbook import side_by_side, versions, warehouse
 from duckbook.batches import Batch, Chronicle, Place, place
 from duckbook.errors import IngestError
 from duckbook.reading import Reading
@@ -22,8 +22,11 @@ from duckbook.rows import PARQUET, literal, quoted, row_number
 from duckbook.tables import source_tables
 from duckbook.versions import File
 
-MANY_BATCHES, MANY_THREADS = 8, 16
-"""From so many batches of a table on, reading their files is waiting for the server, which more threads do at once."""
+MANY_FILES, MANY_THREADS = 8, 16
+"""From so many files of a table on, reading them is waiting for the server, which more threads do at once."""
+
+FEW_ROWS = 200_000
+"""For fewer, DuckDB spends more on sharing the work out than it saves."""
 
 MANY_ROWS = 50_000
 """A batch of so many rows is large."""
@@ -69,21 +72,19 @@ def append(
         return _append_table(cursor, bucket, chronicle, as_of, name, tables[name], sequences)
 
     largest_first = sorted(tables, key=lambda name: -sum(r.readable for r in tables[name]))
-    before = max((sum(batch.table == name for batch in chronicle.batches) for name in tables), default=0)
-    with _threads_for(connection, before):
+    with warehouse.threads(connection, *_threads_for(tables, chronicle)):
         found = dict(zip(largest_first, side_by_side.each(connection, compared, largest_first), strict=True))
     batches = [batch for name in tables for batch in found[name][0]]
     return batches, {key: path for name in tables for key, path in found[name][1].items()}
 
 
-@contextmanager
-def _threads_for(connection: duckdb.DuckDBPyConnection, batches: int) -> Iterator[None]:
-    (threads,) = connection.execute("select current_setting('threads')").fetchone()
-    connection.execute(f"set threads = {max(threads, MANY_THREADS if batches >= MANY_BATCHES else 1)}")
-    try:
-        yield
-    finally:
-        connection.execute(f"set threads = {threads}")
+def _threads_for(tables: Mapping[str, Sequence[Reading]], chronicle: Chronicle) -> tuple[int, int | None]:
+    """The least and the most threads that help with comparing readings with the history."""
+    files = Counter(batch.table for batch in chronicle.batches if "rows" in batch.files)
+    if max((files[name] for name in tables), default=0) >= MANY_FILES:
+        return MANY_THREADS, None
+    rows = sum(r.readable for readings in tables.values() for r in readings)
+    return 1, 1 if rows < FEW_ROWS else None
 
 
 def _append_table(

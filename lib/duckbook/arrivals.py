@@ -6,7 +6,7 @@ Reading changes nothing but files in a folder of the caller's, so that a landing
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -16,7 +16,7 @@ import duckdb
 from duckbook import fingerprints, reading, side_by_side, sources, warehouse
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
-from duckbook.errors import IngestError, ServerError
+from duckbook.errors import IngestError, ServerError, first_line
 from duckbook.reading import Reading
 from duckbook.redaction import Redactor, secrets_of
 from duckbook.rows import literal
@@ -28,9 +28,6 @@ SMALL_BYTES = 4 * 2**20
 """Sources below this are read several at a time: each leaves the processors idle while it waits for a server."""
 
 SMALL_AT_ONCE = 4
-
-FEW_ROWS = 200_000
-"""For fewer, DuckDB spends more on sharing the work out than it saves."""
 
 
 @contextmanager
@@ -54,7 +51,7 @@ def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> I
                 warehouse.use_s3(connection, endpoints.s3)
             yield connection
     except duckdb.Error as error:
-        why = Redactor(secrets_of(settings, endpoints)).text(str(error).splitlines()[0])
+        why = Redactor(secrets_of(settings, endpoints)).text(first_line(error))
         kind = ServerError if isinstance(error, (duckdb.IOException, duckdb.HTTPException)) else IngestError
         raise kind(f"The ingest could not go on, and nothing was added: {why}. Run it again.") from error
 
@@ -116,7 +113,8 @@ def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source
         return {number: read(cursor, number) for number in numbers}
 
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES]
-    with _one_thread(connection):
+    # For little data, DuckDB spends more on sharing a statement out than it saves.
+    with warehouse.threads(connection, most=1):
         done = dict(zip(small, side_by_side.each(connection, read, small, SMALL_AT_ONCE), strict=True))
     # Of a system one after the other: two documents that are large would not fit into the memory together.
     large = [
@@ -126,22 +124,6 @@ def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source
     for found in side_by_side.each(connection, read_in_turn, large):
         done |= found
     return [done[n] for n in range(len(new))]
-
-
-def threads_for(connection: duckdb.DuckDBPyConnection, rows: int) -> AbstractContextManager:
-    """Let DuckDB use as many threads as so many rows are worth."""
-    return _one_thread(connection) if rows < FEW_ROWS else nullcontext()
-
-
-@contextmanager
-def _one_thread(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Let DuckDB run each statement in the thread that gives it: for little data, sharing it out costs more."""
-    (threads,) = connection.execute("select current_setting('threads')").fetchone()
-    connection.execute("set threads = 1")
-    try:
-        yield
-    finally:
-        connection.execute(f"set threads = {threads}")
 
 
 def check_still(settings: Settings, endpoints: Endpoints, read: Iterable[Source]) -> None:

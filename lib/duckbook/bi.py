@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from duckbook import bi_files, bi_reader, bi_schema, contracts, publish
 from duckbook.endpoints import Endpoints
-from duckbook.errors import PublishError, ServerError
+from duckbook.errors import PublishError, ServerError, first_line
 from duckbook.redaction import Redactor, secrets_of
 from duckbook.settings import Settings
 
@@ -157,15 +157,13 @@ def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience):
                 )
             held = bi_schema.sweep(postgres, schema)
     except psycopg.OperationalError as error:
-        raise ServerError(f"{setting}: Postgres stopped answering, and BI keeps what it had: {_first(error)}") from None
+        raise ServerError(
+            f"{setting}: Postgres stopped answering, and BI keeps what it had: {first_line(error)}."
+        ) from None
     except psycopg.Error as error:
-        why = Redactor(secrets_of(settings, endpoints)).text(_first(error))
+        why = Redactor(secrets_of(settings, endpoints)).text(first_line(error))
         raise PublishError(f"Postgres refuses the marts for BI, which keeps what it had: {why}.") from error
     return locked, rows, held
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
 
 
 def _refuse_a_schema_of_others(postgres: psycopg.Connection, schema: str) -> None:

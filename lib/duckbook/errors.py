@@ -64,3 +64,9 @@ class ChainError(DuckbookError):
 
 class ScienceError(DuckbookError):
     """Data are too few or not of the kind that a model wants."""
+
+
+def first_line(said: object) -> str:
+    """The first line of what a library says in an error, without its full stop: the rest is hints and positions."""
+    lines = str(said).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else "no reason given"

@@ -85,8 +85,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
             told = {r.source.name: r.source.fingerprint for r in same if r.source.fingerprint}
             if not fresh and not told and as_of == chronicle.as_of:
                 return IngestReport(as_of, None, (), landed.ignored, held_back)
-            with arrivals.threads_for(connection, sum(r.readable for r in fresh)):
-                batches, files = appending.append(connection, bucket, chronicle, as_of, fresh)
+            batches, files = appending.append(connection, bucket, chronicle, as_of, fresh)
         uncommitted.upload(settings, client, files)
         commit = Commit(
             number=chronicle.next_number,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from duckbook import undefined
-from duckbook.errors import ChainError
+from duckbook.errors import ChainError, first_line
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
             f"Notebook {path.name} is not in {path.parent.name}/: put it there, or mend chain.toml."
         ) from None
     except Exception as error:
-        raise ChainError(f"{path.name} is not a valid notebook: {str(error).splitlines()[0]}.") from None
+        raise ChainError(f"{path.name} is not a valid notebook: {first_line(error)}.") from None
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     if len(tagged) != 1:

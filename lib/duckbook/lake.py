@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from duckbook.errors import WarehouseError
+from duckbook.errors import WarehouseError, first_line
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -77,13 +77,12 @@ def attach(
 
 
 def _refusal(settings: Settings, text: str) -> str:
-    first = text.splitlines()[0]
     if "creating a new DuckLake is explicitly disabled" in text:
         return (
             f"There is no lake {settings.lake_schema} yet: run 03_ingest.ipynb first, or `make pipeline TARGET=lake`."
         )
     return (
-        f"The lake {settings.lake_schema} cannot be opened: {first} See whether DUCKBOOK_LAKE_DSN, "
+        f"The lake {settings.lake_schema} cannot be opened: {first_line(text)}. See whether DUCKBOOK_LAKE_DSN, "
         "DUCKBOOK_LAKE_SCHEMA and the S3 settings are those that it was made with."
     )
 

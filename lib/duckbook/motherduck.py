@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duckbook import access
-from duckbook.errors import PublishError, ServerError, WarehouseError
+from duckbook.errors import PublishError, ServerError, WarehouseError, first_line
 from duckbook.publication import Outgoing, Publication, chosen
 from duckbook.settings import Settings
 
@@ -46,7 +46,7 @@ def check(settings: Settings, extensions: Path) -> None:
 
     Raises
     ------
-    WarehouseError
+    WarehouseError, first_line
         Something is amiss; each thing has a sentence of its own, and none of them holds the token.
     """
     check_token(settings.motherduck_token.get_secret_value())
@@ -77,7 +77,7 @@ def check_token(token: str, now: float | None = None) -> None:
 
     Raises
     ------
-    WarehouseError
+    WarehouseError, first_line
         It is malformed or has expired.
     """
     remedy = "make one on app.motherduck.com, Settings, Access Tokens, and set MOTHERDUCK_TOKEN to it"
@@ -105,7 +105,7 @@ def check_version(version: str | None = None) -> None:
 
     Raises
     ------
-    WarehouseError
+    WarehouseError, first_line
         It does not.
     """
     import duckdb
@@ -125,7 +125,7 @@ def check_extension(extensions: Path) -> None:
 
     Raises
     ------
-    WarehouseError
+    WarehouseError, first_line
         It is not installed.
     """
     import duckdb
@@ -147,7 +147,7 @@ def open_database(settings: Settings, config: dict[str, str]) -> duckdb.DuckDBPy
 
     Raises
     ------
-    WarehouseError
+    WarehouseError, first_line
         MotherDuck refuses, or is not reached.
     """
     import duckdb
@@ -157,7 +157,7 @@ def open_database(settings: Settings, config: dict[str, str]) -> duckdb.DuckDBPy
         connection = duckdb.connect("md:", config=config | {"motherduck_token": token})
         connection.execute(f"create database if not exists {database}")
     except duckdb.Error as error:
-        raise WarehouseError(f"MotherDuck database {database} cannot be opened: {_told(error, token)}") from None
+        raise WarehouseError(f"MotherDuck database {database} cannot be opened: {_told(error, token)}.") from None
     return connection
 
 
@@ -201,7 +201,7 @@ def attach(
         kept = _read(connection, database)
     except duckdb.Error as error:
         text = _told(error, settings.motherduck_token.get_secret_value())
-        raise PublishError(f"The published marts on MotherDuck cannot be read: {text}") from None
+        raise PublishError(f"The published marts on MotherDuck cannot be read: {text}.") from None
     publication = chosen(kept, next(iter(kept), None), as_of, run_id)
     for mart in publication.marts:
         connection.execute(f"create view {SCHEMA}.{mart} as select * from {database}.{PUBLISHED}.{mart}")
@@ -254,4 +254,4 @@ def _read(connection: duckdb.DuckDBPyConnection, database: str) -> list[Publicat
 
 
 def _told(error: Exception, token: str) -> str:
-    return str(error).replace(token, "***").splitlines()[0]
+    return first_line(str(error).replace(token, "***"))

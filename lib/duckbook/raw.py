@@ -16,7 +16,7 @@ import duckdb
 from duckbook import rows
 from duckbook.batches import Batch, Chronicle
 from duckbook.endpoints import Endpoints
-from duckbook.errors import IngestError, WarehouseError
+from duckbook.errors import IngestError, WarehouseError, first_line
 from duckbook.rows import ROW_COLUMNS, listed, literal, quoted
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
@@ -223,7 +223,7 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
             try:
                 (found,) = connection.execute(f"insert into {SCHEMA}.{target or name} by name {selected}").fetchone()
             except (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException) as error:
-                why = str(error).splitlines()[0]
+                why = first_line(error)
                 raise IngestError(f"{name}: the history cannot be read: {why}. {RESTORE}") from error
             if found != (expected := sum(getattr(batch, flow) for batch in alike)):
                 raise IngestError(

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from duckbook import objects, rows, shapes
-from duckbook.errors import IngestError
+from duckbook.errors import IngestError, first_line
 from duckbook.rows import PARQUET, literal, quoted
 from duckbook.sources import PostgresSource, Source, StoredSource
 from duckbook.tables import source_tables
@@ -95,7 +95,7 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
         return _read_object(connection, client, source, folder)
     except duckdb.Error as error:
         # The file that DuckDB names is our copy, or the source that the sentence names already.
-        why = re.sub(r',? in file "[^"]*"|while reading file "[^"]*" ', "", str(error).splitlines()[0]).rstrip(". ")
+        why = re.sub(r',? in file "[^"]*"|while reading file "[^"]*" ', "", first_line(error)).rstrip(". ")
         why = why.partition(": ")[2].replace(str(folder), "")
         raise IngestError(f"{source.name} cannot be read: {why}. Mend it at its source and land it again.") from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from duckbook import publish, warehouse
-from duckbook.errors import DuckbookError, WarehouseError
+from duckbook.errors import DuckbookError, WarehouseError, first_line
 from duckbook.rows import digest, quoted
 from duckbook.settings import Settings
 
@@ -137,7 +137,7 @@ def _file(settings: Settings, path: Path) -> duckdb.DuckDBPyConnection:
     try:
         connection = duckdb.connect(str(path), read_only=True, config=warehouse.engine_config(settings))
     except duckdb.Error as error:
-        raise WarehouseError(f"The file {path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise WarehouseError(f"The file {path} cannot be read: {first_line(error)}.") from None
     connection.execute("set timezone = 'UTC'")
     return connection
 

@@ -17,7 +17,7 @@ import psycopg
 
 from duckbook import access, storage
 from duckbook.endpoints import Endpoints
-from duckbook.errors import IngestError, ServerError
+from duckbook.errors import IngestError, ServerError, first_line
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
@@ -262,7 +262,7 @@ def postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
         try:
             yield connection
         except psycopg.Error as error:
-            why = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            why = first_line(str(error) or type(error).__name__)
             if connection.closed:
                 raise ServerError(
                     "Postgres stopped answering while it told what is in the landing zone:"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -89,6 +90,17 @@ def take_half(connection: duckdb.DuckDBPyConnection) -> None:
     """
     (limit,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone()
     connection.execute(f"set memory_limit = '{limit // 2}B'")
+
+
+@contextlib.contextmanager
+def threads(connection: duckdb.DuckDBPyConnection, least: int = 1, most: int | None = None) -> Iterator[None]:
+    """Let an engine use more threads for a while, or fewer, than it is set to."""
+    (held,) = connection.execute("select current_setting('threads')").fetchone()
+    connection.execute(f"set threads = {max(least, min(held, most or held))}")
+    try:
+        yield
+    finally:
+        connection.execute(f"set threads = {held}")
 
 
 def open_warehouse(

@@ -53,7 +53,7 @@ class Spool:
 
     def pieces(self, count: int, make: Callable[[slice], dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
         """What `make` makes of the `ranges` of `count` positions, in their order, some ranges at once."""
-        if count <= PIECE or AT_ONCE == 1:
+        if count <= PIECE:
             yield from map(make, self.ranges(count))
             return
         coming: deque[Future] = deque()
