@@ -266,17 +266,18 @@ def test_an_order_that_lands_with_fewer_items_keeps_the_others_unless_they_are_n
     st.sets(st.sampled_from(["1", "2"])),
     st.booleans(),
 )
-def test_each_key_that_leads_nowhere_and_each_value_out_of_its_list_is_told_once(engine, events, known, repeated):
-    engine.execute("create or replace table events (customer_id varchar, event_type varchar)")
+def test_each_key_that_leads_nowhere_and_each_value_out_of_its_list_is_told_once(engine, events, known, looked_up):
+    engine.execute("create or replace table events (customer_id varchar, event_type varchar, customer_key bigint)")
     engine.execute("create or replace table customers as select unnest(?::varchar[]) as customer_id", [sorted(known)])
     if events:
-        engine.executemany("insert into events values (?, ?)", events)
+        keyed = [(customer, event, int(customer) if customer in known else 0) for customer, event in events]
+        engine.executemany("insert into events values (?, ?, ?)", keyed)
+    unknown = "customer_key" if looked_up else None
     query = rendered.generic_test(
         "keys_and_values_are_known",
         "events",
-        references=[{"column": "customer_id", "to": "customers", "field": "customer_id"}],
+        references=[{"column": "customer_id", "to": "customers", "field": "customer_id", "unknown": unknown}],
         accepted={"event_type": ["view", "search"]},
-        repeated=repeated,
     )
     lost = Counter(("customer_id", customer) for customer, _ in events if customer and customer not in known)
     odd = Counter(("event_type", event) for _, event in events if event == "stare")

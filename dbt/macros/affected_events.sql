@@ -21,7 +21,7 @@
     where _state = 'superseded' and _key in ({{ touched_keys('interactions') }})
 
     -- Events whose customer or product was not known when they were built, and is now.
-    {%- for table_name, id in [('customers', 'customer_id'), ('products', 'product_id')] %}
+    {%- for table_name, member in [('customers', 'customer'), ('products', 'product')] %}
 
     union all
 
@@ -30,8 +30,9 @@
         session_id
     from {{ this }}
     where
-        {{ id }} in (
-            select members.{{ id }} from {{ ref('int_' ~ table_name) }} as members
+        {{ member }}_key = {{ unknown_key() }}
+        and {{ member }}_id in (
+            select members.{{ member }}_id from {{ ref('int_' ~ table_name) }} as members
             where {{ is_new('members._known_since') }}
         )
     {%- endfor %}

@@ -106,7 +106,7 @@ joined as (
         totals.revenue,
         totals.returned_units,
         orders.total_amount as source_total_amount,
-        cast(orders.total_amount - (totals.net_amount + totals.shipping_amount) as decimal(38, 2)) as source_difference,
+        cast(orders.total_amount - (totals.net_amount + totals.shipping_amount) as decimal(18, 2)) as source_difference,
 
         ---------- booleans
         orders.order_id is not null as is_order_known,

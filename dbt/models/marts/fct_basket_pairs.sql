@@ -18,17 +18,17 @@ products as (
 baskets as (
 
     select
-        lines.order_id,
+        lines.order_key,
         products.subcategory_id
     from lines
     inner join products on lines.product_key = products.product_key
-    group by lines.order_id, products.subcategory_id
+    group by lines.order_key, products.subcategory_id
 
 ),
 
 totals as (
 
-    select count(distinct order_id) as baskets from baskets
+    select count(distinct order_key) as baskets from baskets
 
 ),
 
@@ -49,7 +49,7 @@ pairs as (
         other.subcategory_id as subcategory_id_b,
         count(*) as orders_with_both
     from baskets as one
-    inner join baskets as other on one.order_id = other.order_id and one.subcategory_id < other.subcategory_id
+    inner join baskets as other on one.order_key = other.order_key and one.subcategory_id < other.subcategory_id
     group by one.subcategory_id, other.subcategory_id
 
 ),

@@ -94,8 +94,8 @@ joined as (
         coalesce(activity.active_customers, 0) as active_customers,
         cast(coalesce(activity.orders, 0) as bigint) as orders,
         cast(coalesce(activity.cancelled_orders, 0) as bigint) as cancelled_orders,
-        cast(coalesce(activity.net_amount, 0) as decimal(38, 2)) as net_amount,
-        cast(coalesce(activity.revenue, 0) as decimal(38, 2)) as revenue
+        cast(coalesce(activity.net_amount, 0) as decimal(18, 2)) as net_amount,
+        cast(coalesce(activity.revenue, 0) as decimal(18, 2)) as revenue
     from months
     full outer join activity
         on
@@ -137,7 +137,7 @@ described as (
         net_amount,
         revenue,
         {{ ratio('active_customers', 'cohort_customers', 4) }} as retention_rate,
-        cast(cumulative_revenue as decimal(38, 2)) as cumulative_revenue,
+        cast(cumulative_revenue as decimal(18, 2)) as cumulative_revenue,
         {{ ratio('cumulative_revenue', 'cohort_customers') }} as cumulative_revenue_per_customer,
         coalesce(last_day(month_start) <= {{ as_of() }}, false) as is_whole_month
     from measured

@@ -44,7 +44,7 @@ sums as (
         cast(coalesce(sum(timed.days_to_deliver), 0) as bigint) as days_to_deliver,
         cast(sum(timed.units) as bigint) as units,
         cast(sum(timed.returned_units) as bigint) as returned_units,
-        sum(timed.refund_amount) as refund_amount
+        cast(sum(timed.refund_amount) as decimal(18, 2)) as refund_amount
     from timed
     inner join locations on timed.location_key = locations.location_key
     group by {{ month_key('timed.ordered_at') }}, locations.country, locations.state

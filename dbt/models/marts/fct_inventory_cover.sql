@@ -60,7 +60,7 @@ covered as (
 
         ---------- numerics
         stock_quantity,
-        cast(stock_quantity * cost as decimal(38, 2)) as stock_value,
+        cast(stock_quantity * cost as decimal(18, 2)) as stock_value,
         cast(recent_units as bigint) as recent_units,
         cast(days_observed as integer) as days_observed,
         {{ ratio('recent_units', 'days_observed', 4) }} as units_per_day,

@@ -93,8 +93,8 @@ described as (
         {{ ratio('price_after - price_before', 'price_before', 4) }} as price_change_rate,
         cast(coalesce(units_before, 0) as bigint) as units_before,
         cast(coalesce(units_after, 0) as bigint) as units_after,
-        cast(coalesce(revenue_before, 0) as decimal(38, 2)) as revenue_before,
-        cast(coalesce(revenue_after, 0) as decimal(38, 2)) as revenue_after,
+        cast(coalesce(revenue_before, 0) as decimal(18, 2)) as revenue_before,
+        cast(coalesce(revenue_after, 0) as decimal(18, 2)) as revenue_after,
         changed_on + {{ window_days }} - 1 <= {{ as_of() }} as is_window_whole
     from compared
 

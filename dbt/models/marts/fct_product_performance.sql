@@ -10,7 +10,7 @@ sales as (
 
     select
         product_key,
-        count(distinct order_id) as orders_with_product,
+        count(distinct order_key) as orders_with_product,
         cast(sum(order_lines) as bigint) as order_lines,
         cast(sum(units) as bigint) as units,
         cast(sum(returned_units) as bigint) as returned_units,
@@ -66,16 +66,18 @@ joined as (
         cast(coalesce(sales.order_lines, 0) as bigint) as order_lines,
         cast(coalesce(sales.units, 0) as bigint) as units,
         cast(coalesce(sales.returned_units, 0) as bigint) as returned_units,
-        cast(coalesce(sales.gross_amount, 0) as decimal(38, 2)) as gross_amount,
-        cast(coalesce(sales.discount_amount, 0) as decimal(38, 2)) as discount_amount,
-        cast(coalesce(sales.net_amount, 0) as decimal(38, 2)) as net_amount,
-        cast(coalesce(sales.shipping_amount, 0) as decimal(38, 2)) as shipping_amount,
-        cast(coalesce(sales.cancelled_amount, 0) as decimal(38, 2)) as cancelled_amount,
-        cast(coalesce(sales.refund_amount, 0) as decimal(38, 2)) as refund_amount,
-        cast(coalesce(sales.revenue, 0) as decimal(38, 2)) as revenue,
-        cast(coalesce(sales.cost_amount, 0) as decimal(38, 2)) as cost_amount,
+        cast(coalesce(sales.gross_amount, 0) as decimal(18, 2)) as gross_amount,
+        cast(coalesce(sales.discount_amount, 0) as decimal(18, 2)) as discount_amount,
+        cast(coalesce(sales.net_amount, 0) as decimal(18, 2)) as net_amount,
+        cast(coalesce(sales.shipping_amount, 0) as decimal(18, 2)) as shipping_amount,
+        cast(coalesce(sales.cancelled_amount, 0) as decimal(18, 2)) as cancelled_amount,
+        cast(coalesce(sales.refund_amount, 0) as decimal(18, 2)) as refund_amount,
+        cast(coalesce(sales.revenue, 0) as decimal(18, 2)) as revenue,
+        cast(coalesce(sales.cost_amount, 0) as decimal(18, 2)) as cost_amount,
         cast(coalesce(sales.uncosted_units, 0) as bigint) as uncosted_units,
-        case when sales.uncosted_units = 0 then sales.revenue - sales.cost_amount end as margin_amount,
+        case
+            when sales.uncosted_units = 0 then cast(sales.revenue - sales.cost_amount as decimal(18, 2))
+        end as margin_amount,
         {{ ratio('sales.net_amount', 'sales.units') }} as average_unit_price,
         {{ ratio('sales.returned_units', 'sales.units', 4) }} as return_rate,
         case

@@ -48,13 +48,13 @@ joined as (
         cast(coalesce(sums.order_lines, 0) as bigint) as order_lines,
         cast(coalesce(sums.units, 0) as bigint) as units,
         cast(coalesce(sums.returned_units, 0) as bigint) as returned_units,
-        cast(coalesce(sums.gross_amount, 0) as decimal(38, 2)) as gross_amount,
-        cast(coalesce(sums.discount_amount, 0) as decimal(38, 2)) as discount_amount,
-        cast(coalesce(sums.net_amount, 0) as decimal(38, 2)) as net_amount,
-        cast(coalesce(sums.shipping_amount, 0) as decimal(38, 2)) as shipping_amount,
-        cast(coalesce(sums.cancelled_amount, 0) as decimal(38, 2)) as cancelled_amount,
-        cast(coalesce(sums.refund_amount, 0) as decimal(38, 2)) as refund_amount,
-        cast(coalesce(sums.revenue, 0) as decimal(38, 2)) as revenue,
+        cast(coalesce(sums.gross_amount, 0) as decimal(18, 2)) as gross_amount,
+        cast(coalesce(sums.discount_amount, 0) as decimal(18, 2)) as discount_amount,
+        cast(coalesce(sums.net_amount, 0) as decimal(18, 2)) as net_amount,
+        cast(coalesce(sums.shipping_amount, 0) as decimal(18, 2)) as shipping_amount,
+        cast(coalesce(sums.cancelled_amount, 0) as decimal(18, 2)) as cancelled_amount,
+        cast(coalesce(sums.refund_amount, 0) as decimal(18, 2)) as refund_amount,
+        cast(coalesce(sums.revenue, 0) as decimal(18, 2)) as revenue,
         {{ ratio(
             'sums.net_amount - sums.cancelled_amount', 'sums.orders - sums.cancelled_orders'
         ) }} as average_order_value

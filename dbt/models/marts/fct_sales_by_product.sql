@@ -12,18 +12,18 @@ sums as (
         product_key,
         {{ month_key('ordered_at') }} as month_key,
         -- An order of two products counts once for each: the column does not add up over products.
-        count(distinct order_id) as orders_with_product,
+        count(distinct order_key) as orders_with_product,
         cast(sum(order_lines) as bigint) as order_lines,
         cast(sum(units) as bigint) as units,
         cast(sum(returned_units) as bigint) as returned_units,
-        sum(gross_amount) as gross_amount,
-        sum(discount_amount) as discount_amount,
-        sum(net_amount) as net_amount,
-        sum(shipping_amount) as shipping_amount,
-        sum(cancelled_amount) as cancelled_amount,
-        sum(refund_amount) as refund_amount,
-        sum(revenue) as revenue,
-        sum(cost_amount) as cost_amount,
+        cast(sum(gross_amount) as decimal(18, 2)) as gross_amount,
+        cast(sum(discount_amount) as decimal(18, 2)) as discount_amount,
+        cast(sum(net_amount) as decimal(18, 2)) as net_amount,
+        cast(sum(shipping_amount) as decimal(18, 2)) as shipping_amount,
+        cast(sum(cancelled_amount) as decimal(18, 2)) as cancelled_amount,
+        cast(sum(refund_amount) as decimal(18, 2)) as refund_amount,
+        cast(sum(revenue) as decimal(18, 2)) as revenue,
+        cast(sum(cost_amount) as decimal(18, 2)) as cost_amount,
         cast(sum(uncosted_units) as bigint) as uncosted_units
     from lines
     group by product_key, {{ month_key('ordered_at') }}
@@ -49,7 +49,7 @@ described as (
         revenue,
         cost_amount,
         uncosted_units,
-        case when uncosted_units = 0 then revenue - cost_amount end as margin_amount,
+        case when uncosted_units = 0 then cast(revenue - cost_amount as decimal(18, 2)) end as margin_amount,
         {{ ratio('net_amount', 'units') }} as average_unit_price,
         case when uncosted_units = 0 then {{ ratio('revenue - cost_amount', 'revenue', 4) }} end as margin_rate
     from sums

@@ -51,13 +51,13 @@ sums as (
         cast(sum(order_lines) as bigint) as order_lines,
         cast(sum(units) as bigint) as units,
         cast(sum(returned_units) as bigint) as returned_units,
-        sum(gross_amount) as gross_amount,
-        sum(discount_amount) as discount_amount,
-        sum(net_amount) as net_amount,
-        sum(shipping_amount) as shipping_amount,
-        sum(cancelled_amount) as cancelled_amount,
-        sum(refund_amount) as refund_amount,
-        sum(revenue) as revenue,
+        cast(sum(gross_amount) as decimal(18, 2)) as gross_amount,
+        cast(sum(discount_amount) as decimal(18, 2)) as discount_amount,
+        cast(sum(net_amount) as decimal(18, 2)) as net_amount,
+        cast(sum(shipping_amount) as decimal(18, 2)) as shipping_amount,
+        cast(sum(cancelled_amount) as decimal(18, 2)) as cancelled_amount,
+        cast(sum(refund_amount) as decimal(18, 2)) as refund_amount,
+        cast(sum(revenue) as decimal(18, 2)) as revenue,
         {{ ratio(
             'sum(net_amount) - sum(cancelled_amount)', 'sum(orders) - sum(cancelled_orders)'
         ) }} as average_order_value

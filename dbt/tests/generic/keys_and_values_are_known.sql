@@ -2,13 +2,13 @@
     Keys that lead somewhere, and values out of their list: all of a model in one test, which costs one query. A row
     that fails names the column and the value, and how often it is found.
 
-    references  [{column, to, field}]: each value of the column is one of the field of that model; the field has the
-                name of the column where it is left out
+    references  [{column, to, field, unknown}]: each value of the column is one of the field of that model; the field has
+                the name of the column where it is left out. Where the model has looked its values up, `unknown` names
+                the key that it found: then those alone are asked for which that is the key of the unknown member.
     accepted    column → the values that it may have
-    repeated    whether each key stands in many rows: then it costs less to count those before one of them is looked up
     Null leads nowhere and is no value: where it may not be, a constraint of the contract says so.
 #}
-{% test keys_and_values_are_known(model, references=[], accepted={}, repeated=false) %}
+{% test keys_and_values_are_known(model, references=[], accepted={}) %}
 {%- if accepted %}
 with
 
@@ -28,18 +28,16 @@ counted as materialized (
 select
     '{{ column }}' as column_name,
     cast(child.{{ column }} as varchar) as value,
-    {{ 'child.rows_found' if repeated else 'count(*) as rows_found' }}
-from {% if repeated %}(
-    select
-        {{ column }},
-        count(*) as rows_found
-    from {{ model }}
-    group by {{ column }}
-){% else %}{{ model }}{% endif %} as child
+    count(*) as rows_found
+from {{ model }} as child
 anti join {{ reference.to }} as parent
     on child.{{ column }} = parent.{{ reference.field or column }}
-where child.{{ column }} is not null
-{{ 'group by child.' ~ column if not repeated }}
+where
+    child.{{ column }} is not null
+    {%- if reference.unknown %}
+    and child.{{ reference.unknown }} = {{ unknown_key() }}
+    {%- endif %}
+group by child.{{ column }}
 {% if accepted or not loop.last %}union all{% endif %}
 {% endfor %}
 {% for column, values in accepted.items() %}
