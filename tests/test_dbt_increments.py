@@ -419,7 +419,7 @@ def test_the_room_of_rows_that_were_taken_out_of_a_large_table_is_used_again_whe
     settings_of_dbt = project / "dbt_project.yml"
     text = settings_of_dbt.read_text()
     assert "fill_gaps(results)" in text
-    settings_of_dbt.write_text(text.replace("fill_gaps(results)", "fill_gaps(results, few_rows=0, least=10)"))
+    settings_of_dbt.write_text(text.replace("fill_gaps(results)", "fill_gaps(results, few_rows=0)"))
     assert gaps(shop) == 0, "of a small store they are filled at once"
     assert gaps(shop, 2) == 2, "who writes to the file leaves them"
     run(shop, "--select", "base_orders", project=project)
