@@ -419,14 +419,13 @@ def test_the_room_of_rows_that_were_taken_out_of_a_large_table_is_used_again_whe
     settings_of_dbt = project / "dbt_project.yml"
     text = settings_of_dbt.read_text()
     assert "fill_gaps(results)" in text
-    settings_of_dbt.write_text(text.replace("fill_gaps(results)", "fill_gaps(results, few_rows=0)"))
     assert gaps(shop) == 0, "of a small store they are filled at once"
     assert gaps(shop, 2) == 2, "who writes to the file leaves them"
-    run(shop, "--select", "base_orders", project=project)
-    assert gaps(shop) == 2, "of a large one few of them stay"
-    assert gaps(shop, 30) >= 30
-    run(shop, "--select", "base_orders", project=project)
-    assert gaps(shop) == 0
+    for worth, share, left in ((3, 0.001, 2), (2, 0.9, 2), (2, 0.001, 0)):
+        hook = f"fill_gaps(results, few_rows=0, worth={worth}, share={share})"
+        settings_of_dbt.write_text(text.replace("fill_gaps(results)", hook))
+        run(shop, "--select", "base_orders", project=project)
+        assert gaps(shop) == left, hook
 
 
 def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):

@@ -132,6 +132,11 @@ def test_a_wrong_dsn_is_told(own, external_endpoints, parts, sentence):
     assert re.search(sentence, told), told
 
 
+def test_a_password_that_ends_as_a_line_does_is_not_told():
+    told = access._postgres_refusal(f"FATAL:  no role {SECRET}.\nHINT: none\n", f"postgresql://u:{SECRET}.@h/d", "IT")
+    assert told == "Postgres refuses IT: no role ***. To go on, correct it, or see whether that server is up."
+
+
 def test_a_dsn_without_a_password_is_told(own, external_endpoints):
     user, _, rest = external_endpoints.postgres_dsn.partition("@")
     told = refusal(own(postgres_dsn=f"{user.rpartition(':')[0]}@{rest}"))

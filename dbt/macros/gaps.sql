@@ -4,10 +4,12 @@
     do; the file is opened with that turned off. Here it is turned on for the time until dbt closes the file, where it
     costs little, or where it helps a table that was built.
 
-    few_rows  of how many rows in all it costs little; for fewer in a gap it is not worth while in a larger file
-    share     DuckDB puts four groups of rows together into three at most, so that it takes a quarter of empty room
+    few_rows  of how many rows in all it costs little
+    worth     for how many rows in the gaps of a table it is worth while to go through more than that
+    share     the share of a table that these have to be: DuckDB puts four groups of rows together into three at most,
+              so that of gaps that are spread evenly it fills none below a quarter
 #}
-{% macro fill_gaps(results, few_rows=1000000, share=0.25) -%}
+{% macro fill_gaps(results, few_rows=1000000, worth=1000000, share=0.25) -%}
     {%- set counts = [] -%}
     {%- for result in results if result.status == 'success' and result.node.config.materialized == 'incremental' and target.name == 'duckdb' -%}
         {%- set node = result.node -%}
@@ -17,7 +19,7 @@
         ) -%}
     {%- endfor -%}
     {%- if counts and execute -%}
-        {%- set query = "select sum(held) < " ~ few_rows ~ " or bool_or(held - rows_left >= greatest(" ~ share ~ " * held, " ~ few_rows ~ ")) from (" ~ counts | join(' union all ') ~ ")" -%}
+        {%- set query = "select sum(held) < " ~ few_rows ~ " or bool_or(held - rows_left >= greatest(" ~ share ~ " * held, " ~ worth ~ ")) from (" ~ counts | join(' union all ') ~ ")" -%}
         {%- if run_query(query).rows[0][0] -%} set max_vacuum_tasks = 100 {%- endif -%}
     {%- endif -%}
 {%- endmacro %}

@@ -79,10 +79,10 @@ def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = AN
 def _postgres_refusal(text: str, dsn: str, setting: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
-    why = first_line(text.rsplit("FATAL:", 1)[-1])
     password = conninfo_to_dict(dsn).get("password")
     if password:
-        why = why.replace(str(password), "***")
+        text = text.replace(str(password), "***")
+    why = first_line(text.rsplit("FATAL:", 1)[-1])
     remedies = {
         "password": "set the right user and password in it",
         "does not exist": "name one that exists, or create it",

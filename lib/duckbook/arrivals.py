@@ -51,7 +51,7 @@ def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> I
                 warehouse.use_s3(connection, endpoints.s3)
             yield connection
     except duckdb.Error as error:
-        why = Redactor(secrets_of(settings, endpoints)).text(first_line(error))
+        why = first_line(Redactor(secrets_of(settings, endpoints)).text(str(error)))
         kind = ServerError if isinstance(error, (duckdb.IOException, duckdb.HTTPException)) else IngestError
         raise kind(f"The ingest could not go on, and nothing was added: {why}. Run it again.") from error
 

@@ -161,7 +161,7 @@ def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience):
             f"{setting}: Postgres stopped answering, and BI keeps what it had: {first_line(error)}."
         ) from None
     except psycopg.Error as error:
-        why = Redactor(secrets_of(settings, endpoints)).text(first_line(error))
+        why = first_line(Redactor(secrets_of(settings, endpoints)).text(str(error)))
         raise PublishError(f"Postgres refuses the marts for BI, which keeps what it had: {why}.") from error
     return locked, rows, held
 

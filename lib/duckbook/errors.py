@@ -67,6 +67,9 @@ class ScienceError(DuckbookError):
 
 
 def first_line(said: object) -> str:
-    """The first line of what a library says in an error, without its full stop: the rest is hints and positions."""
+    """The first line of what a library says in an error, without its full stop: the rest is hints and positions.
+
+    Secrets are taken out before, for one may end as a line does.
+    """
     lines = str(said).strip().splitlines()
     return lines[0].rstrip(". ") if lines else "no reason given"

@@ -46,7 +46,7 @@ def check(settings: Settings, extensions: Path) -> None:
 
     Raises
     ------
-    WarehouseError, first_line
+    WarehouseError
         Something is amiss; each thing has a sentence of its own, and none of them holds the token.
     """
     check_token(settings.motherduck_token.get_secret_value())
@@ -77,7 +77,7 @@ def check_token(token: str, now: float | None = None) -> None:
 
     Raises
     ------
-    WarehouseError, first_line
+    WarehouseError
         It is malformed or has expired.
     """
     remedy = "make one on app.motherduck.com, Settings, Access Tokens, and set MOTHERDUCK_TOKEN to it"
@@ -105,7 +105,7 @@ def check_version(version: str | None = None) -> None:
 
     Raises
     ------
-    WarehouseError, first_line
+    WarehouseError
         It does not.
     """
     import duckdb
@@ -125,7 +125,7 @@ def check_extension(extensions: Path) -> None:
 
     Raises
     ------
-    WarehouseError, first_line
+    WarehouseError
         It is not installed.
     """
     import duckdb
@@ -147,7 +147,7 @@ def open_database(settings: Settings, config: dict[str, str]) -> duckdb.DuckDBPy
 
     Raises
     ------
-    WarehouseError, first_line
+    WarehouseError
         MotherDuck refuses, or is not reached.
     """
     import duckdb

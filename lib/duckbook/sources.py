@@ -262,7 +262,7 @@ def postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
         try:
             yield connection
         except psycopg.Error as error:
-            why = first_line(str(error) or type(error).__name__)
+            why = first_line(str(error).strip() or type(error).__name__)
             if connection.closed:
                 raise ServerError(
                     "Postgres stopped answering while it told what is in the landing zone:"
