@@ -7,6 +7,7 @@ import base64
 import os
 import struct
 import sys
+import threading
 import time
 from pathlib import Path
 from queue import Empty
@@ -18,6 +19,7 @@ from duckbook import zygote
 from duckbook.errors import ChainError
 from duckbook.kernels import PATIENCE, START_SECONDS, AttentiveClient, Kernel, environment
 from duckbook.zygote import Zygote
+from jupyter_client.channels import HBChannel
 from nbclient import NotebookClient
 
 IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "pandas", "sql.magic")
@@ -98,6 +100,22 @@ def test_a_kernel_starts_the_ordinary_way_when_the_zygote_is_gone(env, tmp_path)
     assert answers(kernel, "print(1 + 1)")[0][0]["text"] == "2\n"
     assert kernel._process.ppid() == os.getpid()
     kernel.stop()
+
+
+def test_a_kernel_is_warm_without_a_word_where_threads_begin_late(env, tmp_path, monkeypatch):
+    """On a busy machine a heartbeat would be stopped before it has begun, and then never end by itself."""
+    said, beats = [], HBChannel._async_run
+
+    async def late(channel: HBChannel) -> None:
+        time.sleep(1)
+        await beats(channel)
+
+    monkeypatch.setattr(HBChannel, "_async_run", late)
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    kernel = Kernel(tmp_path, env)
+    kernel.ready()
+    kernel.stop()
+    assert said == []
 
 
 def test_a_stopped_kernel_leaves_no_process_and_no_file(env, tmp_path):

@@ -151,7 +151,8 @@ class Kernel:
     def _warm(self) -> None:
         client = BlockingKernelClient(parent=self.manager)
         client.load_connection_info(self.manager.get_connection_info())
-        client.start_channels()
+        # The library's heartbeat, stopped before it has begun, opens sockets until there are no more.
+        client.start_channels(hb=False)
         try:
             # An expression: it leaves no name behind. A module that cannot be imported is the notebook's to report.
             code = f"[__import__('importlib').import_module(name) for name in {self._imports!r}]"
