@@ -219,7 +219,7 @@ def show() -> None:
 
 def _wrap_title(axes: Axes) -> None:
     """Break the title of a chart beside others into lines as wide as it is."""
-    inches = axes.figure.get_size_inches()[0] * axes.get_subplotspec().get_position(axes.figure).width
+    inches = axes.figure.get_size_inches()[0] * axes.get_position().width
     if title := axes.get_title():
         axes.set_title(fill(" ".join(title.split()), int(CHARACTERS * inches)))
 
