@@ -84,6 +84,10 @@ class Customers:
         """
         return _address(self._randomness, self.id[who], moves)
 
+    def city(self, who: np.ndarray, moves: np.ndarray) -> np.ndarray:
+        """Index of the city in which customers live after so many moves."""
+        return _city(self._randomness.bits("city", self.id[who], moves))
+
     def income_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
         """Yearly income in whole USD after so many changes, rounded to hundreds."""
         income = self.income[who]
@@ -231,12 +235,16 @@ class _Made:
 def _address(randomness: Randomness, customer: np.ndarray, moves: np.ndarray | int) -> tuple[np.ndarray, ...]:
     bits = randomness.bits("address", customer, moves)
     where = randomness.bits("city", customer, moves)
-    city = Lookup.weighted([c.population + SUBURBS for c in CITIES])(where, 0)
+    city = _city(where)
     street = Lookup.weighted(streets().weights)(bits, 0)
     large = np.array([c.population > 400 for c in CITIES])[city]
     u = part(where, 16, 16) / 65_536
     kind = np.where(large, (u >= 0.58) * 1 + (u >= 0.97), (u >= 0.36) * 1 + (u >= 0.82))
     return below(bits, 9899) + 1, street, city, part(where, 32, 16) * 95 >> 16, kind
+
+
+def _city(bits: np.ndarray) -> np.ndarray:
+    return Lookup.weighted([c.population + SUBURBS for c in CITIES])(bits, 0)
 
 
 def _correlated(correlation: float, first: np.ndarray, own: np.ndarray) -> np.ndarray:

@@ -161,6 +161,14 @@ def exponential(mean: float) -> Lookup:
     return Lookup.of(lambda u: -mean * log(1.0 - u), np.int64)
 
 
+@lru_cache
+def geometric(mean: float, most: int = 60) -> Lookup:
+    """Whole numbers from 0 on, each less frequent than the one before it by the same factor."""
+    falls = np.full(most, mean / (1.0 + mean))
+    falls[0] = 1.0
+    return Lookup.weighted(np.cumprod(falls))
+
+
 def poisson(u: np.ndarray, mean: np.ndarray, most: int = 12) -> np.ndarray:
     """Poisson counts at uniforms u, cut at `most`."""
     term = exp(-mean)

@@ -101,11 +101,18 @@ class Parameters:
     """Value of goods from which standard shipping is free. Assumption."""
 
     # -- funnel -----------------------------------------------------------------------------------------------------
-    visits_weekly: float = 0.134
-    """Mean visits without a purchase a week of a customer who has not dropped out. Set so that 15.5 % of sessions
-    end in a purchase (Sakar et al., "Online Shoppers Purchasing Intention", UCI 2018: 1,908 of 12,330)."""
+    visits_weekly: float = 0.097
+    """Mean visits without a purchase a week of a buyer who has not dropped out; each one's are in proportion to the
+    orders that the buyer places, so that conversion is the same in any year of the store. With the two below set so
+    that 15.5 % of sessions end in a purchase (Sakar et al., "Online Shoppers Purchasing Intention", UCI 2018: 1,908 of
+    12,330)."""
+    signup_visits: float = 4.6
+    """Mean visits without a purchase that follow a sign-up, of buyers and of those who never buy. See above."""
+    interest_weeks: float = 3.0
+    """Mean weeks for which the visits after a sign-up, and those after a customer has dropped out, go on. Assumption.
+    The longer they are, the longer after the opening conversion goes on falling."""
     visits_after_dropout: float = 0.45
-    """Visits of a customer who has dropped out, relative to before. Assumption."""
+    """Visits of a customer who has just dropped out, relative to before. Assumption."""
     research_visits: tuple[float, ...] = (0.40, 0.27, 0.18, 0.10, 0.05)
     """Chances of 0, 1, … visits in the week before an order that look at what it will hold. Assumption."""
     abandoned_cart_share: float = 0.43
@@ -122,8 +129,13 @@ class Parameters:
     """Share of orders that are cancelled before dispatch. Assumption."""
     transit_days: float = 2.6
     """Median days from dispatch to delivery by standard shipping. Assumption."""
-    transit_sigma: float = 0.42
-    """Spread of the logarithm of that. Set so that about 8 % are late (Olist 2016-2018: 8.1 %)."""
+    transit_sigma: float = 0.40
+    """Spread of the logarithm of that between parcels that go to one zone. Set so that about 8 % are late (Olist
+    2016-2018: 8.1 %)."""
+    transit_zone_effect: float = 0.12
+    """How much the logarithm of transit grows with each zone that a parcel crosses; 0 if distance plays no part. Carriers
+    take 1 day to zone 2 and 5 to zone 8 by ground (UPS, Ground Time-in-Transit Maps), which would be 0.27. Less here, where
+    a state has one zone. Assumption in size."""
     return_scale: float = 1.06
     """Factor on the categories' return rates, which average about 17.6 % of sales (NRF and Appriss Retail, 2023
     Consumer Returns in the Retail Industry, online sales)."""

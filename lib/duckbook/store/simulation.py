@@ -118,8 +118,8 @@ class Store:
     @cached_property
     def fulfilment(self) -> Fulfilment:
         """What becomes of it."""
-        parts = (self.products, self.purchases, self.baskets)
-        return Fulfilment(self.randomness, self.parameters, *parts, self.spool)
+        parts = (self.customers, self.products, self.purchases, self.baskets)
+        return Fulfilment(self.randomness, self.parameters, *parts, self.span, self.spool)
 
     @cached_property
     def reviews(self) -> Reviews:
