@@ -75,7 +75,7 @@ class Quantiles:
         left = np.concatenate([[0.0], np.cumsum(slices)])
         right = np.concatenate([np.cumsum(slices[::-1])[::-1], [0.0]])
         inside = (left > left[-1] * 1e-18) & (right > left[-1] * 1e-18)
-        self._knots = _interpolate(
+        self._knots = interpolate(
             -_EDGE + 2 * _EDGE * (np.arange(_KNOTS + 1) / _KNOTS), log(left[inside] / right[inside]), y[inside]
         )
 
@@ -184,7 +184,8 @@ def poisson(u: np.ndarray, mean: np.ndarray, most: int = 12) -> np.ndarray:
     return count
 
 
-def _interpolate(x: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+def interpolate(x: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values at x, on straight lines between those at ascending known places, and level beyond them."""
     at = np.clip(np.searchsorted(known, x, side="right") - 1, 0, len(known) - 2)
     share = np.clip((x - known[at]) / (known[at + 1] - known[at]), 0.0, 1.0)
     return values[at] + share * (values[at + 1] - values[at])

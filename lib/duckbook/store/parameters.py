@@ -68,7 +68,14 @@ class Parameters:
     """Mean value of an order before discounts; about the average order of US online retail, 80 to 120 USD (Dynamic
     Yield, eCommerce benchmarks). CDNOW's 35 USD was a shop of compact discs."""
     spend_income_correlation: float = 0.35
-    """Correlation of income with the customer's mean spend, both as normal scores. Assumption."""
+    """Correlation of the customer's mean spend with what income has beyond education and age, both as normal scores. With
+    income as a whole it is about 0.25. Assumption."""
+    income_by_education: tuple[float, ...] = (0.77, 0.85, 1.28, 1.48, 1.80)
+    """Income by education relative to the mean, from high school to doctorate: 899, 992, 1,493, 1,737 and 2,109 of 1,170 USD a
+    week (Bureau of Labor Statistics, Education Pays 2023, from the Current Population Survey)."""
+    income_by_age: tuple[float, ...] = (0.68, 1.06, 1.26, 1.37, 1.12, 0.68)
+    """Income relative to the mean at 20, 30, 40, 50, 60 and 72 years: medians of households of 54,930 to 110,700 USD, of 80,610
+    in all (US Census Bureau, Income in the United States 2023, Current Population Survey, P60-282)."""
     rate_age_correlation: float = -0.12
     """Correlation of age with the purchase rate, both as normal scores: the young order more often. Assumption."""
 
@@ -152,6 +159,15 @@ class Parameters:
     """Chances of 1 to 5 stars from someone who is content."""
     unhappy_scores: tuple[float, ...] = (0.70, 0.17, 0.10, 0.03, 0.0)
     """Chances of 1 to 5 stars from someone who is not."""
+    review_mixed_share: float = 0.20
+    """Share of texts that say good and bad, of those with other than three stars. Assumption."""
+    review_neutral_share: float = 0.06
+    """Share of texts that say neither, of those with other than three stars. Assumption."""
+    review_contradicting_share: float = 0.04
+    """Share of texts that praise with one or two stars, or complain with four or five. Assumption: stars and words disagree in
+    a part of all reviews (Valdivia, Luzon and Herrera, "Sentiment Analysis in TripAdvisor", IEEE Intelligent Systems 2017)."""
+    review_typo_share: float = 0.12
+    """Share of texts that are typed in haste. Assumption."""
 
     # -- slow change: events a year ----------------------------------------------------------------------------------
     moves_yearly: float = 0.085

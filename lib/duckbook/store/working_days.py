@@ -45,9 +45,14 @@ def warehouse_works(day: date) -> bool:
     return day.weekday() < 6 and not federal_holiday(day)
 
 
+def is_day_off(day: date) -> bool:
+    """Whether nearly everybody has the day off: New Year, Thanksgiving and Christmas."""
+    return (day.month, day.day) in {(1, 1), (12, 25)} or day == season.thanksgiving(day.year)
+
+
 def carriers_deliver(day: date) -> bool:
-    """Monday to Saturday, but for New Year, Thanksgiving and Christmas."""
-    return day.weekday() < 6 and (day.month, day.day) not in {(1, 1), (12, 25)} and day != season.thanksgiving(day.year)
+    """Monday to Saturday, but for days off."""
+    return day.weekday() < 6 and not is_day_off(day)
 
 
 class WorkingDays:
