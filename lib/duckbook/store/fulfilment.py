@@ -45,8 +45,8 @@ STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "retur
 class Fulfilment:
     """The plan of each order and of each line.
 
-    The warehouse ships and takes returns in its hours, and carriers deliver by day, neither on Sundays or holidays. Standard
-    shipping takes longer the more zones a parcel crosses.
+    The warehouse ships and takes returns in its hours, and carriers deliver by day, neither on Sundays or holidays.
+    Standard shipping takes longer the more zones a parcel crosses.
 
     Attributes
     ----------
@@ -125,8 +125,7 @@ class Fulfilment:
     def _standard(self, bits: np.ndarray, placed: np.ndarray, city: np.ndarray) -> np.ndarray:
         """Seconds that standard shipping takes: by chance, by the zone of the city, and in the peak of the year."""
         planted = self._parameters
-        zones = np.array([ZONES[place.state] for place in CITIES])
-        far = exp(planted.transit_zone_effect * (zones - mean_zone()))
+        far = zone_factors(planted, np.array([ZONES[place.state] for place in CITIES]))
         usual = lognormal(planted.transit_days * season.DAY, planted.transit_sigma)(bits)
         # The peak is from Black Friday to Christmas, when carriers are slow.
         return (usual * far[city] * np.where(is_peak(placed), 1.3, 1.0)).astype(np.int64)
@@ -173,6 +172,11 @@ class Fulfilment:
             status[reached] = number
             updated[reached] = moment[reached]
         return status, updated
+
+
+def zone_factors(parameters: Parameters, zones: np.ndarray) -> np.ndarray:
+    """How much longer than on the mean standard shipping takes to each of some zones."""
+    return exp(parameters.transit_zone_effect * (zones - mean_zone()))
 
 
 def is_peak(placed: np.ndarray) -> np.ndarray:

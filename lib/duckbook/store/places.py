@@ -74,8 +74,8 @@ ZONES = {
     }.items()
     for state in states.split()
 }
-"""Carriers' zone of each state, by the miles between its largest cities here and the warehouse in Louisville, Kentucky: up
-to 150, 300, 600, 1,000, 1,400, 1,800 and more, as USPS and UPS have them, and beyond the sea."""
+"""Carriers' zone of each state, by the miles between its largest cities here and the warehouse in Louisville, Kentucky:
+up to 150, 300, 600, 1,000, 1,400, 1,800 and more, as USPS and UPS have them, and beyond the sea."""
 
 GENDERS = ("female", "male", "nonbinary")
 """The pools of given names that Faker has."""

@@ -24,37 +24,40 @@ def every(*places: str) -> list[str]:
     return [" ".join(word for word in words if word) for words in product(*(place.split("|") for place in places))]
 
 
+MAKE = "the quality|the finish|the material|the workmanship"
+DESK = "customer service|the support team|the help desk"
+
 PRAISED = (
-    every("it|the parcel|the package", "arrived|came|got here", "quickly|on time|a day early|sooner than I thought|well packed")
+    every("it|the parcel|the package", "arrived|came|got here", "quickly|on time|a day early|sooner than I thought")
     + every("shipping was", "fast|quick|no problem|faster than promised"),
-    every("the quality|the finish|the material|the workmanship", "is|feels|seems", "excellent|great|very good|better than expected|solid|really nice")
+    every(MAKE, "is|feels|seems", "excellent|great|very good|better than expected|solid|really nice")
     + every("it", "feels|looks|is", "well made|sturdy|like it will last|better than the old one"),
     every("the size is", "just right|perfect|exactly as described|what I needed")
     + every("it", "fits", "perfectly|well|as described|like it was made for me"),
     every("the price is", "fair|hard to beat|just right|lower than elsewhere")
     + every("it is|this is", "a good deal|worth the money|cheap for what it does")
     + every("good|great|excellent", "value|value for money|price for what you get"),
-    every("customer service|the support team|the help desk", "was", "friendly|helpful|quick to answer|a pleasure to deal with")
+    every(DESK, "was", "friendly|helpful|quick to answer|a pleasure to deal with")
     + every("they answered my question", "at once|within an hour|the same day"),
 )  # fmt: skip
 """Praise by topic."""
 
 BLAMED = (
     every("the box|the parcel|the package", "was", "crushed|half open|soaked|left in the rain|badly packed"),
-    every("the quality|the finish|the material|the workmanship", "is|feels|seems", "poor|cheap|disappointing|worse than expected|flimsy|not great")
-    + every("it", "broke|fell apart|stopped working|looked worn", "after a week|within days|after two uses|almost at once"),
+    every(MAKE, "is|feels|seems", "poor|cheap|disappointing|worse than expected|flimsy|not great")
+    + every("it", "broke|fell apart|looked worn", "after a week|within days|after two uses|almost at once"),
     every("the size is", "wrong|way off|not as described|smaller than stated")
     + every("it", "does not fit|is too small|is too big|is far smaller than in the picture"),
     every("it is", "too expensive|not worth the money|overpriced|dear for what it does")
     + every("the price is", "too high for this|a joke|more than it should be")
     + every("I have seen the same", "for less|cheaper elsewhere|for half the price"),
-    every("customer service|the support team|the help desk", "never answered|was rude|was no help|kept me on hold for an hour")
+    every(DESK, "never answered|was rude|was no help|kept me on hold for an hour")
     + every("the refund", "took weeks|is still not here|was a fight"),
 )  # fmt: skip
 """Blame by topic; of a delivery, that of a parcel that came in time."""
 
 LATE = (
-    every("it|the parcel|the package|my order", "arrived|came|got here", "days|three days|almost a week|far too|very", "late")
+    every("it|the parcel|the package|my order", "arrived|came", "days|three days|almost a week|far too|very", "late")
     + every("I", "waited", "more than a week|ten days|far too long|forever", "for it")
     + every("the delivery|shipping|my order", "was", "delayed|delayed twice|days late|delayed without a word")
 )  # fmt: skip
@@ -72,14 +75,14 @@ SAD = (
     + every("I", "regret buying|would not buy|cannot recommend|do not like", "it|the {noun}|this one")
     + ["not what I wanted", "expected better", "never again", "avoid this", "waste of money", "sending it back"]
 )
-HAPPY_END = (
-    every("would|will", "buy it again|order again|get another one")
-    + ["thank you", "a perfect gift", "I use it every day", "five out of five", "worth every cent", "all good"]
-)
-SAD_END = (
-    every("will not|would not", "buy it again|order here again|get another one")
-    + ["I want my money back", "save your money", "it goes back", "look elsewhere", "very frustrating", "what a letdown"]
-)
+HAPPY_END = [
+    *every("would|will", "buy it again|order again|get another one"),
+    "thank you", "a perfect gift", "I use it every day", "five out of five", "worth every cent", "all good",
+]  # fmt: skip
+SAD_END = [
+    *every("will not|would not", "buy it again|order here again|get another one"),
+    "I want my money back", "save your money", "it goes back", "look elsewhere", "very frustrating", "what a letdown",
+]  # fmt: skip
 LEANS_GOOD = [
     "still happy overall", "I can live with that", "I would still buy it", "good enough for me", "not a deal breaker",
     "overall fine", "no big deal", "still recommended",
@@ -91,7 +94,7 @@ LEANS_BAD = [
 BUT = ("But", "However,", "Only", "On the other hand,", "That said,", "Then again,")
 
 NEUTRAL = (
-    every("bought|ordered|got", "it|the {noun}|one", "for my sister|for my son|for the office|as a gift|for a trip|for home|to replace an old one")
+    every("bought|ordered|got", "it|the {noun}|one", "for my son|for the office|as a gift|for a trip|at last")
     + every("I have", "had|used|owned", "it|the {noun}", "for a week|for two weeks|for a month|since last month")
     + every("it is", "what it says|as described|okay|average|like any other|what the picture shows")
     + every("my", "first|second|third", "order here|one of these")

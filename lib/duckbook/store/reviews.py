@@ -53,8 +53,8 @@ LATE_BLAMED = 0.75
 """Share of the complaints about an order that came late which are about that."""
 
 SECOND_CLAUSE, OPENING, ENDING, FACT, AGAINST_ITS_STARS = 0.4, 0.6, 0.4, 0.2, 0.08
-"""Shares of texts with a second clause, an opening, an ending, a fact that says neither; and of mixed ones that lean other
-than the stars do."""
+"""Shares of texts with a second clause, an opening, an ending, a fact that says neither; and of mixed ones that lean
+other than the stars do."""
 
 
 @dataclass(frozen=True)
@@ -171,9 +171,15 @@ class Reviews:
         again = np.where(
             is_good, self._about("praise", other, *subject, turn=1), self._about("blame", other, *subject, turn=1)
         )
-        but = np.where(is_good, self._about("but blame", said.blamed, *subject), self._about("but praise", said.praised, *subject))
+        but = np.where(
+            is_good, self._about("but blame", said.blamed, *subject), self._about("but praise", said.praised, *subject)
+        )
         named, none = words.pool().number, -1
-        ending = np.where(mixed, np.where(is_good, named("leans good"), named("leans bad")), np.where(is_good, named("happy end"), named("sad end")))
+        ending = np.where(
+            mixed,
+            np.where(is_good, named("leans good"), named("leans bad")),
+            np.where(is_good, named("happy end"), named("sad end")),
+        )
         opening = np.where(is_good, named("happy"), named("sad"))
         ends |= mixed & (part(how, 62, 2) > 0)
         groups = (
@@ -191,7 +197,9 @@ class Reviews:
     def _category(self, line: np.ndarray) -> np.ndarray:
         return self._products.category[self._baskets.product[line]]
 
-    def _about(self, kind: str, topic: np.ndarray, bits: np.ndarray, line: np.ndarray, product: np.ndarray, turn: int = 0) -> np.ndarray:
+    def _about(
+        self, kind: str, topic: np.ndarray, bits: np.ndarray, line: np.ndarray, product: np.ndarray, turn: int = 0
+    ) -> np.ndarray:
         """The group of clauses for each topic: of quality, half are about goods of the category."""
         own = (topic == words.QUALITY) & (part(bits, 48 + turn, 1) == 1)
         group = np.where(own, len(words.TOPICS) + self._products.category[product], topic)

@@ -1,8 +1,8 @@
 """Stock: how many units of each product are on the shelf, from deliveries on Mondays that follow its own pace.
 
-On a Monday a product is ordered anew when what is left would not last the weeks that its supplier takes; it is then filled up
-to some weeks of what it sold of late, and to a few units at least. Some deliveries fail, which is when a shelf runs empty. Orders
-beyond what is there are shipped from the next delivery.
+On a Monday a product is ordered anew when what is left would not last the weeks that its supplier takes; it is then
+filled up to some weeks of what it sold of late, and to a few units at least. Some deliveries fail, which is when a
+shelf runs empty. Orders beyond what is there are shipped from the next delivery.
 """
 
 from __future__ import annotations
