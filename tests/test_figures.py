@@ -64,11 +64,6 @@ def test_a_hundredth_more_of_any_number_of_any_mart_is_seen(shop):
             assert {name for name in after if after[name] != before[name]} == changed, mart
 
 
-def test_keys_have_no_total(shop):
-    with publish.published(shop) as readers:
-        assert not [name for mart in marts(shop) for name in shown(readers, mart) if name.endswith("_key")]
-
-
 def test_every_published_mart_is_shown_with_all_its_numbers(shop):
     cells = json.loads(EXPLORATION.read_text("utf-8"))["cells"]
     texts = [

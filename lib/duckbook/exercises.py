@@ -141,8 +141,8 @@ EXERCISES = {
         """,
         ("category",),
         {
-            "at_list_price": "Today's price is not that of the order's time. A line carries the key of the version that "
-            "was valid then; or join on valid_from <= ordered_at and ordered_at < valid_to, half-open.",
+            "at_list_price": "Today's price is not that of the order's time. A line carries the key of the version "
+            "that was valid then; or join on valid_from <= ordered_at and ordered_at < valid_to, half-open.",
         },
     ),
     "ratio": Exercise(

@@ -6,7 +6,6 @@ change without one of them changing.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,10 +16,12 @@ NUMBERS = ("DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 
 
 def numbers(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """The columns of a table that hold numbers, in its order; a key is none, for a sum of keys says nothing."""
+    """The columns of a table that hold numbers, in its order; a surrogate key is none."""
     columns = connection.execute(f"describe {table}").fetchall()
     kinds = {name: kind.split("(")[0].removeprefix("U") for name, kind, *_ in columns}
-    return [name for name, kind in kinds.items() if kind in NUMBERS and not name.endswith("_key")]
+    # A day and a month have a key that says which one it is, and so a total that says something.
+    surrogate = {name for name, kind in kinds.items() if name.endswith("_key") and kind == "BIGINT"}
+    return [name for name, kind in kinds.items() if kind in NUMBERS and name not in surrogate]
 
 
 def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
@@ -34,19 +35,17 @@ def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each column: its name, how many rows have a number in it, the least, the most and the total, as
-        decimals because a float would round them.
+        A row a column: its name, how many rows have a number in it, the least, the most and the total, as text because
+        a float would round them.
     """
     import pandas as pd
 
     columns = numbers(connection, table)
-    names = ["column", "filled", "least", "most", "total"]
     if not columns:
-        return pd.DataFrame(columns=names)
-    parts = ", ".join(f'count("{name}"), min("{name}"), max("{name}"), sum("{name}")' for name in columns)
+        return pd.DataFrame(columns=["column", "filled", "least", "most", "total"])
+    parts = ", ".join(
+        f'count("{name}"), min("{name}")::varchar, max("{name}")::varchar, sum("{name}")::varchar' for name in columns
+    )
     found = connection.execute(f"select {parts} from {table}").fetchone()
-    rows = [
-        (name, found[4 * place], *(None if value is None else Decimal(value) for value in found[4 * place + 1 :][:3]))
-        for place, name in enumerate(columns)
-    ]
-    return pd.DataFrame(rows, columns=names).astype({name: object for name in names[2:]})
+    rows = [(name, *found[4 * place : 4 * place + 4]) for place, name in enumerate(columns)]
+    return pd.DataFrame(rows, columns=["column", "filled", "least", "most", "total"]).fillna("")
