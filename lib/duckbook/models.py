@@ -29,13 +29,15 @@ class Card:
     training, evaluation
         The data of either, with their dates and numbers; a time-based split.
     metrics : list of dict
-        Rows of a table with one set of keys, such as metric, model, low, high, baseline.
+        Rows of a table with one set of keys, such as metric, found, low, high.
     limits : list of str
         Where it must not be used, and what it does not know.
     truth : list of dict
         Rows that hold it against what was planted; empty where nothing is known.
     features
         Version of the feature table, where it takes one.
+    findings : list of str
+        What the metrics come to, in sentences that their intervals bear.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Card:
     limits: list[str]
     truth: list[dict[str, Any]] = field(default_factory=list)
     features: str = ""
+    findings: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
         """The card as a Markdown page."""
@@ -107,9 +110,20 @@ def _folder(settings: Settings, name: str) -> Path:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     head = list(rows[0])
-    numbers = [all(isinstance(row[key], (int, float)) for row in rows) for key in head]
-    lines = [head, ["---:" if number else "---" for number in numbers]]
-    lines += [
-        [f"{row[key]:,}" if isinstance(row[key], (int, float)) else str(row[key]) for key in head] for row in rows
-    ]
+    numbers = [all(_is_number(row[key]) for row in rows) for key in head]
+    lines = [[name.replace("_", " ") for name in head], ["---:" if number else "---" for number in numbers]]
+    lines += [[_written(row[key]) for key in head] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _written(value: Any) -> str:
+    """A value as people write it: whole numbers with separators, others to four decimals, an en dash for none."""
+    if value is None or value != value:
+        return "–"
+    if not _is_number(value):
+        return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.{4 if abs(value) < 10 else 2}f}".replace("-", "−")
