@@ -76,7 +76,7 @@ def save(settings: Settings, model: Any, card: Card) -> Path:
     skops.io.dump(model, making)
     making.replace(folder / "model.skops")
     write_private(folder / "card.md", card.markdown())
-    write_private(folder / "card.json", json.dumps(asdict(card), indent=1, default=str))
+    write_private(folder / "card.json", json.dumps(_plain(asdict(card)), indent=1, default=str))
     return folder
 
 
@@ -114,6 +114,15 @@ def _table(rows: list[dict[str, Any]]) -> str:
     lines = [[name.replace("_", " ") for name in head], ["---:" if number else "---" for number in numbers]]
     lines += [[_written(row[key]) for key in head] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _plain(value: Any) -> Any:
+    """The same with null where a number is missing: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def _is_number(value: Any) -> bool:
