@@ -72,7 +72,7 @@ def test_a_history_that_is_too_short_is_told():
 
 def test_too_few_rows_are_told():
     science.require_rows(30, 30, "reviews")
-    with pytest.raises(ScienceError, match="hold 29 reviews.*at least 30"):
+    with pytest.raises(ScienceError, match=r"hold 29 reviews.*at least 30"):
         science.require_rows(29, 30, "reviews")
 
 

@@ -51,7 +51,9 @@ def test_the_interval_is_that_of_welchs_test():
     assert found.low < -4.0 < found.high
 
 
-@pytest.mark.parametrize(("outcome", "treated"), [([1.0, 2.0, 3.0], [True, False, False]), ([1.0] * 4, [True, False] * 2)])
+@pytest.mark.parametrize(
+    ("outcome", "treated"), [([1.0, 2.0, 3.0], [True, False, False]), ([1.0] * 4, [True, False] * 2)]
+)
 def test_what_cannot_be_compared_is_told(outcome, treated):
     with pytest.raises(ScienceError, match="at least two customers"):
         trials.welch(outcome, treated)

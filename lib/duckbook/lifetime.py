@@ -204,7 +204,7 @@ def simulate(parameters: Any, age: Any, seed: int) -> tuple[np.ndarray, np.ndarr
 
 
 def _beside_the_pole(a: float) -> float:
-    """a - 1, kept off 0: the forecasts have no pole at a = 1, for their bracket is 0 there too."""
+    """Keep a - 1 off 0: the forecasts have no pole at a = 1, for their bracket is 0 there too."""
     return a - 1 if abs(a - 1) > 1e-6 else 1e-6
 
 
