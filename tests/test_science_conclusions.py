@@ -1,7 +1,7 @@
 """What the science notebooks conclude of a shop is what an independent computation says of it, or they are silent.
 
-Shops of several seeds: with and without an effect of the mails, without the truth next to them, with tables missing. Each
-takes minutes to make, so these tests run with ``make soak`` only.
+Shops of several seeds: with and without an effect of the mails, without the truth next to them, with tables missing.
+Each takes minutes to make, so these tests run with ``make soak`` only.
 """
 
 from __future__ import annotations
