@@ -64,6 +64,12 @@ def test_too_few_customers_are_told_with_the_remedy_that_helps():
         science.require(published(499))
 
 
+def test_a_parameter_out_of_its_range_is_refused_by_name():
+    science.require_between(1, 52, horizon=52)
+    with pytest.raises(ScienceError, match=r"horizon=0 must be from 1 to 52"):
+        science.require_between(1, 52, origins=3, horizon=0)
+
+
 def test_a_history_that_is_too_short_is_told():
     science.require_days(date(2026, 1, 1), date(2026, 1, 10), 10, "This")
     with pytest.raises(ScienceError, match=r"This needs 11 days of data.*2026-01-01 to 2026-01-10 there are 10"):

@@ -49,6 +49,19 @@ def require(connection: duckdb.DuckDBPyConnection, enough: int = ENOUGH) -> int:
     return customers
 
 
+def require_between(low: float, high: float, **parameters: float) -> None:
+    """Refuse a parameter of a notebook that is out of its range.
+
+    Raises
+    ------
+    ScienceError
+        One is; the sentence names it.
+    """
+    for name, value in parameters.items():
+        if not low <= value <= high:
+            raise ScienceError(f"{name}={value!r} must be from {low:,} to {high:,}: change it in the parameters cell.")
+
+
 def require_days(first: date, last: date, enough: int, what: str) -> None:
     """Refuse a history that is too short for an analysis.
 
