@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 from duckbook import language, models, planted, science, servers, warehouse
+from duckbook.chain import read_chain
 from duckbook.errors import ScienceError
 from duckbook.settings import Settings
 
@@ -140,6 +142,24 @@ def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start
     for name in planted.TABLES:
         assert connection.sql(f"from truth.{name}").fetchall() == []
     assert "is_treated" in connection.sql("from truth.experiment").columns
+
+
+def reads_the_truth(notebook: Path) -> list[str]:
+    """Cells that query the truth outside the section that only scores by it."""
+    found, scores = [], False
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and "## " in source:
+            scores = "The only section that reads" in source
+        elif "truth." in source and cell["cell_type"] == "code" and not scores:
+            found.append(cell["id"])
+    return found
+
+
+@pytest.mark.parametrize("step", [step for step in read_chain() if step.group == "science"], ids=lambda step: step.name)
+def test_the_truth_scores_what_was_found_and_goes_into_nothing(step):
+    """But for who was treated in the experiment, which its own table says."""
+    assert reads_the_truth(step.notebook) == (["14-04a"] if step.name == "experiment" else [])
 
 
 def rate(texts: list[str]) -> list[float]:
