@@ -159,14 +159,11 @@ def test_lifetime_value_counts_what_came_after_the_cut(shop):
 
 
 def test_next_purchase_says_what_its_model_says_of_who_ordered(shop):
-    from duckbook.features import dictionary
-
-    model = models.load(shop.settings, "next-purchase")
+    saved = models.load(shop.settings, "next-purchase")
     end = date.fromisoformat(publish.current(shop.settings).as_of)
     day = end - timedelta(days=90)
     table = duckbook.load("features", as_of=day, labels=False, store=shop.settings)
-    columns = [name for name in dictionary().names("feature") if name != "acquisition_channel"]
-    chance = model.predict_proba(table[columns].astype(float).to_numpy())[:, 1]
+    chance = saved["model"].predict_proba(table[saved["columns"]].astype(float).to_numpy())[:, 1]
     after = shop.query(
         "select distinct customer_key from ecom_marts.fct_customer_orders "
         f"where ordered_at::date > '{day}' and ordered_at::date <= '{end}'"

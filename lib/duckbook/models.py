@@ -109,11 +109,16 @@ def _folder(settings: Settings, name: str) -> Path:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    head = list(rows[0])
-    numbers = [all(_is_number(row[key]) for row in rows) for key in head]
-    lines = [[name.replace("_", " ") for name in head], ["---:" if number else "---" for number in numbers]]
-    lines += [[_written(row[key]) for key in head] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Rows as a Markdown table, in the style of the notebooks' tables."""
+    import pandas as pd
+
+    from duckbook.value_style import LEFT, chosen_format, writer
+
+    frame = pd.DataFrame(rows)
+    formats = {name: chosen_format(name, frame[name]) for name in frame}
+    columns = [[*map(writer(formats[name], frame[name]), frame[name])] for name in frame]
+    head = [[name.replace("_", " ") for name in frame], ["---" if formats[name] in LEFT else "---:" for name in frame]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [*head, *zip(*columns, strict=True)])
 
 
 def _plain(value: Any) -> Any:
@@ -123,16 +128,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(one) for one in value]
     return None if isinstance(value, float) and value != value else value
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _written(value: Any) -> str:
-    """A value as people write it: whole numbers with separators, others to four decimals, an en dash for none."""
-    if value is None or value != value:
-        return "–"
-    if not _is_number(value):
-        return ("yes" if value else "no") if isinstance(value, bool) else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.{4 if abs(value) < 10 else 2}f}".replace("-", "−")
