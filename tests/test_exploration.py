@@ -63,5 +63,5 @@ def test_a_value_of_the_list_and_none_are_taken():
 
 
 def test_hours_are_told_as_spans():
-    assert exploration.hours([11, 9, 10, 20]) == "From 9:00 to 12:00 and from 20:00 to 21:00"
-    assert exploration.hours([]) == "In no hour"
+    assert exploration.hours([11, 9, 10, 20]) == "from 9:00 to 12:00 and from 20:00 to 21:00"
+    assert exploration.hours([]) == "in no hour"

@@ -117,15 +117,14 @@ def require(found: int, enough: int, what: str, **filters: Any) -> None:
 
 
 def hours(busy: Iterable[int]) -> str:
-    """Hours of the day in words: ``From 9:00 to 12:00 and from 19:00 to 23:00``; without any, ``In no hour``."""
+    """Hours of the day in words: ``from 9:00 to 12:00 and from 19:00 to 23:00``; without any, ``in no hour``."""
     spans: list[list[int]] = []
     for hour in sorted(busy):
         if spans and spans[-1][1] == hour:
             spans[-1][1] = hour + 1
         else:
             spans.append([hour, hour + 1])
-    told = " and ".join(f"from {start}:00 to {end}:00" for start, end in spans)
-    return told[:1].upper() + told[1:] or "In no hour"
+    return " and ".join(f"from {start}:00 to {end}:00" for start, end in spans) or "in no hour"
 
 
 def conclude(lines: Iterable[str]) -> Markdown:
