@@ -3,7 +3,7 @@
 **How a sentence is checked.** tests/test_conclusions.py executes each exploration over a grid of shops and parameters.
 Every title of a chart, every bold line and every item of the conclusion must match, whole, one of the patterns that are
 registered for its notebook here, and the check that stands with the pattern must pass. A sentence that no pattern knows
-fails: so no sentence goes unchecked, and a new one wants its check first.
+fails: no sentence goes unchecked, and a new one wants its check first.
 
 **How to add a notebook.** Write ``tests/conclusions_of_SUBJECT.py`` and import it in test_conclusions.py::
 
@@ -223,6 +223,15 @@ COMPARISON = (
 ESTIMATE = rf"(?P<value>{FIGURE}) \(95% interval (?P<low>{FIGURE}) to (?P<high>{FIGURE}), n = (?P<n>[\d,]+)\)"
 """`Estimate.text`."""
 
+LIST = r"[^;]+?"
+RANKING = (
+    r"(?P<what>[^:]+?)(?:(?P<nothing>: nothing to compare)|: too few to compare (?P<few>.+?)"
+    rf"|(?: is (?P<most>highest|lowest) for (?P<best>[^:]+?)| of (?P<alone>[^:]+?)): {ESTIMATE}(?:; too few to take part: (?P<without>.+?))?"
+    r"|: which is (?P<rivalled>highest|lowest) cannot be told between (?:any of (?P<any>\d+)|(?P<rivals>[^;]+?))"
+    r"(?:; too few to take part: (?P<also_without>.+?))?)\.?"
+)
+"""`Ranking.text`, whole."""
+
 Rows = tuple[Any, Any, Any]
 """Numerators, denominators (None: 1 each) and clusters (None: each row its own) of a group."""
 
@@ -266,6 +275,45 @@ def check_comparison(said: Mapping[str, str | None], one: Rows, other: Rows) -> 
         assert distance * (1 if said["verdict"] == "higher" else -1) > 1.6, (
             f"the difference is {distance} standard errors"
         )
+
+
+def check_ranking(said: Mapping[str, str | None], groups: Mapping[str, Rows], enough: int = 30) -> None:
+    """The best is the best, and is told from the others exactly where a bootstrap can tell it."""
+    names = sorted(groups)
+    found = dict(zip(names, _resampled([groups[name] for name in names]), strict=True))
+    able = {name: one for name, one in found.items() if one[2] >= enough and isfinite(one[0])}
+    if said["nothing"]:
+        assert not groups, f"there are {names}"
+        return
+    if said["few"]:
+        assert len(able) < 2 and listed(said["few"], names) == set(names), f"{sorted(able)} are enough"
+        return
+    if said["alone"]:
+        assert list(groups) == [said["alone"]]
+        check_estimate(said, groups[said["alone"]])
+        return
+    without = said["without"] or said["also_without"]
+    assert (listed(without, names) if without else set()) == set(names) - set(able), f"{sorted(able)} are enough"
+    sign = -1 if "lowest" in (said["most"], said["rivalled"]) else 1
+    best = max(able, key=lambda name: (sign * able[name][0], name))
+    if said["any"]:
+        assert int(said["any"]) == len(able)
+    rivals = set(able) if said["any"] else {said["best"]} if said["best"] else listed(said["rivals"], names)
+    assert best in rivals or any(able[name][0] == able[best][0] for name in rivals), f"the best is {best}"
+    if said["best"]:
+        check_estimate(said, groups[said["best"]])
+    for name in set(able) - {best}:
+        spread = (able[best][1] - able[name][1]).std()
+        distance = abs(able[best][0] - able[name][0]) / spread if spread else np.inf
+        if name in rivals:
+            assert distance < 5.0, f"{best} is {distance} standard errors from {name}"
+        else:
+            assert distance > 1.7, f"{best} is only {distance} standard errors from {name}"
+
+
+def listed(text: str, names: list[str]) -> set[str]:
+    """The names of a list in words: ``a, b and c``."""
+    return {name for name in names if re.search(rf"(^|, | and ){re.escape(name)}(, | and |$)", text)}
 
 
 def _resampled(groups: list[Rows], draws: int = 300) -> list[tuple[float, np.ndarray, int]]:
