@@ -273,6 +273,13 @@ def largest_effect(books, chosen, said):
     assert (least > 2.0) if said.get("clear") else (least < 3.5), f"it is ahead by {least} standard errors"
 
 
+@says("08", r"Products are not told apart, so that effects on the year are left out\.?")
+def without_effects(books, chosen, said):
+    frame, months = lines(books, chosen), whole_months(books, chosen)
+    frame = frame[~frame.is_cancelled & (frame.day >= months[-24].start_time.date())]
+    assert frame[frame.day <= months[-1].end_time.date()].product_key.nunique() < 2
+
+
 def order_values(books: Books, chosen: dict) -> pd.DataFrame:
     frame = lines(books, chosen)
     frame = frame[~frame.is_cancelled]
@@ -292,7 +299,7 @@ def order_value(books, chosen, said):
 
 @says(
     "08",
-    rf"Orders of (?P<n>\d+) customers are too few to tell what one is worth: (?P<median>{FIGURE}) in the median\.?",
+    rf"Too few customers to tell what an order is worth \(n = (?P<n>\d+)\): (?P<median>{FIGURE}) in the median\.?",
 )
 def few_values(books, chosen, said):
     orders = order_values(books, chosen)
