@@ -223,10 +223,10 @@ COMPARISON = (
 ESTIMATE = rf"(?P<value>{FIGURE}) \(95% interval (?P<low>{FIGURE}) to (?P<high>{FIGURE}), n = (?P<n>[\d,]+)\)"
 """`Estimate.text`."""
 
-LIST = r"[^;]+?"
 RANKING = (
     r"(?P<what>[^:]+?)(?:(?P<nothing>: nothing to compare)|: too few to compare (?P<few>.+?)"
-    rf"|(?: is (?P<most>highest|lowest) for (?P<best>[^:]+?)| of (?P<alone>[^:]+?)): {ESTIMATE}(?:; too few to take part: (?P<without>.+?))?"
+    rf"|(?: is (?P<most>highest|lowest) for (?P<best>[^:]+?)| of (?P<alone>[^:]+?)): {ESTIMATE}"
+    r"(?:; too few to take part: (?P<without>.+?))?"
     r"|: which is (?P<rivalled>highest|lowest) cannot be told between (?:any of (?P<any>\d+)|(?P<rivals>[^;]+?))"
     r"(?:; too few to take part: (?P<also_without>.+?))?)\.?"
 )

@@ -30,6 +30,7 @@ ZONES = {
     "Pacific/Honolulu": "HI",
 }
 ZONE_OF = {state: zone for zone, states in ZONES.items() for state in states.split()}
+BY_ONE = r"(?:, more than half of it by one product, (?P<product>.+?))?\.?"
 MONTH_NAMES = [date(2000, number, 1).strftime("%B") for number in range(1, 13)]
 
 
@@ -98,7 +99,8 @@ def too_short(books, chosen, said):
 
 @says(
     "08",
-    rf"Twelve months to (?P<month>\w+ \d+): (?P<last>{FIGURE}) revenue(?:, (?P<change>[\d,.]+%) (?P<way>more|less) than|;) "
+    rf"Twelve months to (?P<month>\w+ \d+): (?P<last>{FIGURE}) revenue"
+    r"(?:, (?P<change>[\d,.]+%) (?P<way>more|less) than|;) "
     rf"(?P<before>{FIGURE}) in the twelve before\.?",
 )
 def grew(books, chosen, said):
@@ -211,9 +213,12 @@ def leading(frame: pd.DataFrame, column: str, said: dict) -> None:
         assert said["share"] == percent(named.max() / revenue.sum())
 
 
+LEADS = rf"with the most revenue, (?P<revenue>{FIGURE})(?: or (?P<share>[\d.]+%) of all)?\.?"
+
+
 @says(
     "08",
-    rf"(?P<name>.+) is the (?:category|subcategory of .+) with the most revenue, (?P<revenue>{FIGURE})(?: or (?P<share>[\d.]+%) of all)?\.?",
+    rf"(?P<name>.+) is the (?:category|subcategory of .+) {LEADS}",
     r"(?P<name>.+) is the (?P<only>only) (?:category|subcategory of .+?)\.?",
 )
 def best_category(books, chosen, said):
@@ -222,7 +227,7 @@ def best_category(books, chosen, said):
 
 @says(
     "08",
-    rf"(?P<name>.+) is the (?:state|city of \w+) with the most revenue, (?P<revenue>{FIGURE})(?: or (?P<share>[\d.]+%) of all)?\.?",
+    rf"(?P<name>.+) is the (?:state|city of \w+) {LEADS}",
     r"(?P<name>.+) is the (?P<only>only) (?:state|city of \w+?)\.?",
 )
 def best_place(books, chosen, said):
@@ -237,8 +242,8 @@ def not_known(books, chosen, said):
 
 @says(
     "08",
-    rf"The largest effect on the year is that of (?P<clear>[\w ]+): (?P<amount>{FIGURE})(?:, more than half of it by one product, (?P<product>.+?))?\.?",
-    rf"Which effect on the year is the largest cannot be told: (?P<unclear>[\w ]+) made (?P<amount>{FIGURE})(?:, more than half of it by one product, (?P<product>.+?))?\.?",
+    rf"The largest effect on the year is that of (?P<clear>[\w ]+): (?P<amount>{FIGURE}){BY_ONE}",
+    rf"Which effect on the year is the largest cannot be told: (?P<unclear>[\w ]+) made (?P<amount>{FIGURE}){BY_ONE}",
 )
 def largest_effect(books, chosen, said):
     months = whole_months(books, chosen)

@@ -133,3 +133,23 @@ def test_what_is_said_is_true(name, notebook, place, places, soak):
         except AssertionError as error:
             wrong.append(str(error))
     assert not wrong, "\n".join(wrong)
+
+
+FIGURE = re.compile(r"\d[\d,]*")
+
+
+@pytest.mark.parametrize("notebook", ["08", "20"])
+def test_a_sentence_with_another_figure_or_the_other_way_round_is_found_false(notebook, places):
+    """What the checks are worth: each sentence of the generated shop, spoilt, fails."""
+    at, passed = places("generated"), []
+    told = sentences(at.said[notebook, "{}"])
+    spoilt = [FIGURE.sub(lambda found: f"{3 * int(found[0].replace(',', '')) + 7:,}", one, count=1) for one in told]
+    spoilt += [one.replace(" is higher for ", " is lower for ").replace("% more than", "% less than") for one in told]
+    for sentence in set(spoilt) - set(told):
+        try:
+            check_sentence(notebook, at.books, defaults(notebook), sentence)
+            passed.append(sentence)
+        except (AssertionError, ValueError):
+            continue
+    assert len(set(spoilt) - set(told)) > 4
+    assert passed == []
