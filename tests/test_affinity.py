@@ -27,8 +27,11 @@ def lifts(baskets: list[set[int]], customers: np.ndarray, things: int) -> dict[t
 def test_a_pair_is_told_from_its_orders_and_its_customers():
     found = affinity.lift(100, 40, 100)
     assert (found.value, found.n) == (2.5, 100)
-    assert found.low == pytest.approx(2.5 * np.exp(-0.1959964))
-    assert found.high == pytest.approx(2.5 * np.exp(0.1959964))
+    # The exact limits of a Poisson mean for 100 are 81.36 and 121.63 (Pearson and Hartley, table 40).
+    assert found.low == pytest.approx(81.36 / 40, rel=1e-3)
+    assert found.high == pytest.approx(121.63 / 40, rel=1e-3)
+    assert affinity.lift(5, 1, 5).low == pytest.approx(1.6235, rel=0.02), "and for 5 it is 1.62 to 11.67"
+    assert affinity.lift(5, 1, 5).high == pytest.approx(11.668, rel=0.02)
     assert affinity.lift(100, 40, 100 * 100).low < 0.4, "all by one customer"
     assert affinity.lift(100, 40, 100, tests=1000).low < found.low
 

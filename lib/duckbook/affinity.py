@@ -7,7 +7,7 @@ with sledges because both are sold in winter.
 
 from __future__ import annotations
 
-from math import exp, sqrt
+from math import sqrt
 from statistics import NormalDist
 
 from duckbook.statements import LEVEL, Estimate
@@ -35,6 +35,12 @@ def lift(orders: float, expected: float, squares: float, *, tests: int = 1) -> E
     """
     if expected <= 0 or orders <= 0:
         return Estimate(0.0 if expected > 0 else float("nan"), float("nan"), float("nan"), round(orders))
-    value, z = orders / expected, NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(tests, 1))
-    spread = exp(z * sqrt(squares) / orders)
-    return Estimate(value, value / spread, value * spread, round(orders))
+    z = NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(tests, 1))
+    effect, independent = max(squares / orders, 1.0), orders / max(squares / orders, 1.0)
+    low, high = _byar(independent, -z), _byar(independent + 1, z)
+    return Estimate(orders / expected, effect * low / expected, effect * high / expected, round(orders))
+
+
+def _byar(count: float, z: float) -> float:
+    """Limit of a Poisson mean by Byar's approximation, which holds for few as well (Breslow and Day 1987, p. 69)."""
+    return count * max(1 - 1 / (9 * count) + z / (3 * sqrt(count)), 0.0) ** 3
