@@ -36,7 +36,8 @@ def test_strata_that_one_of_them_lacks_tell_nothing():
 def test_too_few_visits_or_purchases_are_too_few():
     assert strata.compare_within(("tablet", [9], [29]), ("mobile", [200], [1000])).verdict == "too few"
     assert strata.compare_within(("tablet", [4], [400]), ("mobile", [5], [1000])).verdict == "too few"
-    assert strata.compare_within(("tablet", [30], [40]), ("mobile", [200], [1000]), design_effect=2).verdict == "too few"
+    few = strata.compare_within(("tablet", [30], [40]), ("mobile", [200], [1000]), design_effect=2)
+    assert few.verdict == "too few"
 
 
 def test_the_design_effect_of_visits_that_come_tenfold_is_ten():
