@@ -1,7 +1,7 @@
 """Raw rows for tests of the dbt project, as a person's own batches would leave them in ecom_raw.
 
 Batches are written as lists of dicts. `Raw.land` keeps the books as ingestion does: a row that equals the version of
-its key that precedes it in source order is a sighting, any other is appended. Fixtures filter rows, never columns.
+its key, and of its update time, that precedes it in source order is a sighting, any other is appended. Fixtures filter rows, never columns.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Raw:
         appended = unchanged = 0
         for number, row in enumerate(rows, start=1):
             key, content = _key(table, row), _hash(row)
-            if key is not None and self._precedes(table, key, on) == content:
+            if key is not None and self._precedes(table, key, row, on) == content:
                 self._insert("sightings", [(table, key, content, batch_id, number)])
                 unchanged += 1
                 continue
@@ -57,22 +57,27 @@ class Raw:
         """Leave a line that could not be read."""
         self._insert("unreadable", [(table, "unreadable-1", "json", 1, "not JSON", line)])
 
-    def _precedes(self, table: str, key: str, on: date) -> int | None:
-        """Hash of the version of the key that was last seen before or on the day."""
+    def _precedes(self, table: str, key: str, row: dict, on: date) -> int | None:
+        """Hash of the version of the key and of the row's update time that was last seen before or on the day."""
+        time = source_tables()[table].update_time
+        same_time = f"{time} is not distinct from $time" if time else "$time is null"
         found = self.connection.execute(
             f"""
+            with versions as (
+                select _row_hash, _batch_id, _row_number from ecom_raw.{table} where _key = $key and {same_time}
+            )
             select _row_hash from (
-                select _row_hash, _batch_id, _row_number from ecom_raw.{table} where _key = $key
+                from versions
                 union all
                 select _row_hash, _batch_id, _row_number from ecom_raw.sightings
-                where table_name = $table and _key = $key
+                where table_name = $table and _key = $key and _row_hash in (select _row_hash from versions)
             ) as seen
             inner join ecom_raw.batches on seen._batch_id = batches.batch_id
             where batches.batch_date <= $on
             order by batches.batch_date desc, batches.sequence desc, seen._row_number desc
             limit 1
             """,
-            {"key": key, "table": table, "on": on},
+            {"key": key, "table": table, "on": on, "time": row.get(time) if time else None},
         ).fetchone()
         return found[0] if found else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import permutations
 
@@ -15,10 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
 
-FIRST, LAST = date(1900, 1, 1), date(9999, 12, 31)
+FIRST, LAST = datetime(1900, 1, 1), datetime(9999, 12, 31)
+
+TIMES = (None, None, "2026-06-02T00:00:00", "2026-06-02T10:00:00", "2026-06-04T10:00:00")
+"""Times from which a record holds: two on a day, one at its start, and none."""
 
 ROWS = st.lists(
-    st.tuples(st.sampled_from("ab"), st.sampled_from(["1.00", "2.00", "three"]), st.integers(0, 1)),
+    st.tuples(st.sampled_from("ab"), st.sampled_from(["1.00", "2.00", "three"]), st.integers(0, 1), st.sampled_from(TIMES)),
     min_size=1,
     max_size=4,
 )
@@ -37,8 +40,8 @@ def history(raw: Raw, landings: list) -> list[tuple]:
     for table in ("products", "sightings", "batches"):
         raw.connection.execute(f"delete from ecom_raw.{table}")
     for day, rows in landings:
-        records = [{"product_id": p, "base_price": price, "stock_quantity": stock} for p, price, stock in rows]
-        raw.land("products", records, date(2026, 6, 1) + timedelta(day))
+        names = ("product_id", "base_price", "stock_quantity", "updated_at")
+        raw.land("products", [dict(zip(names, row, strict=True)) for row in rows], date(2026, 6, 1) + timedelta(day))
     for name in ("stg_batches", "base_products"):
         raw.connection.execute(f"create or replace table ecom_staging.{name} as {rendered.model(name)}")
     versions = rendered.macro("history_of", "ecom_staging.base_products", "products", "product_id", ["base_price"])
@@ -47,27 +50,45 @@ def history(raw: Raw, landings: list) -> list[tuple]:
 
 
 def modelled(landings: list) -> list[tuple]:
-    """The same, from the last sound price of each product on each day."""
-    last: dict[str, dict[date, Decimal]] = {}
+    """The same, from the last sound price of each product at each moment."""
+    last: dict[str, dict[datetime, Decimal]] = {}
     for day, rows in sorted(landings, key=lambda landing: landing[0]):
-        for product, price, _ in rows:
+        for product, price, _, told in rows:
+            moment = datetime.fromisoformat(told) if told else datetime.combine(date(2026, 6, 1 + day), time())
             if price != "three":
-                last.setdefault(product, {})[date(2026, 6, 1) + timedelta(day)] = Decimal(price)
+                last.setdefault(product, {})[moment] = Decimal(price)
     versions = []
     for product, prices in sorted(last.items()):
-        days = sorted(prices)
-        changes = [day for n, day in enumerate(days) if n == 0 or prices[days[n - 1]] != prices[day]]
-        for n, day in enumerate(changes):
+        moments = sorted(prices)
+        changes = [at for n, at in enumerate(moments) if n == 0 or prices[moments[n - 1]] != prices[at]]
+        for n, at in enumerate(changes):
             end = changes[n + 1] if n + 1 < len(changes) else LAST
-            versions.append((product, prices[day], FIRST if n == 0 else day, end))
+            versions.append((product, prices[at], FIRST if n == 0 else at, end))
     return versions
 
 
-@settings(max_examples=40, deadline=None)
-@example(landings=[(0, [("a", "1.00", 0), ("a", "three", 0), ("a", "three", 0)])])
+A, B, ELEVEN = ("a", "1.00", 0, None), ("a", "2.00", 0, TIMES[3]), ("a", "1.00", 1, "2026-06-02T11:00:00")
+
+
+@settings(max_examples=60, deadline=None)
+@example(landings=[(0, [("a", "1.00", 0, None), ("a", "three", 0, None), ("a", "three", 0, None)])])
+@example(landings=[(0, [A]), (2, [B, ELEVEN]), (3, [B, ELEVEN])])
+@example(landings=[(0, [A]), (4, [B]), (3, [A])])
+@example(landings=[(3, [("a", "1.00", 0, TIMES[2]), ("a", "2.00", 0, TIMES[2])]), (4, [("a", "1.00", 0, TIMES[2])])])
 @given(landings=LANDINGS)
-def test_a_history_has_the_last_content_of_each_day_and_a_version_a_change(raw, landings):
-    assert history(raw, landings) == modelled(landings)
+def test_a_history_has_the_last_content_of_each_moment_and_a_version_a_change(raw, landings):
+    found = history(raw, landings)
+    assert found == modelled(landings)
+    staged = "select product_id, base_price from ecom_staging.base_products where _state = 'staged' order by product_id"
+    newest = [(product, price) for product, price, _, valid_to in found if valid_to == LAST]
+    assert raw.connection.execute(staged).fetchall() == newest
+
+
+def test_a_record_that_a_later_batch_brings_again_is_unchanged(raw):
+    landings = [(0, [A]), (2, [B, ELEVEN]), (3, [B, ELEVEN])]
+    history(raw, landings)
+    flows = "select appended, unchanged from ecom_raw.batches order by batch_date"
+    assert raw.connection.execute(flows).fetchall() == [(1, 0), (2, 0), (0, 2)]
 
 
 @settings(max_examples=6, deadline=None)
@@ -78,7 +99,8 @@ def test_batches_that_arrive_late_or_out_of_order_give_the_same_history(raw, row
 
 
 def test_the_newest_version_is_the_staged_one(raw):
-    landings = [(0, [("a", "1.00", 1)]), (2, [("a", "2.00", 1)]), (1, [("a", "1.00", 0)]), (3, [("a", "three", 0)])]
+    told = [(0, "1.00", 1), (2, "2.00", 1), (1, "1.00", 0), (3, "three", 0)]
+    landings = [(day, [("a", price, stock, None)]) for day, price, stock in told]
     assert [row[1] for row in history(raw, landings)] == [Decimal("1.00"), Decimal("2.00")]
     query = "select base_price from ecom_staging.base_products where _state = 'staged'"
     assert raw.connection.execute(query).fetchall() == [(Decimal("2.00"),)]
@@ -97,9 +119,9 @@ def test_products_were_dearer_for_two_weeks_and_no_longer(marts):
         select valid_from, valid_to, base_price from dim_products_history where product_id = '1' order by version
     """
     first, second, third = marts.execute(query).fetchall()
-    assert first[:2] == (FIRST, date(2026, 6, 15))
-    assert second == (date(2026, 6, 15), date(2026, 6, 30), Decimal("199.99"))
-    assert third[:2] == (date(2026, 6, 30), LAST) and third[2] == first[2]
+    assert first[:2] == (FIRST, datetime(2026, 6, 15))
+    assert second == (datetime(2026, 6, 15), datetime(2026, 6, 30), Decimal("199.99"))
+    assert third[:2] == (datetime(2026, 6, 30), LAST) and third[2] == first[2]
 
 
 def test_an_order_goes_where_the_customer_lived_at_its_time(marts):
@@ -122,13 +144,13 @@ def test_an_order_goes_where_the_customer_lived_at_its_time(marts):
     assert orders > 0
 
 
-def test_a_line_names_the_version_that_was_valid_on_its_day(marts):
+def test_a_line_names_the_version_that_was_valid_at_its_time(marts):
     query = """
         select
             count(*) as lines,
             count(*) filter (
                 where not products.is_unknown
-                and (lines.ordered_at::date < products.valid_from or lines.ordered_at::date >= products.valid_to)
+                and (lines.ordered_at < products.valid_from or lines.ordered_at >= products.valid_to)
             ) as wrong
         from fct_order_details as lines
         inner join dim_products_history as products on lines.product_version_key = products.product_version_key

@@ -58,7 +58,7 @@ def records(table: str) -> st.SearchStrategy[dict]:
         "gift": st.booleans(),
         "note": st.just("é\n|"),
     }
-    if table == "orders":
+    if source_tables()[table].update_time:
         optional["updated_at"] = times
     keys = dict.fromkeys(source_tables()[table].key, ids)
     return st.builds(
@@ -145,7 +145,8 @@ class Model:
         for name, rows in arrived.items():
             unchanged = 0
             for row in rows:
-                before = [v for v in self.versions if v["match"] == row["match"] and v["at"] < row["at"]]
+                same = (row["match"], row["holds"])
+                before = [v for v in self.versions if (v["match"], v["holds"]) == same and v["at"] < row["at"]]
                 row["unchanged"] = bool(before) and max(before, key=lambda v: v["at"])["content"] == row["content"]
                 unchanged += row["unchanged"]
             broken = sum(1 for source, *_ in self.unreadable if source == (name, self.held[name]))
@@ -181,10 +182,14 @@ class Model:
             match = ("key", key) if key else ("content", told, nameless[told])
             if key is None and source_tables()[self.table].derived_key:
                 key = f"derived#{nameless[told]}"
-            time_of_it = row.get("updated_at") or datetime.combine(day + timedelta(1), time()).isoformat()
+            holds = row.get("updated_at") and datetime.fromisoformat(row["updated_at"])
+            # An order without a time of its own counts by the end of its day; a product or customer, which has a
+            # history, from the start of it.
+            days = 1 if self.table == "orders" else 0
+            time_of_it = holds or datetime.combine(day + timedelta(days), time())
             rows.append(
                 {"source": name, "at": (place, number), "key": key, "content": told, "match": match,
-                 "place": place, "time": time_of_it.replace(" ", "T"), "order": normalised(row.get("order_id")),
+                 "place": place, "holds": holds, "time": time_of_it, "order": normalised(row.get("order_id")),
                  "sound": key is not None and UNCASTABLE not in row.values()}
             )  # fmt: skip
         self.versions += rows

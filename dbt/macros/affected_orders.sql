@@ -1,8 +1,8 @@
 {#
     The orders that new batches have a part in, for the increments of what is built of orders and their items: those of
     which the order or an item has come, and those that were placed when a changed version of their customer or of one
-    of their products counted. A record of a day changes what counts from that day on, and before it too where it is the
-    first one of its key: then no other tells what counted.
+    of their products counted. A record changes what counts from the moment on from which it holds, and before it too where
+    it is the first one of its key: then no other tells what counted.
 
     lines  relation with order_id, customer_id, product_id and ordered_at of the order lines
 #}
@@ -29,26 +29,55 @@
 
             select
                 {{ id }},
-                _batch_id
+                _key,
+                _row_hash,
+                _batch_id,
+                updated_at
             from {{ ref('base_' ~ table_name) }}
-            where _rejection is null and _key in ({{ touched_keys(table_name) }})
+            where _rejection is null and _key in ({{ touched_keys(table_name, undated=ref('base_' ~ table_name)) }})
+
+        ),
+
+        appearances as (
+
+            select {{ id }}, _batch_id, updated_at from versions
+
+            union all
+
+            select versions.{{ id }}, sightings._batch_id, versions.updated_at
+            from {{ source('ecom_raw', 'sightings') }} as sightings
+            inner join versions on sightings._key = versions._key and sightings._row_hash = versions._row_hash
+            where
+                sightings.table_name = '{{ table_name }}'
+                and versions.updated_at is null
+                and sightings._batch_id in ({{ new_batches(table_name) }})
+
+        ),
+
+        moments as (
+
+            select
+                appearances.{{ id }},
+                coalesce(appearances.updated_at, cast(batches.batch_date as timestamp)) as moment,
+                {{ is_new('batches.sequence') }} as is_new
+            from appearances
+            inner join {{ ref('stg_batches') }} as batches
+                on appearances._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
 
         )
 
         select
-            versions.{{ id }},
-            min(batches.batch_date) as first_day,
-            min(case when {{ is_new('batches.sequence') }} then batches.batch_date end) as changed_from
-        from versions
-        inner join {{ ref('stg_batches') }} as batches
-            on versions._batch_id = batches.batch_id and batches.table_name = '{{ table_name }}'
-        group by versions.{{ id }}
+            {{ id }},
+            min(moment) as first_moment,
+            min(case when is_new then moment end) as changed_from
+        from moments
+        group by {{ id }}
     ) as changed
         on lines.{{ id }} = changed.{{ id }}
     where
         lines.ordered_at is null
-        or changed.changed_from = changed.first_day
-        or cast(lines.ordered_at as date) >= changed.changed_from
+        or changed.changed_from = changed.first_moment
+        or lines.ordered_at >= changed.changed_from
     {%- endfor %}
 {%- endmacro %}
 

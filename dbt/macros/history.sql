@@ -2,12 +2,13 @@
     The history of each key as a slowly changing dimension of type 2 (Kimball), from all sound versions in raw: a
     rebuild, or a batch that arrives late, gives the same as the days did, which a snapshot taken at run time would not.
 
-    A content counts from the day of the batch in which it was first seen until another content is seen; the first one
-    counts from 1900-01-01, so that no day is without a version, and the last one until 9999-12-31. The span is
-    half-open: valid_from <= day < valid_to. Of several contents on a day the last one counts. Rows and sightings count
+    A content holds from the source's own time of the record (updated_at), or else from the start of the day of the batch
+    that shows it, until another content does. The first one holds from 1900-01-01, so that no moment is without a
+    version, and the last one until 9999-12-31. The span is half-open: valid_from <= moment < valid_to. Of several
+    contents of one moment the last one counts, by the place of its batch and then by its row. Rows and sightings count
     alike, so A, then B, then A again are three versions.
 
-    base        name of the CTE with all versions: _key, _row_hash, _batch_id, _row_number and _rejection
+    base        name of the CTE with all versions: _key, _row_hash, _batch_id, _row_number, updated_at and _rejection
     table_name  the source table
     key         its business key
     tracked     columns whose change makes a version; other columns are none of the history's
@@ -23,6 +24,7 @@
             _row_hash,
             _batch_id,
             _row_number,
+            updated_at,
             {{ surrogate_key(tracked) }} as _content
         from {{ base }}
         where _rejection is null
@@ -37,6 +39,8 @@
         qualify row_number() over (partition by _key, _row_hash order by _batch_id, _row_number) = 1
 
     ),
+
+    {{ mixed_keys('contents') }},
 
     batches as (
 
@@ -56,7 +60,8 @@
             _key,
             _row_hash,
             _batch_id,
-            _row_number
+            _row_number,
+            updated_at
         from sound
 
         union all
@@ -66,41 +71,45 @@
             sightings._key,
             sightings._row_hash,
             sightings._batch_id,
-            sightings._row_number
+            sightings._row_number,
+            contents.updated_at
         from {{ source('ecom_raw', 'sightings') }} as sightings
         inner join contents on sightings._key = contents._key and sightings._row_hash = contents._row_hash
         where
             sightings.table_name = '{{ table_name }}'
             -- Those of all other batches are of what precedes them, and so change nothing.
-            and sightings._batch_id in (select batches.batch_id from batches where batches.is_overtaken)
+            and (
+                sightings._batch_id in (select batches.batch_id from batches where batches.is_overtaken)
+                or sightings._key in (select mixed._key from mixed)
+            )
 
     ),
 
-    last_of_days as (
+    last_of_moments as (
 
         select
             appearances._key,
-            batches.batch_date,
+            coalesce(appearances.updated_at, cast(batches.batch_date as timestamp)) as moment,
             max(struct_pack(
                 place := batches.place, row_number := appearances._row_number, row_hash := appearances._row_hash
             )) as last_seen
         from appearances
         inner join batches on appearances._batch_id = batches.batch_id
-        group by appearances._key, batches.batch_date
+        group by appearances._key, coalesce(appearances.updated_at, cast(batches.batch_date as timestamp))
 
     ),
 
-    days as (
+    moments as (
 
         select
             contents.*,
-            last_of_days.batch_date,
+            last_of_moments.moment,
             lag(contents._content) over (
-                partition by contents._key order by last_of_days.batch_date
+                partition by contents._key order by last_of_moments.moment
             ) as _content_before
-        from last_of_days
+        from last_of_moments
         inner join contents
-            on last_of_days._key = contents._key and last_of_days.last_seen['row_hash'] = contents._row_hash
+            on last_of_moments._key = contents._key and last_of_moments.last_seen['row_hash'] = contents._row_hash
 
     ),
 
@@ -108,9 +117,9 @@
 
         select
             *,
-            row_number() over (partition by _key order by batch_date) as version,
-            lead(batch_date) over (partition by _key order by batch_date) as next_batch_date
-        from days
+            row_number() over (partition by _key order by moment) as version,
+            lead(moment) over (partition by _key order by moment) as next_moment
+        from moments
         where _content_before is distinct from _content
 
     )
@@ -120,9 +129,9 @@
         said.{{ column }},
         {%- endfor %}
         cast(changes.version as integer) as version,
-        case when changes.version = 1 then date '1900-01-01' else changes.batch_date end as valid_from,
-        coalesce(changes.next_batch_date, date '9999-12-31') as valid_to,
-        changes.next_batch_date is null as is_current
+        case when changes.version = 1 then timestamp '1900-01-01' else changes.moment end as valid_from,
+        coalesce(changes.next_moment, timestamp '9999-12-31') as valid_to,
+        changes.next_moment is null as is_current
     from changes
     inner join {{ base }} as said
         on changes._batch_id = said._batch_id and changes._row_number = said._row_number
@@ -134,6 +143,6 @@
     A time that is not known is held against the current version.
 #}
 {% macro valid_at(versions, timestamp) -%}
-    coalesce(cast({{ timestamp }} as date), date '9999-12-30') >= {{ versions }}.valid_from
-    and coalesce(cast({{ timestamp }} as date), date '9999-12-30') < {{ versions }}.valid_to
+    coalesce({{ timestamp }}, timestamp '9999-12-30') >= {{ versions }}.valid_from
+    and coalesce({{ timestamp }}, timestamp '9999-12-30') < {{ versions }}.valid_to
 {%- endmacro %}

@@ -2,8 +2,9 @@
     What has come since an incremental model was built.
 
     A sighting touches nothing, because its content is, by definition, that of the version which precedes it in source
-    order: neither which version is the newest nor when one began depends on it. Orders alone are told apart by a time
-    of their own, and a version without one takes it from the day on which it was last seen: sightings of such count.
+    order: neither which version is the newest nor when one began depends on it. But where some versions of a key have a
+    time of their own and others have none, one without takes it from the day on which it was last seen: sightings of
+    such count.
 #}
 
 {#
@@ -25,7 +26,8 @@
     A query for the business keys that new batches bring a row of.
 
     sighted  whether those count as well that they bring a sighting of
-    undated  the typed rows that tell which of these sightings count: those of a version without a time of its own
+    undated  the typed rows that tell which of these sightings count: those of a version without a time of its own, where
+             another version of the key has one
 #}
 {% macro touched_keys(table_name, sighted=false, undated=none, batches=none) -%}
     {%- set batches = batches or new_batches(table_name) -%}
@@ -39,7 +41,11 @@
     inner join {{ undated }} as versions
         on sightings._key = versions._key and sightings._row_hash = versions._row_hash and versions.updated_at is null
     {%- endif %}
-    where sightings.table_name = '{{ table_name }}' and sightings._batch_id in ({{ batches }})
+    where
+        sightings.table_name = '{{ table_name }}' and sightings._batch_id in ({{ batches }})
+        {%- if undated %}
+        and sightings._key in (select dated._key from {{ undated }} as dated where dated.updated_at is not null)
+        {%- endif %}
     {%- endif %}
 {%- endmacro %}
 

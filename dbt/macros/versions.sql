@@ -38,11 +38,13 @@
     typed       name of the CTE with _key, _row_hash, _batch_id, _row_number and _rejection
     table_name  the source table
     updated_at  its column with the time of the version, where it has one
+    has_history  whether `history_of` tells from when its versions hold: then a version without a time of its own counts
+                from the start of the day on which it was last seen, as there, and else by the end of it
     whole       its column that names what is replaced whole, where sources number its parts anew whenever they land it:
                 of the rows that share it, only those that the latest batch with a sound one of them holds are staged
     is_rival    the column that `rows_of` has marked rivals with; without it they are found among the typed rows
 #}
-{% macro with_state(typed, table_name, updated_at=none, whole=none, is_rival=none) -%}
+{% macro with_state(typed, table_name, updated_at=none, has_history=false, whole=none, is_rival=none) -%}
     with
 
     {% if not is_rival -%}
@@ -81,6 +83,10 @@
 
     ),
 
+    {% if updated_at -%}
+    {{ mixed_keys('rivals') }},
+
+    {% endif -%}
     appearances as (
 
         select _key, _row_hash, place, _row_number from rivals
@@ -94,7 +100,9 @@
         where
             sightings.table_name = '{{ table_name }}'
             and sightings._key in (select rivals._key from rivals)
-            {%- if not updated_at and not whole %}
+            {%- if updated_at %}
+            and (batches.is_overtaken or sightings._key in (select mixed._key from mixed))
+            {%- elif not whole %}
             -- Those of all other batches are of what precedes them, and each day brings millions of them.
             and batches.is_overtaken
             {%- endif %}
@@ -120,7 +128,9 @@
             row_number() over (
                 partition by rivals._key
                 order by
-                    {% if updated_at -%}
+                    {% if has_history -%}
+                    coalesce(rivals.updated_at, cast(batches.batch_date as timestamp)) desc,
+                    {% elif updated_at -%}
                     -- A version without a time of its own counts as made by the end of the day on which it was last seen.
                     coalesce(rivals.updated_at, batches.batch_date + interval 1 day) desc,
                     {% endif -%}
@@ -158,4 +168,20 @@
             else 'staged'
         end as _state
     from {{ typed }}
+{%- endmacro %}
+
+
+{#
+    A CTE `mixed`: the keys of which some versions have a time of their own and others have none. Only for these does it
+    matter that a version without one was seen again: another version may stand between in time, though not by place.
+#}
+{% macro mixed_keys(versions) -%}
+    mixed as (
+
+        select _key
+        from {{ versions }}
+        group by _key
+        having count(updated_at) > 0 and count(updated_at) < count(*)
+
+    )
 {%- endmacro %}

@@ -1,8 +1,9 @@
 """Which rows are new, and which are what their key was already: the comparison of batches with the history.
 
 A row is unchanged when it is identical to the version of its key that precedes it in source order: by the place of
-its batch, then by its number within it. The history is asked only about the keys that the new batches hold, and not at
-all where there is none yet.
+its batch, then by its number within it. Where records tell from when they hold (`update_time`), it is compared with
+those that hold from the same time: a batch may bring several records of a key, and the next batch bring them again.
+The history is asked only about the keys that the new batches hold, and not at all where there is none yet.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def find_unchanged(
     if sighted:
         # Of a derived key all versions are the same, so that the row which was appended tells of its sightings as well.
         known.append(
-            "select _key as key, _row_hash as row_hash, _row_number as row_number, filename::file_of_rows as file "
+            "select _key as key, _row_hash as row_hash, _row_number as row_number, null as told, "
+            "filename::file_of_rows as file "
             f"from read_parquet({listed(path for path, _ in sighted)}, filename = true, hive_partitioning = false)"
             + (f" where _key {IN_RANGE}" if has_range else "")
         )
@@ -83,7 +85,8 @@ def find_unchanged(
         f"create or replace temp table contested as select hash(key) as h from ({came}) group by 1 having count(*) > 1"
     )
     connection.execute(
-        "create or replace temp table known (key varchar, row_hash ubigint, row_number bigint, file file_of_rows)"
+        "create or replace temp table known "
+        "(key varchar, row_hash ubigint, row_number bigint, told varchar, file file_of_rows)"
     )
     if known:
         connection.execute(
@@ -95,10 +98,22 @@ def find_unchanged(
         "create or replace temp table unchanged as "
         f"with arrived as (select *, true as is_new from ({came}) where hash(key) in (select h from contested)), "
         "versions as (select * from arrived union all select *, false from known), "
-        "preceded as (select versions.*, lag(row_hash) over (partition by key order by place, row_number) as before "
-        "from versions inner join places using (file)) "
+        f"{_timed(table, (*landed, *appended), bool(sighted))}"
+        "preceded as (select timed.*, lag(row_hash) over (partition by key, time order by place, row_number) as before "
+        "from timed inner join places using (file)) "
         "select file, row_number, key, row_hash from preceded where is_new and row_hash = before"
     )
+
+
+def _timed(table: SourceTable, files: Iterable[File], with_sightings: bool) -> str:
+    """A CTE with the `time` from which each of the versions holds, null where it tells none.
+
+    A sighting holds from the time of the row that it is of.
+    """
+    if not any(table.update_time in file.columns for file in files):
+        return "timed as (select *, null as time from versions), "
+    told = "max(told) over (partition by key, row_hash)" if with_sightings else "told"
+    return f"timed as (select *, try_cast({told} as timestamptz) as time from versions), "
 
 
 def _set_range(connection, table: SourceTable, landed: Sequence[File]) -> bool:
@@ -113,7 +128,7 @@ def _set_range(connection, table: SourceTable, landed: Sequence[File]) -> bool:
 
 
 def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False, derived: bool = True) -> str:
-    """A query for key, hash, number and file of rows; files are read together where they have the same of these.
+    """A query for key, hash, number, time as told and file of rows; files are read together where they have these alike.
 
     Parameters
     ----------
@@ -124,19 +139,21 @@ def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False,
         Whether rows are asked for then whose keys are derived from their content, and so have no range.
     """
 
-    def told(file: File) -> tuple[bool, bool, str, list[str]]:
+    def told(file: File) -> tuple[bool, bool, bool, str, list[str]]:
         return (
             set(table.key) <= set(file.columns),
             "_key" in file.columns,
+            table.update_time in file.columns,
             rows.row_number(file.columns),
             _whole(table, file),
         )
 
     selects = []
-    for (has_key, has_derived, number, whole), group in groupby(sorted(files, key=told), key=told):
+    for (has_key, has_derived, has_time, number, whole), group in groupby(sorted(files, key=told), key=told):
         own = table.key if has_key else ()
+        time = rows.quoted(table.update_time) if has_time else "null"
         read = (
-            f"_row_hash as row_hash, {number} as row_number, filename::file_of_rows as file "
+            f"_row_hash as row_hash, {number} as row_number, {time} as told, filename::file_of_rows as file "
             f"from read_parquet({listed(file.path for file in group)}, filename = true, file_row_number = true, "
             "union_by_name = true, hive_partitioning = false)"
         )

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_id',
-    pre_hook="{{ write_down(touched_keys('customers')) }}", post_hook='{{ keep_built_of() }}'
+    pre_hook="{{ write_down(touched_keys('customers', undated=ref('base_customers'))) }}", post_hook='{{ keep_built_of() }}'
 ) }}
 
 {%- set tracked = [

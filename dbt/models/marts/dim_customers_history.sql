@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key='customer_key', on_schema_change='fail',
-    pre_hook="{{ write_down(touched_keys('customers')) }}", post_hook='{{ keep_built_of() }}'
+    pre_hook="{{ write_down(touched_keys('customers', undated=ref('base_customers'))) }}", post_hook='{{ keep_built_of() }}'
 ) }}
 
 -- depends_on: {{ ref('base_customers') }}, {{ ref('stg_batches') }}
@@ -86,8 +86,8 @@ unknown as (
         true as is_current,
         true as is_unknown,
         null as signed_up_at,
-        date '1900-01-01' as valid_from,
-        date '9999-12-31' as valid_to
+        timestamp '1900-01-01' as valid_from,
+        timestamp '9999-12-31' as valid_to
 
 )
 

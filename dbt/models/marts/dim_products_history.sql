@@ -72,8 +72,8 @@ unknown as (
         true as is_current,
         true as is_unknown,
         null as launched_at,
-        date '1900-01-01' as valid_from,
-        date '9999-12-31' as valid_to
+        timestamp '1900-01-01' as valid_from,
+        timestamp '9999-12-31' as valid_to
 
 )
 

@@ -97,8 +97,8 @@ order_totals as (
 
 ),
 
--- The cost on the day of the order, by another way than the history: the last record of the product on or before that
--- day, sightings included, else its first one.
+-- The cost at the time of the order, by another way than the history: the last record of the product until then,
+-- sightings included, else its first one.
 product_records as (
 
     select
@@ -126,6 +126,7 @@ sound_products as (
         _key,
         _row_hash,
         min(product_id) as product_id,
+        min(updated_at) as updated_at,
         min(cost) as cost,
         min(coalesce(sale_price, base_price)) as price
     from {{ ref('base_products') }}
@@ -134,11 +135,11 @@ sound_products as (
 
 ),
 
-costs_by_day as (
+costs_by_moment as (
 
     select
         products.product_id,
-        batches.batch_date,
+        coalesce(products.updated_at, cast(batches.batch_date as timestamp)) as moment,
         max_by(
             struct_pack(cost := products.cost),
             struct_pack(place := batches.place, row_number := product_records._row_number)
@@ -152,7 +153,7 @@ costs_by_day as (
         on product_records._key = products._key and product_records._row_hash = products._row_hash
     inner join {{ ref('stg_batches') }} as batches
         on product_records._batch_id = batches.batch_id and batches.table_name = 'products'
-    group by products.product_id, batches.batch_date
+    group by products.product_id, coalesce(products.updated_at, cast(batches.batch_date as timestamp))
 
 ),
 
@@ -160,9 +161,9 @@ prices as (
 
     select
         price,
-        lag(price) over (partition by product_id order by batch_date) as price_before,
-        lag(batch_date) over (partition by product_id order by batch_date) as batch_date_before
-    from costs_by_day
+        lag(price) over (partition by product_id order by moment) as price_before,
+        lag(moment) over (partition by product_id order by moment) as moment_before
+    from costs_by_moment
 
 ),
 
@@ -172,11 +173,11 @@ costs as (
         product_id,
         cost,
         case
-            when batch_date > min(batch_date) over (partition by product_id) then batch_date
-            else date '1900-01-01'
+            when moment > min(moment) over (partition by product_id) then moment
+            else timestamp '1900-01-01'
         end as known_from,
-        lead(batch_date, 1, date '9999-12-31') over (partition by product_id order by batch_date) as known_until
-    from costs_by_day
+        lead(moment, 1, timestamp '9999-12-31') over (partition by product_id order by moment) as known_until
+    from costs_by_moment
 
 ),
 
@@ -196,14 +197,13 @@ kept_items as (
     select
         items.product_id,
         items.quantity,
-        cast(
-            coalesce(
-                orders.order_date,
-                orders.created_at,
-                first_times.first_item_at,
-                timestamp '2199-12-31'
-            ) as date
-        ) as ordered_on,
+        coalesce(
+            orders.order_date,
+            orders.created_at,
+            first_times.first_item_at,
+            timestamp '2199-12-31'
+        ) as ordered_at,
+        cast(ordered_at as date) as ordered_on,
         items.returned_at is null and cancelled.order_id is null as is_kept,
         cancelled.order_id is null as is_sold
     from items
@@ -224,8 +224,8 @@ cost_totals as (
     left join costs
         on
             kept_items.product_id = costs.product_id
-            and kept_items.ordered_on >= costs.known_from
-            and kept_items.ordered_on < costs.known_until
+            and kept_items.ordered_at >= costs.known_from
+            and kept_items.ordered_at < costs.known_until
 
 ),
 
@@ -243,7 +243,7 @@ change_totals as (
 
     select count(*) as price_changes
     from prices
-    where batch_date_before is not null and price is distinct from price_before
+    where moment_before is not null and price is distinct from price_before
 
 ),
 

@@ -37,6 +37,7 @@ renamed as (
         ---------- timestamps
         signup_date,
         last_login,
+        updated_at,
 
         ---------- the raw row
         _batch_id,

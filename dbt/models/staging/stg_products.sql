@@ -35,6 +35,7 @@ renamed as (
 
         ---------- timestamps
         created_at,
+        updated_at,
 
         ---------- the raw row
         _batch_id,

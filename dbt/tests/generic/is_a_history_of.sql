@@ -13,8 +13,8 @@ versions as (
         valid_from,
         valid_to,
         is_current,
-        lag(valid_to, 1, date '1900-01-01') over (partition by {{ key }} order by valid_from) as ends_before,
-        lead(valid_from, 1, date '9999-12-31') over (partition by {{ key }} order by valid_from) as begins_after,
+        lag(valid_to, 1, timestamp '1900-01-01') over (partition by {{ key }} order by valid_from) as ends_before,
+        lead(valid_from, 1, timestamp '9999-12-31') over (partition by {{ key }} order by valid_from) as begins_after,
         lead(valid_from) over (partition by {{ key }} order by valid_from) is null as is_last
     from {{ model }}
 

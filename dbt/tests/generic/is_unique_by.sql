@@ -20,7 +20,7 @@
     {%- set batches = batches_after(until, written) -%}
 {%- endif %}
 {#- A batch writes all versions of the keys in it anew. -#}
-{%- set writes_all_versions = is_of_source and ('_batch_id' in columns or written == 'orders') %}
+{%- set writes_all_versions = is_of_source and ('_batch_id' in columns or written in ('orders', 'customers')) %}
 with
 
 {% if written and until is not none -%}
@@ -28,7 +28,7 @@ with
 {%- if writes_all_versions %}
 touched as materialized (
 
-    {{ touched_keys(written, undated=versions if written == 'orders' else none, batches=batches) }}
+    {{ touched_keys(written, undated=versions if written in ('orders', 'customers') else none, batches=batches) }}
 
 ),
 

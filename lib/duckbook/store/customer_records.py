@@ -1,4 +1,4 @@
-"""Records of customers: those who signed up, came, changed or left in a window, as they are at its end."""
+"""Records of customers: one for each change of theirs in a window, and one for the last visit in it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from duckbook.store.customers import (
     GENDERS,
     LOCATIONS,
     MARITAL,
+    NEVER,
     YEAR,
     Customers,
 )
@@ -32,24 +33,43 @@ _VISIT_DAYS, _CUSTOMER_DAYS = 31, 31_000_000
 
 
 def customers(store: Store, window: Window) -> Iterator[pa.Table]:
-    """Customers who signed up, visited, changed or left in the window."""
+    """Sign-ups, changes and closings of the window, and the last visit of each customer who came in it.
+
+    A record is dated by the moment from which it holds (`updated_at`) and says what is known at that moment, so that
+    it is the same whichever window holds it.
+    """
     seen = last_seen(store, window)
     which = np.flatnonzero(seen >= window.begin)
     for some in store.spool.ranges(len(which)):
-        yield _customers(store, window, which[some], seen[which[some]])
+        yield _customers(store, *_moments(store, window, which[some], seen[which[some]]))
 
 
-def _customers(store: Store, window: Window, which: np.ndarray, seen: np.ndarray) -> pa.Table:
+def _moments(store: Store, window: Window, which: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Customer and second of each record of some customers, by customer and time."""
+    people, closed = store.customers, store.closed[which][:, None]
+    changes = np.concatenate([at[which] for at in _changes(people)], axis=1)
+    changes = np.where(changes < closed, changes, NEVER)
+    at = np.sort(np.concatenate([changes, closed, people.signup[which][:, None], seen[:, None]], axis=1), axis=1)
+    inside = (at >= window.begin) & (at < window.end)
+    inside[:, 1:] &= at[:, 1:] != at[:, :-1]
+    who, nth = np.nonzero(inside)
+    return which[who], at[who, nth]
+
+
+def _changes(people: Customers) -> tuple[np.ndarray, ...]:
+    return people.moved, people.remarried, people.rechannelled, people.repaid
+
+
+def _customers(store: Store, which: np.ndarray, at: np.ndarray) -> pa.Table:
+    """Records of customers as they are at a moment each; what is changed is changed on the site, so it is a visit."""
     people = store.customers
-    ends = np.minimum(store.closed[which], window.end)
+    closed = store.closed[which]
     moves, marriages, channels, raises = (
-        (at[which] < ends[:, None]).sum(axis=1)
-        for at in (people.moved, people.remarried, people.rechannelled, people.repaid)
+        ((change[which] <= at[:, None]) & (change[which] < closed[:, None])).sum(axis=1) for change in _changes(people)
     )
     _, _, city, _, kind = people.address(which, moves)
     first, last = _names(people, which)
-    # The age at the last visit, so that a record changes with what the customer does and not with the day it lands.
-    age = (seen - people.born[which]) // int(YEAR)
+    age = (at - people.born[which]) // int(YEAR)
     columns = {
         "customer_id": pa.array(people.id[which]),
         "email": _emails(store, which, first, last),
@@ -65,10 +85,11 @@ def _customers(store: Store, window: Window, which: np.ndarray, seen: np.ndarray
         "state": pick([place.state for place in CITIES], city),
         "country": pick(["United States"], np.zeros(len(which), dtype=np.int64)),
         "signup_date": moment(people.signup[which]),
-        "last_login": moment(seen),
+        "last_login": moment(at),
         "preferred_channel": pick(CHANNELS, people.channel_after(which, channels)),
-        "is_active": pa.array(store.closed[which] >= window.end),
+        "is_active": pa.array(closed > at),
         "acquisition_channel": pick(ACQUISITION, people.acquisition[which]),
+        "updated_at": moment(at),
     }
     return pa.table({name: columns[name] for name in source_tables()["customers"].column_names})
 
@@ -82,8 +103,8 @@ def last_seen(store: Store, window: Window) -> np.ndarray:
     seen = np.zeros(len(people), dtype=np.int64)
     for some in store.spool.ranges(len(people)):
         closed, latest = store.closed[some], seen[some]
-        ends = np.minimum(closed, window.end - 1)
-        for at in (people.moved, people.remarried, people.rechannelled, people.repaid):
+        ends = np.minimum(closed, window.end)
+        for at in _changes(people):
             for column in at[some].T:
                 inside = (column >= window.begin) & (column < ends)
                 np.maximum(latest, np.where(inside, column, 0), out=latest)

@@ -1,4 +1,4 @@
-"""Records of products: those on sale, launched, withdrawn or reviewed in a window, as they are at its end."""
+"""Records of products: one for each change of price or availability, and one for the state at the end of a window."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ COVER_WEEKS = 5.0
 
 
 def products(store: Store, window: Window) -> Iterator[pa.Table]:
-    """Products whose price, stock, rating or availability may have changed in the window."""
-    goods = store.products
-    launched = goods.launched < window.end
-    weeks = goods.week_of(np.array([window.begin, window.end - 1]))
-    shown = goods.on_sale[max(weeks[0] - 1, 0) : weeks[1] + 1].any(axis=0)
-    count, stars, fresh = _ratings(store, window)
-    which = np.flatnonzero(launched & (shown | fresh | (goods.launched >= window.begin)))
-    week = int(weeks[1])
+    """Each launch and each change of price or availability in the window, and every product as it is at its end.
+
+    A record is dated by the moment from which it holds (`updated_at`) and says what is known at that moment, so that
+    it is the same whichever window holds it.
+    """
+    moments = _Moments(store, window)
+    goods, which, at = store.products, moments.product, moments.at
+    week = goods.week_of(at)
     name = _names(store, which)
-    sale = goods.sale[week, which]
-    rating = (2 * 100 * stars[which] + count[which]) // np.maximum(2 * count[which], 1)
+    rating = (2 * 100 * moments.stars + moments.reviews) // np.maximum(2 * moments.reviews, 1)
     columns = {
         "product_id": pa.array(which + 1),
         "category_id": pa.array(goods.category[which] + 1),
@@ -36,46 +35,107 @@ def products(store: Store, window: Window) -> Iterator[pa.Table]:
         "product_name": name,
         "description": _descriptions(store, which, name),
         "base_price": money(goods.base[week, which]),
-        "sale_price": money(sale),
-        "stock_quantity": pa.array(_stock(store, window, week)[which].astype(np.int32)),
+        "sale_price": money(goods.sale[week, which]),
+        "stock_quantity": pa.array(_stock(store, which, week, moments.sold).astype(np.int32)),
         "weight_kg": decimal(goods.grams[which], 3),
         "is_active": pa.array(goods.on_sale[week, which]),
         "created_at": moment(goods.launched[which]),
         "brand": pick(*_brands(store, which)),
         "sku": _skus(store, which),
-        "rating": decimal(rating, 2, count[which] > 0),
-        "review_count": pa.array(count[which].astype(np.int32)),
+        "rating": decimal(rating, 2, moments.reviews > 0),
+        "review_count": pa.array(moments.reviews.astype(np.int32)),
         "cost": money(goods.cost[which]),
+        "updated_at": moment(at),
     }
     yield pa.table({column: columns[column] for column in source_tables()["products"].column_names})
 
 
-def _ratings(store: Store, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reviews and stars of each product until the window's end, and whether one came in the window."""
+class _Moments:
+    """The moments of a window from which a record of a product holds, by product and time.
+
+    Attributes
+    ----------
+    product, at : int64 arrays of shape (records,)
+        Position of the product, and the second.
+    reviews, stars, sold : int64 arrays of shape (records,)
+        Reviews and their stars until then, and units sold since Monday.
+    """
+
+    def __init__(self, store: Store, window: Window) -> None:
+        goods, size = store.products, store.products.count
+        changed = _changed(store)
+        mondays = np.maximum(goods.week_start(np.arange(goods.weeks)), store.whole.begin)
+        inside = np.flatnonzero((mondays >= window.begin) & (mondays < window.end))
+        count, stars, reviewed = _reviews(store, window, mondays[inside])
+        sold = np.stack([_sold(store, second, second + 1)[0] for second in mondays[inside]] or [np.zeros(size, int)])
+        # A change of price, a withdrawal, or a launch that is on sale from now on.
+        nth, product = np.nonzero(changed[inside])
+        changes = (product, mondays[inside][nth], count[nth, product], stars[nth, product], sold[nth, product])
+        launched = np.flatnonzero((goods.launched >= window.begin) & (goods.launched < window.end))
+        none = np.zeros(len(launched), dtype=np.int64)
+        launches = (launched, goods.launched[launched], none, none, none)
+        # As it is at the window's end, since the last thing that happened to it.
+        last = int(goods.week_of(np.int64(window.end - 1)))
+        units, bought = _sold(store, int(goods.week_start(np.int64(last))), window.end)
+        week = np.where(changed[: last + 1], np.arange(last + 1)[:, None], 0).max(axis=0)
+        week = np.where(goods.on_sale[last], last, week)
+        since = np.where(changed[: last + 1].any(axis=0), mondays[week], 0)
+        since = np.maximum.reduce([since, goods.launched, reviewed, bought])
+        first = int(goods.week_of(np.int64(window.begin)))
+        shown = goods.on_sale[max(first - 1, 0) : last + 1].any(axis=0)
+        fresh = (reviewed >= window.begin) | (goods.launched >= window.begin)
+        here = np.flatnonzero((goods.launched < window.end) & (shown | fresh))
+        ends = (here, since[here], count[-1, here], stars[-1, here], units[here])
+        columns = [np.concatenate(column) for column in zip(changes, launches, ends, strict=True)]
+        _, once = np.unique((columns[0] << 32) + columns[1], return_index=True)
+        self.product, self.at, self.reviews, self.stars, self.sold = (column[once] for column in columns)
+
+
+def _changed(store: Store) -> np.ndarray:
+    """Whether price or availability are others than in the week before, bool array of shape (weeks, products)."""
+    goods = store.products
+    changed = np.zeros((goods.weeks, goods.count), dtype=bool)
+    changed[0] = goods.on_sale[0]
+    for column in (goods.base, goods.sale, goods.on_sale):
+        changed[1:] |= column[1:] != column[:-1]
+    return changed
+
+
+def _reviews(store: Store, window: Window, until: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Reviews and stars of each product until some moments and until the window's end, and when the last one came."""
     told, size = store.reviews, store.products.count
-    count, stars, fresh = (np.zeros(size, dtype=np.int64) for _ in range(3))
+    shape = (len(until) + 1, size)
+    count, stars = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+    last = np.zeros(size, dtype=np.int64)
     for some in store.spool.ranges(len(told)):
-        written, product = told.written[some], store.baskets.product[told.of[some]]
-        until = written < window.end
-        count += np.bincount(product[until], minlength=size)
-        stars += np.bincount(product[until], told.score[some][until], minlength=size).astype(np.int64)
-        fresh += np.bincount(product[until & (written >= window.begin)], minlength=size)
-    return count, stars, fresh > 0
+        known = told.written[some] < window.end
+        written, product = told.written[some][known], store.baskets.product[told.of[some][known]]
+        place = np.searchsorted(until, written) * size + product
+        count += np.bincount(place, minlength=count.size).reshape(shape)
+        stars += np.bincount(place, told.score[some][known], minlength=count.size).astype(np.int64).reshape(shape)
+        np.maximum.at(last, product, written)
+    return count.cumsum(axis=0), stars.cumsum(axis=0), last
 
 
-def _stock(store: Store, window: Window, week: int) -> np.ndarray:
+def _sold(store: Store, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Units of each product in orders of some days, and the moment of the last such order."""
+    baskets, size = store.baskets, store.products.count
+    orders = np.searchsorted(store.purchases.placed, [begin, end])
+    lines = slice(*baskets.begin[orders])
+    last = np.zeros(size, dtype=np.int64)
+    np.maximum.at(last, baskets.product[lines], store.purchases.placed[baskets.order[lines]])
+    units = np.bincount(baskets.product[lines], baskets.quantity[lines], minlength=size)
+    return units.astype(np.int64), last
+
+
+def _stock(store: Store, which: np.ndarray, week: np.ndarray, sold: np.ndarray) -> np.ndarray:
     """Units left of what Monday's delivery filled the shelf up to."""
-    goods, number = store.products, np.arange(store.products.count)
+    goods = store.products
     weekly = store.size * 3.3 / (HISTORY_YEARS * 52)
-    share = goods.popularity / (goods.planned * 3.2)
-    luck = store.randomness.uniform("delivery", number, week + 1)
+    share = goods.popularity[which] / (goods.planned * 3.2)
+    luck = store.randomness.uniform("delivery", which, week + 1)
     filled = 3 + (weekly * share * COVER_WEEKS * (0.4 + 1.2 * luck)).astype(np.int64)
-    begin = int(goods.week_start(np.int64(week)))
-    orders = np.searchsorted(store.purchases.placed, [begin, window.end])
-    lines = slice(*store.baskets.begin[orders])
-    sold = np.bincount(store.baskets.product[lines], store.baskets.quantity[lines], minlength=goods.count)
-    left = np.maximum(filled - sold.astype(np.int64), 0)
-    return np.where(goods.on_sale[week], left, 0)
+    return np.where(goods.on_sale[week, which], np.maximum(filled - sold, 0), 0)
 
 
 def _brands(store: Store, which: np.ndarray) -> tuple[list[str], np.ndarray]:

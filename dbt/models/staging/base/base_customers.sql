@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],
-    pre_hook="{{ write_down(touched_keys('customers')) }}",
+    pre_hook="{{ write_down(touched_keys('customers', undated=this)) }}",
     post_hook='{{ keep_built_of() }}'
 ) }}
 
@@ -42,6 +42,7 @@ typed as (
         ---------- timestamps
         {{ as_timestamp('signup_date') }} as signup_date,
         {{ as_timestamp('last_login') }} as last_login,
+        {{ as_timestamp('updated_at') }} as updated_at,
 
         ---------- the raw row
         _key,
@@ -55,7 +56,8 @@ typed as (
                 'annual_income': 'decimal(18,2)',
                 'is_active': 'boolean',
                 'signup_date': 'timestamp',
-                'last_login': 'timestamp'
+                'last_login': 'timestamp',
+                'updated_at': 'timestamp'
             }
         ) }} as _rejection
 
@@ -65,7 +67,7 @@ typed as (
 
 versions as (
 
-    {{ with_state('typed', 'customers') }}
+    {{ with_state('typed', 'customers', updated_at='updated_at', has_history=true) }}
 
 )
 

@@ -1,6 +1,6 @@
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],
-    pre_hook="{{ write_down(touched_keys('products')) }}",
+    pre_hook="{{ write_down(touched_keys('products', undated=this)) }}",
     post_hook='{{ keep_built_of() }}'
 ) }}
 
@@ -40,6 +40,7 @@ typed as (
 
         ---------- timestamps
         {{ as_timestamp('created_at') }} as created_at,
+        {{ as_timestamp('updated_at') }} as updated_at,
 
         ---------- the raw row
         _key,
@@ -57,7 +58,8 @@ typed as (
                 'review_count': 'integer',
                 'cost': 'decimal(18,2)',
                 'is_active': 'boolean',
-                'created_at': 'timestamp'
+                'created_at': 'timestamp',
+                'updated_at': 'timestamp'
             }
         ) }} as _rejection
 
@@ -67,7 +69,7 @@ typed as (
 
 versions as (
 
-    {{ with_state('typed', 'products') }}
+    {{ with_state('typed', 'products', updated_at='updated_at', has_history=true) }}
 
 )
 
