@@ -119,8 +119,8 @@ def differences(mart: str, found: list[dict], wanted: list[dict]) -> list[str]:
     """What differs, a line each: a row that only one has, a column, a value."""
     key = KEYS[mart]
     told = []
-    columns, told_columns = set(found[0]), set(wanted[0])
-    if columns != told_columns:
+    columns, told_columns = (set().union(*rows[:1]) for rows in (found, wanted))
+    if found and wanted and columns != told_columns:
         told.append(f"columns only in the mart {sorted(columns - told_columns)}, only in the books "
                     f"{sorted(told_columns - columns)}")  # fmt: skip
     mine, theirs = ({tuple(row[name] for name in key): row for row in rows} for rows in (wanted, found))

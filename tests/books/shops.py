@@ -19,9 +19,8 @@ from books.landed import Ledger
 DAYS = 3
 """Days of latest loads on top of a history."""
 
-LATE = ("customers/date=2025-12-31/customers.ndjson", "orders/date=2025-09-30/orders.ndjson",
-        "products/date=2026-03-31/products.ndjson")  # fmt: skip
-"""Exports of the history that arrive after all that follows them."""
+LATE = {"customers": -2, "products": -3, "orders": -2}
+"""Table → which export of its history arrives after all that follows it."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +36,16 @@ def generated(store: Settings) -> list[Moment]:
     endpoints, ledger, moments = servers.up(store), Ledger(), []
     landing.land_history(store, endpoints, **landing.choose(store, endpoints))
     client, bucket = storage.client(endpoints.s3), store.s3_historic_bucket
-    late = {key: storage.get_bytes(client, bucket, f"json/{key}") for key in LATE}
-    for key in late:
-        client.delete_object(Bucket=bucket, Key=f"json/{key}")
+    late = {}
+    for table, place in LATE.items():
+        key = sorted(found.key for found in storage.list_objects(client, bucket, f"json/{table}/"))[place]
+        late[key] = storage.get_bytes(client, bucket, key)
+        client.delete_object(Bucket=bucket, Key=key)
     for day in (store.first_as_of + timedelta(n) for n in range(DAYS)):
         landing.land_latest(store, endpoints, day)
         if day == store.first_as_of + timedelta(DAYS - 1):
             for key, body in late.items():
-                storage.put_bytes(client, bucket, f"json/{key}", body)
+                storage.put_bytes(client, bucket, key, body)
         ledger.take(store, endpoints, day)
         history.ingest(store, endpoints, day)
         moments.append(_built(store, endpoints, ledger, day))
