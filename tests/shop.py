@@ -46,6 +46,13 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
     ]
     moved = [row | {"status": "Delivered ", "updated_at": "2026-06-20T10:00:00"} for row in sold[5:15]]
     dearer = [row | {"base_price": "199.99", "cost": "123.45"} for row in goods[:3]]
+    # Two prices of one day, and each says from when it holds; all other products leave that to their batch.
+    repriced = [
+        goods[5] | {"sale_price": price, "updated_at": f"2026-03-10T{hour}:00:00"}
+        for price, hour in (("7.77", "08"), ("6.66", "20"))
+    ]
+    # Lands last and holds before the others of these customers.
+    moved_earlier = [row | {"city": "Austin", "state": "TX", "updated_at": "2026-02-01T12:00:00"} for row in buyers[13:16]]
     broken = [items[0] | {"total_price": "1,000.00"}, items[1] | {"quantity": "2.5"}]
     history, second, third = date(2026, 5, 31), date(2026, 6, 15), date(2026, 6, 30)
     return [
@@ -57,8 +64,8 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
         ("order_items", items, history),
         ("interactions", events[:200], history),
         ("reviews", reviews[:25], history),
-        ("products", goods, third),
-        ("customers", [row | {"city": "Portland", "state": "OR"} for row in buyers[:12]], third),
+        ("products", [*repriced, *goods], third),
+        ("customers", [*(row | {"city": "Portland", "state": "OR"} for row in buyers[:12]), *moved_earlier], third),
         ("orders", dirty + moved + sold[20:30], third),
         ("order_items", [*broken, *items[10:20], {"order_id": "1000"}], third),
         ("interactions", events[150:], third),
@@ -180,23 +187,25 @@ class Books:
 
     landed: list[Batch]
     staged: dict[str, dict[str, dict]] = field(default_factory=lambda: defaultdict(dict))
+    held_from: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     quarantined: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def __post_init__(self) -> None:
         # In the order of their dates, each sound row takes the place of its key's version before.
-        for table, rows, _ in sorted(self.landed, key=lambda batch: batch[2]):
+        for table, rows, on in sorted(self.landed, key=lambda batch: batch[2]):
             for row in rows:
-                self._stage(table, row)
+                self._stage(table, row, on)
 
-    def _stage(self, table: str, row: dict) -> None:
+    def _stage(self, table: str, row: dict, on: date) -> None:
         key = _business_key(table, row)
         if key is None or not _is_sound(table, row):
             self.quarantined[table] += 1
             return
-        before = self.staged[table].get(key)
-        if table == "orders" and before and before["updated_at"] > row["updated_at"]:
+        # A record holds from its own time, or else from the day of its batch; all orders have a time.
+        holds = row.get("updated_at") or f"{on}T00:00:00"
+        if self.held_from[table].get(key, holds) > holds:
             return
-        self.staged[table][key] = row
+        self.staged[table][key], self.held_from[table][key] = row, holds
 
     @property
     def lines(self) -> list[dict]:

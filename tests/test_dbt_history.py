@@ -124,6 +124,18 @@ def test_products_were_dearer_for_two_weeks_and_no_longer(marts):
     assert third[:2] == (datetime(2026, 6, 30), LAST) and third[2] == first[2]
 
 
+def test_a_product_has_a_version_a_price_though_two_were_of_one_day(marts):
+    query = """
+        select valid_from, valid_to, sale_price from dim_products_history where product_id = '5' order by version
+    """
+    first, second, third = marts.execute(query).fetchall()
+    evening, batch = datetime(2026, 3, 10, 20), datetime(2026, 5, 31)
+    assert (first, second) == ((FIRST, evening, Decimal("7.77")), (evening, batch, Decimal("6.66")))
+    assert third[:2] == (batch, LAST)
+    query = "select price_before, price_after, changed_at from fct_product_changes where price_before = 7.77"
+    assert marts.execute(query).fetchall() == [(Decimal("7.77"), Decimal("6.66"), evening)]
+
+
 def test_an_order_goes_where_the_customer_lived_at_its_time(marts):
     # Customers 0 to 11 move to Portland on the last day; no order of before goes there for that reason.
     query = """

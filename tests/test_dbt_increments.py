@@ -87,6 +87,7 @@ EVENTS = st.builds(
     st.sampled_from(["s", "t", None]),
     st.sampled_from(["2026-05-31 23:00:00", "2026-06-01 01:00:00", "2026-06-09 12:00:00", "yesterday"]),
 )
+HOLDS = st.sampled_from(["2026-06-01T12:00:00", "2026-06-02T12:00:00", "2026-06-04", None, None])
 ROWS = {
     "interactions": EVENTS,
     "customers": st.fixed_dictionaries(
@@ -96,15 +97,18 @@ ROWS = {
             "state": st.just("IL"),
             "country": st.sampled_from(["United States", "Canada"]),
             "age": st.sampled_from(["1", "old"]),
+            "updated_at": HOLDS,
         }
     ),
-    "products": st.fixed_dictionaries({"product_id": st.sampled_from("xy"), "cost": st.sampled_from(["1", "dear"])}),
+    "products": st.fixed_dictionaries(
+        {"product_id": st.sampled_from("xy"), "cost": st.sampled_from(["1", "2", "dear"]), "updated_at": HOLDS}
+    ),
     "orders": st.fixed_dictionaries(
         {
             "order_id": st.sampled_from("12"),
             "customer_id": st.sampled_from(["a", "b", None]),
             "status": st.sampled_from(["pending", "shipped"]),
-            "order_date": st.sampled_from(["2026-05-31", "2026-06-02", "2026-06-04", None]),
+            "order_date": st.sampled_from(["2026-05-31", "2026-06-02", "2026-06-02T18:00:00", "2026-06-04", None]),
             "shipping_address": st.sampled_from(["1 Elm St, P, IL 60601", "2 Elm St", None]),
             "updated_at": st.sampled_from(["2026-06-01", "2026-06-02", None]),
         }

@@ -95,7 +95,7 @@
             )) as last_seen
         from appearances
         inner join batches on appearances._batch_id = batches.batch_id
-        group by appearances._key, coalesce(appearances.updated_at, cast(batches.batch_date as timestamp))
+        group by all
 
     ),
 

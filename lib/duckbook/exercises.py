@@ -142,7 +142,7 @@ EXERCISES = {
         ("category",),
         {
             "at_list_price": "Today's price is not that of the order's day. A line carries the key of the version that "
-            "was valid then; or join on valid_from <= day and day < valid_to, half-open.",
+            "was valid then; or join on valid_from <= ordered_at and ordered_at < valid_to, half-open.",
         },
     ),
     "ratio": Exercise(

@@ -143,7 +143,7 @@ defined as (
             else cast(valued.net_amount - valued.refund_amount as decimal(18, 2))
         end as revenue,
         case when valued.returned_at is not null then valued.units else 0 end as returned_units,
-        -- Units that stayed with the customer, at the cost that the product had on the day of the order.
+        -- Units that stayed with the customer, at the cost that the product had at the time of the order.
         case
             when valued.is_cancelled or valued.returned_at is not null or product_versions.cost is null then 0
             else cast(valued.units * product_versions.cost as decimal(18, 2))
