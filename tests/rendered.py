@@ -58,7 +58,7 @@ def _environment() -> jinja2.Environment:
         "keys",
         "versions",
         "history",
-        "attributes",
+        "labels",
         "written_down",
         "money",
         "as_of",

@@ -23,14 +23,11 @@ MODELS = (
     "base_order_items",
     "base_reviews",
     "int_customer_versions",
+    "int_brands",
     "int_product_versions",
     "int_addresses",
     "int_locations",
-    "int_education_types",
-    "int_marital_statuses",
     "int_customers",
-    "int_order_statuses",
-    "int_payment_methods",
     "int_interactions",
     "int_order_items",
     "int_orders",
@@ -46,12 +43,9 @@ MODELS = (
 """The models that are played, in dbt's order."""
 
 TABLES = (
+    "int_brands",
     "int_product_versions",
     "int_locations",
-    "int_education_types",
-    "int_marital_statuses",
-    "int_order_statuses",
-    "int_payment_methods",
     "int_reviews",
 )
 """Those among them that are built whole every day."""
@@ -438,11 +432,11 @@ def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):
         raw.arrivals = 1_000
         connection.execute("delete from ecom_raw.as_of where rowid > 0")
         raw.land("interactions", [event("1000")], date(2026, 7, 2))
-        raw.land("customers", [{"customer_id": "1000", "education": "apprenticeship"}], date(2026, 7, 2))
+        raw.land("customers", [{"customer_id": "1000", "city": "Nowhere"}], date(2026, 7, 2))
     # The layers before are left out, as by `make pipeline ONLY=marts`.
     run(shop, "--select", "stg_batches", "fct_product_interactions")
     run(shop, "--select", "base_interactions", "base_customers", "int_customers", "int_products", "int_interactions")
-    run(shop, "--select", "int_education_types", "int_marital_statuses", "int_customer_versions", "int_locations")
+    run(shop, "--select", "int_customer_versions", "int_locations")
     run(shop, "--select", "int_customers", "fct_product_interactions")
     with warehouse.open_warehouse(shop, read_only=True) as connection:
         totals = [
@@ -452,10 +446,10 @@ def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):
                 "select sum(events) from ecom_marts.fct_product_interactions",
             )
         ]
-        looked_up = "select count(education_type_key) from ecom_intermediate.int_customers where customer_id = '1000'"
+        looked_up = "select location_key <> 0 from ecom_intermediate.int_customers where customer_id = '1000'"
         found = connection.execute(looked_up).fetchone()
     assert totals[0] == totals[1]
-    assert found == (1,), "what it looks up was not there when it was first built"
+    assert found == (True,), "what it looks up was not there when it was first built"
 
 
 def test_a_model_is_built_anew_when_raw_holds_other_batches_than_it_was_built_of(shop):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from datetime import date, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from itertools import permutations
 
 import duckdb
 import pytest
 import rendered
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
 from shop import shares
@@ -42,17 +44,33 @@ def cast(engine, expression: str, value: str | None):
         ("decimal(18,2)", "NaN", None),
         ("decimal(18,2)", "inf", None),
         ("decimal(18,2)", "99999999999999999", None),
+        ("decimal(18,2)", "1_000", None),
+        ("decimal(18,2)", "0x10", None),
+        ("decimal(18,2)", "1e400", None),
+        ("decimal(18,2)", "5e-3", "0.01"),
+        ("decimal(18,2)", "0.0049999999999999999999999999999999999999", "0.00"),
         ("decimal(18,3)", "0.1234", "0.123"),
         ("integer", "3", "3"),
         ("integer", "3.0", "3"),
         ("integer", " -2 ", "-2"),
+        ("integer", "1.2e3", "1200"),
         ("integer", "2.5", None),
+        ("integer", "2.00001", None),
+        ("integer", "2.0000000000000000000000001", None),
+        ("integer", "1e-400", None),
+        ("integer", "1_000", None),
+        ("integer", "0x10", None),
+        ("integer", "0b11", None),
         ("integer", "3000000000", None),
         ("integer", "three", None),
         ("boolean", "True", "True"),
         ("boolean", "1.0", "True"),
         ("boolean", " no ", "False"),
+        ("boolean", "T", "True"),
+        ("boolean", "y", "True"),
         ("boolean", "maybe", None),
+        ("boolean", "on", None),
+        ("boolean", "2", None),
         ("timestamp", "2026-06-30", "2026-06-30 00:00:00"),
         ("timestamp", "2026-06-30T12:00:00", "2026-06-30 12:00:00"),
         ("timestamp", " 2026-06-30 12:00:00.25 ", "2026-06-30 12:00:00.250000"),
@@ -62,7 +80,15 @@ def cast(engine, expression: str, value: str | None):
         ("timestamp", "2026-06-30 12:00:00 UTC", "2026-06-30 12:00:00"),
         ("timestamp", "2026-02-30", None),
         ("timestamp", "06/30/2026", None),
+        ("timestamp", "2026/6/3 1:02", "2026-06-03 01:02:00"),
         ("timestamp", "infinity", None),
+        ("timestamp", "epoch", None),
+        ("timestamp", "today", None),
+        ("timestamp", "2026-06-30 (BC)", None),
+        ("timestamp", "2026 06 30", None),
+        ("timestamp", "2026-06-30 12:00:00 EST", None),
+        ("timestamp", "2026-06-30 12:00:00 America/New_York", None),
+        ("timestamp", "2026-06-30 12:00:00+25", None),
         ("timestamp", "0001-01-01", None),
         ("timestamp", "9999-12-31", None),
         ("varchar", "  ", None),
@@ -72,6 +98,97 @@ def cast(engine, expression: str, value: str | None):
 def test_a_value_is_read_or_null_and_never_guessed(engine, data_type, written, read):
     found = cast(engine, rendered.macro("as_type", "v", data_type), written)
     assert (None if found is None else str(found)) == read
+
+
+def read_as_python_does(written: str) -> Decimal | None:
+    """A number by the definition of docs/decisions.md: digits, a point, an exponent, and nothing else."""
+    if not re.fullmatch(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]+)?", written.strip(" "), re.IGNORECASE):
+        return None
+    return Decimal(written.strip(" "))
+
+
+NUMBERS = st.one_of(
+    st.from_regex(r" ?[+-]?[0-9]{0,12}[.]?[0-9]{0,25}(e[+-]?[0-9]{1,2})? ?", fullmatch=True),
+    st.text("0123456789+-._eExb ,", max_size=12),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@example("2.00001")
+@example("1_000")
+@given(NUMBERS)
+def test_a_whole_number_is_read_where_python_reads_one(engine, written):
+    number = read_as_python_does(written)
+    found = cast(engine, rendered.macro("as_type", "v", "integer"), written)
+    # Nineteen places after a point, or a negative exponent, are no way to write a whole number.
+    if re.search(r"e-|[.][0-9]{19}", written, re.IGNORECASE):
+        assert found is None
+    else:
+        fits = number is not None and number == number.to_integral_value() and -(2**31) <= number < 2**31
+        assert found == (int(number) if fits else None)
+
+
+@settings(max_examples=500, deadline=None)
+@example("0.005")
+@example("-1.005e0")
+@given(NUMBERS)
+def test_money_is_read_where_python_reads_a_number_and_rounded_half_away_from_zero(engine, written):
+    number = read_as_python_does(written)
+    found = cast(engine, rendered.macro("as_type", "v", "decimal(18,2)"), written)
+    # A number of so many digits that DuckDB has no room for them is set aside, never read wrongly.
+    if number is not None and len(number.as_tuple().digits) <= 18 and abs(number) < Decimal(10) ** 15:
+        assert found == number.quantize(Decimal("0.01"), ROUND_HALF_UP)
+    elif found is not None:
+        assert number is not None and found == number.quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+CENTS_OF_SUMS = st.integers(-(10**18) + 1, 10**18 - 1).map(lambda cents: Decimal(cents) / 100)
+
+
+@settings(max_examples=300, deadline=None)
+@example(Decimal("136.95"), Decimal(2), 2)
+@example(Decimal("-136.95"), Decimal(2), 2)
+@example(Decimal(1), Decimal(-8), 2)
+@given(
+    st.one_of(CENTS_OF_SUMS, st.integers(0, 10**6).map(Decimal)),
+    st.one_of(CENTS_OF_SUMS, st.integers(0, 1000).map(Decimal)),
+    st.sampled_from([2, 4, 6]),
+)
+def test_a_ratio_is_rounded_half_away_from_zero_with_no_double_in_between(engine, numerator, denominator, scale):
+    query = rendered.macro("ratio", "$1::decimal(38, 2)", "$2::decimal(38, 2)", scale)
+    exact = Fraction(numerator) / Fraction(denominator) if denominator else None
+    assume(exact is None or abs(exact) < 10 ** (17 - scale))
+    (found,) = engine.execute(f"select {query}", [numerator, denominator]).fetchone()
+    if exact is None:
+        assert found is None
+    else:
+        whole = int(abs(exact) * 10**scale + Fraction(1, 2))
+        assert found == Decimal(whole if exact >= 0 else -whole).scaleb(-scale)
+
+
+def test_a_ratio_of_whole_numbers_is_as_exact(engine):
+    ratio = rendered.macro("ratio", "a", "b", 4)
+    counts = f"select {ratio} from (select 1::bigint as a, 32::bigint as b)"
+    assert engine.execute(counts).fetchone() == (Decimal("0.0313"),)
+    sums = f"select {ratio} from (select sum(x) as a, count(*) as b from (values (1), (null), (0)) as t (x))"
+    assert engine.execute(sums).fetchone() == (Decimal("0.3333"),)
+
+
+@pytest.mark.parametrize(
+    ("cast_macro", "written", "read"),
+    [
+        ("as_name", " New \t\u00a0York\n", "New York"),
+        ("as_name", " \n ", None),
+        ("as_enum", "Credit  Card", "credit card"),
+        ("as_country", "usa", "United States"),
+        ("as_country", "U.S.A.", "United States"),
+        ("as_country", " united  states of America ", "United States"),
+        ("as_country", "united kingdom", "united kingdom"),
+        ("as_country", None, None),
+    ],
+)
+def test_a_name_has_one_spelling_of_its_spaces(engine, cast_macro, written, read):
+    assert cast(engine, rendered.macro(cast_macro, "v"), written) == read
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,4 +1,13 @@
-{# A query for the country of each city and state: that of the customers who live there. #}
+{# The country of the store, spelled as countries are. #}
+{% macro home_country() -%}
+    {{ as_country("'" ~ var('home_country') ~ "'") }}
+{%- endmacro %}
+
+
+{#
+    A query for the country of each city and state: that of most customers who live there; of as many, that of the store,
+    else the first in the alphabet.
+#}
 {% macro countries_of_cities() -%}
     select
         lower(city) as city,
@@ -6,14 +15,21 @@
         min(country) as country
     from {{ ref('stg_customers') }}
     where city is not null and state is not null and country is not null
-    group by lower(city), state
+    group by lower(city), state, lower(country)
+    qualify row_number() over (
+        partition by lower(city), state
+        order by count(*) desc, lower(country) = lower({{ home_country() }}) desc, lower(country) asc
+    ) = 1
 {%- endmacro %}
 
 
-{# The country of an address, which names none: by its city and state, and where nobody lives there, that of the store. #}
+{#
+    The country of an address, which names none: by its city and state, and where nobody lives there, that of the store.
+    Without a state it has none, because there is a Paris in Texas.
+#}
 {% macro country_of(addresses, countries) -%}
     case
-        when {{ addresses }}.state is not null then coalesce({{ countries }}.country, '{{ var("home_country") }}')
+        when {{ addresses }}.state is not null then coalesce({{ countries }}.country, {{ home_country() }})
     end
 {%- endmacro %}
 

@@ -8,9 +8,31 @@
 {%- endmacro %}
 
 
-{# One spelling of a value out of a short list; a value that is new is kept. #}
+{# A name that people group by (a city, a brand): white space around it goes, and within it becomes one space. #}
+{% macro as_name(column) -%}
+    nullif(trim(regexp_replace({{ column }}, '[\s\p{Z}]+', ' ', 'g')), '')
+{%- endmacro %}
+
+
+{# One spelling of a value out of a short list: a name in lower case. A value that is new is kept. #}
 {% macro as_enum(column) -%}
-    lower(nullif(trim({{ column }}), ''))
+    lower({{ as_name(column) }})
+{%- endmacro %}
+
+
+{# The status of an order. American and British English spell one of them in two ways. #}
+{% macro as_order_status(column) -%}
+    case when {{ as_enum(column) }} = 'canceled' then 'cancelled' else {{ as_enum(column) }} end
+{%- endmacro %}
+
+
+{# A country. The United States have one spelling; other countries are as the source writes them. #}
+{% macro as_country(column) -%}
+    case
+        when replace({{ as_enum(column) }}, '.', '') in ('us', 'usa', 'united states', 'united states of america')
+            then 'United States'
+        else {{ as_name(column) }}
+    end
 {%- endmacro %}
 
 
@@ -20,36 +42,60 @@
 {%- endmacro %}
 
 
+{#
+    DuckDB would read '1_000' as 1000, so the underscore is made a sign that no number has. It rounds wrongly where an
+    exponent is negative ('.5e-3' is 0.01 there), so such a number goes through one of 18 places.
+#}
 {% macro as_decimal(column, precision=18, scale=2) -%}
-    try_cast(nullif(trim({{ column }}), '') as decimal({{ precision }}, {{ scale }}))
+    {%- set text = "replace(trim(" ~ column ~ "), '_', '?')" -%}
+    case
+        when contains(lower({{ column }}), 'e-')
+            then try_cast(try_cast({{ text }} as decimal(38, 18)) as decimal({{ precision }}, {{ scale }}))
+        else try_cast({{ text }} as decimal({{ precision }}, {{ scale }}))
+    end
 {%- endmacro %}
 
 
-{# '3.0' and '1e2' are whole numbers, '2.5' is not: a cast to integer alone would round it. #}
+{#
+    '3.0' and '1e2' are whole numbers, '2.5' and '2.00001' are not: a cast to integer alone would round them. What is not
+    written as DuckDB writes a number goes through a decimal of 18 places, unless it has more of them, or would lose some
+    by a negative exponent. A decimal has no underscores, see above, and is never hexadecimal.
+#}
 {% macro as_integer(column) -%}
-    case when try_cast(trim({{ column }}) as decimal(18, 4)) % 1 = 0 then try_cast(trim({{ column }}) as integer) end
+    {%- set decimal = "try_cast(replace(trim(" ~ column ~ "), '_', '?') as decimal(38, 18))" -%}
+    case
+        when cast(try_cast({{ column }} as integer) as varchar) = {{ column }} then try_cast({{ column }} as integer)
+        when {{ decimal }} % 1 = 0 and not regexp_matches({{ column }}, '[eE]-|[.][0-9]{19}')
+            then try_cast({{ decimal }} as integer)
+    end
 {%- endmacro %}
 
 
+{# True, t, yes, y, 1 and 1.0 are true; false, f, no, n, 0 and 0.0 are false; in any case of letters. #}
 {% macro as_boolean(column) -%}
     case when trim({{ column }}) in ('1.0', '0.0') then trim({{ column }}) = '1.0' else try_cast(trim({{ column }}) as boolean) end
 {%- endmacro %}
 
 
 {#
-    A time in UTC. A cast to timestamp drops an offset in silence, so a text with one goes through timestamptz; a text
-    without one is UTC already. A time outside of 1900 to 2199 is a mistake or a filler, and would stretch dim_dates.
+    A time in UTC, in the form of ISO 8601: a day, or a day and a time, with an offset or without one. A cast to timestamp
+    drops an offset in silence, so a text with one goes through timestamptz; a text without one is UTC already. Whatever
+    else DuckDB takes for a time ('epoch', names of time zones) is none. A time outside of 1900 to 2199 is a mistake or a
+    filler, and would stretch dim_dates.
 #}
 {% macro as_timestamp(column) -%}
     {%- set text = 'trim(' ~ column ~ ')' -%}
+    {%- set day = '[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}' -%}
+    {%- set time = '[ T]+[0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}([.][0-9]+)?)?' -%}
+    {%- set offset = '(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)' -%}
     {%- set cast -%}
     case
         {#- Most are written this way: neither trimmed nor looked through for an offset, they take a third of the time. #}
         when {{ column }} like '____-__-_____:__:__' and not ends_with({{ column }}, ' ')
             then try_cast({{ column }} as timestamp)
-        when contains(substr({{ text }}, 12), '+') or contains(substr({{ text }}, 12), '-') or (length({{ text }}) > 19 and regexp_matches(substr({{ text }}, 20), '[A-Za-z]{2}'))
+        when regexp_full_match({{ text }}, '{{ day }}({{ time }})?') then try_cast({{ text }} as timestamp)
+        when regexp_full_match({{ text }}, '{{ day }}{{ time }}{{ offset }}')
             then try_cast({{ text }} as timestamptz) at time zone 'UTC'
-        else try_cast({{ text }} as timestamp)
     end
     {%- endset -%}
     case when {{ cast }} >= timestamp '1900-01-01' and {{ cast }} < timestamp '2200-01-01' then {{ cast }} end

@@ -1,4 +1,4 @@
 {# An order that was called off: its lines are counted as ordered, and taken out of revenue. See docs/decisions.md. #}
 {% macro is_cancelled(status) -%}
-    coalesce({{ status }} in ('cancelled', 'canceled'), false)
+    coalesce({{ status }} = 'cancelled', false)
 {%- endmacro %}

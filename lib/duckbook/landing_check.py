@@ -209,16 +209,25 @@ def _cast(column: Column) -> str:
     Tests hold the two against each other.
     """
     kind = column.data_type
+    number = "replace({0}, '_', '?')"
     if kind == "integer":
-        return "case when try_cast({0} as decimal(18, 4)) % 1 = 0 then try_cast({0} as integer) end"
+        decimal = f"try_cast({number} as decimal(38, 18))"
+        return (
+            f"case when {decimal} % 1 = 0 and not regexp_matches({{0}}, '[eE]-|[.][0-9]{{{{19}}}}') "
+            f"then try_cast({decimal} as integer) end"
+        )
     if kind == "boolean":
         return "case when {0} in ('1.0', '0.0') then {0} = '1.0' else try_cast({0} as boolean) end"
     if kind == "timestamp":
-        offset = (
-            "contains(substr({0}, 12), '+') or contains(substr({0}, 12), '-') "
-            "or (length({0}) > 19 and regexp_matches(substr({0}, 20), '[A-Za-z]{{2}}'))"
+        day = "[0-9]{{4}}[-/][0-9]{{1,2}}[-/][0-9]{{1,2}}"
+        time = "[ T]+[0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}([.][0-9]+)?)?"
+        offset = "(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)"
+        cast = (
+            f"case when regexp_full_match({{0}}, '{day}({time})?') then try_cast({{0}} as timestamp) "
+            f"when regexp_full_match({{0}}, '{day}{time}{offset}') then try_cast({{0}} as timestamptz) at time zone 'UTC' end"
         )
-        zoned, plain = "try_cast({0} as timestamptz) at time zone 'UTC'", "try_cast({0} as timestamp)"
-        cast = f"case when {offset} then {zoned} else {plain} end"
         return f"case when year({cast}) between 1900 and 2199 then 1 end"
-    return "" if kind == "varchar" else f"try_cast({{0}} as {kind})"
+    if kind == "varchar":
+        return ""
+    small = f"try_cast(try_cast({number} as decimal(38, 18)) as {kind})"
+    return f"case when contains(lower({{0}}), 'e-') then {small} else try_cast({number} as {kind}) end"

@@ -96,11 +96,13 @@ parsed as (
             when ends_in_words then array_to_string(parts[:-2], ', ')
             else array_to_string(parts, ', ')
         end as street,
-        case
-            when has_city_in_tail then tail['city']
-            when has_tail and part_count > 2 then parts[-2]
-            when not has_tail and part_count > 1 and ends_in_words then parts[-1]
-        end as city,
+        {{ as_name("""
+            case
+                when has_city_in_tail then tail['city']
+                when has_tail and part_count > 2 then parts[-2]
+                when not has_tail and part_count > 1 and ends_in_words then parts[-1]
+            end
+        """) }} as city,
         case when has_tail then upper(tail['state']) end as state,
         case when has_tail then tail['postal_code'] end as postal_code
     from recognised

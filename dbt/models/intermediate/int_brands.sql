@@ -1,21 +1,28 @@
+{{ config(post_hook='{{ keep_built_of() }}') }}
+
 with
 
-products as (
-
-    select * from {{ ref('stg_products') }}
-
-),
-
-values_found as (
+spellings as (
 
     select
-        {{ surrogate_key(['brand']) }} as brand_key,
         brand,
         count(*) as products
-    from products
+    from {{ ref('stg_products') }}
     where brand is not null
     group by brand
 
+),
+
+-- However a brand is written, it is shown as most products write it; of as many, by the alphabet.
+brands as (
+
+    select
+        lower(brand) as brand_id,
+        first(brand order by products desc, brand asc) as brand,
+        cast(sum(products) as bigint) as products
+    from spellings
+    group by lower(brand)
+
 )
 
-select * from values_found
+select * from brands

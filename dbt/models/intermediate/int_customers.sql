@@ -23,18 +23,6 @@ customers as (
 
 ),
 
-education_types as (
-
-    select * from {{ ref('int_education_types') }}
-
-),
-
-marital_statuses as (
-
-    select * from {{ ref('int_marital_statuses') }}
-
-),
-
 locations as (
 
     select * from {{ ref('int_locations') }}
@@ -66,8 +54,6 @@ joined as (
         {{ surrogate_key(['customers.customer_id']) }} as customer_key,
         customers.customer_id,
         coalesce(locations.location_key, {{ unknown_key() }}) as location_key,
-        education_types.education_type_key,
-        marital_statuses.marital_status_key,
 
         ---------- text
         customers.email,
@@ -101,8 +87,6 @@ joined as (
 
     from customers
     left join known on customers.customer_id = known.customer_id
-    left join education_types on customers.education = education_types.education
-    left join marital_statuses on customers.marital_status = marital_statuses.marital_status
     left join locations
         on {{ location_key('customers.city', 'customers.state', 'customers.country') }} = locations.location_key
 

@@ -21,13 +21,14 @@ us_states as (
 
 ),
 
--- Each spelling once: a key is reckoned of those alone.
+-- Each spelling once, with how often it is found: a key is reckoned of those alone.
 places as (
 
     select
         city,
         state,
-        country
+        country,
+        count(*) as times_found
     from customers
     group by city, state, country
 
@@ -36,22 +37,58 @@ places as (
     select
         city,
         state,
-        country
+        country,
+        count(*) as times_found
     from addresses
     group by city, state, country
+
+),
+
+keyed as (
+
+    select
+        {{ location_key('city', 'state', 'country') }} as location_key,
+        city,
+        state,
+        lower(country) as country_key,
+        sum(times_found) as times_found
+    from places
+    where city is not null or state is not null or country is not null
+    group by all
+
+),
+
+spellings_of_countries as (
+
+    select
+        country,
+        sum(times_found) as times_found
+    from places
+    group by country
+
+),
+
+-- However a country or a city is written, it is shown as it is written most often; of as many, by the alphabet.
+countries as (
+
+    select
+        lower(country) as country_key,
+        first(country order by times_found desc, country asc) as country
+    from spellings_of_countries
+    where country is not null
+    group by lower(country)
 
 ),
 
 locations as (
 
     select
-        {{ location_key('city', 'state', 'country') }} as location_key,
-        min(city) as city,
+        location_key,
+        first(city order by times_found desc, city asc) as city,
         min(state) as state,
-        min(country) as country
-    from places
-    where city is not null or state is not null or country is not null
-    group by {{ location_key('city', 'state', 'country') }}
+        min(country_key) as country_key
+    from keyed
+    group by location_key
 
 ),
 
@@ -63,18 +100,12 @@ joined as (
         locations.state,
         us_states.state_name,
         us_states.region,
-        locations.country
+        countries.country
     from locations
+    left join countries on locations.country_key = countries.country_key
     -- IN is Indiana in one country only.
     left join us_states
-        on
-            locations.state = us_states.state
-            and (
-                locations.country is null
-                or lower(locations.country) in (
-                    'united states', 'united states of america', 'usa', 'us', 'u.s.', 'u.s.a.'
-                )
-            )
+        on locations.state = us_states.state and coalesce(countries.country, 'United States') = 'United States'
 
 )
 

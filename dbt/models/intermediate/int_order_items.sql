@@ -57,12 +57,12 @@ lines as (
         items.unit_price,
         -- Revenue comes from total_price; quantity times unit price stands for one that is missing.
         cast(coalesce(items.total_price, items.quantity * items.unit_price, 0) as decimal(18, 2)) as gross_amount,
-        items.discount_amount as item_discount_amount,
-        -- The order's discount is shared out where none of its items has one of its own.
-        case
-            when count(items.discount_amount) over (partition by coalesce(items.order_id, orders.order_id)) > 0 then 0
-            else coalesce(orders.discount_amount, 0)
-        end as order_discount_amount,
+        coalesce(items.discount_amount, 0) as item_discount_amount,
+        cast(
+            coalesce(sum(items.discount_amount) over (partition by coalesce(items.order_id, orders.order_id)), 0)
+            as decimal(18, 2)
+        ) as discount_of_items,
+        orders.discount_amount as discount_of_order,
         coalesce(orders.shipping_cost, 0) as order_shipping_amount,
         coalesce(items.refund_amount, 0) as refund_amount,
         items.returned_at
@@ -71,10 +71,29 @@ lines as (
 
 ),
 
+-- What the order takes off beyond the discounts of its items is shared out; where these come to as much, or to more,
+-- nothing is.
+with_further_discount as (
+
+    select
+        * exclude (discount_of_items, discount_of_order),
+        cast(
+            case
+                when discount_of_order > 0 and discount_of_order > discount_of_items
+                    then discount_of_order - discount_of_items
+                when discount_of_order < 0 and discount_of_order < discount_of_items
+                    then discount_of_order - discount_of_items
+                else 0
+            end as decimal(18, 2)
+        ) as order_discount_amount
+    from lines
+
+),
+
 with_discount as (
 
     {{ largest_remainder(
-        'lines',
+        'with_further_discount',
         amount='order_discount_amount',
         weight='gross_amount',
         partition_by='order_id',
@@ -101,10 +120,8 @@ valued as (
 
     select
         *,
-        cast(coalesce(item_discount_amount, 0) + allocated_discount_amount as decimal(18, 2)) as discount_amount,
-        cast(
-            gross_amount - coalesce(item_discount_amount, 0) - allocated_discount_amount as decimal(18, 2)
-        ) as net_amount,
+        cast(item_discount_amount + allocated_discount_amount as decimal(18, 2)) as discount_amount,
+        cast(gross_amount - item_discount_amount - allocated_discount_amount as decimal(18, 2)) as net_amount,
         {{ is_cancelled('status') }} as is_cancelled
     from with_shipping
 

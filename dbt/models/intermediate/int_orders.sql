@@ -34,18 +34,6 @@ addresses as (
 
 ),
 
-order_statuses as (
-
-    select * from {{ ref('int_order_statuses') }}
-
-),
-
-payment_methods as (
-
-    select * from {{ ref('int_payment_methods') }}
-
-),
-
 -- An order that is known by its items alone has a row as well. Its amounts are as wide as those of its lines: numbers
 -- of more than 18 digits take ten times as long to read.
 totals as (
@@ -79,8 +67,6 @@ joined as (
         totals.customer_key,
         totals.customer_version_key,
         orders.customer_id,
-        order_statuses.order_status_key,
-        payment_methods.payment_method_key,
         shipping.address_key as shipping_address_key,
         billing.address_key as billing_address_key,
         -- Where the order goes; where the address does not tell, where the customer lived when it was placed.
@@ -110,7 +96,7 @@ joined as (
 
         ---------- booleans
         orders.order_id is not null as is_order_known,
-        coalesce(order_statuses.is_cancelled, false) as is_cancelled,
+        {{ is_cancelled('orders.status') }} as is_cancelled,
         totals.returned_units > 0 as has_returns,
         case
             when orders.delivered_at is not null and orders.promised_at is not null
@@ -127,8 +113,6 @@ joined as (
     from totals
     left join orders on totals.order_id = orders.order_id
     left join customer_versions on totals.customer_version_key = customer_versions.customer_version_key
-    left join order_statuses on orders.status = order_statuses.status
-    left join payment_methods on orders.payment_method = payment_methods.payment_method
     left join addresses as shipping on orders.shipping_address = shipping.address
     left join addresses as billing on orders.billing_address = billing.address
 

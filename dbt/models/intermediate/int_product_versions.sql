@@ -25,6 +25,12 @@ subcategories as (
 
 ),
 
+brands as (
+
+    select * from {{ ref('int_brands') }}
+
+),
+
 versions as (
 
     {{ history_of('products', 'products', 'product_id', tracked) }}
@@ -45,7 +51,8 @@ described as (
         versions.description,
         coalesce(categories.category_name, subcategories.category_name) as category_name,
         subcategories.subcategory_name,
-        versions.brand,
+        -- A brand that no product has any more is spelled as it was.
+        coalesce(brands.brand, versions.brand) as brand,
         versions.sku,
 
         ---------- numerics
@@ -70,6 +77,7 @@ described as (
     from versions
     left join categories on versions.category_id = categories.category_id
     left join subcategories on versions.subcategory_id = subcategories.subcategory_id
+    left join brands on lower(versions.brand) = brands.brand_id
 
 )
 

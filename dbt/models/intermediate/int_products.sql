@@ -50,14 +50,13 @@ joined as (
         coalesce(categories.category_key, subcategories.category_key, {{ unknown_key() }}) as category_key,
         products.category_id,
         products.subcategory_id,
-        brands.brand_key,
 
         ---------- text
         products.product_name,
         products.description,
         coalesce(categories.category_name, subcategories.category_name) as category_name,
         subcategories.subcategory_name,
-        products.brand,
+        brands.brand,
         products.sku,
 
         ---------- numerics
@@ -85,7 +84,7 @@ joined as (
     left join known on products.product_id = known.product_id
     left join categories on products.category_id = categories.category_id
     left join subcategories on products.subcategory_id = subcategories.subcategory_id
-    left join brands on products.brand = brands.brand
+    left join brands on lower(products.brand) = brands.brand_id
 
 )
 

@@ -40,17 +40,13 @@ joined as (
 
         ---------- text
         reviews.review_text,
-        case
-            when reviews.review_score >= 4 then 'positive'
-            when reviews.review_score = 3 then 'neutral'
-            when reviews.review_score <= 2 then 'negative'
-        end as sentiment,
+        {{ sentiment('reviews.review_score') }} as sentiment,
 
         ---------- numerics
         reviews.review_score,
 
         ---------- booleans
-        orders.order_id is not null as is_order_known,
+        coalesce(orders.is_order_known, false) as is_order_known,
 
         ---------- timestamps
         -- A source that gives no time of the review gives at least that of the order.

@@ -118,15 +118,7 @@ described as (
         location_type,
         preferred_channel,
         acquisition_channel,
-        -- By the as-of date, never by the day on which the model runs.
-        case
-            when is_unknown then 'unknown'
-            when orders = 0 then 'prospect'
-            when days_since_last_order <= {{ var('active_days') }} then 'active'
-            when days_since_last_order <= {{ var('lapsed_days') }} then 'lapsing'
-            when days_since_last_order > {{ var('lapsed_days') }} then 'lost'
-            else 'unknown'
-        end as customer_status,
+        {{ customer_status() }} as customer_status,
 
         ---------- numerics
         age,
@@ -143,7 +135,7 @@ described as (
 
         ---------- booleans
         is_active,
-        orders > 1 as is_repeat_customer,
+        orders - cancelled_orders > 1 as is_repeat_customer,
         is_unknown,
 
         ---------- timestamps

@@ -7,14 +7,25 @@ lines as (
 
 ),
 
-products as (
+subcategories as (
 
-    select * from {{ ref('int_products') }}
-    where subcategory_id is not null
+    select * from {{ ref('int_subcategories') }}
 
 ),
 
--- One row a basket and subcategory, however many lines of it the basket holds.
+-- A product whose subcategory no record describes is in none that is known.
+products as (
+
+    select
+        products.product_key,
+        subcategories.subcategory_id,
+        subcategories.subcategory_name
+    from {{ ref('int_products') }} as products
+    inner join subcategories on products.subcategory_id = subcategories.subcategory_id
+
+),
+
+-- One row per basket and subcategory, however many lines of it the basket holds.
 baskets as (
 
     select
@@ -54,23 +65,13 @@ pairs as (
 
 ),
 
-names as (
-
-    select
-        subcategory_id,
-        min(coalesce(subcategory_name, 'unknown')) as subcategory_name
-    from products
-    group by subcategory_id
-
-),
-
 described as (
 
     select
         pairs.subcategory_id_a,
         pairs.subcategory_id_b,
-        names_a.subcategory_name as subcategory_name_a,
-        names_b.subcategory_name as subcategory_name_b,
+        coalesce(names_a.subcategory_name, 'unknown') as subcategory_name_a,
+        coalesce(names_b.subcategory_name, 'unknown') as subcategory_name_b,
         totals.baskets,
         singles_a.orders as orders_with_a,
         singles_b.orders as orders_with_b,
@@ -78,12 +79,16 @@ described as (
         {{ ratio('pairs.orders_with_both', 'totals.baskets', 6) }} as support,
         {{ ratio('pairs.orders_with_both', 'singles_a.orders', 4) }} as confidence_a_to_b,
         {{ ratio('pairs.orders_with_both', 'singles_b.orders', 4) }} as confidence_b_to_a,
-        {{ ratio('pairs.orders_with_both * totals.baskets', 'singles_a.orders * singles_b.orders', 4) }} as lift
+        {{ ratio(
+            'cast(pairs.orders_with_both as hugeint) * totals.baskets',
+            'cast(singles_a.orders as hugeint) * singles_b.orders',
+            4
+        ) }} as lift
     from pairs
     inner join singles as singles_a on pairs.subcategory_id_a = singles_a.subcategory_id
     inner join singles as singles_b on pairs.subcategory_id_b = singles_b.subcategory_id
-    inner join names as names_a on pairs.subcategory_id_a = names_a.subcategory_id
-    inner join names as names_b on pairs.subcategory_id_b = names_b.subcategory_id
+    inner join subcategories as names_a on pairs.subcategory_id_a = names_a.subcategory_id
+    inner join subcategories as names_b on pairs.subcategory_id_b = names_b.subcategory_id
     cross join totals
 
 )

@@ -52,7 +52,7 @@ activity as (
     select
         cohort_month_key,
         months_since_first_order,
-        count(distinct customer_key) as active_customers,
+        count(distinct customer_key) filter (where cohort_month_key > 0) as active_customers,
         sum(orders) as orders,
         sum(cancelled_orders) as cancelled_orders,
         sum(net_amount) as net_amount,

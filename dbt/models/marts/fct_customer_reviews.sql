@@ -27,7 +27,7 @@ described as (
         review_score,
 
         ---------- booleans
-        coalesce(is_order_known, false) as is_order_known,
+        is_order_known,
 
         ---------- timestamps
         reviewed_at

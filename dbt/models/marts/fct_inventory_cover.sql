@@ -82,14 +82,7 @@ described as (
     select
         product_key,
         category_key,
-        case
-            when stock_quantity is null then 'unknown'
-            when stock_quantity <= 0 then 'out of stock'
-            when recent_units = 0 then 'not selling'
-            when days_of_cover < {{ var('low_cover_days') }} then 'low'
-            when days_of_cover > {{ var('ample_cover_days') }} then 'ample'
-            else 'healthy'
-        end as cover_status,
+        {{ cover_status() }} as cover_status,
         stock_quantity,
         stock_value,
         recent_units,

@@ -27,7 +27,7 @@ sums as (
     select
         product_key,
         month_key,
-        count(distinct customer_key) as customers,
+        count(distinct customer_key) filter (where customer_key <> {{ unknown_key() }}) as customers,
         count(*) as events,
         count(*) filter (where event_type = 'view') as views,
         count(*) filter (where event_type = 'cart_add') as cart_adds,

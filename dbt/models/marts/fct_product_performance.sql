@@ -76,7 +76,8 @@ joined as (
         cast(coalesce(sales.cost_amount, 0) as decimal(18, 2)) as cost_amount,
         cast(coalesce(sales.uncosted_units, 0) as bigint) as uncosted_units,
         case
-            when sales.uncosted_units = 0 then cast(sales.revenue - sales.cost_amount as decimal(18, 2))
+            when coalesce(sales.uncosted_units, 0) = 0
+                then cast(coalesce(sales.revenue - sales.cost_amount, 0) as decimal(18, 2))
         end as margin_amount,
         {{ ratio('sales.net_amount', 'sales.units') }} as average_unit_price,
         {{ ratio('sales.returned_units', 'sales.units', 4) }} as return_rate,

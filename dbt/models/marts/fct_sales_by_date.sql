@@ -16,7 +16,7 @@ sums as (
 
     select
         date_key,
-        count(distinct customer_key) as customers,
+        count(distinct customer_key) filter (where customer_key <> {{ unknown_key() }}) as customers,
         sum(orders) as orders,
         sum(cancelled_orders) as cancelled_orders,
         sum(order_lines) as order_lines,

@@ -45,7 +45,7 @@ sums as (
         month_key,
         min(region) as region,
         {{ month_start('month_key') }} as month_start,
-        count(distinct customer_key) as customers,
+        count(distinct customer_key) filter (where customer_key <> {{ unknown_key() }}) as customers,
         cast(sum(orders) as bigint) as orders,
         cast(sum(cancelled_orders) as bigint) as cancelled_orders,
         cast(sum(order_lines) as bigint) as order_lines,

@@ -38,11 +38,30 @@ cancelled as (
 
 ),
 
-discounted_items as (
+item_discounts as (
 
-    select order_id from items
-    where discount_amount is not null
+    select
+        order_id,
+        coalesce(sum(discount_amount), 0) as discount_amount
+    from items
     group by order_id
+
+),
+
+-- What an order takes off beyond the discounts of its items; nothing where these come to as much, or to more.
+further_discounts as (
+
+    select
+        orders.order_id,
+        case
+            when orders.discount_amount > 0
+                then greatest(orders.discount_amount - coalesce(item_discounts.discount_amount, 0), 0)
+            when orders.discount_amount < 0
+                then least(orders.discount_amount - coalesce(item_discounts.discount_amount, 0), 0)
+            else 0
+        end as discount_amount
+    from orders
+    left join item_discounts on orders.order_id = item_discounts.order_id
 
 ),
 
@@ -81,19 +100,13 @@ order_totals as (
         count(*) filter (where cancelled.order_id is not null) as cancelled_orders,
         coalesce(sum(orders.shipping_cost), 0) as shipping_amount,
         coalesce(sum(orders.total_amount), 0) as source_total_amount,
-        coalesce(sum(orders.discount_amount) filter (where discounted_items.order_id is null), 0) as discount_amount,
+        coalesce(sum(further_discounts.discount_amount), 0) as discount_amount,
         coalesce(
-            sum(
-                case
-                    when discounted_items.order_id is null and cancelled.order_id is not null
-                        then orders.discount_amount
-                end
-            ),
-            0
+            sum(further_discounts.discount_amount) filter (where cancelled.order_id is not null), 0
         ) as cancelled_discount_amount
     from orders
     left join cancelled on orders.order_id = cancelled.order_id
-    left join discounted_items on orders.order_id = discounted_items.order_id
+    inner join further_discounts on orders.order_id = further_discounts.order_id
 
 ),
 
@@ -262,7 +275,7 @@ recent_totals as (
 
 ),
 
--- Of k different subcategories in a basket there are k (k - 1) / 2 pairs.
+-- Of k different known subcategories in a basket there are k (k - 1) / 2 pairs.
 subcategories_of_orders as (
 
     select
@@ -270,6 +283,7 @@ subcategories_of_orders as (
         count(distinct products.subcategory_id) as subcategories
     from items
     inner join products on items.product_id = products.product_id
+    inner join {{ ref('stg_subcategories') }} as known on products.subcategory_id = known.subcategory_id
     left join cancelled on items.order_id = cancelled.order_id
     where cancelled.order_id is null
     group by items.order_id

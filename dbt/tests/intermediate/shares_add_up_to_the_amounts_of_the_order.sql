@@ -1,5 +1,5 @@
--- Shared out over the lines of an order, its shipping comes back to the cent; its discount too, where no item has
--- one of its own.
+-- Shared out over the lines of an order, its shipping comes back to the cent; its discount too, or that of its items
+-- where these take off more.
 with
 
 orders as (
@@ -31,7 +31,6 @@ own_discounts as (
         order_id,
         sum(discount_amount) as discount_amount
     from items
-    where discount_amount is not null
     group by order_id
 
 )
@@ -45,4 +44,8 @@ left join lines on orders.order_id = lines.order_id
 left join own_discounts on orders.order_id = own_discounts.order_id
 where
     lines.shipping_amount is distinct from coalesce(orders.shipping_cost, 0)
-    or lines.discount_amount is distinct from coalesce(own_discounts.discount_amount, orders.discount_amount, 0)
+    or lines.discount_amount <> case
+        when orders.discount_amount > 0 then greatest(orders.discount_amount, coalesce(own_discounts.discount_amount, 0))
+        when orders.discount_amount < 0 then least(orders.discount_amount, coalesce(own_discounts.discount_amount, 0))
+        else coalesce(own_discounts.discount_amount, 0)
+    end

@@ -13,7 +13,7 @@ typed as (
         {{ as_id('category_id') }} as category_id,
 
         ---------- text
-        {{ as_text('category_name') }} as category_name,
+        {{ as_name('category_name') }} as category_name,
 
         ---------- timestamps
         {{ as_timestamp('created_at') }} as created_at,

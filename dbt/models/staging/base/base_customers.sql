@@ -26,9 +26,9 @@ typed as (
         {{ as_enum('marital_status') }} as marital_status,
         {{ as_enum('education') }} as education,
         {{ as_enum('location_type') }} as location_type,
-        {{ as_text('city') }} as city,
-        upper({{ as_text('state') }}) as state,
-        {{ as_text('country') }} as country,
+        {{ as_name('city') }} as city,
+        upper({{ as_name('state') }}) as state,
+        {{ as_country('country') }} as country,
         {{ as_enum('preferred_channel') }} as preferred_channel,
         {{ as_enum('acquisition_channel') }} as acquisition_channel,
 

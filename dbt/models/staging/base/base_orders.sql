@@ -20,7 +20,7 @@ typed as (
         {{ as_id('customer_id') }} as customer_id,
 
         ---------- text
-        {{ as_enum('status') }} as status,
+        {{ as_order_status('status') }} as status,
         {{ as_enum('payment_method') }} as payment_method,
         {{ as_text('shipping_address') }} as shipping_address,
         {{ as_text('billing_address') }} as billing_address,

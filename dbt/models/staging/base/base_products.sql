@@ -23,7 +23,7 @@ typed as (
         ---------- text
         {{ as_text('product_name') }} as product_name,
         {{ as_text('description') }} as description,
-        {{ as_text('brand') }} as brand,
+        {{ as_name('brand') }} as brand,
         {{ as_text('sku') }} as sku,
 
         ---------- numerics

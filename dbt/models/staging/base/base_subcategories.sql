@@ -14,7 +14,7 @@ typed as (
         {{ as_id('category_id') }} as category_id,
 
         ---------- text
-        {{ as_text('subcategory_name') }} as subcategory_name,
+        {{ as_name('subcategory_name') }} as subcategory_name,
 
         ---------- timestamps
         {{ as_timestamp('created_at') }} as created_at,
