@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import date
 from functools import cached_property
 
@@ -74,8 +75,18 @@ class Books:
             "subcategory_name": subcategory and subcategory["subcategory_name"],
             "current_price": price,
             "unit_margin": None if price is None or cost is None else price - cost,
+            "brand": self._brands.get((product["brand"] or "").lower()),
             "is_on_sale": sale is not None and base is not None and sale < base,
         }
+
+    @cached_property
+    def _brands(self) -> dict[str, str]:
+        """Brand in any case → as most products write it; of as many, the first in the alphabet."""
+        found = Counter(product["brand"] for product in self._by_id("products").values() if product["brand"])
+        written: dict[str, list[str]] = {}
+        for brand in sorted(found, key=lambda one: (-found[one], one)):
+            written.setdefault(brand.lower(), []).append(brand)
+        return {brand: ways[0] for brand, ways in written.items()}
 
     @cached_property
     def places(self) -> Places:

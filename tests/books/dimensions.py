@@ -71,23 +71,29 @@ def lifetime(books: Books, record: dict | None, orders: Rows) -> dict:
     times = [order["ordered_at"] for order in orders if order["ordered_at"]]
     first, last = min(times, default=None), max(times, default=None)
     since = None if last is None else (books.as_of - day(last)).days
+    stood = totals["orders"] - totals["cancelled_orders"]
     begun = day(record and record["signup_date"]) or day(first)
     return totals | {
         "average_order_value": average_order_value(totals),
         "days_since_last_order": since,
         "lifetime_days": None if record is None or begun is None else (books.as_of - begun).days,
-        "customer_status": UNKNOWN if record is None else customer_status(totals["orders"], since),
-        "is_repeat_customer": record is not None and totals["orders"] > 1,
+        "customer_status": UNKNOWN if record is None else customer_status(stood, since),
+        "is_repeat_customer": record is not None and stood > 1,
         "first_order_at": first,
         "last_order_at": last,
     }
 
 
-def customer_status(orders: int, since: int | None) -> str:
-    """Active up to 90 days from the last order to the as-of date, lapsing up to 365, lost after that."""
-    if not orders:
+def customer_status(stood: int, since: int | None) -> str:
+    """A prospect is no buyer: without an order that was not cancelled.
+
+    A buyer is active up to 90 days after the last order, cancelled ones included, lapsing up to 365, lost after that;
+    and unknown where none of the orders has a day.
+    """
+    if not stood:
         return "prospect"
-    if since is None: return "TODO"
+    if since is None:
+        return UNKNOWN
     return "active" if since <= 90 else "lapsing" if since <= 365 else "lost"
 
 

@@ -29,7 +29,8 @@ MONEY = (
     "0", "0.00", 0, 7, 3.33, "3.33", " 12.50 ", "1e1", "19.995", "19.994", "0.005", "100", "33.34", "0.01", None,
 )  # fmt: skip
 STATUSES = (
-    "pending", "Processing", " shipped", "DELIVERED ", "delivered", "cancelled", "Canceled", "returned", "odd", "", None,
+    "pending", "Processing", " shipped", "DELIVERED ", "delivered", "cancelled", "Canceled", "returned", "odd", "",
+    None,
 )  # fmt: skip
 EVENTS = ("view", "View ", "cart_add", "cart_remove", "wishlist_add", "search", "purchase", "hover", None)
 BROKEN = {

@@ -37,16 +37,21 @@ def shared_out(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
 
 
 def discounts(order: dict, items: list[dict], gross: list[Decimal]) -> list[Decimal]:
-    """Discount of each line: that of the items where any of them has one, else the order's, shared out."""
-    own = [item.get("discount_amount") for item in items]
-    if any(found is not None for found in own):
-        return [found or ZERO for found in own]
-    return shared_out(order.get("discount_amount") or ZERO, gross)
+    """Discount of each line: its own, and what the order takes off beyond the sum of its items', shared out.
+
+    So an order takes off what it says or what its items say, whichever is more; below zero, whichever is less.
+    """
+    own = [item.get("discount_amount") or ZERO for item in items]
+    said = order.get("discount_amount") or ZERO
+    beyond = said - sum(own)
+    if said * beyond <= 0:
+        return own
+    return [mine + share for mine, share in zip(own, shared_out(beyond, gross), strict=True)]
 
 
 def is_cancelled(status: str | None) -> bool:
-    """A cancelled order brings no revenue, in either spelling."""
-    return status in ("cancelled", "canceled")
+    """Cancelled is the status `cancelled` and no other."""
+    return status == "cancelled"
 
 
 def order_lines(

@@ -78,7 +78,7 @@ def fct_funnel(books: Books) -> Rows:
 def fct_cohort_retention(books: Books) -> Rows:
     """Do customers come back? Customers by the month of their first order, month by month up to the as-of date.
 
-    Cancelled orders count; orders whose customer or day is not known stand in cohort 0.
+    Cancelled orders count; orders whose customer or day is not known stand in cohort 0, which has no customers.
     """
     known, lost = {}, []
     for customer, orders in grouped(books.orders, lambda order: order["customer"]).items():
@@ -133,7 +133,7 @@ def _no_cohort(orders: Rows) -> dict:
         "cohort_month_start": None,
         "month_start": None,
         "cohort_customers": 0,
-        "active_customers": len({order["customer"] for order in orders}),
+        "active_customers": 0,
         "retention_rate": None,
         "cumulative_revenue": totals["revenue"],
         "cumulative_revenue_per_customer": None,
@@ -142,39 +142,39 @@ def _no_cohort(orders: Rows) -> dict:
 
 
 def fct_customer_segments(books: Books) -> Rows:
-    """Whom to write to, and how? Customers by recency, frequency and monetary value, in fifths of buyers."""
+    """Whom to write to, and how? The status of the customer, refined by how often they bought."""
     customers = dim_customers(books)
-    buyers = [c for c in customers if not c["is_unknown"] and c["orders"] > c["cancelled_orders"]]
-    recency = fifths({c["customer"]: -c["days_since_last_order"] for c in buyers})
-    frequency = fifths({c["customer"]: c["orders"] - c["cancelled_orders"] for c in buyers})
-    monetary = fifths({c["customer"]: c["revenue"] for c in buyers})
+    buyers = {
+        c["customer"]: c["revenue"] for c in customers if not c["is_unknown"] and c["orders"] > c["cancelled_orders"]
+    }
+    ordered = sorted(buyers.values())
+    thirds = {who: 1 + 3 * ordered.index(revenue) // len(ordered) for who, revenue in buyers.items()}
     kept = ("customer", "days_since_last_order", "orders", "cancelled_orders", "revenue", "average_order_value")
     rows = []
     for customer in customers:
-        who = customer["customer"]
-        scores = {"recency_score": recency, "frequency_score": frequency, "monetary_score": monetary}
-        mine = {name: None if customer["is_unknown"] else found.get(who) for name, found in scores.items()}
-        label = UNKNOWN if customer["is_unknown"] else segment(mine["recency_score"], mine["frequency_score"])
-        rows.append({name: customer[name] for name in kept} | mine | {"segment": label})
+        who, status = customer["customer"], customer["customer_status"]
+        times = min(3, customer["orders"] - customer["cancelled_orders"]) if who in buyers else None
+        first = customer["first_order_at"]
+        rows.append(
+            {name: customer[name] for name in kept}
+            | {
+                "recency_score": {"active": 3, "lapsing": 2, "lost": 1}.get(status),
+                "frequency_score": times,
+                "monetary_score": thirds.get(who),
+                "segment": segment(status, times, first is not None and (books.as_of - first.date()).days > 90),
+            }
+        )
     return rows
 
 
-def fifths(values: dict) -> dict:
-    """1 for the lowest fifth to 5 for the highest; those who tie score alike, as the first of them would."""
-    ordered = sorted(values.values())
-    return {who: 1 + 5 * ordered.index(value) // len(ordered) for who, value in values.items()}
+REFINED = {
+    "active": {1: "new", 2: "promising", 3: "champion"},
+    "lapsing": {1: "hibernating", 2: "needs attention", 3: "at risk"},
+}
+"""Status → segment by the number of orders that were not cancelled."""
 
 
-SEGMENTS = {
-    "champion": ((4, 5), (4, 5)), "loyal": ((3,), (4, 5)), "promising": ((4, 5), (2, 3)), "new": ((4, 5), (1,)),
-    "needs attention": ((3,), (1, 2, 3)), "at risk": ((1, 2), (4, 5)), "hibernating": ((1, 2), (2, 3)),
-    "lost": ((1, 2), (1,)),
-}  # fmt: skip
-"""Segment → its scores of recency and of frequency."""
-
-
-def segment(recency: int | None, frequency: int | None) -> str:
-    """The segment of a buyer; who has no order that stood is a prospect."""
-    if recency is None:
-        return "prospect"
-    return next(name for name, (rs, fs) in SEGMENTS.items() if recency in rs and frequency in fs)
+def segment(status: str, times: int | None, is_of_old: bool) -> str:
+    """Who has bought once is new only where the first order, cancelled ones included, is at most 90 days old."""
+    found = REFINED.get(status, {}).get(times, status)
+    return "promising" if found == "new" and is_of_old else found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +15,6 @@ Place = tuple[str | None, str | None, str | None]
 
 NOWHERE: Place = (None, None, None)
 HOME_COUNTRY = "United States"
-AMERICA = {"united states", "united states of america", "usa", "us", "u.s.", "u.s.a."}
 _TAIL = re.compile(r"(?:(?P<city>.*?)\s+)?(?P<state>[A-Za-z]{2})\s+(?P<code>\d{5}(?:-\d{4})?)")
 
 
@@ -47,33 +46,39 @@ class Places:
     """
 
     def __init__(self, current: Iterable[dict], versions: Iterable[dict], addresses: Iterable[str | None]) -> None:
-        countries = defaultdict(list)
+        countries: dict[tuple, Counter] = defaultdict(Counter)
         for customer in current:
-            if customer["city"] and customer["state"] and customer["country"]:
-                countries[customer["city"].lower(), customer["state"]].append(one_country(customer["country"]))
-        self._countries = {place: min(found) for place, found in countries.items()}
-        spelt: dict[Place, list[Place]] = defaultdict(list)
-        for place in {self.of_customer(version) for version in versions} | set(map(self.of_address, set(addresses))):
-            if place != NOWHERE:
-                spelt[_folded(place)].append(place)
+            city, state, country = self.of_customer(customer)
+            if city and state and country:
+                countries[city.lower(), state][country.lower()] += 1
+        self._countries = {place: _most(found, HOME_COUNTRY.lower()) for place, found in countries.items()}
+        written = [self.of_customer(version) for version in versions] + [self.of_address(a) for a in set(addresses)]
+        names: dict[str, Counter] = defaultdict(Counter)
+        spelt: dict[Place, Counter] = defaultdict(Counter)
+        for city, state, country in written:
+            if country:
+                names[country.lower()][country] += 1
+            if (city, state, country) != NOWHERE:
+                spelt[_folded((city, state, country))][city] += 1
+        country_of = {folded: _most(found) for folded, found in names.items()}
         self._spelling = {
-            key: tuple(min((place[n] for place in found if place[n]), default=None) for n in range(3))
-            for key, found in spelt.items()
+            (city, state, country): (_most(found), state and state.upper(), country and country_of[country])
+            for (city, state, country), found in spelt.items()
         }
 
     @property
     def all(self) -> list[Place]:
-        """Each place once, in its one spelling: of several ways to write it the first by the alphabet."""
+        """Each place once, told apart in any case, and shown as most customers and addresses write it."""
         return list(self._spelling.values())
 
     def of_customer(self, customer: dict) -> Place:
-        """Where a customer lives, as the record writes it, with one spelling for a country."""
-        return customer["city"], customer["state"], one_country(customer["country"])
+        """Where a customer lives, as the record writes it."""
+        return customer["city"], customer["state"], customer["country"]
 
     def of_address(self, address: str | None) -> Place:
         """Where an order goes, as its address writes it.
 
-        The country is that of customers in the same city and state, else, where there is a state, the home country.
+        The country is that of most customers in its city and state, else the home country; without a state, none.
         """
         city, state = city_and_state(address)
         if (city, state) == (None, None):
@@ -93,9 +98,9 @@ class Places:
         return self._spelling.get(_folded(place), NOWHERE)
 
 
-def one_country(written: str | None) -> str | None:
-    """A country as the source writes it."""
-    return written
+def _most(found: Counter, first: str | None = None) -> str | None:
+    """What is found most often; of as many, `first`, else the first in the alphabet."""
+    return min(found, key=lambda one: (-found[one], one != first, one or ""))
 
 
 def _folded(place: Place) -> Place:
@@ -112,7 +117,7 @@ def shown(place: Place) -> dict[str, str]:
     """A place as a mart shows it: what is not known is called unknown; a state is of the United States only."""
     city, state, country = place
     name, region = (None, None)
-    if country is None or country.lower() in AMERICA:
+    if country in (None, HOME_COUNTRY):
         name, region = states().get(state, (None, None))
     return {
         "city": city or "unknown",

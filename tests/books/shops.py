@@ -1,4 +1,4 @@
-"""The shops whose marts are held against the books: a generated one with dirt, a hostile one, and the least there can be."""
+"""The shops that are held against the books: a generated one with dirt, a hostile one, and the least there can be."""
 
 from __future__ import annotations
 

@@ -13,7 +13,10 @@ from decimal import ROUND_HALF_UP, Decimal
 
 CENT = Decimal("0.01")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?( ?(Z|[+-]\d\d(:?\d\d)?))?)?")
+_TIME = re.compile(
+    r"(\d{4})([-/])(\d\d?)\2(\d\d?)(?:[T ](\d\d?:\d\d(?::\d\d(?:\.\d{1,6})?)?)(?: ?(Z|UTC|[+-]\d\d(?::?\d\d)?))?)?"
+)
+AMERICA = {"us", "usa", "united states", "united states of america"}
 
 
 class Unreadable(ValueError):
@@ -25,14 +28,34 @@ def text(raw: str) -> str | None:
     return raw.strip(" ") or None
 
 
-def lower(raw: str) -> str | None:
-    """A value out of a short list, and an address for mail: lower case."""
+def name(raw: str) -> str | None:
+    """A name that people group by: white space around it goes, and within it becomes one space."""
+    return " ".join(raw.split()) or None
+
+
+def word(raw: str) -> str | None:
+    """A word out of a short list: a name in lower case."""
+    return (name(raw) or "").lower() or None
+
+
+def status(raw: str) -> str | None:
+    """A word; `canceled` is `cancelled`."""
+    return {"canceled": "cancelled"}.get(word(raw), word(raw))
+
+
+def state(raw: str) -> str | None:
+    """A name in upper case."""
+    return (name(raw) or "").upper() or None
+
+
+def country(raw: str) -> str | None:
+    """A name; `US`, `USA`, `U.S.A.` and `United States of America` are `United States`, in any case."""
+    return "United States" if (word(raw) or "").replace(".", "") in AMERICA else name(raw)
+
+
+def email(raw: str) -> str | None:
+    """An address for mail: lower case."""
     return (text(raw) or "").lower() or None
-
-
-def upper(raw: str) -> str | None:
-    """A state: upper case."""
-    return (text(raw) or "").upper() or None
 
 
 def identity(raw: str) -> str | None:
@@ -58,35 +81,42 @@ def decimal(places: int, digits: int = 18) -> Callable[[str], Decimal | None]:
 
 
 def integer(raw: str) -> int | None:
-    """A whole number with a fraction is not rounded but set aside."""
+    """A whole number of 32 bits: `3`, `3.0`, `1.2e3`; nothing is rounded, and a negative exponent is not read."""
     if (found := text(raw)) is None:
         return None
-    if not _NUMBER.fullmatch(found) or Decimal(found) % 1 or abs(Decimal(found)) >= 2**31:
+    if not _NUMBER.fullmatch(found) or "e-" in found.lower() or Decimal(found) % 1:
+        raise Unreadable(raw)
+    if not -(2**31) <= Decimal(found) < 2**31:
         raise Unreadable(raw)
     return int(Decimal(found))
 
 
 def boolean(raw: str) -> bool | None:
-    """True or false, also as 1 or 0."""
+    """`true`, `t`, `yes`, `y`, `1`, `1.0` and `false`, `f`, `no`, `n`, `0`, `0.0`, in any case."""
     if (found := text(raw)) is None:
         return None
-    told = {"true": True, "t": True, "1": True, "1.0": True, "false": False, "f": False, "0": False, "0.0": False}
-    if found.lower() not in told:
-        raise Unreadable(raw)
-    return told[found.lower()]
+    for told, ways in ((True, ("true", "t", "yes", "y", "1", "1.0")), (False, ("false", "f", "no", "n", "0", "0.0"))):
+        if found.lower() in ways:
+            return told
+    raise Unreadable(raw)
 
 
 def time(raw: str) -> datetime | None:
-    """Times with an offset become UTC, times without one are UTC; before 1900 or after 2199 they are set aside."""
+    """A day, with or without a time, and after that with or without an offset.
+
+    Times with an offset become UTC, times without one are UTC; before 1900 or after 2199 they are set aside.
+    """
     if (found := text(raw)) is None:
         return None
-    if not _TIME.fullmatch(found):
+    if not (parts := _TIME.fullmatch(found)):
         raise Unreadable(raw)
+    year, _, month, day, clock, offset = parts.groups()
+    offset = {"Z": "+00:00", "UTC": "+00:00", None: ""}.get(offset, offset)
     try:
-        told = datetime.fromisoformat(re.sub(r" (?=[Z+-])", "", found))
-        moment = told.astimezone(UTC).replace(tzinfo=None) if told.tzinfo else told
+        told = datetime.fromisoformat(f"{year}-{month:0>2}-{day:0>2}T{(clock or '00:00'):0>5}{offset}")
     except ValueError as error:
         raise Unreadable(raw) from error
+    moment = told.astimezone(UTC).replace(tzinfo=None) if told.tzinfo else told
     if not 1900 <= moment.year <= 2199:
         raise Unreadable(raw)
     return moment
@@ -96,20 +126,20 @@ money = decimal(2)
 
 COLUMNS: dict[str, dict[str, Callable]] = {
     "customers": {
-        "customer_id": identity, "email": lower, "first_name": text, "last_name": text, "age": integer,
-        "gender": lower, "annual_income": money, "marital_status": lower, "education": lower, "location_type": lower,
-        "city": text, "state": upper, "country": text, "signup_date": time, "last_login": time,
-        "preferred_channel": lower, "is_active": boolean, "acquisition_channel": lower, "updated_at": time,
+        "customer_id": identity, "email": email, "first_name": text, "last_name": text, "age": integer,
+        "gender": word, "annual_income": money, "marital_status": word, "education": word, "location_type": word,
+        "city": name, "state": state, "country": country, "signup_date": time, "last_login": time,
+        "preferred_channel": word, "is_active": boolean, "acquisition_channel": word, "updated_at": time,
     },
     "products": {
         "product_id": identity, "category_id": identity, "subcategory_id": identity, "product_name": text,
         "description": text, "base_price": money, "sale_price": money, "stock_quantity": integer,
-        "weight_kg": decimal(3), "is_active": boolean, "created_at": time, "brand": text, "sku": text,
+        "weight_kg": decimal(3), "is_active": boolean, "created_at": time, "brand": name, "sku": text,
         "rating": decimal(2, 4), "review_count": integer, "cost": money, "updated_at": time,
     },
     "orders": {
-        "order_id": identity, "customer_id": identity, "order_date": time, "status": lower, "total_amount": money,
-        "shipping_cost": money, "payment_method": lower, "shipping_address": text, "billing_address": text,
+        "order_id": identity, "customer_id": identity, "order_date": time, "status": status, "total_amount": money,
+        "shipping_cost": money, "payment_method": word, "shipping_address": text, "billing_address": text,
         "created_at": time, "updated_at": time, "discount_amount": money, "promised_at": time, "shipped_at": time,
         "delivered_at": time,
     },
@@ -117,9 +147,9 @@ COLUMNS: dict[str, dict[str, Callable]] = {
         "review_id": identity, "product_id": identity, "order_id": identity, "customer_id": identity,
         "review_score": integer, "review_text": text, "created_at": time,
     },
-    "categories": {"category_id": identity, "category_name": text, "created_at": time},
+    "categories": {"category_id": identity, "category_name": name, "created_at": time},
     "subcategories": {
-        "subcategory_id": identity, "category_id": identity, "subcategory_name": text, "created_at": time,
+        "subcategory_id": identity, "category_id": identity, "subcategory_name": name, "created_at": time,
     },
     "order_items": {
         "order_item_id": identity, "order_id": identity, "product_id": identity, "quantity": integer,
@@ -127,8 +157,8 @@ COLUMNS: dict[str, dict[str, Callable]] = {
         "refund_amount": money,
     },
     "interactions": {
-        "event_id": identity, "customer_id": identity, "product_id": identity, "event_type": lower,
-        "event_date": time, "device_type": lower, "session_id": identity, "created_at": time, "order_id": identity,
+        "event_id": identity, "customer_id": identity, "product_id": identity, "event_type": word,
+        "event_date": time, "device_type": word, "session_id": identity, "created_at": time, "order_id": identity,
         "order_item_id": identity,
     },
 }  # fmt: skip
@@ -149,7 +179,7 @@ def record(table: str, row: dict[str, str]) -> dict:
     Unreadable
         A value is there and cannot be read, or a part of the key is missing: the row is quarantined.
     """
-    read = {name: cast(row[name]) if name in row else None for name, cast in COLUMNS[table].items()}
-    if table != "reviews" and any(read[name] is None for name in KEYS[table]):
+    read = {column: cast(row[column]) if column in row else None for column, cast in COLUMNS[table].items()}
+    if table != "reviews" and any(read[column] is None for column in KEYS[table]):
         raise Unreadable("no key")
     return read
