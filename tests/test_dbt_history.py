@@ -21,7 +21,9 @@ TIMES = (None, None, "2026-06-02T00:00:00", "2026-06-02T10:00:00", "2026-06-04T1
 """Times from which a record holds: two on a day, one at its start, and none."""
 
 ROWS = st.lists(
-    st.tuples(st.sampled_from("ab"), st.sampled_from(["1.00", "2.00", "three"]), st.integers(0, 1), st.sampled_from(TIMES)),
+    st.tuples(
+        st.sampled_from("ab"), st.sampled_from(["1.00", "2.00", "three"]), st.integers(0, 1), st.sampled_from(TIMES)
+    ),
     min_size=1,
     max_size=4,
 )

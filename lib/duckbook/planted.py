@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "truth"
 
-TABLES = ("parameters", "customers", "products", "prices", "affinities", "calendar", "experiment")
+TABLES = ("parameters", "customers", "products", "prices", "affinities", "calendar", "experiment", "reviews", "zones")
 """What `duckbook.store.truth` writes."""
 
 

@@ -1,6 +1,7 @@
 """The simulated store: an online retailer in the USA that sells in USD, with returns and reviews.
 
-Ten categories of goods, three years of history, growing by about a fifth a year. What is planted, with the source
+Ten categories of goods, three years of history from the opening on; sign-ups grow by 28 % a year, and sales by more as
+long as customers who come back add up. What is planted, with the source
 of each assumption, stands in `duckbook.store.parameters`; the latent values are written beside the data as truth
 tables that no model reads.
 
@@ -11,7 +12,7 @@ the machine is used (`duckbook.store.distributions`), so that seed, size and dat
 Columns are made a piece at a time and kept in files beyond that (`duckbook.store.spool`), so that a store of a million
 customers takes the memory of a smaller one; what is held of each is eight bytes, when they were last seen.
 
-From the bottom up: randomness, spool → distributions → season, parameters, catalogue, places → products, customers →
-purchases → shelves → baskets → fulfilment → reviews; visits → interactions; simulation joins them, records slices
-them, dirt soils them.
+From the bottom up: randomness, spool → distributions → season, working_days, parameters, catalogue, places → products,
+customers → purchases → shelves → baskets → stock, fulfilment → reviews (review_words); visits → interactions;
+simulation joins them, records slices them, dirt soils them.
 """

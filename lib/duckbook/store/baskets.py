@@ -31,8 +31,8 @@ STANDARD, EXPRESS, HEAVY = 599, 1499, 700
 REDRAWS = 3
 """How often a line that repeats a product of its order is drawn again."""
 
-MOST_UNITS = 4
-"""Most units of a product in a line."""
+MOST_UNITS = 8
+"""Most units of a product in a line; fewer lines hold two units than one, fewer three than two, and so on."""
 
 HEAVY_FROM = 12_000
 """Grams from which an order is heavy."""
@@ -120,9 +120,11 @@ class Baskets:
             chosen[on, line] = product
             at = begin[on] + line
             products[at] = product
-            luck = part(draw.bits("quantity", key[on], line), 0, 16) / 131_072
-            units = budget[on] / self._products.sale[week[on], product] + luck
-            quantities[at] = np.clip(units, 1, MOST_UNITS).astype(np.int8)
+            bits = draw.bits("quantity", key[on], line)
+            units = np.maximum(budget[on] / self._products.sale[week[on], product] + part(bits, 0, 16) / 131_072, 1.0)
+            # Who could buy more is content with fewer, most of them with one: not with the most there may be.
+            share = part(bits, 16, 16) / 65_536
+            quantities[at] = np.where(units < MOST_UNITS + 1, units, 1.0 + share * share * MOST_UNITS).astype(np.int8)
         return products, quantities
 
     def _first(

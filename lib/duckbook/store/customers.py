@@ -13,7 +13,7 @@ import numpy as np
 
 from duckbook.store import season
 from duckbook.store.catalogue import CATEGORIES
-from duckbook.store.distributions import Lookup, exp, gamma, log, normal
+from duckbook.store.distributions import Lookup, exp, gamma, interpolate, log, normal
 from duckbook.store.distributions import beta as beta_variates
 from duckbook.store.parameters import Parameters
 from duckbook.store.places import CITIES, SUBURBS, first_names, last_names, streets
@@ -33,6 +33,15 @@ BUYING_BY_ACQUISITION = (1.00, 0.97, 0.90, 1.04, 1.10, 0.95)
 
 CHANGES = 3
 """Most changes of one kind that are simulated for a customer."""
+
+MEDIAN_INCOME = 50_000.0
+"""Yearly income in USD of those who earn as much as the mean for their education and age."""
+
+INCOME_AGES = (20, 30, 40, 50, 60, 72)
+"""Ages of `Parameters.income_by_age`; between them it changes in proportion to the years."""
+
+DEGREE_AGES = (18, 22, 24, 28)
+"""Ages from which customers have at most some college, a bachelor's, a master's degree, a doctorate."""
 
 YEAR = 365.25 * season.DAY
 NEVER = np.int64(2**62)
@@ -83,6 +92,10 @@ class Customers:
             House number, index of the street, index of the city, last two digits of the postal code, index of the type.
         """
         return _address(self._randomness, self.id[who], moves)
+
+    def city(self, who: np.ndarray, moves: np.ndarray) -> np.ndarray:
+        """Index of the city in which customers live after so many moves."""
+        return _city(self._randomness.bits("city", self.id[who], moves))
 
     def income_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
         """Yearly income in whole USD after so many changes, rounded to hundreds."""
@@ -193,15 +206,18 @@ class _Made:
         self.gender = Lookup.weighted([0.52, 0.46, 0.02])(bits, 0)
         age = np.clip(41.0 + 14.0 * self._age_score, 18.0, 84.0)
         self.born = self.signup - (age * YEAR).astype(np.int64)
-        self.education = Lookup.weighted([0.27, 0.26, 0.29, 0.14, 0.04])(bits, 16)
+        # Nobody has a degree before the years that it takes.
+        most = np.searchsorted(np.array(DEGREE_AGES), age, side="right")
+        self.education = np.minimum(Lookup.weighted([0.27, 0.26, 0.29, 0.14, 0.04])(bits, 16), most)
         married = np.clip((age - 20.0) / 40.0, 0.05, 0.62)
         divorced = np.clip((age - 30.0) / 200.0, 0.0, 0.15)
         widowed = np.clip((age - 60.0) / 100.0, 0.0, 0.2)
         u = part(bits, 32, 16) / 65_536
         self.marital = np.select([u < married, u < married + divorced, u < married + divorced + widowed], [1, 2, 3], 0)
         self.channel = Lookup.weighted([0.55, 0.20, 0.20, 0.05])(bits, 48)
-        learned = np.array([0.78, 0.88, 1.15, 1.35, 1.50])[self.education]
-        self.income = 58_000.0 * learned * exp(0.45 * self._income_score)
+        learned = np.array(self._parameters.income_by_education)[self.education]
+        aged = _by_age(self._parameters.income_by_age)[age.astype(np.int64)]
+        self.income = MEDIAN_INCOME * learned * aged * exp(0.45 * self._income_score)
         tilts = [[c.women for c in CATEGORIES], [1.0 - c.women for c in CATEGORIES], [0.5] * len(CATEGORIES)]
         tables = [Lookup.weighted([c.demand * t for c, t in zip(CATEGORIES, tilt, strict=True)]) for tilt in tilts]
         favourite = self._randomness.bits("favourite category", self.id)
@@ -231,12 +247,22 @@ class _Made:
 def _address(randomness: Randomness, customer: np.ndarray, moves: np.ndarray | int) -> tuple[np.ndarray, ...]:
     bits = randomness.bits("address", customer, moves)
     where = randomness.bits("city", customer, moves)
-    city = Lookup.weighted([c.population + SUBURBS for c in CITIES])(where, 0)
+    city = _city(where)
     street = Lookup.weighted(streets().weights)(bits, 0)
     large = np.array([c.population > 400 for c in CITIES])[city]
     u = part(where, 16, 16) / 65_536
     kind = np.where(large, (u >= 0.58) * 1 + (u >= 0.97), (u >= 0.36) * 1 + (u >= 0.82))
     return below(bits, 9899) + 1, street, city, part(where, 32, 16) * 95 >> 16, kind
+
+
+def _by_age(known: tuple[float, ...]) -> np.ndarray:
+    """The values of `INCOME_AGES` for each age in whole years."""
+    ages = np.arange(100.0)
+    return interpolate(ages, np.array(INCOME_AGES, dtype=np.float64), np.array(known, dtype=np.float64))
+
+
+def _city(bits: np.ndarray) -> np.ndarray:
+    return Lookup.weighted([c.population + SUBURBS for c in CITIES])(bits, 0)
 
 
 def _correlated(correlation: float, first: np.ndarray, own: np.ndarray) -> np.ndarray:

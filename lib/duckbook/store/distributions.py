@@ -75,7 +75,7 @@ class Quantiles:
         left = np.concatenate([[0.0], np.cumsum(slices)])
         right = np.concatenate([np.cumsum(slices[::-1])[::-1], [0.0]])
         inside = (left > left[-1] * 1e-18) & (right > left[-1] * 1e-18)
-        self._knots = _interpolate(
+        self._knots = interpolate(
             -_EDGE + 2 * _EDGE * (np.arange(_KNOTS + 1) / _KNOTS), log(left[inside] / right[inside]), y[inside]
         )
 
@@ -161,6 +161,14 @@ def exponential(mean: float) -> Lookup:
     return Lookup.of(lambda u: -mean * log(1.0 - u), np.int64)
 
 
+@lru_cache
+def geometric(mean: float, most: int = 60) -> Lookup:
+    """Whole numbers from 0 on, each less frequent than the one before it by the same factor."""
+    falls = np.full(most, mean / (1.0 + mean))
+    falls[0] = 1.0
+    return Lookup.weighted(np.cumprod(falls))
+
+
 def poisson(u: np.ndarray, mean: np.ndarray, most: int = 12) -> np.ndarray:
     """Poisson counts at uniforms u, cut at `most`."""
     term = exp(-mean)
@@ -176,7 +184,8 @@ def poisson(u: np.ndarray, mean: np.ndarray, most: int = 12) -> np.ndarray:
     return count
 
 
-def _interpolate(x: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+def interpolate(x: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values at x, on straight lines between those at ascending known places, and level beyond them."""
     at = np.clip(np.searchsorted(known, x, side="right") - 1, 0, len(known) - 2)
     share = np.clip((x - known[at]) / (known[at + 1] - known[at]), 0.0, 1.0)
     return values[at] + share * (values[at + 1] - values[at])

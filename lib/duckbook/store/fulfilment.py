@@ -11,20 +11,42 @@ import numpy as np
 from duckbook.store import season
 from duckbook.store.baskets import Baskets
 from duckbook.store.catalogue import CATEGORIES
-from duckbook.store.customers import NEVER
+from duckbook.store.customers import NEVER, Customers
 from duckbook.store.distributions import exp, exponential, lognormal
 from duckbook.store.parameters import Parameters
+from duckbook.store.places import CITIES, ZONES, mean_zone
 from duckbook.store.products import Products
 from duckbook.store.purchases import Purchases
 from duckbook.store.randomness import Randomness, part
 from duckbook.store.spool import Spool
+from duckbook.store.working_days import (
+    CARRIER_HOURS,
+    CLOSES,
+    LAST_DELIVERY,
+    OPENS,
+    WAREHOUSE_OFFSET,
+    WorkingDays,
+    carriers_deliver,
+    time_of_day,
+    warehouse_works,
+)
 
 PENDING, PROCESSING, SHIPPED, DELIVERED, CANCELLED, RETURNED = range(6)
+STANDARD_DAYS, EXPRESS_DAYS = 6, 3
+"""Days after the order, local to the customer, by whose end delivery is promised; a day without deliveries is passed
+over."""
+
+ELSEWHERE = 9
+"""Number of the address, after those that a customer moves to, that a tenth of the orders go to."""
+
 STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned")
 
 
 class Fulfilment:
     """The plan of each order and of each line.
+
+    The warehouse ships and takes returns in its hours, and carriers deliver by day, neither on Sundays or holidays.
+    Standard shipping takes longer the more zones a parcel crosses.
 
     Attributes
     ----------
@@ -44,41 +66,53 @@ class Fulfilment:
         self,
         randomness: Randomness,
         parameters: Parameters,
+        customers: Customers,
         products: Products,
         purchases: Purchases,
         baskets: Baskets,
+        span: season.Span,
         spool: Spool,
     ) -> None:
         self._randomness, self._parameters = randomness, parameters
+        self._customers, self._purchases = customers, purchases
+        self._warehouse, self._carriers = WorkingDays(span, warehouse_works), WorkingDays(span, carriers_deliver)
+        self._arrivals = time_of_day(CARRIER_HOURS)
 
         def made(some: slice) -> dict[str, np.ndarray]:
-            plan = self._deliver(some, purchases, baskets)
+            plan = self._deliver(some, baskets)
             return plan | self._return(some, plan, products, purchases, baskets)
 
         vars(self).update(spool.columns(len(purchases), made))
 
-    def _deliver(self, some: slice, purchases: Purchases, baskets: Baskets) -> dict[str, np.ndarray]:
-        draw, planted = self._randomness, self._parameters
+    def address_number(self, which: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of some orders: after how many moves the customer has ordered, and the number of the address shipped to."""
+        who, placed = self._purchases.customer[which], self._purchases.placed[which]
+        moves = (self._customers.moved[who] <= placed[:, None]).sum(axis=1)
+        elsewhere = part(self._randomness.bits("payment", self._purchases.key[which]), 16, 16) < 0.1 * 65_536
+        return moves, np.where(elsewhere, ELSEWHERE, moves)
+
+    def _deliver(self, some: slice, baskets: Baskets) -> dict[str, np.ndarray]:
+        draw, planted, purchases = self._randomness, self._parameters, self._purchases
         placed, key, express = purchases.placed[some], purchases.key[some], baskets.express[some]
+        city = self._customers.city(purchases.customer[some], self.address_number(some)[1])
+        offset = np.array([place.offset for place in CITIES])[city] * season.HOUR
         bits = draw.bits("handling", key)
         is_cancelled = part(bits, 0, 16) < planted.cancelled_share * 65_536
         processing = placed + lognormal(2.5 * season.HOUR, 0.8)(bits, 16) + 300
-        handled = processing + lognormal(20.0 * season.HOUR, 0.5)(bits, 32)
-        # The warehouse is closed on Sundays.
-        weekday = (handled // season.DAY + 3) % 7
-        dispatched = handled + np.where(weekday == 6, season.DAY, 0)
+        dispatched = self._warehouse.after(processing, lognormal(6.0 * season.HOUR, 0.5)(bits, 32) + 600)
         after = exponential(14.0 * season.HOUR)(bits, 48) + 600
-        # 1 January 1970 was a Thursday; the peak is from Black Friday to Christmas, when carriers are slow.
-        peak = is_peak(placed)
-        median = planted.transit_days * season.DAY
-        slow = lognormal(median, planted.transit_sigma)(draw.bits("transit", key))
-        slow = slow * np.where(peak, 130, 100) // 100
-        quick = lognormal(1.2 * season.DAY, 0.3)(draw.bits("transit", key))
-        transit = np.where(express, quick, slow)
-        day = placed // season.DAY * season.DAY
-        promised = day + np.where(express, 4, 7) * season.DAY - 1
+        bits = draw.bits("transit", key)
+        transit = np.where(express, lognormal(1.2 * season.DAY, 0.3)(bits), self._standard(bits, placed, city))
+        # What has travelled long enough is handed over in the hours of a day on which carriers deliver, the next one at
+        # the earliest. They rest on one day in seven.
+        sent, hour = dispatched - offset, self._arrivals(bits, 0)
+        days = np.maximum((sent % season.DAY + transit * 6 // 7) // season.DAY, 1)
+        day = self._carriers.following(sent // season.DAY, days)
+        delivered = day * season.DAY + hour + offset
+        due = (placed - offset) // season.DAY + np.where(express, EXPRESS_DAYS, STANDARD_DAYS)
+        promised = self._carriers.following(due) * season.DAY + LAST_DELIVERY + offset
         cancelled = np.where(is_cancelled, np.minimum(placed + after, dispatched - 60), NEVER)
-        delivered = np.where(is_cancelled, NEVER, dispatched + transit + 2 * season.HOUR)
+        delivered = np.where(is_cancelled, NEVER, delivered)
         return {
             "promised": promised,
             "processing": np.where(processing < cancelled, processing, NEVER),
@@ -87,6 +121,14 @@ class Fulfilment:
             "cancelled": cancelled,
             "late": (delivered > promised) & ~is_cancelled,
         }
+
+    def _standard(self, bits: np.ndarray, placed: np.ndarray, city: np.ndarray) -> np.ndarray:
+        """Seconds that standard shipping takes: by chance, by the zone of the city, and in the peak of the year."""
+        planted = self._parameters
+        far = zone_factors(planted, np.array([ZONES[place.state] for place in CITIES]))
+        usual = lognormal(planted.transit_days * season.DAY, planted.transit_sigma)(bits)
+        # The peak is from Black Friday to Christmas, when carriers are slow.
+        return (usual * far[city] * np.where(is_peak(placed), 1.3, 1.0)).astype(np.int64)
 
     def _return(
         self, some: slice, plan: dict[str, np.ndarray], products: Products, purchases: Purchases, baskets: Baskets
@@ -107,7 +149,9 @@ class Fulfilment:
         back = delivered + wait
         # Gifts go back after Christmas, hence the returns of January.
         back = np.where(is_peak(purchases.placed[some])[order] & is_returned, _after_christmas(back), back)
-        line_returned = np.where(is_returned, back, NEVER)
+        day = self._warehouse.following((np.where(is_returned, back, 0) - WAREHOUSE_OFFSET) // season.DAY)
+        hour = OPENS * season.HOUR + (part(bits, 40, 8) * (CLOSES - OPENS) * season.HOUR >> 8) + part(bits, 48, 7)
+        line_returned = np.where(is_returned, day * season.DAY + hour + WAREHOUSE_OFFSET, NEVER)
         last = np.maximum.reduceat(line_returned, begin[:-1] - begin[0]) if len(line_returned) else line_returned
         return {
             "disappoints": disappoints,
@@ -128,6 +172,11 @@ class Fulfilment:
             status[reached] = number
             updated[reached] = moment[reached]
         return status, updated
+
+
+def zone_factors(parameters: Parameters, zones: np.ndarray) -> np.ndarray:
+    """How much longer than on the mean standard shipping takes to each of some zones."""
+    return exp(parameters.transit_zone_effect * (zones - mean_zone()))
 
 
 def is_peak(placed: np.ndarray) -> np.ndarray:

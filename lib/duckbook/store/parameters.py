@@ -29,7 +29,9 @@ class Parameters:
     # -- acquisition ------------------------------------------------------------------------------------------------
     yearly_growth: float = 0.25
     """Growth of sign-ups a year, as a factor exp(0.25) = 1.28; young retailers outgrow the 8 to 15 % a year of US
-    e-commerce as a whole (US Census Bureau, Quarterly Retail E-Commerce Sales, 2015-2024)."""
+    e-commerce as a whole (US Census Bureau, Quarterly Retail E-Commerce Sales, 2015-2024). First orders grow as
+    sign-ups do. Orders of those who come back grow faster in the years after an opening, when there are ever more of
+    them: sales of the third year are about 1.45 times those of the second."""
     share_ever_buying: float = 0.86
     """Share of those who sign up that ever buy; the others only wanted the newsletter. Assumption."""
     share_first_at_signup: float = 0.65
@@ -68,7 +70,14 @@ class Parameters:
     """Mean value of an order before discounts; about the average order of US online retail, 80 to 120 USD (Dynamic
     Yield, eCommerce benchmarks). CDNOW's 35 USD was a shop of compact discs."""
     spend_income_correlation: float = 0.35
-    """Correlation of income with the customer's mean spend, both as normal scores. Assumption."""
+    """Correlation of the customer's mean spend with what income has beyond education and age, both as normal scores.
+    With income as a whole it is about 0.25. Assumption."""
+    income_by_education: tuple[float, ...] = (0.77, 0.85, 1.28, 1.48, 1.80)
+    """Income by education relative to the mean, from high school to doctorate: 899, 992, 1,493, 1,737 and 2,109 of
+    1,170 USD a week (Bureau of Labor Statistics, Education Pays 2023, from the Current Population Survey)."""
+    income_by_age: tuple[float, ...] = (0.68, 1.06, 1.26, 1.37, 1.12, 0.68)
+    """Income relative to the mean at 20, 30, 40, 50, 60 and 72 years: medians of households of 54,930 to 110,700 USD,
+    of 80,610 in all (US Census Bureau, Income in the United States 2023, Current Population Survey, P60-282)."""
     rate_age_correlation: float = -0.12
     """Correlation of age with the purchase rate, both as normal scores: the young order more often. Assumption."""
 
@@ -101,11 +110,18 @@ class Parameters:
     """Value of goods from which standard shipping is free. Assumption."""
 
     # -- funnel -----------------------------------------------------------------------------------------------------
-    visits_weekly: float = 0.134
-    """Mean visits without a purchase a week of a customer who has not dropped out. Set so that 15.5 % of sessions
-    end in a purchase (Sakar et al., "Online Shoppers Purchasing Intention", UCI 2018: 1,908 of 12,330)."""
+    visits_weekly: float = 0.097
+    """Mean visits without a purchase a week of a buyer who has not dropped out; each one's are in proportion to the
+    orders that the buyer places, so that conversion is the same in any year of the store. With the two below set so
+    that 15.5 % of sessions end in a purchase (Sakar et al., "Online Shoppers Purchasing Intention", UCI 2018: 1,908 of
+    12,330)."""
+    signup_visits: float = 4.6
+    """Mean visits without a purchase that follow a sign-up, of buyers and of those who never buy. See above."""
+    interest_weeks: float = 3.0
+    """Mean weeks for which the visits after a sign-up, and those after a customer has dropped out, go on. Assumption.
+    The longer they are, the longer after the opening conversion goes on falling."""
     visits_after_dropout: float = 0.45
-    """Visits of a customer who has dropped out, relative to before. Assumption."""
+    """Visits of a customer who has just dropped out, relative to before. Assumption."""
     research_visits: tuple[float, ...] = (0.40, 0.27, 0.18, 0.10, 0.05)
     """Chances of 0, 1, … visits in the week before an order that look at what it will hold. Assumption."""
     abandoned_cart_share: float = 0.43
@@ -122,8 +138,13 @@ class Parameters:
     """Share of orders that are cancelled before dispatch. Assumption."""
     transit_days: float = 2.6
     """Median days from dispatch to delivery by standard shipping. Assumption."""
-    transit_sigma: float = 0.42
-    """Spread of the logarithm of that. Set so that about 8 % are late (Olist 2016-2018: 8.1 %)."""
+    transit_sigma: float = 0.40
+    """Spread of the logarithm of that between parcels that go to one zone. Set so that about 8 % are late (Olist
+    2016-2018: 8.1 %)."""
+    transit_zone_effect: float = 0.12
+    """How much the logarithm of transit grows with each zone that a parcel crosses; 0 if distance plays no part.
+    Carriers take 1 day to zone 2 and 5 to zone 8 by ground (UPS, Ground Time-in-Transit Maps), which would be 0.27.
+    Less here, where a state has one zone. Assumption in size."""
     return_scale: float = 1.06
     """Factor on the categories' return rates, which average about 17.6 % of sales (NRF and Appriss Retail, 2023
     Consumer Returns in the Retail Industry, online sales)."""
@@ -140,6 +161,16 @@ class Parameters:
     """Chances of 1 to 5 stars from someone who is content."""
     unhappy_scores: tuple[float, ...] = (0.70, 0.17, 0.10, 0.03, 0.0)
     """Chances of 1 to 5 stars from someone who is not."""
+    review_mixed_share: float = 0.20
+    """Share of texts that say good and bad, of those with other than three stars. Assumption."""
+    review_neutral_share: float = 0.06
+    """Share of texts that say neither, of those with other than three stars. Assumption."""
+    review_contradicting_share: float = 0.04
+    """Share of texts that praise with one or two stars, or complain with four or five. Assumption: stars and words
+    disagree in a part of all reviews (Valdivia, Luzon and Herrera, "Sentiment Analysis in TripAdvisor", IEEE
+    Intelligent Systems 2017)."""
+    review_typo_share: float = 0.12
+    """Share of texts that are typed in haste. Assumption."""
 
     # -- slow change: events a year ----------------------------------------------------------------------------------
     moves_yearly: float = 0.085
@@ -209,7 +240,7 @@ def _bounds(name: str) -> tuple[float, float]:
         return 0.0, 1.0
     if name == "elasticity_mean":
         return -10.0, 0.0
-    factors = {"yearly_growth", "elasticity_sd", "visits_after_dropout", "experiment_uplift"}
+    factors = {"yearly_growth", "elasticity_sd", "visits_after_dropout", "experiment_uplift", "transit_zone_effect"}
     if name in factors or name.endswith("_yearly"):
         return 0.0, 5.0
     # The mean of a gamma-gamma exists from a shape of one on; the others are shapes, rates, weeks, days and USD.

@@ -60,6 +60,23 @@ CITIES = tuple(
     )
 )  # fmt: skip
 
+ZONES = {
+    state: zone
+    for zone, states in {
+        2: "IN KY",
+        3: "IL OH TN WV",
+        4: "AL AR DC DE GA IA MD MI MO MS NC NE PA SC VA WI",
+        5: "CT FL KS LA MA ME MN ND NH NJ NY OK RI SD TX VT",
+        6: "CO NM WY",
+        7: "AZ ID MT NV UT",
+        8: "CA OR WA",
+        9: "AK HI",
+    }.items()
+    for state in states.split()
+}
+"""Carriers' zone of each state, by the miles between its largest cities here and the warehouse in Louisville, Kentucky:
+up to 150, 300, 600, 1,000, 1,400, 1,800 and more, as USPS and UPS have them, and beyond the sea."""
+
 GENDERS = ("female", "male", "nonbinary")
 """The pools of given names that Faker has."""
 
@@ -73,6 +90,12 @@ class Pool(NamedTuple):
 
     values: tuple[str, ...]
     weights: np.ndarray
+
+
+def mean_zone() -> float:
+    """The zone of a mean customer, weighted as cities are drawn."""
+    weights = [city.population + SUBURBS for city in CITIES]
+    return sum(w * ZONES[city.state] for w, city in zip(weights, CITIES, strict=True)) / sum(weights)
 
 
 @lru_cache

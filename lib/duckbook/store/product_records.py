@@ -10,11 +10,8 @@ import pyarrow.compute as pc
 
 from duckbook.store.catalogue import ADJECTIVES, CATEGORIES, SUBCATEGORIES
 from duckbook.store.columns import decimal, join, moment, money, pick, text
-from duckbook.store.simulation import HISTORY_YEARS, Store, Window
+from duckbook.store.simulation import Store, Window
 from duckbook.tables import source_tables
-
-COVER_WEEKS = 5.0
-"""Weeks of average sales that a Monday's delivery fills the shelf up to."""
 
 
 def products(store: Store, window: Window) -> Iterator[pa.Table]:
@@ -36,7 +33,7 @@ def products(store: Store, window: Window) -> Iterator[pa.Table]:
         "description": _descriptions(store, which, name),
         "base_price": money(goods.base[week, which]),
         "sale_price": money(goods.sale[week, which]),
-        "stock_quantity": pa.array(_stock(store, which, week, moments.sold).astype(np.int32)),
+        "stock_quantity": pa.array(store.stock.left(which, week, moments.sold).astype(np.int32)),
         "weight_kg": decimal(goods.grams[which], 3),
         "is_active": pa.array(goods.on_sale[week, which]),
         "created_at": moment(goods.launched[which]),
@@ -126,16 +123,6 @@ def _sold(store: Store, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
     np.maximum.at(last, baskets.product[lines], store.purchases.placed[baskets.order[lines]])
     units = np.bincount(baskets.product[lines], baskets.quantity[lines], minlength=size)
     return units.astype(np.int64), last
-
-
-def _stock(store: Store, which: np.ndarray, week: np.ndarray, sold: np.ndarray) -> np.ndarray:
-    """Units left of what Monday's delivery filled the shelf up to."""
-    goods = store.products
-    weekly = store.size * 3.3 / (HISTORY_YEARS * 52)
-    share = goods.popularity[which] / (goods.planned * 3.2)
-    luck = store.randomness.uniform("delivery", which, week + 1)
-    filled = 3 + (weekly * share * COVER_WEEKS * (0.4 + 1.2 * luck)).astype(np.int64)
-    return np.where(goods.on_sale[week, which], np.maximum(filled - sold, 0), 0)
 
 
 def _brands(store: Store, which: np.ndarray) -> tuple[list[str], np.ndarray]:

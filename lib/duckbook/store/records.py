@@ -75,8 +75,7 @@ def _orders(store: Store, window: Window, some: slice) -> pa.Table:
     plan, baskets = store.fulfilment, store.baskets
     bits = store.randomness.bits("payment", store.purchases.key[which])
     method = np.searchsorted(np.cumsum(_PAYMENT_SHARES), part(bits, 0, 16) * 100 // 65_536, side="right")
-    moves = (store.customers.moved[who] <= placed[:, None]).sum(axis=1)
-    elsewhere = part(bits, 16, 16) < 0.1 * 65_536
+    moves, shipped_to = plan.address_number(which)
     discount, shipping = baskets.order_discount[which], baskets.shipping[which]
     return _table(
         "orders",
@@ -87,7 +86,7 @@ def _orders(store: Store, window: Window, some: slice) -> pa.Table:
         total_amount=money(baskets.goods[which] - discount + shipping),
         shipping_cost=money(shipping),
         payment_method=pick(PAYMENTS, method),
-        shipping_address=addresses(store.customers, who, np.where(elsewhere, 9, moves)),
+        shipping_address=addresses(store.customers, who, shipped_to),
         billing_address=addresses(store.customers, who, moves),
         created_at=moment(placed),
         updated_at=moment(updated),

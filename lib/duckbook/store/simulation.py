@@ -24,6 +24,7 @@ from duckbook.store.purchases import Purchases
 from duckbook.store.randomness import Randomness
 from duckbook.store.reviews import Reviews
 from duckbook.store.spool import Spool
+from duckbook.store.stock import Stock
 from duckbook.store.visits import LOOK_AHEAD, Visiting, closing
 
 HISTORY_YEARS = 3
@@ -118,14 +119,19 @@ class Store:
     @cached_property
     def fulfilment(self) -> Fulfilment:
         """What becomes of it."""
-        parts = (self.products, self.purchases, self.baskets)
-        return Fulfilment(self.randomness, self.parameters, *parts, self.spool)
+        parts = (self.customers, self.products, self.purchases, self.baskets)
+        return Fulfilment(self.randomness, self.parameters, *parts, self.span, self.spool)
 
     @cached_property
     def reviews(self) -> Reviews:
         """What is said about it."""
-        parts = (self.products, self.baskets, self.fulfilment)
-        return Reviews(self.randomness, self.parameters, *parts, self.spool)
+        parts = (self.customers, self.products, self.purchases, self.baskets, self.fulfilment)
+        return Reviews(self.randomness, self.parameters, *parts, self.span, self.spool)
+
+    @cached_property
+    def stock(self) -> Stock:
+        """What is left on the shelves."""
+        return Stock(self.randomness, self.products, self.purchases, self.baskets, self.spool)
 
     @cached_property
     def closed(self):
@@ -146,7 +152,7 @@ class Store:
 
     def build(self) -> Store:
         """Make all parts now, before several threads ask for them."""
-        _ = self.reviews, self.visiting, self.interacting
+        _ = self.reviews, self.stock, self.visiting, self.interacting
         return self
 
     @property

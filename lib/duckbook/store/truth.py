@@ -9,7 +9,11 @@ import pyarrow as pa
 
 from duckbook.store import season
 from duckbook.store.catalogue import AFFINITIES
-from duckbook.store.columns import decimal, moment, money
+from duckbook.store.columns import decimal, moment, money, pick
+from duckbook.store.fulfilment import zone_factors
+from duckbook.store.places import ZONES
+from duckbook.store.review_words import TOPICS
+from duckbook.store.reviews import TONES
 from duckbook.store.simulation import Store
 
 
@@ -23,7 +27,9 @@ def truth(store: Store) -> dict[str, Iterator[pa.Table]]:
         (a row a product that has been launched), ``prices`` (a row a product and week in which it is on sale),
         ``affinities`` (a row a pair of subcategories that go together), ``calendar`` (a row a day: how much is sold on
         it relative to an average day, and the weeks of operational time since the opening that its start is at),
-        ``experiment`` (a row a customer who takes part in the experiment: whether the customer is treated, and when).
+        ``experiment`` (a row a customer who takes part in the experiment: whether the customer is treated, and when),
+        ``reviews`` (a row a review: its tone, the topics praised and blamed, whether it contradicts the stars),
+        ``zones`` (a row a state: carriers' zone from the warehouse, and median days of standard shipping to it).
     """
     return {
         "parameters": iter([pa.Table.from_pylist(store.parameters.rows())]),
@@ -33,6 +39,8 @@ def truth(store: Store) -> dict[str, Iterator[pa.Table]]:
         "affinities": iter([_affinities()]),
         "calendar": iter([_calendar(store)]),
         "experiment": (_experiment(store, known) for known in _known(store)),
+        "reviews": (_reviews(store, some) for some in store.spool.ranges(len(store.reviews))),
+        "zones": iter([_zones(store)]),
     }
 
 
@@ -115,6 +123,27 @@ def _experiment(store: Store, known: slice) -> pa.Table:
             "last_day": pa.array([trial.last] * len(part), pa.date32()),
         }
     )
+
+
+def _reviews(store: Store, some: slice) -> pa.Table:
+    written = np.flatnonzero(store.reviews.written[some] < store.whole.end) + some.start
+    said = store.reviews.said(written)
+    return pa.table(
+        {
+            "review_id": pa.array(store.reviews.ids(written)),
+            "tone": pick(TONES, said.tone),
+            "praised": pick(TOPICS, said.praised),
+            "blamed": pick(TOPICS, said.blamed),
+            "contradicts_stars": pa.array(said.contradicts),
+        }
+    )
+
+
+def _zones(store: Store) -> pa.Table:
+    states = np.array(sorted(ZONES))
+    zones = np.array([ZONES[state] for state in states])
+    days = store.parameters.transit_days * zone_factors(store.parameters, zones)
+    return pa.table({"state": states, "zone": zones, "transit_days": _millionths(days)})
 
 
 def _millionths(values: np.ndarray) -> pa.Array:

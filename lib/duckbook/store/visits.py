@@ -13,7 +13,7 @@ import numpy as np
 from duckbook.store import season
 from duckbook.store.baskets import Baskets
 from duckbook.store.customers import NEVER, Customers
-from duckbook.store.distributions import Lookup, log, poisson
+from duckbook.store.distributions import Lookup, exp, exponential, geometric, log, poisson
 from duckbook.store.parameters import Parameters
 from duckbook.store.purchases import Purchases
 from duckbook.store.randomness import Randomness, part
@@ -23,6 +23,12 @@ CELL = 4.0
 """Operational weeks of a cell: visits that lead to no order are counted by customer and cell."""
 
 MOST_IN_CELL = 64
+
+MOST_EAGER = 12.0
+"""Most visits of a customer relative to the mean, which bounds the cells of those who order every week."""
+
+FADED = 5.0
+"""After so many times its mean, interest that fades is over: a hundredth of it is cut off."""
 
 LOOK_AHEAD = 8
 """Days after a stretch whose orders may have visits in it."""
@@ -82,18 +88,28 @@ class Visiting:
         mean = parameters.bgnbd_r / parameters.bgnbd_alpha
 
         def made(some: slice) -> dict[str, np.ndarray]:
-            # Those who order more visit more, though not in proportion.
-            eager = np.minimum(0.55 + 0.45 * customers.rate[some] / mean, 5.0)
-            return {"per_cell": parameters.visits_weekly * CELL * eager}
+            # Visits are in proportion to orders: without that, customers who neither order nor drop out would pile up,
+            # and conversion would fall for as long as the store exists.
+            eager = np.where(customers.buys[some], np.minimum(customers.rate[some] / mean, MOST_EAGER), 0.0)
+            per_cell = parameters.visits_weekly * CELL * eager
+            return {"per_cell": per_cell, "none": exp(-per_cell)}
 
         self._spool = spool
-        self._per_cell = spool.columns(len(customers), made)["per_cell"]
+        idle = spool.columns(len(customers), made)
+        self._per_cell, self._none = idle["per_cell"], idle["none"]
+        self._welcomes = geometric(parameters.signup_visits)
+        self._fade = parameters.interest_weeks
         self._looks = Lookup.weighted([0.42, 0.25, 0.14, 0.08, 0.05, 0.03, 0.02, 0.01])
         self._more_looks = Lookup.weighted([0.20, 0.22, 0.19, 0.14, 0.10, 0.07, 0.05, 0.03])
 
     def between(self, begin: int, end: int) -> Visits:
         """The visits that start from `begin` on and before `end`, seconds since 1970."""
-        parts = [self._buying(begin, end), self._preparing(begin, end), self._idle(begin, end)]
+        parts = [
+            self._buying(begin, end),
+            self._preparing(begin, end),
+            self._idle(*self._looking_around(begin, end)),
+            self._idle(*self._new(begin, end)),
+        ]
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         inside = (joined[0] >= begin) & (joined[0] < end)
         joined = [column[inside] for column in joined]
@@ -129,30 +145,65 @@ class Visiting:
         columns = (start, who, key, orders, np.full(len(key), False), np.full(len(key), -1), looks)
         return tuple(column[known] for column in columns)
 
-    def _idle(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
-        customers, clock = self._customers, self._purchases.clock
-        low, high = clock.weeks(np.array([begin - 12 * season.HOUR, end])) // CELL
-        here = int(np.searchsorted(customers.signup, end))
-        cells = range(int(low), int(high) + 1)
-        found = [self._idle_of_cell(cell, some, begin, end) for some in self._spool.ranges(here) for cell in cells]
-        who, start, key = (np.concatenate(column) for column in zip(*found, strict=True))
-        dropped = start >= self._purchases.dropped[who]
-        stays = self._randomness.uniform("visit after leaving", key) < self._parameters.visits_after_dropout
-        keep = (start >= customers.signup[who]) & (start < self._closed[who]) & (~dropped | stays)
+    def _idle(self, who: np.ndarray, start: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Visits that lead to no order, of those customers who are still there."""
+        dropped = self._purchases.dropped[who]
+        stays = np.full(len(key), True)
+        gone = np.flatnonzero(start >= dropped)
+        weeks = (start[gone] - dropped[gone]) / season.WEEK
+        stays[gone] = self._randomness.uniform(
+            "visit after leaving", key[gone]
+        ) < self._parameters.visits_after_dropout * exp(-weeks / self._fade)
+        keep = stays & (start >= self._customers.signup[who]) & (start < self._closed[who])
         who, start, key = who[keep], start[keep], key[keep]
         none = np.full(len(key), -1)
         return start, who, key, none, np.full(len(key), False), none, self._looks(key, 48) + 1
 
-    def _idle_of_cell(self, cell: int, some: slice, begin: int, end: int) -> tuple[np.ndarray, ...]:
+    def _looking_around(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        """Who visits when, of the buyers, all through their time with the store."""
+        clock = self._purchases.clock
+        low, high = clock.weeks(np.array([begin - 12 * season.HOUR, end])) // CELL
+        here = int(np.searchsorted(self._customers.signup, end))
+        cells = range(int(low), int(high) + 1)
+        found = [self._of_cell(cell, some, begin, end) for some in self._spool.ranges(here) for cell in cells]
+        return _joined(found)
+
+    def _of_cell(self, cell: int, some: slice, begin: int, end: int) -> tuple[np.ndarray, ...]:
         customers, clock = self._customers, self._purchases.clock
-        count = poisson(self._randomness.uniform("visits", customers.id[some], cell), self._per_cell[some])
-        who = np.repeat(np.arange(some.start, some.stop), count)
+        luck = self._randomness.uniform("visits", customers.id[some], cell)
+        any_visit = np.flatnonzero(luck > self._none[some])
+        count = poisson(luck[any_visit], self._per_cell[some][any_visit])
+        who = np.repeat(any_visit + some.start, count)
         entity = (customers.id[who] * 4096 + cell) * MOST_IN_CELL + _within(count)
         key = self._randomness.bits("visit", entity)
         share = self._randomness.uniform("visit time", entity)
         start = clock.second((cell + share) * CELL) + customers.offset[who]
         inside = (start >= begin) & (start < end)
         return who[inside], start[inside], key[inside]
+
+    def _new(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        """Who visits when, of those who have signed up some time before: interest that fades, of buyers and others."""
+        signup, clock = self._customers.signup, self._purchases.clock
+        day = np.array([begin - season.DAY])
+        since = clock.second(np.maximum(clock.weeks(day) - FADED * self._fade, 0.0))[0] - season.DAY
+        first, last = np.searchsorted(signup, [since, end])
+        found = []
+        for some in self._spool.ranges(int(last - first)):
+            some = slice(some.start + first, some.stop + first)
+            number, offset = self._customers.id[some], self._customers.offset[some]
+            count = self._welcomes(self._randomness.bits("welcome visits", number))
+            who = np.repeat(np.arange(some.start, some.stop), count)
+            key = self._randomness.bits("welcome visit", self._customers.id[who], _within(count) + 1)
+            wait = exponential(1_000_000.0)(key, 0) * (self._fade / 1_000_000.0)
+            weeks = np.repeat(clock.weeks(signup[some] - offset), count) + wait
+            start = clock.second(weeks) + np.repeat(offset, count)
+            inside = (start >= begin) & (start < end) & (wait < FADED * self._fade)
+            found.append((who[inside], start[inside], key[inside]))
+        return _joined(found)
+
+
+def _joined(found: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
 
 
 def _within(count: np.ndarray) -> np.ndarray:
