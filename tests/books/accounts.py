@@ -18,6 +18,11 @@ class Books:
         self.ledger, self.as_of = ledger, as_of
         self._staged: dict[str, dict[tuple, dict]] = {}
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether the shop has landed nothing but orders and their items."""
+        return {batch.table for batch in self.ledger.batches} == {"orders", "order_items"}
+
     def staged(self, table: str) -> dict[tuple, dict]:
         """Key → the record that counts."""
         if table not in self._staged:
