@@ -19,6 +19,7 @@ HOMES = (
     ("Portland", "OR", "USA"), ("portland", "or", "United States"), ("PORTLAND", "OR", None), ("Austin", "TX", "u.s."),
     ("Austin", "TX", "united states"), ("Toronto", "ON", "Canada"), ("Paris", None, "France"), (None, "TX", "US"),
     (None, None, "Germany"), (None, None, None), (" Boise ", " id", "United States of America"),
+    ("New\t York", "ny", "U.S.A."), ("new york", "NY", "usa"), ("Berlin", None, "GERMANY"), ("BERLIN", None, "germany"),
 )  # fmt: skip
 ADDRESSES = (
     "1 Elm St, Portland, OR 97201", "1 Elm St, PORTLAND, or 97201-1234", "2 Oak St\nAustin, TX 73301", "3 Main St",
@@ -27,6 +28,7 @@ ADDRESSES = (
 )  # fmt: skip
 MONEY = (
     "0", "0.00", 0, 7, 3.33, "3.33", " 12.50 ", "1e1", "19.995", "19.994", "0.005", "100", "33.34", "0.01", None,
+    "+1.5E1", ".5", "5e-1", "5e-3",
 )  # fmt: skip
 STATUSES = (
     "pending", "Processing", " shipped", "DELIVERED ", "delivered", "cancelled", "Canceled", "returned", "odd", "",
@@ -34,8 +36,11 @@ STATUSES = (
 )  # fmt: skip
 EVENTS = ("view", "View ", "cart_add", "cart_remove", "wishlist_add", "search", "purchase", "hover", None)
 BROKEN = {
-    "money": ("1,000.00", "$5", "1_000", "NaN", "twelve"), "whole": ("2.5", "1_000", "2.00001", "many"),
-    "time": ("yesterday", "1899-12-31T23:59:59", "2200-01-01", "2026-02-30", "epoch"), "truth": ("maybe",),
+    "money": ("1,000.00", "$5", "1_000", "NaN", "twelve", "inf", "0x10", "1e30"),
+    "whole": ("2.5", "1_000", "2.00001", "many", "3000000000", "10e-1"),
+    "time": ("yesterday", "1899-12-31T23:59:59", "2200-01-01", "2026-02-30", "epoch", "30.06.2026", "06/30/2026",
+             "today", "infinity", "2026-06-01 10:00:00 EST"),
+    "truth": ("maybe", "on", "2"),
 }  # fmt: skip
 """Kind of value → what cannot be read as one."""
 
@@ -108,7 +113,7 @@ class Hostile:
 
     def _whole(self, least: int, most: int) -> object:
         number = self._random.randint(least, most)
-        return self._kind("whole", self._of(number, str(number), f" {number}.0 ", number))
+        return self._kind("whole", self._of(number, str(number), f" {number}.0 ", f"{number / 10}e1"))
 
     def _id(self, number: int, prefix: str = "") -> object:
         if self._random.random() < self._wrong / 2:
@@ -118,8 +123,10 @@ class Hostile:
     def _time(self, least: str = "2026-03-01", days: int = 100) -> object:
         moment = datetime.fromisoformat(least) + timedelta(minutes=self._random.randrange(days * 24 * 60))
         moment = self._of(moment, moment.replace(hour=0, minute=0), moment.replace(microsecond=123456))
-        written = self._of(moment.isoformat(), moment.isoformat(" "), f"{moment.isoformat()}+05:30",
-                           f"{moment.isoformat()}Z", f" {moment.date()} ", None)  # fmt: skip
+        local = moment.replace(microsecond=0)
+        written = self._of(moment.isoformat(), moment.isoformat(" "), f"{moment.isoformat()}+05:30", f"{local}-0530",
+                           f"{moment.isoformat()}Z", f"{local} UTC", f" {moment.date()} ", f"{moment:%Y/%m/%d}",
+                           f"{moment:%Y-%m-%dT%H:%M}", f"{local}+02", None)  # fmt: skip
         return self._kind("time", written)
 
     def _changed(self) -> object:
@@ -144,7 +151,7 @@ class Hostile:
             "city": city, "state": state, "country": country,
             "signup_date": self._time("2025-11-01", 200),
             "last_login": self._time(),
-            "is_active": self._kind("truth", self._of(True, False, "1", " False ", 0, None)),
+            "is_active": self._kind("truth", self._of(True, False, "1", " False ", 0, "Y", "no", None)),
             "updated_at": self._changed(),
         }  # fmt: skip
 
@@ -163,7 +170,7 @@ class Hostile:
             "weight_kg": self._of("0.2505", 1, None),
             "is_active": self._of(True, "false", None),
             "created_at": self._of("2024-01-01", self._time("2026-04-01", 80)),
-            "brand": self._of("Acme", " ACME ", None),
+            "brand": self._of("Acme", " ACME ", "acme", "Bolt  Co", None),
             "rating": self._of("4.255", 3, None), "review_count": self._of(3, None),
             "updated_at": self._changed(),
         }  # fmt: skip
@@ -179,7 +186,7 @@ class Hostile:
             "total_amount": self._money(),
             "shipping_cost": self._of(self._money(), "4.99", "0.05", "-1.00"),
             "discount_amount": self._of(self._money(), None, "10", "0.01", "-0.05"),
-            "payment_method": self._of("Card", "barter ", None),
+            "payment_method": self._of("Card", "barter ", "Gift\t Card", "gift card", None),
             "shipping_address": self._of(*ADDRESSES),
             "billing_address": self._of(*ADDRESSES),
             "created_at": self._time(),
