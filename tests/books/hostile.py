@@ -45,6 +45,33 @@ BROKEN = {
 """Kind of value → what cannot be read as one."""
 
 
+EDGE_AGES = (90, 91, 365, 366)
+"""Days from a customer's only order to the last as-of date: the last of a status, and the first of the next."""
+EDGE_BUYERS = [{"customer_id": f"edge-{days}"} for days in EDGE_AGES]
+EDGE_GOODS = [
+    {"product_id": f"edge-{stock}", "stock_quantity": stock, "created_at": "2024-01-01"} for stock in (14, 180)
+] + [{"product_id": "edge-price", "updated_at": "2026-01-01"}]
+EDGE_SALES = {"2026-04-01T23:59:59": 900, "2026-04-02T00:00:00": 60, "2026-06-30T23:59:59": 30}
+"""When units of such goods were sold: 90 in the 90 days up to the last as-of date, and some a second before."""
+EDGE_ORDERS = [
+    {"order_id": f"edge-{n}", "customer_id": buyer, "order_date": at, "status": "delivered"}
+    for n, (buyer, at) in enumerate(
+        [(f"edge-{days}", (AS_OF[-1] - timedelta(days)).isoformat()) for days in EDGE_AGES]
+        + [(None, at) for at in EDGE_SALES]
+    )
+]
+EDGE_LINES = [
+    {"order_id": f"edge-{n}", "order_item_id": stock, "product_id": f"edge-{stock}", "quantity": units}
+    for n, units in enumerate(EDGE_SALES.values(), start=len(EDGE_AGES))
+    for stock in (14, 180)
+]
+
+
+def priced(since: str, price: object) -> dict:
+    """A version of a product whose price is not always known."""
+    return {"product_id": "edge-price", "base_price": price, "updated_at": since}
+
+
 @dataclass(frozen=True)
 class Landing:
     """What lands at once: an object of S3, named by its key, or a table of Postgres, named by its name."""
@@ -75,19 +102,23 @@ class Hostile:
         reviews = [self._review(n) for n in range(60)]
         first, late, second = date(2026, 5, 31), date(2026, 6, 7), date(2026, 6, 15)
         yield [
-            Landing("customers/date=2026-05-31/all.ndjson", [*customers, customers[0], self._customer(3)]),
-            Landing("products/date=2026-05-31/all.ndjson", [*products, self._product(5)]),
-            Landing("orders/date=2026-05-31/all.ndjson", [*orders[:90], self._order(7), orders[8]]),
+            Landing(
+                "customers/date=2026-05-31/all.ndjson", [*customers, customers[0], self._customer(3), *EDGE_BUYERS]
+            ),
+            Landing("products/date=2026-05-31/all.ndjson", [*products, self._product(5), *EDGE_GOODS]),
+            Landing("orders/date=2026-05-31/all.ndjson", [*orders[:90], self._order(7), orders[8], *EDGE_ORDERS]),
             Landing("reviews/date=2026-05-31/all.ndjson", reviews[:40] + reviews[:2]),
             Landing("categories", [{"category_id": n, "category_name": name} for n, name in enumerate("ABC")], first),
             Landing("subcategories", [self._subcategory(n) for n in range(6)], first),
-            Landing("order_items", [*items[:200], *self._items(9), {"order_id": "1000"}], first),
+            Landing("order_items", [*items[:200], *self._items(9), {"order_id": "1000"}, *EDGE_LINES], first),
             Landing("interactions", events[:250] + events[:3], first),
         ]
         yield [
             Landing("customers/date=2026-06-15/a.ndjson", [self._customer(n) for n in range(0, 30, 2)]),
             Landing("customers/date=2026-06-15/b.ndjson", [self._customer(n) for n in range(0, 30, 3)]),
-            Landing("products/date=2026-06-15/a.ndjson", [self._product(n) for n in range(8)]),
+            Landing(
+                "products/date=2026-06-15/a.ndjson", [*(self._product(n) for n in range(8)), priced("2026-06-10", 10)]
+            ),
             Landing("products/date=2026-06-15/b.ndjson", [self._product(n) for n in range(4, 17)]),
             Landing("orders/undated.ndjson", orders[60:]),
             Landing("latest_order_items", [*items[150:], *self._items(10)], second),
@@ -99,6 +130,7 @@ class Hostile:
             Landing("orders/date=2026-06-07/late.ndjson", [self._order(n) for n in range(0, 130, 5)]),
             Landing("reviews/date=2026-06-07/late.ndjson", reviews[30:]),
             Landing("customers/date=2026-06-30/again.ndjson", customers[:6]),
+            Landing("products/date=2026-06-30/last.ndjson", [priced("2026-06-20", None)]),
             Landing("latest_order_items", [item for n in range(0, 60, 7) for item in self._items(n)], late),
         ]
 
