@@ -35,6 +35,8 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
     shop = random.Random(seed)
     buyers = [_customer(shop, n) for n in range(customers)]
     goods = [_product(shop, n) for n in range(8)]
+    # Nobody buys this one.
+    goods.append(goods[0] | {"product_id": "20"})
     sold = [_order(shop, n, customers) for n in range(orders)]
     items = [item for n in range(orders + 3) if n % 13 for item in _items(shop, n)]
     events = [_event(shop, n, customers) for n in range(300)]
@@ -88,7 +90,7 @@ def _customer(shop: random.Random, n: int) -> dict:
         "education": shop.choice(("Bachelor", "master ", None)),
         "city": city,
         "state": state,
-        "country": "United States",
+        "country": ("United States", "usa", "U.S.A.", "united  states")[n % 4],
         "signup_date": f"2025-0{shop.randint(1, 9)}-15T08:00:00",
         "is_active": shop.choice(("true", "1", "False")),
         "acquisition_channel": ("email", "Social ", None)[n % 3],
@@ -104,13 +106,14 @@ def _product(shop: random.Random, n: int) -> dict:
     return {
         "product_id": str(n),
         "category_id": str(n % 4),
+        # No record describes the last one.
         "subcategory_id": f"S{n % 6}",
         "product_name": f"Product {n}",
         "base_price": f" {price} ",
         "sale_price": str(price - 1) if n % 2 else None,
         "cost": str(price / 2),
         "stock_quantity": f"{shop.randint(0, 50)}.0",
-        "brand": shop.choice(("Acme", "Bolt", None)),
+        "brand": shop.choice(("Acme", "Bolt", " ACME", None)),
         "created_at": "2024-01-01",
     }
 
@@ -148,7 +151,7 @@ def _items(shop: random.Random, order: int) -> list[dict]:
             "unit_price": (price := shop.choice(("0.00", "3.33", "19.99", "100"))),
             # Some totals are not quantity times price: the source's own total counts.
             "total_price": str(Decimal(price) * quantity + (order % 11 == 0)) if line != 2 else None,
-            "discount_amount": "0.50" if own_discounts and line == 1 else None,
+            "discount_amount": "0.50" if own_discounts and line == 1 else "0.00" if own_discounts or order % 3 else None,
             "refund_amount": "3.33" if shop.random() < 0.2 else None,
             "returned_at": "2026-06-01T00:00:00" if shop.random() < 0.2 else None,
             "created_at": "2026-03-01T12:00:00",
@@ -222,7 +225,8 @@ class Books:
         items = sorted(items, key=lambda item: item.get("order_item_id") or "")
         gross = [_gross(item) for item in items]
         own = [item.get("discount_amount") for item in items]
-        from_order = Decimal(0) if any(own) else _money(order.get("discount_amount"))
+        # What the order takes off beyond its items is shared out.
+        from_order = max(_money(order.get("discount_amount")) - sum(map(_money, own)), Decimal(0))
         discounts = shares(from_order, gross)
         shipping = shares(_money(order.get("shipping_cost")), gross)
         cancelled = _word(order.get("status")) == "cancelled"

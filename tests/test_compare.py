@@ -45,7 +45,7 @@ def test_what_differs_is_shown_with_its_change(tmp_path):
         ("the whole run", "3.0", "4.5", "+1.5"),
     )
     assert found["Rows that differ"] == (("orders: landed", "10", "11", "+1"), ("orders: raw", "110", "111", "+1"))
-    assert found["Headline figures"] == (("Orders", "10", "11", "+10.00 %"),)
+    assert found["Headline figures"] == (("Orders", "10", "11", "+10.00%"),)
 
 
 def test_a_run_differs_from_itself_in_nothing(tmp_path):
@@ -53,7 +53,7 @@ def test_a_run_differs_from_itself_in_nothing(tmp_path):
     for section in compare.compare(one, one):
         for _, before, after, *change in section.rows:
             assert before == after
-            assert change in ([], ["+0.0"], ["+0.00 %"])
+            assert change in ([], ["+0.0"], ["+0.00%"])
 
 
 def test_the_command_compares_with_the_newest_run(tmp_path):
@@ -64,7 +64,7 @@ def test_the_command_compares_with_the_newest_run(tmp_path):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert f"Before: run {old['run_id']}. After: run {new['run_id']}." in out
-    assert "+20.00 %" in out
+    assert "+20.00%" in out
     assert "Parameters: no difference." in out
     process = duckbook(store, "compare", "20200101")
     assert "There is no run 20200101" in process.communicate(timeout=60)[1]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from datetime import date, timedelta
 from decimal import Decimal
+from itertools import combinations
 
 import duckdb
 import holidays
 import pytest
 from duckbook import reconcile, warehouse
-from shop import Books, batches
+from shop import Books, _id, batches
 
 AMOUNTS = (
     "gross_amount",
@@ -153,19 +154,104 @@ def test_average_order_value_divides_by_orders(marts, books):
         assert abs(row["average_order_value"] - exact) <= Decimal("0.005")
 
 
-def test_a_customer_has_the_status_of_the_as_of_date(marts, books):
-    last = {}
+def test_a_customer_has_the_status_of_the_as_of_date_and_a_segment_of_it(marts, books):
+    orders = defaultdict(dict)
     for line in books.lines:
-        if line["customer_id"]:
-            last[line["customer_id"]] = max(last.get(line["customer_id"], date.min), line["ordered_at"].date())
-    query = "select customer_id, customer_status, days_since_last_order from dim_customers where not is_unknown"
+        orders[line["customer_id"]][line["order_id"]] = (line["ordered_at"].date(), line["is_cancelled"])
+    query = """
+        select customer_id, customer_status, segment, d.days_since_last_order, recency_score, frequency_score
+        from dim_customers as d inner join fct_customer_segments using (customer_key) where not is_unknown
+    """
     found = rows(marts, query)
-    assert {row["customer_status"] for row in found} >= {"active", "lapsing"}
+    assert {row["customer_status"] for row in found} >= {"active", "lapsing", "prospect"}
     for row in found:
-        days = (date(2026, 6, 30) - last[row["customer_id"]]).days if row["customer_id"] in last else None
-        assert row["days_since_last_order"] == days
-        expected = "prospect" if days is None else "active" if days <= 90 else "lapsing" if days <= 365 else "lost"
-        assert row["customer_status"] == expected
+        placed = orders.get(row["customer_id"], {}).values()
+        ages = [(date(2026, 6, 30) - day).days for day, _ in placed]
+        bought = sum(not is_cancelled for _, is_cancelled in placed)
+        assert row["days_since_last_order"] == min(ages, default=None)
+        status = "prospect" if not bought else "active" if min(ages) <= 90 else "lapsing" if min(ages) <= 365 else "lost"
+        assert row["customer_status"] == status
+        once = "promising" if max(ages, default=0) > 90 else "new"
+        segments = {
+            "active": {1: once, 2: "promising", 3: "champion"},
+            "lapsing": {1: "hibernating", 2: "needs attention", 3: "at risk"},
+        }
+        assert row["segment"] == segments.get(status, {}).get(min(bought, 3), status)
+        assert row["frequency_score"] == (min(bought, 3) or None)
+        assert row["recency_score"] == {"active": 3, "lapsing": 2, "lost": 1}.get(status)
+
+
+def test_an_order_is_known_to_its_reviews_where_it_is_known_to_its_lines(marts, books):
+    for row in rows(marts, "select order_id, is_order_known from fct_customer_reviews"):
+        assert row["is_order_known"] == (row["order_id"] in books.staged["orders"]), row
+    assert {row["is_order_known"] for row in rows(marts, "select is_order_known from fct_customer_orders")} == {
+        True,
+        False,
+    }
+
+
+def test_the_unknown_customer_is_counted_nowhere(marts, books):
+    by_day = defaultdict(set)
+    for line in books.lines:
+        by_day[line["ordered_at"].date()] |= {line["customer_id"]} - {None}
+    for row in rows(marts, "select date_day, customers from fct_sales_by_date where date_day is not null"):
+        assert row["customers"] == len(by_day[row["date_day"]]), row
+    known = {_id(key) for key in books.staged["customers"]}
+    events = defaultdict(set)
+    for event in books.staged["interactions"].values():
+        product = event["product_id"] if event["product_id"] in books.staged["products"] else None
+        month = int(event["event_date"][:4] + event["event_date"][5:7])
+        events[product, month] |= {event["customer_id"]} & known
+    query = "select product_id, month_key, customers from fct_product_interactions inner join dim_products using (product_key)"
+    for row in rows(marts, query):
+        assert row["customers"] == len(events[row["product_id"], row["month_key"]]), row
+    for row in rows(marts, "select * from fct_cohort_retention"):
+        assert row["active_customers"] <= row["cohort_customers"], row
+    regions = rows(marts, "select sum(customers) as n from fct_sales_by_region where country = 'unknown'")
+    assert regions == [{"n": 0}] or regions == [{"n": None}]
+
+
+def test_a_country_and_a_brand_have_one_spelling(marts):
+    assert rows(marts, "select distinct country from fct_sales_by_region where country <> 'unknown'") == [
+        {"country": "United States"}
+    ]
+    assert rows(marts, "select country, state, month_key from fct_sales_by_region group by all having count(*) > 1") == []
+    brands = {row["brand"] for row in rows(marts, "select brand from dim_products")}
+    assert len(brands) == len({brand.lower() for brand in brands})
+    assert {brand.lower() for brand in brands} >= {"acme", "bolt"}
+
+
+def test_baskets_are_of_known_subcategories(marts, books):
+    described = set(books.staged["subcategories"])
+    baskets = defaultdict(set)
+    for line in books.lines:
+        product = books.staged["products"].get(line["product_id"])
+        if product and not line["is_cancelled"] and product["subcategory_id"] in described:
+            baskets[line["order_id"]].add(product["subcategory_id"])
+    assert {p["subcategory_id"] for p in books.staged["products"].values()} - described
+    singles = Counter(name for names in baskets.values() for name in names)
+    pairs = Counter(pair for names in baskets.values() for pair in combinations(sorted(names), 2))
+    found = rows(marts, "select * from fct_basket_pairs")
+    assert len(found) == len(pairs) > 3
+    for row in found:
+        a, b = row["subcategory_id_a"], row["subcategory_id_b"]
+        counts = (row["baskets"], row["orders_with_a"], row["orders_with_b"], row["orders_with_both"])
+        assert counts == (len(baskets), singles[a], singles[b], pairs[a, b])
+
+
+def test_a_margin_is_the_same_in_every_mart(marts):
+    query = """
+        select product_key, p.margin_amount, s.margin_amount as of_months, p.uncosted_units, p.units
+        from fct_product_performance as p left join (
+            select product_key, case when sum(uncosted_units) = 0 then sum(revenue - cost_amount) end as margin_amount
+            from fct_sales_by_product group by product_key
+        ) as s using (product_key)
+    """
+    found = rows(marts, query)
+    assert any(not row["units"] for row in found), "a product that nobody bought"
+    for row in found:
+        expected = row["of_months"] if row["units"] else 0
+        assert row["margin_amount"] == (None if row["uncosted_units"] else expected), row
 
 
 def test_events_and_sessions_are_counted_once(marts, books):

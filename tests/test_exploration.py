@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
+
+import duckdb
 import pytest
 from duckbook import exploration
 from duckbook.errors import DuckbookError
@@ -26,3 +29,34 @@ def test_too_few_are_told_and_enough_are_not(monkeypatch):
 def test_a_conclusion_is_a_list_in_which_no_dollar_begins_a_formula():
     told = exploration.conclude(["$69.8k gross and $54.4k net", "+$5.7k"])
     assert told.data == "- USD 69.8k gross and USD 54.4k net\n- +USD 5.7k"
+
+
+def test_parameters_are_bound_and_never_pasted():
+    with duckdb.connect() as connection:
+        exploration.choose(
+            connection, category="Women's wear' or '1'='1", period_start="2026-02-01", state=None, least=20
+        )
+        found = connection.execute("select category, period_start, state, least from chosen").fetchone()
+    assert found == ("Women's wear' or '1'='1", date(2026, 2, 1), None, 20)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        ({"period_start": "31.12.2025"}, r"period_start='31.12.2025' is no date: write it as YYYY-MM-DD"),
+        ({"period_end": "2026-02-30"}, r"period_end='2026-02-30' is no date"),
+        ({"period_end": "2026-02-15", "months": True}, "counts whole months: write 2026-02-01"),
+        ({"period_start": "2026-03-01", "period_end": "2026-02-01"}, "The period ends before it begins"),
+        ({"state": "XT", "among": {"state": "values ('TX'), ('NY'), (null)"}}, "There is no state 'XT'. .*: TX"),
+    ],
+)
+def test_a_parameter_that_cannot_be_meant_is_refused_by_name(parameters, sentence):
+    with duckdb.connect() as connection, pytest.raises(DuckbookError, match=sentence):
+        exploration.choose(connection, **parameters)
+
+
+def test_a_value_of_the_list_and_none_are_taken():
+    with duckdb.connect() as connection:
+        for state in ("TX", None):
+            exploration.choose(connection, among={"state": "values ('TX'), ('NY')"}, state=state)
+            assert connection.execute("select state from chosen").fetchone() == (state,)

@@ -95,4 +95,4 @@ def test_in_a_kernel_sql_cells_read_the_connection_and_say_nothing_else(tmp_path
     document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(document, timeout=60, kernel_name="python3").execute()
     shown = [[output.get("data", output)["text/plain"] for output in cell.outputs] for cell in document.cells]
-    assert shown == [[], [], [], [], ["     x   slice\n0  2.5  [1, 2]"], [], ["1"], []]
+    assert shown == [[], [], [], [], ["   x  slice\n2.50  1, 2"], [], ["1"], []]

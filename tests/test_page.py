@@ -58,8 +58,8 @@ def archive(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("archive")
     store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
     run(store, Request(generate=False), Memory(), write_chain(folder / "nb", "writes_facts", "fails", "never=succeeds"))
-    months = [{"month": f"2025-{m:02d}", "net_revenue": 1000.0 * m, "orders": m} for m in range(1, 13)]
-    mix = [{"category": f"Category {n}", "net_revenue": 100.0 - n} for n in range(12)]
+    months = [{"month": f"2025-{m:02d}", "revenue": 1000.0 * m, "orders": m} for m in range(1, 13)]
+    mix = [{"category": f"Category {n}", "revenue": 100.0 - n} for n in range(12)]
     for value in (100, 110):
         figures = [{"name": "Orders", "value": value, "unit": "orders"}]
         page.write_all(make(store.runs, figures=figures, monthly=months, categories=mix).folder)
@@ -148,16 +148,45 @@ def test_what_a_run_says_is_text_and_never_markup(tmp_path):
     assert "<orders>" not in text
 
 
-def test_figures_are_shown_with_their_change(archive):
-    texts = [
-        (archive / r["run_id"] / "index.html").read_text("utf-8")
-        for r in runs.read_all(archive)
-        if r["status"] == "succeeded"
+def test_figures_have_a_definition_a_period_and_their_changes_and_data_is_text(tmp_path):
+    figure = {
+        "name": "Orders", "definition": "<b>all</b> of them", "unit": "orders", "value": 900, "period": "2026-06",
+        "in_period": 110, "month_before": 100, "year_before": None,
+    }  # fmt: skip
+    mix = [{"category": "<img src=x onerror=alert(1)>", "revenue": 5.0}]
+    record = make(tmp_path, figures=[figure], categories=mix)
+    text = page.write_run(record.folder).read_text("utf-8")
+    for told in (
+        "Orders, June 2026",
+        ">110<",
+        "+10.0% on May 2026",
+        "June 2025 is not known",
+        "&lt;b&gt;all&lt;/b&gt;",
+    ):
+        assert told in text
+    assert "<img" not in text
+
+
+def test_a_failed_reconciliation_is_named_and_tests_add_up(tmp_path):
+    record = make(tmp_path, runs.FAILED)
+    totals = {"mart_total": 1135853.31, "staging_total": 1135686.78}
+    record.record["reconciliation"] = [
+        {"mart": "fct_a", "measure": "revenue", "equal": False} | totals,
+        {"mart": "fct_a", "measure": "units", "mart_total": 3, "staging_total": 3, "equal": True},
     ]
-    assert "+10.00 %" in texts[0]
-    assert "Change since the run of" in texts[0]
-    assert "+10.00 %" not in texts[1]
-    assert "Change since" not in texts[1]
+    record.record["tests"] = {"passed": 45, "failed": 1, "warned": 2}
+    record.save()
+    text = page.write_run(record.folder).read_text("utf-8")
+    told = (
+        "1 of 2 mart totals differ from staging: fct_a.revenue is 1,135,853.31 in the mart and 1,135,686.78 in staging"
+    )
+    assert f"<h2>{told}</h2>" in text
+    assert "<h2>Tests: 48 ran, 45 passed, 2 warned, 1 failed</h2>" in text
+
+
+def test_a_run_without_tests_says_nothing_of_them(tmp_path):
+    text = page.write_run(make(tmp_path).folder).read_text("utf-8")
+    assert "0 passed" not in text and "No tests" not in text and 'id="tests"' not in text
 
 
 def test_a_run_tells_what_it_was_made_of_and_what_it_made(tmp_path):
@@ -202,6 +231,8 @@ def test_a_run_that_only_began_has_a_page(tmp_path):
         (1_250_000.0, "orders", "1.25M"),
         (99.5, "USD", "$99.50"),
         (2_500_000, "USD", "$2.5M"),
+        (-5, "USD", "−$5.00"),
+        (-250_000, "USD", "−$250k"),
         (None, "USD", "–"),
     ],
 )
@@ -210,14 +241,14 @@ def test_figures_are_written_as_people_write_them(value, unit, text):
 
 
 def test_a_month_that_is_not_over_is_pale():
-    rows = [{"month": "2026-05", "net_revenue": 10.0}, {"month": "2026-06", "net_revenue": 5.0}]
+    rows = [{"month": "2026-05", "revenue": 10.0}, {"month": "2026-06", "revenue": 5.0}]
     assert [bar["partial"] for bar in charts.months(rows, "2026-06-15")["bars"]] == [False, True]
     assert [bar["partial"] for bar in charts.months(rows, "2026-06-30")["bars"]] == [False, False]
 
 
 def test_the_shares_of_a_mix_are_of_the_whole():
-    bars = charts.mix([{"category": str(n), "net_revenue": 1.0} for n in range(20)], most=8)["bars"]
-    assert (len(bars), bars[0]["shown"], bars[-1]["name"], bars[-1]["shown"]) == (9, "5.0 %", "12 others", "60.0 %")
+    bars = charts.mix([{"category": str(n), "revenue": 1.0} for n in range(20)], most=8)["bars"]
+    assert (len(bars), bars[0]["shown"], bars[-1]["name"], bars[-1]["shown"]) == (9, "5.0%", "12 others", "60.0%")
 
 
 def test_a_browser_shows_the_pages_without_error_request_or_sideways_scrolling(archive, chromium):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+from itertools import pairwise
+
 import matplotlib
 import numpy as np
 import pytest
 from duckbook import plotting
 from duckbook.alternative import describe
+from matplotlib.colors import to_rgb, to_rgba
 
 matplotlib.use("agg")
 
@@ -95,3 +100,105 @@ def test_counts_have_no_ticks_between_whole_numbers():
     axes.bar([1, 2, 3], [1, 2, 3])
     plotting.counts(axes.yaxis)
     assert all(float(tick).is_integer() for tick in axes.get_yticks())
+
+
+def luminance(colour) -> float:
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one, other) -> float:
+    """Of two colours, as WCAG 2 defines it."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("ground", ["white", "#111111"])
+def test_charts_are_read_on_a_light_and_on_a_dark_page(ground):
+    """No colour can have more than 4.34:1 on both: the square root of the contrast of the two pages."""
+    assert all(contrast(colour, ground) >= 2.99 for colour in (*plotting.PALETTE, plotting.EDGE))
+    assert all(contrast(colour, ground) >= 4.3 for colour in (plotting.INK, plotting.BLUE, plotting.RED, plotting.GREY))
+    axes = plotting.chart("A finding", x="month", y="orders")
+    axes.plot([1, 2])
+    plotting.label_line(axes, "sold")
+    texts = [text for text in axes.figure.findobj(matplotlib.text.Text) if text.get_text()]
+    assert min(contrast(text.get_color(), ground) for text in texts) >= 4.3
+    assert all(to_rgba(face)[3] == 0 for face in (axes.get_facecolor(), axes.figure.get_facecolor()))
+
+
+def test_a_text_on_a_heat_map_stands_out_from_every_colour_of_it():
+    assert min(contrast(plotting.ink_on(colour), colour) for colour in plotting.heat()(np.linspace(0, 1, 100))) >= 4.3
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(950, "$950"), (-950, "−$950"), (12_500, "$12.5k"), (-1_200_000, "−$1.2M"), (999_960, "$1M"), (999.6, "$1k"),
+     (0, "$0"), (0.4, "$0.40"), (4, "$4"), (9.996, "$10"), (2_000_000_000, "$2B"), (999.4, "$999")],
+)  # fmt: skip
+def test_an_amount_keeps_its_sign_and_is_written_as_people_write_it(value, shown):
+    assert plotting.dollars(value) == shown
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Show the newest chart as a kernel does; the figure, and what the page gets of it."""
+    from IPython.core.interactiveshell import InteractiveShell
+    from matplotlib_inline.backend_inline import configure_inline_support
+
+    sent = []
+    shell = InteractiveShell.instance()
+    configure_inline_support(shell, "module://matplotlib_inline.backend_inline")
+    monkeypatch.setattr("IPython.display.display", lambda data, **kinds: sent.append((data, kinds["metadata"])))
+
+    def show():
+        figure = matplotlib.pyplot.gcf()
+        plotting.show()
+        figure.draw_without_rendering()
+        return figure, *sent.pop()
+
+    yield show
+    InteractiveShell.clear_instance()
+
+
+def test_pictures_have_twice_the_pixels_of_their_size(shown):
+    plotting.chart("A finding", size=(6, 3)).plot([1, 2])
+    _, data, metadata = shown()
+    assert struct.unpack(">II", base64.b64decode(data["image/png"])[16:24]) == (1200, 600)
+    assert metadata["image/png"] == {"width": 600, "height": 300, "alt": data["text/plain"]}
+
+
+@pytest.mark.parametrize(("most", "ticks"), [(5_000, {"1", "10", "100", "1,000"}), (8, {"1", "2", "5"})])
+def test_a_logarithmic_axis_is_written_in_numbers(shown, most, ticks):
+    axes = plotting.chart("Few sell much")
+    axes.loglog([1, most], [1, most])
+    shown()
+    assert ticks <= {tick.get_text() for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_ticklabels(which="both")}
+    assert not [text for text in axes.figure.findobj(matplotlib.text.Text) if "$" in text.get_text()]
+
+
+def test_bars_of_several_series_differ_by_more_than_their_colour(shown):
+    axes = plotting.chart("Late orders come back")
+    for name, heights in (("late", [4, 5]), ("in time", [2, 1])):
+        axes.bar([0, 1], heights, label=name)
+    legend = axes.legend()
+    shown()
+    patterns = [container[0].get_hatch() for container in axes.containers]
+    assert len(set(patterns)) == 2
+    assert [handle.get_hatch() for handle in legend.legend_handles] == patterns
+
+
+def test_titles_side_by_side_do_not_overlap(shown):
+    for axes in plotting.chart("Two things", columns=3, size=(9, 3)):
+        axes.set_title("A title of one chart of several that is much too long for the width of it")
+    figure, *_ = shown()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_ticks_keep_their_sign_and_large_numbers_have_no_factor(shown):
+    axes = plotting.chart("It falls", y="USD")
+    axes.plot([0, 1], [-4e6, 5e6])
+    shown()
+    assert axes.yaxis.get_offset_text().get_text() == ""
+    plotting.percent(axes.xaxis)
+    assert [axes.xaxis.get_major_formatter()(value, 0) for value in (0.5, -0.005, 0.1234)] == ["50%", "−0.5%", "12.3%"]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -233,6 +235,26 @@ def test_a_test_that_fails_is_named(built_shop, tmp_path):
         connection.execute("update ecom_raw.batches set landed = landed + 1 where table_name = 'orders'")
     with pytest.raises(TransformError, match="test batches_are_accounted_for: 2 rows fail"):
         transform.build(shop, "staging")
+
+
+def test_a_total_that_differs_is_named_with_its_mart_and_both_totals_and_told_to_the_archive(built_shop, tmp_path):
+    shop = copy_of(built_shop[0], tmp_path)
+    with warehouse.open_warehouse(shop) as connection:
+        (right,) = connection.execute("select sum(shipping_amount) from ecom_marts.fct_order_details").fetchone()
+        connection.execute(
+            "update ecom_intermediate.int_order_items set shipping_amount = shipping_amount + 1000.01 "
+            "where rowid = (select min(rowid) from ecom_intermediate.int_order_items)"
+        )
+    told = {}
+    both = f"is {right + Decimal('1000.01'):,.2f} in the mart and {right:,.2f} in staging"
+    named = re.escape(f"fct_order_details.shipping_amount {both}")
+    with pytest.raises(TransformError, match=f"test every_measure_reconciles: .*{named}"):
+        transform.build(shop, "marts", lambda name, rows: told.update({name: rows}), full_refresh=True)
+    differing = {(row["mart"], row["measure"]) for row in told["reconciliation"] if not row["equal"]}
+    assert ("fct_order_details", "shipping_amount") in differing
+    failed = {row["test"] for row in told["tests"] if row["status"] == "failed"}
+    assert "every_measure_reconciles" in failed
+    assert reconcile.differences(told["reconciliation"], most=0) == f"{len(differing)} more totals differ"
 
 
 def test_a_key_that_leads_nowhere_is_told_with_its_column(built_shop, tmp_path):

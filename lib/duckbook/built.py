@@ -69,10 +69,13 @@ class Build:
         return counts
 
     def table(self, *columns: str) -> pd.DataFrame:
-        """The models, one a row, with `columns` of model, schema, kind, rows, grain, description."""
+        """The models, one a row, with `columns` of model, schema, kind, rows, grain, reads, description."""
         import pandas as pd
 
-        rows = [vars(model) | {"model": model.name, "grain": ", ".join(model.grain)} for model in self.models]
+        lists = {
+            model.name: {"grain": ", ".join(model.grain), "reads": ", ".join(model.reads)} for model in self.models
+        }
+        rows = [vars(model) | {"model": model.name} | lists[model.name] for model in self.models]
         return pd.DataFrame(rows, columns=list(columns))
 
     def tests_by_status(self) -> pd.DataFrame:

@@ -32,35 +32,21 @@ def shown(figure: dict[str, Any]) -> str:
     if value is None:
         return "–"
     if figure.get("unit") == "USD":
-        return f"${compact(value)}" if abs(value) >= 1e5 else f"${value:,.2f}"
+        amount = compact(abs(value)) if abs(value) >= 1e5 else f"{abs(value):,.2f}"
+        return f"{'−' if value < 0 else ''}${amount}"
     return compact(value) if abs(value) >= 1e6 else f"{value:,.0f}"
 
 
-def cards(figures: list[dict[str, Any]], before: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The headline figures with their change since the run before."""
-    old = {figure["name"]: figure["value"] for figure in before}
-    return [figure | {"shown": shown(figure), "change": _change(figure, old)} for figure in figures]
-
-
-def _change(figure: dict[str, Any], old: dict[str, Any]) -> str:
-    value, previous = figure["value"], old.get(figure["name"])
-    if value is None or not previous:
-        return ""
-    if value == previous:
-        return "no change"
-    return f"{100 * (value - previous) / previous:+.2f} %"
-
-
 def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | None:
-    """Bars of net revenue by month; the last one is pale where the month is not over."""
+    """Bars of revenue by month; the last one is pale where the month is not over."""
     if len(rows) < 2:
         return None
-    top = _round_up(max(row["net_revenue"] for row in rows) or 1)
+    top = _round_up(max(row["revenue"] for row in rows) or 1)
     step = (WIDTH - LEFT) / len(rows)
     bottom = HEIGHT - 24
     bars = []
     for index, row in enumerate(rows):
-        height = bottom * max(row["net_revenue"], 0) / top * 0.94
+        height = bottom * max(row["revenue"], 0) / top * 0.94
         year, month = row["month"].split("-")[:2]
         partial = as_of is not None and as_of.startswith(row["month"]) and not _is_month_end(as_of)
         bars.append(
@@ -69,18 +55,18 @@ def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | No
                 "y": round(bottom - height, 1),
                 "width": round(step * 0.78, 1),
                 "height": round(height, 1),
-                "title": f"{row['month']}: ${row['net_revenue']:,.0f}" + (" so far" if partial else ""),
+                "title": f"{row['month']}: ${row['revenue']:,.0f}" + (" so far" if partial else ""),
                 "label": year if month == "01" else "",
                 "partial": partial,
             }
         )
-    best = max(rows, key=lambda row: row["net_revenue"])
+    best = max(rows, key=lambda row: row["revenue"])
     lines = [
         {"y": round(bottom - bottom * share * 0.94, 1), "label": f"${compact(top * share)}"} for share in (0, 0.5, 1)
     ]
     return {
-        "title": f"The best month was {best['month']}, with ${compact(best['net_revenue'])}",
-        "subtitle": f"Net revenue by month, USD, {rows[0]['month']} to {rows[-1]['month']}",
+        "title": f"The best month was {best['month']}, with ${compact(best['revenue'])}",
+        "subtitle": f"Revenue by month, USD, {rows[0]['month']} to {rows[-1]['month']}",
         "bars": bars,
         "grid": lines,
         "width": WIDTH,
@@ -90,29 +76,29 @@ def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | No
 
 
 def mix(rows: list[dict[str, Any]], most: int = 8) -> dict[str, Any] | None:
-    """Bars of net revenue by category, largest first; what is left over is the last bar."""
+    """Bars of revenue by category, largest first; what is left over is the last bar."""
     if not rows:
         return None
-    ranked = sorted(rows, key=lambda row: -row["net_revenue"])
-    total = sum(row["net_revenue"] for row in ranked) or 1
+    ranked = sorted(rows, key=lambda row: -row["revenue"])
+    total = sum(row["revenue"] for row in ranked) or 1
     kept, rest = ranked[:most], ranked[most:]
     if rest:
-        kept = [*kept, {"category": f"{len(rest)} others", "net_revenue": sum(row["net_revenue"] for row in rest)}]
+        kept = [*kept, {"category": f"{len(rest)} others", "revenue": sum(row["revenue"] for row in rest)}]
     left, room = 140, 200
-    widest = max(row["net_revenue"] for row in kept) or 1
+    widest = max(row["revenue"] for row in kept) or 1
     bars = [
         {
             "name": str(row["category"])[:21],
             "y": 4 + 25 * index,
-            "width": round(max(room * row["net_revenue"] / widest, 1), 1),
-            "shown": f"{100 * row['net_revenue'] / total:.1f} %",
-            "title": f"{row['category']}: ${row['net_revenue']:,.0f}",
+            "width": round(max(room * row["revenue"] / widest, 1), 1),
+            "shown": f"{100 * row['revenue'] / total:.1f}%".replace("-", "−"),
+            "title": f"{row['category']}: ${row['revenue']:,.0f}",
         }
         for index, row in enumerate(kept)
     ]
     return {
-        "title": f"{kept[0]['category']} brings {100 * kept[0]['net_revenue'] / total:.0f} % of net revenue",
-        "subtitle": "Share of net revenue by category, whole history",
+        "title": f"{kept[0]['category']} brings {100 * kept[0]['revenue'] / total:.0f}% of revenue",
+        "subtitle": "Share of revenue by category, whole history",
         "bars": bars,
         "width": WIDTH,
         "height": 8 + 25 * len(bars),

@@ -107,7 +107,7 @@ def _figures(old: dict[str, Any], new: dict[str, Any]) -> Iterable[tuple[str, ..
     before, after = ({f["name"]: f for f in record.get("facts", {}).get("figures", [])} for record in (old, new))
     for name in dict.fromkeys([*before, *after]):
         was, now = (side.get(name, {}).get("value") for side in (before, after))
-        change = f"{100 * (now - was) / was:+.2f} %" if was and now is not None else ""
+        change = f"{100 * (now - was) / was:+.2f}%".replace("-", "−") if was and now is not None else ""
         yield name, *(charts.shown(side[name]) if name in side else ABSENT for side in (before, after)), change
 
 

@@ -1,14 +1,89 @@
-"""How an exploration begins and ends: whether its parameters leave enough to look at, and what it comes to."""
+"""How an exploration begins and ends: its parameters, whether they leave enough to look at, and what it comes to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Iterable, Mapping
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from duckbook.errors import DuckbookError
 
 if TYPE_CHECKING:
+    import duckdb
     from IPython.display import Markdown
+
+
+def choose(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    months: bool = False,
+    among: Mapping[str, str] | None = None,
+    **parameters: str | float | None,
+) -> None:
+    """Put the parameters of a notebook into the table ``chosen``, one row, for its SQL to filter by.
+
+    SQL reads them as ``(select category from chosen)``: a value is bound and never pasted into a query, so that a quote
+    in a name is a quote and nothing else. A parameter that is None is null there, and means all.
+
+    Parameters
+    ----------
+    months
+        Whether periods are whole months, as they are where a mart has one row per month.
+    among
+        For each parameter that is one of a list, a query that gives the list.
+    parameters
+        By name. Those that begin with ``period_`` are dates, written as YYYY-MM-DD.
+
+    Raises
+    ------
+    DuckbookError
+        A date is none, or not the first of a month where months are asked for; the period ends before it begins; or a
+        value is not in its list. The sentence names the parameter.
+    """
+    values = {
+        name: _date(name, value, months) if name.startswith("period_") else value for name, value in parameters.items()
+    }
+    start, end = values.get("period_start"), values.get("period_end")
+    if start is not None and end is not None and end < start:
+        raise DuckbookError(f"The period ends before it begins: change period_start={start} or period_end={end}.")
+    for name, query in (among or {}).items():
+        _refuse_unknown(connection, name, values[name], query)
+    kinds = ["date" if name.startswith("period_") else _kind(value) for name, value in values.items()]
+    columns = ", ".join(f'cast(? as {kind}) as "{name}"' for name, kind in zip(values, kinds, strict=True))
+    connection.execute(f"create or replace table chosen as select {columns}", list(values.values()))
+
+
+def _date(name: str, value: Any, months: bool) -> date | None:
+    if value is None:
+        return None
+    try:
+        day = date.fromisoformat(str(value))
+    except ValueError as error:
+        raise DuckbookError(f"{name}={value!r} is no date: write it as YYYY-MM-DD, such as 2026-01-01.") from error
+    if months and day.day != 1:
+        first = day.replace(day=1)
+        raise DuckbookError(
+            f"{name}={value!r} is within a month, and this notebook counts whole months: write {first}."
+        )
+    return day
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    return "bigint" if isinstance(value, int) else "double" if isinstance(value, float) else "varchar"
+
+
+def _refuse_unknown(connection: duckdb.DuckDBPyConnection, name: str, value: Any, query: str) -> None:
+    if value is None:
+        return
+    known = sorted(str(row[0]) for row in connection.execute(f"select distinct * from ({query})").fetchall() if row[0])
+    if str(value) not in known:
+        near = difflib.get_close_matches(str(value), known, n=12, cutoff=0.5) or known[:12]
+        raise DuckbookError(
+            f"There is no {name} {value!r}. There are, among others: {', '.join(near) or 'none at all'}."
+        )
 
 
 def require(found: int, enough: int, what: str, **filters: Any) -> None:

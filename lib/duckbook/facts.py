@@ -22,6 +22,12 @@ PASSED, WARNED, FAILED = "passed", "warned", "failed"
 TEST_WORDS = {"pass": PASSED, "passed": PASSED, "success": PASSED, "warn": WARNED, "warned": WARNED}
 
 
+def tests_line(tests: dict[str, int]) -> str:
+    """How many tests ran and what became of them, in words that add up: ``103 ran, 98 passed, 4 warned, 1 failed``."""
+    told = [f"{tests[word]:,} {word}" for word in (PASSED, WARNED, FAILED) if tests[word]]
+    return ", ".join([f"{sum(tests.values()):,} ran", *told])
+
+
 def merge(record: dict[str, Any], folder: Path, step: str) -> None:
     """Take what a step's notebook reported into the record of the run.
 

@@ -43,7 +43,7 @@ def tiles(title: str, values: pd.Series, write: Callable[[float], str], *, unit:
     title
         The finding, as a sentence.
     values
-        Figures by the two letters of the state. A state without one stays white; what is no state is left out.
+        Figures by the two letters of the state. A state without one stays empty; what is no state is left out.
     write
         How a figure is written in its tile, such as `plotting.dollars`.
     unit
@@ -54,24 +54,24 @@ def tiles(title: str, values: pd.Series, write: Callable[[float], str], *, unit:
     Axes
         The map.
     """
-    from matplotlib import colormaps, patches
+    from matplotlib import patches
 
     known = values[values.index.isin(TILES)].dropna().astype(float)
     low, high = (min(known.min(), 0.0), known.max()) if len(known) else (0.0, 0.0)
-    axes = plotting.chart(title, size=(8, 4.4))
+    axes, colours = plotting.chart(title, size=(8, 4.4)), plotting.heat()
     for state, (column, row) in TILES.items():
         share = (known[state] - low) / (high - low) if state in known and high > low else 0.0
-        face = colormaps["Blues"](0.08 + 0.87 * share) if state in known else "white"
-        tile = patches.Rectangle((column, row), 0.94, 0.94, facecolor=face, edgecolor="#9AA5B1", linewidth=0.6)
+        face = colours(share) if state in known else "none"
+        tile = patches.Rectangle((column, row), 0.94, 0.94, facecolor=face, edgecolor=plotting.EDGE, linewidth=0.6)
         tile.set_in_layout(False)
         axes.add_patch(tile)
-        middle, ink = column + 0.47, "white" if share > 0.5 else "#323F4B"
+        middle, ink = column + 0.47, plotting.ink_on(face) if state in known else plotting.INK
         # What stands within the axes moves nothing, and to measure a hundred texts takes as long as to draw them.
         placed = {"ha": "center", "va": "center", "color": ink, "in_layout": False}
         axes.text(middle, row + 0.34, state, fontsize=9, fontweight="bold", **placed)
         if state in known:
             axes.text(middle, row + 0.68, write(known[state]), fontsize=7, **placed)
-    axes.set(xlim=(-0.1, 11), ylim=(8.05, -0.1), xticks=[], yticks=[], xlabel=f"{unit}; white: none")
+    axes.set(xlim=(-0.1, 11), ylim=(8.05, -0.1), xticks=[], yticks=[], xlabel=f"{unit}; empty: none")
     axes.spines["bottom"].set_visible(False)
     axes.grid(visible=False)
     return axes

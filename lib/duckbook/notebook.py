@@ -189,27 +189,32 @@ class Notebook:
             self._show_checks()
         failed = [check for check in self.checks if not check.passed]
         if failed:
-            told = "; ".join(f"{c.name}: expected {_shown(c.expected)}, found {_shown(c.found)}" for c in failed)
+            from duckbook.value_style import plain
+
+            told = "; ".join(f"{c.name}: expected {plain(c.expected)}, found {plain(c.found)}" for c in failed)
             raise CheckFailed(f"{len(failed)} of {len(self.checks)} checks failed: {told}.")
 
     def _show_checks(self) -> None:
         import pandas as pd
         from IPython.display import display
 
+        from duckbook.table_style import table
+        from duckbook.value_style import plain
+
         rows = [
             {
                 "check": check.name,
-                "expected": _shown(check.expected),
-                "found": _shown(check.found),
+                "expected": plain(check.expected),
+                "found": plain(check.found),
                 "verdict": "passed" if check.passed else "FAILED",
             }
             for check in self.checks
         ]
-        display(pd.DataFrame(rows))
+        display(table(pd.DataFrame(rows)))
 
 
 def start() -> Notebook:
-    """Set a notebook up: settings, ``%sql``, and tables that are shown whole.
+    """Set a notebook up: settings, ``%sql``, and tables in one style.
 
     Returns
     -------
@@ -228,7 +233,7 @@ def start() -> Notebook:
     if book.shell is not None:
         _load_sql(book.shell)
         _show_errors_as_sentences(book.shell)
-        _show_tables_whole()
+        _show_tables_in_one_style(book.shell)
     return book
 
 
@@ -265,22 +270,13 @@ def _show_errors_as_sentences(shell: Any) -> None:
     shell.set_custom_exc((DuckbookError,), show)
 
 
-def _show_tables_whole() -> None:
+def _show_tables_in_one_style(shell: Any) -> None:
     import pandas as pd
 
-    pd.set_option("display.max_columns", 50)
+    from duckbook import table_style
+
     pd.set_option("display.max_rows", 60)
-    pd.set_option("display.max_colwidth", 160)
-    pd.set_option("display.width", 160)
-    pd.set_option("display.precision", 4)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
-        return str(value)
-    if isinstance(value, float):
-        return f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6g}"
-    return f"{value:,}"
+    table_style.register(shell)
 
 
 def _as_json(value: Any) -> Any:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from duckbook import charts, compare, facts, runs, spent
+from duckbook import charts, compare, facts, headlines, reconcile, runs, spent
 from duckbook.processes import write_private
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -77,7 +77,7 @@ def write_index(archive: Path) -> Path:
                 "mark": MARKS[record["status"]],
                 "landed": sum(row.get("landed") or 0 for row in record["tables"]) if record["tables"] else None,
                 "orders": figures.get("Orders", ""),
-                "net_revenue": figures.get("Net revenue", ""),
+                "revenue": figures.get("Revenue", ""),
                 "comparison": (archive / record["run_id"] / "compare.html").exists(),
             }
         )
@@ -177,7 +177,7 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": {"git": {}, "versions": {}, "code": {}, "resumed": [], "readers": None, "not_told": None} | record,
         "headline": _headline(record),
-        "figures": charts.cards(told.get("figures", []), before.get("facts", {}).get("figures", [])),
+        "figures": headlines.cards(told.get("figures", [])),
         "monthly": charts.months(told.get("monthly", []), record["as_of"]),
         "mix": charts.mix(told.get("categories", [])),
         "steps": steps,
@@ -189,17 +189,12 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         "stocks": facts.STOCKS,
         "differing": differing,
         "marts_headline": (
-            f"{len(differing)} of {len(record['reconciliation'])} mart totals differ from staging"
+            f"{len(differing)} of {len(record['reconciliation'])} mart totals differ from staging: "
+            f"{reconcile.differences(differing)}"
             if differing
             else f"All {len(record['reconciliation'])} totals of {marts} marts equal staging, to the cent"
         ),
-        "tests_headline": (
-            f"{tests['failed']} of {sum(tests.values())} tests failed"
-            if tests["failed"]
-            else f"All {tests['passed']} tests passed" + (f", {tests['warned']} warned" if tests["warned"] else "")
-            if tests["passed"]
-            else "No tests ran"
-        ),
+        "tests_headline": f"Tests: {facts.tests_line(tests)}" if any(tests.values()) else None,
         "not_passed": sorted((row for row in results if row["class"] != "good"), key=lambda row: row["class"]),
         "passed": [row for row in results if row["class"] == "good"],
         "dbt_docs": f"dbt/{docs[0].name}" if docs else None,
@@ -216,7 +211,7 @@ def _headline(record: dict[str, Any]) -> str:
     if record["status"] == runs.SUCCEEDED:
         new = sum(row.get("appended") or 0 for row in record["tables"])
         rows = f", {new:,} new rows" if new else ", no new rows" if record["tables"] else ""
-        return f"All {len(steps)} steps succeeded{rows}"
+        return f"{f'All {len(steps)} steps' if len(steps) > 1 else 'The step'} succeeded{rows}"
     if record["status"] == runs.RUNNING:
         running = [step["name"] for step in steps if step["status"] == runs.RUNNING]
         return f"Running: {', '.join(running) or 'starting'}"

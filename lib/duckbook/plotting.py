@@ -1,9 +1,10 @@
 """One style for every chart of the notebooks.
 
-A title states the finding, axes carry units, colours are those of Okabe and Ito, which colour-blind people tell apart
-(https://jfly.uni-koeln.de/color/), and the same thing has the same colour everywhere. Lines are labelled at their ends
-rather than in a legend. Charts read in black and white, and on a light or a dark page, because they bring their own
-white ground.
+A title states the finding, axes carry units, and the same thing has the same colour everywhere. The hues are those of
+Okabe and Ito, which colour-blind people tell apart (https://jfly.uni-koeln.de/color/). Charts have no ground of their
+own: every colour stands out against a white page by 3:1 or more and against JupyterLab's dark one (#111111) as well.
+Text has 4.3:1 on both, where 4.34:1 is the most that one colour can have. Lines are labelled at their ends rather than
+in a legend, and bars of several series have patterns, so that charts read in black and white.
 """
 
 from __future__ import annotations
@@ -17,34 +18,52 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#F0E442",
-    "#7A7A7A",
+    "#007FC5",
+    "#C48700",
+    "#00986E",
+    "#C574A1",
+    "#4A9CCA",
+    "#C75700",
+    "#9F9728",
+    "#797979",
 )
 PALETTE = (BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY)
 
+INK, EDGE = "#6E7A89", "#8C96A1"
+"""Of texts, and of lines that carry no data."""
+
+HEAT = ("#9CC4E4", "#007FC5", "#08306B")
+"""Colours of a heat map from little to much: `heat` makes a colour map of them, `ink_on` picks the colour of a text."""
+
+PATTERNS = ("", "///", "...", "xxx", "\\\\\\", "+++")
+"""Of bars whose series stand beside or on each other, in the order of their labels."""
+
 STYLE = {
     "axes.axisbelow": True,
-    "axes.edgecolor": "#9AA5B1",
+    "axes.edgecolor": EDGE,
+    "axes.facecolor": "none",
+    # No factor such as 1e6 in a corner, whatever the numbers.
+    "axes.formatter.limits": (-9, 15),
+    "axes.formatter.useoffset": False,
     "axes.grid": True,
-    "axes.labelcolor": "#52606D",
+    "axes.labelcolor": INK,
     "axes.spines.left": False,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
-    "figure.facecolor": "white",
+    "figure.facecolor": "none",
     "font.size": 9,
-    "grid.color": "#E4E7EB",
+    "grid.alpha": 0.3,
+    "grid.color": EDGE,
+    "hatch.color": "white",
+    "hatch.linewidth": 0.6,
+    "savefig.facecolor": "none",
+    "text.color": INK,
     # Two sums in dollars in one text are no formula.
     "text.parse_math": False,
-    "xtick.color": "#52606D",
-    "ytick.color": "#52606D",
+    "xtick.color": INK,
+    "ytick.color": INK,
     "ytick.left": False,
 }
 
@@ -114,7 +133,7 @@ def months(axis: Any) -> None:
 
 def percent(axis: Any) -> None:
     """Write the ticks of an x or y axis, which are shares, as per cent."""
-    axis.set_major_formatter(lambda value, _position: f"{100 * value:.0f} %")
+    axis.set_major_formatter(lambda value, _position: _minus(f"{100 * value:.1f}".removesuffix(".0") + "%"))
 
 
 def counts(axis: Any) -> None:
@@ -123,29 +142,48 @@ def counts(axis: Any) -> None:
 
     if isinstance(axis.get_major_locator(), MaxNLocator):
         axis.get_major_locator().set_params(integer=True)
-    axis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
+    axis.set_major_formatter(lambda value, _position: _minus(f"{value:,.0f}"))
 
 
 def dollars(value: float) -> str:
-    """An amount as people write it: $950, $12.5k, $1.2M."""
-    size, letter = next(((s, c) for s, c in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if abs(value) >= s), (1, ""))
-    number = f"{value / size:.1f}" if letter else f"{value:,.0f}"
-    return f"${number.removesuffix('.0')}{letter}"
+    """An amount as people write it: $4.20, $950, −$12.5k, $1.2M."""
+    size = abs(value)
+    # From where on the number before the letter is 1 or more once it is rounded.
+    unit, letter = next(((u, c) for u, c in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if size >= u - u / 2000), (1, ""))
+    number = f"{size / unit:.1f}".removesuffix(".0") if letter else f"{size:.2f}" if size < 9.995 else f"{size:.0f}"
+    return f"{'−' if value < 0 else ''}${number.removesuffix('.00')}{letter}"
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def heat() -> Any:
+    """A colour map from little to much, which is seen on a light and on a dark page."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("heat", HEAT)
+
+
+def ink_on(colour: Any) -> str:
+    """Black or white, for a text on a colour: whichever stands out more."""
+    from matplotlib.colors import to_rgb
+
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return "white" if sum(map(float.__mul__, (0.2126, 0.7152, 0.0722), linear)) < 0.179 else "black"
 
 
 def label_bars(axes: Axes, texts: Iterable[str]) -> None:
     """Write a text at the end of each bar of the newest group."""
-    axes.bar_label(axes.containers[-1], labels=list(texts), padding=3, fontsize=8, color="#52606D")
+    axes.bar_label(axes.containers[-1], labels=list(texts), padding=3, fontsize=8)
 
 
 def label_line(axes: Axes, text: str) -> None:
-    """Write a text at the end of the newest line, in its colour, instead of a legend."""
+    """Write a text at the end of the newest line instead of a legend."""
     line = axes.lines[-1]
     line.set_label(" ".join(text.split()))
     x, y = line.get_xdata()[-1], line.get_ydata()[-1]
-    axes.annotate(
-        text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", color=line.get_color(), fontweight="bold"
-    )
+    axes.annotate(text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", fontweight="bold")
 
 
 def show() -> None:
@@ -166,7 +204,12 @@ def show() -> None:
     from duckbook.alternative import describe
 
     figure = plt.gcf()
-    with _as_large_as_its_figure(shell):
+    for axes in figure.axes:
+        _wrap_title(axes)
+        _tell_bars_apart(axes)
+        for axis in (axes.xaxis, axes.yaxis):
+            _write_logarithms_out(axis)
+    with _sharp_and_as_large_as_its_figure(shell):
         data, metadata = shell.display_formatter.format(figure)
     words = describe(figure)
     metadata["image/png"] = metadata.get("image/png", {}) | {"alt": words}
@@ -174,13 +217,54 @@ def show() -> None:
     plt.close(figure)
 
 
+def _wrap_title(axes: Axes) -> None:
+    """Break the title of a chart beside others into lines as wide as it is."""
+    inches = axes.figure.get_size_inches()[0] * axes.get_position().width
+    if title := axes.get_title():
+        axes.set_title(fill(" ".join(title.split()), int(CHARACTERS * inches)))
+
+
+def _tell_bars_apart(axes: Axes) -> None:
+    """Give the bars of each series a pattern, in the legend too, so that they differ by more than their colour."""
+    from matplotlib.container import BarContainer
+
+    series = [one for one in axes.containers if isinstance(one, BarContainer) and not one.get_label().startswith("_")]
+    if len(series) < 2:
+        return
+    patterns = {one.get_label(): PATTERNS[place % len(PATTERNS)] for place, one in enumerate(series)}
+    for one in series:
+        for bar in one:
+            bar.set_hatch(patterns[one.get_label()])
+    if legend := axes.get_legend():
+        for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
+            if text.get_text() in patterns:
+                handle.set_hatch(patterns[text.get_text()])
+
+
+def _write_logarithms_out(axis: Any) -> None:
+    """Write the ticks of a logarithmic axis as numbers: 1,000, and no power of ten."""
+    from decimal import Decimal
+
+    from matplotlib.ticker import LogFormatter, NullFormatter
+
+    if isinstance(axis.get_major_formatter(), LogFormatter):
+        low, high = sorted(axis.get_view_interval())
+        axis.set_major_formatter(lambda value, _position: f"{Decimal(f'{value:.3g}'):,f}")
+        # Within a decade there are too few ticks without those between the powers.
+        axis.set_minor_formatter(axis.get_major_formatter() if high < 10 * low else NullFormatter())
+
+
 @contextmanager
-def _as_large_as_its_figure(shell: Any) -> Iterator[None]:
-    """Print pictures whole: the layout leaves nothing outside, and to look for it takes a third of a picture's time."""
+def _sharp_and_as_large_as_its_figure(shell: Any) -> Iterator[None]:
+    """Print pictures at twice their size in pixels, and whole.
+
+    The layout leaves nothing outside, and to look for it takes a third of a picture's time.
+    """
     from matplotlib_inline.config import InlineBackend
 
     inline = InlineBackend.instance(parent=shell)
     before = inline.print_figure_kwargs
+    inline.figure_formats = {"retina"}
     inline.print_figure_kwargs = before | {"bbox_inches": None}
     try:
         yield

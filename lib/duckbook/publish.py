@@ -183,9 +183,8 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
         raise PublishError(
             f"Tests of the marts did not pass: {', '.join(failed[:5])}. Mend them and run 06_marts.ipynb."
         )
-    unequal = [f"{row['mart']}.{row['measure']}" for row in reconcile.marts(connection) if not row["equal"]]
-    if unequal:
-        raise PublishError(f"Marts differ from staging in {', '.join(unequal[:5])}: run 06_marts.ipynb and see why.")
+    if unequal := reconcile.differences(reconcile.marts(connection)):
+        raise PublishError(f"Marts differ from staging: {unequal}. Run 06_marts.ipynb and see why.")
     quarantine.hold_to_limit(connection, settings)
 
 

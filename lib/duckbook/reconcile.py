@@ -7,7 +7,7 @@ for the notebooks and the archive, so that there is one definition of each.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import duckdb
@@ -81,6 +81,23 @@ def marts(connection: duckdb.DuckDBPyConnection) -> list[dict]:
         One a mart and measure: mart, measure, mart_total, staging_total (Decimal; money in USD), equal.
     """
     return _records(connection, MARTS, {})
+
+
+def differences(rows: Iterable[dict], most: int = 5) -> str:
+    """The totals that differ, in words: mart, measure and the two totals of the first few; empty where none does."""
+    differing = [row for row in rows if not row["equal"]]
+    told = []
+    for row in differing[:most]:
+        mart, staging = _alike(row["mart_total"], row["staging_total"])
+        told.append(f"{row['mart']}.{row['measure']} is {mart} in the mart and {staging} in staging")
+    more = len(differing) - most
+    return "; ".join([*told, *([f"{more} more totals differ"] if more > 0 else [])])
+
+
+def _alike(*totals: Any) -> list[str]:
+    """Totals with separators, with cents where any has some."""
+    places = 0 if all(total is None or total == int(total) for total in totals) else 2
+    return ["nothing" if total is None else f"{total:,.{places}f}" for total in totals]
 
 
 def _records(connection: duckdb.DuckDBPyConnection, query: str, parameters: dict) -> list[dict]:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from duckbook import facts, runs
+from duckbook import facts, reconcile, runs
 from duckbook.chain import Step
 from duckbook.compare import Section
 
@@ -116,10 +116,13 @@ def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
     """The steps, the reconciliation of rows and marts, the tests, and where the page is."""
     out.print(_steps_table(record))
     if record["tables"]:
-        out.print(_rows_table(record["tables"]))
-    out.print(marts_line(record["reconciliation"]))
-    tests = record["tests"]
-    out.print(f"Tests: {tests['passed']} passed, {tests['failed']} failed, {tests['warned']} warned.")
+        for table in _rows_tables(record["tables"], out):
+            # In a terminal narrower than the numbers are long, lines are wrapped by the terminal, and not cut.
+            out.print(table, width=max(out.width, _width(table, out)), crop=False)
+    if record["reconciliation"]:
+        out.print(marts_line(record["reconciliation"]), markup=False, soft_wrap=True)
+    if any(record["tests"].values()):
+        out.print(f"Tests: {facts.tests_line(record['tests'])}.")
     as_of = f", as of {record['as_of']}" if record["as_of"] else ""
     out.print(f"Run {record['run_id']} {record['status']} in {record['seconds']:.1f} s on {record['target']}{as_of}.")
     if record.get("page_error"):
@@ -215,12 +218,10 @@ def _value(value: str | None) -> str:
 
 
 def marts_line(rows: list[dict[str, Any]]) -> str:
-    """The marts' reconciliation in one line."""
-    if not rows:
-        return "Marts: not reconciled in this run."
-    differing = [f"{row['mart']}.{row['measure']}" for row in rows if not row["equal"]]
+    """The marts' reconciliation in one line, with the totals that differ."""
+    differing = sum(not row["equal"] for row in rows)
     if differing:
-        return f"Marts: {len(differing)} of {len(rows)} totals differ from staging: {', '.join(differing)}."
+        return f"Marts: {differing} of {len(rows)} totals differ from staging: {reconcile.differences(rows)}."
     return f"Marts: all {len(rows)} totals of {len({row['mart'] for row in rows})} marts equal staging."
 
 
@@ -235,12 +236,28 @@ def _steps_table(record: dict[str, Any]) -> Table:
     return table
 
 
-def _rows_table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="Rows: this run's flows, and the stocks after it", title_justify="left")
+def _rows_tables(rows: list[dict[str, Any]], out: Console) -> list[Table]:
+    """Flows and stocks in one table, or in two where the terminal is too narrow for one: no number is cut."""
+    whole = _rows_table("Rows: this run's flows, and the stocks after it", (*facts.FLOWS, *facts.STOCKS), rows)
+    if _width(whole, out) <= out.width:
+        return [whole]
+    return [
+        _rows_table("Rows that this run took in", facts.FLOWS, rows),
+        _rows_table("Rows that there are after it", facts.STOCKS, rows),
+    ]
+
+
+def _width(table: Table, out: Console) -> int:
+    """How many characters a line of a table has where there is room for all of it."""
+    return out.measure(table, options=out.options.update(width=1000)).maximum
+
+
+def _rows_table(title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left")
     table.add_column("table")
-    columns = (*facts.FLOWS, *facts.STOCKS)
     for name in columns:
-        table.add_column(name, justify="right")
+        widest = max(len(_count(row.get(name))) for row in rows)
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(widest, len(name)))
     for row in rows:
         table.add_row(str(row["table"]), *(_count(row.get(name)) for name in columns))
     return table

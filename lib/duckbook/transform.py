@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from duckbook import contracts, invocation, warehouse
+from duckbook import contracts, failures, invocation, warehouse
 from duckbook.built import Build, Model, Test
 from duckbook.errors import TransformError
 from duckbook.settings import Settings
@@ -37,15 +38,17 @@ SCHEMA_BEFORE = {
 }
 """Layer → the schema that it reads, and the notebook that makes it."""
 
-BY_COLUMN = "keys_and_values_are_known"
-"""The generic test that checks many columns of a model at once; each row that it finds names its column."""
-
 ARTIFACTS = ("manifest.json", "run_results.json", "catalog.json", "index.html")
 """What `archive` leaves in the folder of a run."""
 
 
 def build(
-    settings: Settings, layer: Layer | Literal["all"], full_refresh: bool = False, unit_tests: bool = False
+    settings: Settings,
+    layer: Layer | Literal["all"],
+    report: Callable[[str, list[dict]], None] | None = None,
+    *,
+    full_refresh: bool = False,
+    unit_tests: bool = False,
 ) -> Build:
     """Build a layer, or all three, and run its data tests.
 
@@ -55,6 +58,8 @@ def build(
         Name the warehouse and the target.
     layer
         ``staging``, ``intermediate``, ``marts`` or ``all``.
+    report
+        Takes what a build that fails found, as `Notebook.report` does: its tests, and the totals that it compared.
     full_refresh
         Build incremental models anew from all that they read.
     unit_tests
@@ -90,7 +95,11 @@ def build(
         results = list(getattr(outcome.result, "results", ()))
         if results:
             outcome.result.write(str(_kept_results(settings, name)))
-        _raise_failures(name, outcome, results)
+        if told := failures.sentence(settings, name, outcome, results):
+            if report is not None:
+                report("tests", Build(name, (), _tests(results)).test_records())
+                report("reconciliation", failures.reconciled(settings, results))
+            raise TransformError(told)
         parts.append(_told(settings, name, results))
         nodes = [result.node for result in results]
         models = [node for node in nodes if str(node.resource_type) == "model"]
@@ -146,7 +155,7 @@ def archive(settings: Settings, run_dir: Path) -> Path:
         write_manifest(manifest, str(target))  # which no build does
         outcome = invocation.invoke(settings, ["docs", "generate", "--static", "--no-compile"], manifest=manifest)
     if not outcome.success:
-        raise TransformError(f"dbt could not write the documentation: {_first_line(outcome.exception)}")
+        raise TransformError(f"dbt could not write the documentation: {failures.first_line(outcome.exception)}")
     folder = run_dir / "dbt"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("manifest.json", "catalog.json"):
@@ -184,50 +193,17 @@ def _tables(connection: duckdb.DuckDBPyConnection, schema: str) -> int:
     ).fetchone()[0]
 
 
-def _raise_failures(layer: str, outcome: Any, results: list) -> None:
-    failed = [r for r in results if str(r.status) in ("error", "fail", "runtime error")]
-    if failed:
-        told = "; ".join(f"{_kind(r.node)} {r.node.name}: {_reason(r)}" for r in failed[:5])
-        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
-        raise TransformError(f"dbt failed in the layer {layer}. {told}{more}.")
-    if not outcome.success:
-        raise TransformError(f"dbt could not build the layer {layer}: {_first_line(outcome.exception)}")
-
-
-def _kind(node: Any) -> str:
-    kind = str(node.resource_type)
-    return "test" if kind in ("test", "unit_test") else kind
-
-
-def _reason(result: Any) -> str:
-    if str(result.node.resource_type) == "test" and str(result.status) == "fail":
-        where = _columns_at_fault(result)
-        return f"{result.failures} rows fail{where and f' in {where}'}, found by {result.node.original_file_path}"
-    return _first_line(result.message)
-
-
-def _columns_at_fault(result: Any) -> str:
-    """The columns that a test of many columns found wanting, with the number of values in each: dbt's macros tell."""
-    if not result.failures or getattr(getattr(result.node, "test_metadata", None), "name", None) != BY_COLUMN:
-        return ""
-    return result.adapter_response.get("_message", "")
-
-
-def _first_line(error: Any) -> str:
-    """The telling lines of dbt's message: it opens with a line that names the node once more."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    frame = ("Runtime Error in", "Compilation Error in", "compiled code at")
-    told = [line for line in lines if not line.startswith(frame)]
-    return " ".join(told[:6]).rstrip(".") or "no reason given"
-
-
 def _told(settings: Settings, layer: str, results: list) -> Build:
     built = [r.node for r in results if str(r.node.resource_type) in ("model", "seed")]
-    tested = [r for r in results if str(r.node.resource_type) in ("test", "unit_test")]
     with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
         models = tuple(sorted((_model(connection, node) for node in built), key=lambda model: model.name))
-    tests = tuple(sorted((_test(result) for result in tested), key=lambda test: test.name))
-    return Build(layer, models, tests)
+    return Build(layer, models, _tests(results))
+
+
+def _tests(results: list) -> tuple[Test, ...]:
+    """The tests among the results that ran."""
+    ran = [r for r in results if str(r.node.resource_type) in ("test", "unit_test") and str(r.status) != "skipped"]
+    return tuple(sorted((_test(result) for result in ran), key=lambda test: test.name))
 
 
 def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
@@ -249,7 +225,7 @@ def _test(result: Any) -> Test:
     # A test that is written by itself, and not in a model's YAML, stands with the last model that it reads.
     attached = getattr(node, "attached_node", None) or next(reversed(node.depends_on.nodes), "")
     model = _name(getattr(node, "tested_node_unique_id", None) or attached)
-    columns = _columns_at_fault(result)
+    columns = failures.columns_at_fault(result)
     return Test(node.name, model, kind, str(result.status), int(result.failures or 0), node.description or "", columns)
 
 

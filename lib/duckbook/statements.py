@@ -1,0 +1,297 @@
+"""Statements about a sample: an estimate with its interval, a difference that can be told or not, the best of several.
+
+What is counted of the whole shop, such as the revenue of a year, is a fact and needs none of this. A rate, a mean, an
+effect or "the best" is read off a sample of what might have happened, and is stated here with its interval and n, or as
+"no difference can be told", or as "too few". Whoever compares several things after looking passes their number as
+`tests`: intervals are widened by it (Bonferroni), so that the best of many is not best by chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import comb, isfinite, nan, sqrt
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+
+LEVEL = 0.95
+"""Of every interval, unless a call asks for another one."""
+
+ENOUGH = 30
+"""Independent observations from which on a mean is taken to be normal; fewer are "too few"."""
+
+ENOUGH_HITS = 10
+"""A share needs so many hits and so many misses besides; fewer are "too few"."""
+
+Verdict = Literal["higher", "lower", "no difference", "too few"]
+Unit = Literal["share", "number", "money"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its interval.
+
+    Attributes
+    ----------
+    value, low, high
+        In the unit of what was measured; nan where there is nothing to measure.
+    n
+        Independent observations: clusters, where rows belong to some.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def text(self, unit: Unit = "share", digits: int = 1) -> str:
+        """The estimate in words: ``15.5% (95% interval 14.9% to 16.1%, n = 12,330)``."""
+        low, high = shown(self.low, unit, digits), shown(self.high, unit, digits)
+        return f"{shown(self.value, unit, digits)} ({LEVEL:.0%} interval {low} to {high}, n = {self.n:,})"
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is compared: a name, and for each row a numerator and a denominator.
+
+    The figure of a group is the ratio of the two sums. A mean has a denominator of 1 in each row, a share of visits
+    that buy has visits as denominators and purchases as numerators.
+
+    Parameters
+    ----------
+    clusters
+        What each row belongs to, such as its customer; rows of one cluster depend on each other. None: every row is
+        its own. Two groups may share clusters.
+    """
+
+    name: str
+    numerator: Sequence[float] | np.ndarray
+    denominator: Sequence[float] | np.ndarray | None = None
+    clusters: Sequence[Any] | np.ndarray | None = None
+
+    @property
+    def sums(self) -> tuple[float, float]:
+        """The sums of numerators and denominators."""
+        rows = np.asarray(self.numerator, dtype=float)
+        below = len(rows) if self.denominator is None else float(np.asarray(self.denominator, dtype=float).sum())
+        return float(rows.sum()), float(below)
+
+    @property
+    def n(self) -> int:
+        """Independent observations."""
+        return len(self.numerator) if self.clusters is None else len(set(np.asarray(self.clusters).tolist()))
+
+    def influence(self) -> np.ndarray:
+        """What each row adds to the error of the ratio (Cochran, Sampling Techniques, 1977, chapter 6)."""
+        top = np.asarray(self.numerator, dtype=float)
+        bottom = np.ones(len(top)) if self.denominator is None else np.asarray(self.denominator, dtype=float)
+        return (top - self.sums[0] / self.sums[1] * bottom) / self.sums[1]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two groups compared: their figures, the difference first - second with its interval, and a verdict."""
+
+    first: str
+    second: str
+    of_first: Estimate
+    of_second: Estimate
+    difference: Estimate
+    verdict: Verdict
+    unit: Unit = "share"
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a difference can be told."""
+        return self.verdict in ("higher", "lower")
+
+    @property
+    def ratio(self) -> float:
+        """How many times the second the first is; nan where the second is not positive."""
+        return self.of_first.value / self.of_second.value if self.of_second.value > 0 else nan
+
+    def text(self, what: str, digits: int = 1) -> str:
+        """The comparison as a sentence without its full stop.
+
+        Parameters
+        ----------
+        what
+            The figure, as the subject of the sentence: "Conversion", "Mean score".
+        """
+        counts = f"n = {self.of_first.n:,} and {self.of_second.n:,}"
+        if self.verdict == "too few":
+            return f"{what}: too few to compare {self.first} with {self.second} ({counts})"
+        both = f"{shown(self.of_first.value, self.unit, digits)} for {self.first}, "
+        both += f"{shown(self.of_second.value, self.unit, digits)} for {self.second}"
+        limits = [signed(limit, self.unit, digits) for limit in (self.difference.low, self.difference.high)]
+        interval = f"{LEVEL:.0%} interval of the difference {limits[0]} to {limits[1]}, {counts}"
+        if self.is_told:
+            return f"{what} is {self.verdict} for {self.first} than for {self.second}: {both} ({interval})"
+        return f"{what}: no difference can be told between {self.first} and {self.second}: {both} ({interval})"
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best of several groups, and which of the others it cannot be told from.
+
+    Attributes
+    ----------
+    best
+        The group with the highest figure, or the lowest where that was asked for; None where all are too few.
+    rivals
+        Groups that chance may have put behind it.
+    left_out
+        Groups that are too few to take part.
+    """
+
+    best: str | None
+    estimates: dict[str, Estimate]
+    rivals: tuple[str, ...]
+    left_out: tuple[str, ...]
+    unit: Unit = "share"
+    lowest: bool = False
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the best can be told from every other group that took part, of at least one."""
+        return self.best is not None and not self.rivals and len(self.estimates) > 1
+
+    def text(self, what: str, digits: int = 1) -> str:
+        """The ranking as a sentence without its full stop; `what` is the figure: "Conversion"."""
+        if self.best is None:
+            return (
+                f"{what}: too few to compare {_listed(self.left_out)}"
+                if self.left_out
+                else f"{what}: nothing to compare"
+            )
+        figure = self.estimates[self.best].text(self.unit, digits)
+        aside = f"; too few to take part: {_listed(self.left_out)}" if self.left_out else ""
+        if len(self.estimates) == 1:
+            return f"{what} of {self.best}: {figure}{aside}"
+        most = "lowest" if self.lowest else "highest"
+        if self.is_clear:
+            return f"{what} is {most} for {self.best}: {figure}{aside}"
+        return f"{what}: no difference can be told between {_listed((self.best, *self.rivals))}{aside}"
+
+
+def share(hits: float, n: float, *, tests: int = 1) -> Estimate:
+    """Estimate a share of independent observations, by Wilson's interval (JASA 1927)."""
+    if n <= 0:
+        return Estimate(nan, nan, nan, 0)
+    z = _z(tests)
+    middle, half = hits + z * z / 2, z * sqrt(hits * (n - hits) / n + z * z / 4)
+    return Estimate(hits / n, (middle - half) / (n + z * z), (middle + half) / (n + z * z), round(n))
+
+
+def estimate(group: Group, *, tests: int = 1) -> Estimate:
+    """Estimate the figure of a group: a mean, or a ratio of sums, with clustered errors where it has clusters."""
+    if not group.n or group.sums[1] == 0:
+        return Estimate(nan, nan, nan, group.n)
+    value = group.sums[0] / group.sums[1]
+    half = _z(tests) * _error([(1.0, group)])
+    return Estimate(value, value - half, value + half, group.n)
+
+
+def compare_shares(first: tuple[str, float, float], second: tuple[str, float, float], *, tests: int = 1) -> Comparison:
+    """Compare two shares of independent observations, each a name, hits and n.
+
+    The interval is Newcombe's hybrid score interval (Statistics in Medicine 1998, method 10), which holds for small
+    shares as well. Where several rows belong to one customer use `compare` with clusters.
+    """
+    one, other = (share(hits, n, tests=tests) for _, hits, n in (first, second))
+    gap = one.value - other.value
+    low = gap - sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
+    high = gap + sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
+    hits, n = first[1] + second[1], first[2] + second[2]
+    enough = min(first[2], second[2]) >= ENOUGH and _enough_hits(hits, n - hits)
+    difference = Estimate(gap, low, high, one.n + other.n)
+    return Comparison(first[0], second[0], one, other, difference, _verdict(difference, enough))
+
+
+def compare(first: Group, second: Group, *, unit: Unit = "number", tests: int = 1, enough: int = ENOUGH) -> Comparison:
+    """Compare the figures of two groups, with clustered errors where they have clusters.
+
+    Parameters
+    ----------
+    unit
+        What the figures are; ``share`` asks for hits and misses enough besides.
+    enough
+        Independent observations that each group must have.
+    """
+    one, other = estimate(first, tests=tests), estimate(second, tests=tests)
+    is_enough = min(first.n, second.n) >= enough and min(first.sums[1], second.sums[1]) > 0
+    if unit == "share":
+        hits, below = first.sums[0] + second.sums[0], first.sums[1] + second.sums[1]
+        is_enough = is_enough and _enough_hits(hits, below - hits)
+    gap = one.value - other.value
+    half = _z(tests) * _error([(1.0, first), (-1.0, second)]) if isfinite(gap) else nan
+    difference = Estimate(gap, gap - half, gap + half, first.n + second.n)
+    return Comparison(first.name, second.name, one, other, difference, _verdict(difference, is_enough), unit)
+
+
+def rank(groups: Sequence[Group], *, unit: Unit = "number", lowest: bool = False, enough: int = ENOUGH) -> Ranking:
+    """Find the best of several groups, where it can be told: corrected for all pairs that might have been compared."""
+    able = [group for group in groups if group.n >= enough and group.sums[1] > 0]
+    left_out = tuple(group.name for group in groups if group not in able)
+    if not able:
+        return Ranking(None, {}, (), left_out, unit, lowest)
+    estimates = {group.name: estimate(group) for group in able}
+    by_value = sorted(able, key=lambda group: (estimates[group.name].value * (1 if lowest else -1), group.name))
+    best, tests = by_value[0], max(comb(len(able), 2), 1)
+    compared = [(group.name, compare(best, group, unit=unit, tests=tests, enough=enough)) for group in by_value[1:]]
+    rivals = tuple(name for name, comparison in compared if not comparison.is_told)
+    return Ranking(best.name, estimates, rivals, left_out, unit, lowest)
+
+
+def shown(value: float, unit: Unit = "share", digits: int = 1) -> str:
+    """A figure as people write it: ``15.5%``, ``4.2``, ``$1,234.50``; an en dash where there is none."""
+    if not isfinite(value):
+        return "–"
+    sign, size = "−" if value < 0 else "", abs(value)
+    if unit == "share":
+        return f"{sign}{100 * size:,.{digits}f}%"
+    return f"{sign}${size:,.2f}" if unit == "money" else f"{sign}{size:,.{digits}f}"
+
+
+def signed(value: float, unit: Unit = "share", digits: int = 1) -> str:
+    """A difference as people write it: ``+1.2 points``, ``−0.4``, ``+$3.10``."""
+    if not isfinite(value):
+        return "–"
+    sign = "−" if value < 0 else "+"
+    if unit == "share":
+        return f"{sign}{100 * abs(value):,.{digits}f} points"
+    return f"{sign}{shown(abs(value), unit, digits)}"
+
+
+def _error(weighted: Sequence[tuple[float, Group]]) -> float:
+    """Standard error of a weighted sum of the figures of groups, by linearization; clusters may span groups."""
+    pulls = [(weight * group.influence(), group.clusters) for weight, group in weighted]
+    own = [pull for pull, clusters in pulls if clusters is None]
+    shared = [(pull, np.asarray(clusters)) for pull, clusters in pulls if clusters is not None]
+    if shared:
+        _, of = np.unique(np.concatenate([clusters for _, clusters in shared]), return_inverse=True)
+        own.append(np.bincount(of, np.concatenate([pull for pull, _ in shared])))
+    parts = np.concatenate(own)
+    return sqrt(len(parts) / (len(parts) - 1) * float(parts @ parts)) if len(parts) > 1 else nan
+
+
+def _verdict(difference: Estimate, enough: bool) -> Verdict:
+    if not enough or not isfinite(difference.low) or not isfinite(difference.high):
+        return "too few"
+    if difference.low > 0:
+        return "higher"
+    return "lower" if difference.high < 0 else "no difference"
+
+
+def _enough_hits(hits: float, misses: float) -> bool:
+    return hits >= ENOUGH_HITS and misses >= ENOUGH_HITS
+
+
+def _z(tests: int) -> float:
+    return NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(tests, 1))
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

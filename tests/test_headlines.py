@@ -1,0 +1,74 @@
+"""The headline figures: what each is, over which period, and since when it changed."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from duckbook import headlines
+
+SUMS = {"gross_amount": 0.0, "cancelled_orders": 0, "customers": 1}
+
+
+def sums(opened: str, **months: tuple[int, float]) -> pd.DataFrame:
+    """Sums by month, such as ``m2026_06=(orders, net amount)``, with those of the whole history."""
+    rows = [
+        SUMS | {"month": name[1:].replace("_", "-"), "orders": orders, "net_amount": net, "cancelled_amount": 0.0}
+        for name, (orders, net) in months.items()
+    ]
+    whole = {name: sum(row[name] for row in rows) for name in ("orders", "net_amount", "cancelled_amount")}
+    rows.append(SUMS | whole | {"month": headlines.WHOLE})
+    return pd.DataFrame(rows).assign(first_day=pd.Timestamp(opened), revenue=lambda frame: frame.net_amount)
+
+
+def card(frame: pd.DataFrame, as_of: str, name: str) -> dict[str, str]:
+    return {card["name"]: card for card in headlines.cards(headlines.headlines(frame, as_of))}[name]
+
+
+def test_the_last_month_that_is_over_is_compared_with_the_month_and_the_year_before():
+    frame = sums("2024-01-01", m2025_05=(50, 500.0), m2026_04=(80, 900.0), m2026_05=(100, 850.5), m2026_06=(3, 9.0))
+    for as_of in ("2026-05-31", "2026-06-29"):
+        assert card(frame, as_of, "Orders") == {
+            "name": "Orders", "definition": "cancelled ones included", "period": "May 2026", "shown": "100",
+            "month_before": "+25.0% on April 2026", "year_before": "+100.0% on May 2025",
+        }  # fmt: skip
+    assert card(frame, "2026-06-29", "Revenue")["month_before"] == "−5.5% on April 2026"
+    assert card(frame, "2026-06-30", "Orders")["period"] == "June 2026"
+    assert card(frame, "2026-06-30", "Orders")["shown"] == "3"
+
+
+def test_january_follows_december():
+    frame = sums("2024-01-01", m2025_12=(50, 500.0), m2026_01=(100, 850.0))
+    assert card(frame, "2026-01-31", "Orders")["month_before"] == "+100.0% on December 2025"
+    assert card(frame, "2026-01-31", "Orders")["year_before"] == "none in January 2025"
+
+
+def test_a_month_in_which_the_store_opened_is_no_measure_of_another_one():
+    frame = sums("2026-04-02", m2026_04=(80, 900.0), m2026_05=(100, 850.0))
+    assert card(frame, "2026-05-31", "Orders")["month_before"] == "April 2026 is not known"
+    assert card(frame, "2026-05-31", "Orders")["year_before"] == "May 2025 is not known"
+    young = card(frame, "2026-05-30", "Orders")
+    assert (young["period"], young["shown"], young["month_before"]) == ("whole history", "180", "")
+
+
+def test_the_average_order_value_comes_of_the_figures_beside_it():
+    frame = sums("2026-01-01", m2026_05=(10, 1000.0)).assign(cancelled_orders=2, cancelled_amount=136.0)
+    figures = {figure["name"]: figure for figure in headlines.headlines(frame, "2026-05-31")}
+    net, cancelled, orders, off = (
+        figures[name]["in_period"] for name in ("Net amount", "Cancelled amount", "Orders", "Cancelled orders")
+    )
+    assert figures["Average order value"]["in_period"] == (net - cancelled) / (orders - off) == 108.0
+    assert (
+        figures["Average order value"]["definition"] == "(net amount - cancelled amount) / (orders - cancelled orders)"
+    )
+
+
+def test_what_is_not_known_is_left_out():
+    frame = sums("2026-01-01", m2026_05=(10, 1000.0)).assign(customers=None)
+    names = [figure["name"] for figure in headlines.headlines(frame, "2026-05-31")]
+    assert "Orders" in names and "Customers" not in names
+    assert headlines.headlines(sums("2026-01-01"), "2026-05-31") == []
+
+
+@pytest.mark.parametrize("measure", [measure for measure, _ in headlines.MEASURES.values()])
+def test_each_figure_has_a_definition_in_the_dictionary(measure):
+    assert headlines.definition(measure)

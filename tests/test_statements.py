@@ -1,0 +1,121 @@
+"""Statements about a sample: right intervals, a difference only where there is one, and no best of many by chance."""
+
+from __future__ import annotations
+
+from math import isnan, sqrt
+
+import numpy as np
+import pytest
+from duckbook import statements
+from duckbook.statements import Estimate, Group
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_the_interval_of_a_share_is_wilsons():
+    """Newcombe, Statistics in Medicine 1998, table I: 81 of 263 is 0.2553 to 0.3662."""
+    found = statements.share(81, 263)
+    assert (found.value, found.n) == (pytest.approx(81 / 263), 263)
+    assert (found.low, found.high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))
+    assert isnan(statements.share(0, 0).value)
+
+
+def test_the_interval_of_a_difference_of_shares_is_newcombes():
+    """Newcombe, Statistics in Medicine 1998, table II, method 10: 56/70 - 48/80 is 0.0524 to 0.3339."""
+    found = statements.compare_shares(("this", 56, 70), ("that", 48, 80))
+    assert found.difference.low == pytest.approx(0.0524, abs=5e-5)
+    assert found.difference.high == pytest.approx(0.3339, abs=5e-5)
+    assert (found.verdict, found.is_told, found.ratio) == ("higher", True, pytest.approx(0.8 / 0.6))
+
+
+@given(st.integers(0, 400), st.integers(1, 400), st.integers(0, 400), st.integers(1, 400))
+def test_comparing_the_other_way_round_says_the_same(hits, n, other_hits, other_n):
+    this, that = ("this", min(hits, n), n), ("that", min(other_hits, other_n), other_n)
+    one, other = statements.compare_shares(this, that), statements.compare_shares(that, this)
+    turned = {"higher": "lower", "lower": "higher"}
+    assert other.verdict == turned.get(one.verdict, one.verdict)
+    assert one.difference.low == pytest.approx(-other.difference.high)
+
+
+def test_a_mean_has_the_error_of_a_mean():
+    values = np.random.default_rng(3).normal(10, 2, 500)
+    found = statements.estimate(Group("all", values))
+    assert found.value == pytest.approx(values.mean())
+    assert found.high - found.value == pytest.approx(1.959964 * values.std(ddof=1) / sqrt(500), rel=1e-6)
+
+
+def test_rows_of_one_customer_are_not_taken_for_many():
+    """Each customer's rows ten times over: the interval stays what it is without them."""
+    draw = np.random.default_rng(5)
+    value, customer = draw.normal(0, 1, 200), np.arange(200)
+    once = statements.estimate(Group("once", value))
+    often = statements.estimate(Group("often", np.repeat(value, 10), clusters=np.repeat(customer, 10)))
+    assert (often.low, often.high, often.n) == (pytest.approx(once.low), pytest.approx(once.high), 200)
+
+
+def test_groups_that_share_customers_are_compared_within_them():
+    """Two measurements of the same customers that differ by a constant: no error is left."""
+    value, customer = np.random.default_rng(8).normal(0, 5, 300), np.arange(300)
+    found = statements.compare(
+        Group("after", value + 0.1, clusters=customer), Group("before", value, clusters=customer)
+    )
+    assert found.difference.value == pytest.approx(0.1)
+    assert found.difference.high - found.difference.low < 1e-9
+    apart = statements.compare(Group("after", value + 0.1), Group("before", value))
+    assert apart.verdict == "no difference"
+
+
+def test_a_ratio_of_sums_is_no_mean_of_ratios():
+    found = statements.estimate(Group("visits", [1, 90], [1, 100]))
+    assert found.value == pytest.approx(91 / 101)
+
+
+@pytest.mark.parametrize(("tests", "limit"), [(1, 0.085), (10, 0.02)])
+def test_where_nothing_differs_a_difference_is_told_as_seldom_as_promised(tests, limit):
+    draw, told = np.random.default_rng(11), 0
+    for _ in range(600):
+        one, other = draw.exponential(1, 80), draw.exponential(1, 80)
+        told += statements.compare(Group("one", one), Group("other", other), tests=tests).is_told
+    assert told / 600 < limit
+
+
+def test_the_best_of_six_that_are_the_same_is_seldom_named():
+    draw, named = np.random.default_rng(17), 0
+    for _ in range(300):
+        groups = [Group(str(n), (draw.random(200) < 0.15).astype(float)) for n in range(6)]
+        named += statements.rank(groups, unit="share").is_clear
+    assert named / 300 < 0.03
+
+
+def test_the_best_is_named_where_it_is_far_ahead_and_its_rivals_where_it_is_not():
+    draw = np.random.default_rng(19)
+    rates = {"search": 0.5, "social": 0.2, "email": 0.2, "tiny": 0.9}
+    sizes = {"tiny": 12}
+    groups = [Group(name, (draw.random(sizes.get(name, 900)) < rate).astype(float)) for name, rate in rates.items()]
+    found = statements.rank(groups, unit="share")
+    assert (found.best, found.is_clear, found.left_out) == ("search", True, ("tiny",))
+    assert found.text("Conversion").startswith("Conversion is highest for search: ")
+    lowest = statements.rank(groups, unit="share", lowest=True)
+    assert {lowest.best, *lowest.rivals} == {"social", "email"}
+    assert lowest.text("Conversion").startswith("Conversion: no difference can be told between ")
+
+
+def test_too_few_are_said_to_be_too_few():
+    few = statements.compare(Group("late", [1.0] * 29), Group("in time", [2.0] * 500))
+    assert few.text("Mean score") == "Mean score: too few to compare late with in time (n = 29 and 500)"
+    hits = statements.compare_shares(("mobile", 5, 400), ("desktop", 4, 400))
+    assert hits.verdict == "too few"
+    assert statements.rank([Group("a", [1.0]), Group("b", [])]).text("X") == "X: too few to compare a and b"
+    assert statements.rank([]).text("X") == "X: nothing to compare"
+
+
+def test_sentences_are_whole_and_read_as_people_write():
+    told = statements.compare_shares(("desktop", 300, 1000), ("mobile", 1500, 10_000))
+    assert told.text("Conversion") == (
+        "Conversion is higher for desktop than for mobile: 30.0% for desktop, 15.0% for mobile (95% interval of the "
+        "difference +12.1 points to +18.0 points, n = 1,000 and 10,000)"
+    )
+    assert statements.shown(-1234.5, "money") == "−$1,234.50"
+    assert statements.shown(float("nan")) == "–"
+    assert statements.signed(-0.25, "number", 2) == "−0.25"
+    assert Estimate(0.155, 0.149, 0.161, 12_330).text() == "15.5% (95% interval 14.9% to 16.1%, n = 12,330)"

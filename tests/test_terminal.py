@@ -1,0 +1,48 @@
+"""What a run says at its end in the terminal: numbers that are never cut, and nothing of what it did not do."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from duckbook import runs, terminal
+from rich.console import Console
+
+STEP = {"name": "explore_sales", "status": runs.SUCCEEDED, "seconds": 1.0, "peak_rss_mb": 1.0}
+RUN = {
+    "run_id": "one", "status": runs.SUCCEEDED, "seconds": 1.0, "target": "duckdb", "as_of": None, "steps": [STEP],
+    "tables": [], "reconciliation": [], "tests": {"passed": 0, "failed": 0, "warned": 0},
+}  # fmt: skip
+COUNTS = ("landed", "appended", "unchanged", "unreadable", "raw", "staged", "superseded", "quarantined")
+
+
+def said(tmp_path, width: int = 100, **told) -> str:
+    out = Console(file=StringIO(), width=width, highlight=False)
+    terminal.show_summary(out, RUN | told, tmp_path / "index.html")
+    return out.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_numbers_are_never_cut(tmp_path, width):
+    table = {"table": "interactions"} | {name: 1_052_247_800 + n for n, name in enumerate(COUNTS)}
+    text = said(tmp_path, width, tables=[table])
+    assert [f"{table[name]:,}" in text for name in COUNTS] == [True] * len(COUNTS)
+    assert "…" not in text
+
+
+def test_a_run_that_only_explores_says_nothing_of_marts_and_tests(tmp_path):
+    text = said(tmp_path)
+    assert "Marts" not in text and "Tests" not in text
+
+
+def test_a_total_that_differs_is_named_with_its_mart_and_both_totals(tmp_path):
+    rows = [
+        {"mart": "fct_a", "measure": "units", "mart_total": 5, "staging_total": 5, "equal": True},
+        {"mart": "fct_a", "measure": "revenue", "mart_total": 1234567.5, "staging_total": 1234567, "equal": False},
+    ]
+    text = said(tmp_path, reconciliation=rows, tests={"passed": 98, "failed": 1, "warned": 4})
+    expected = (
+        "1 of 2 totals differ from staging: fct_a.revenue is 1,234,567.50 in the mart and 1,234,567.00 in staging."
+    )
+    assert expected in text
+    assert "Tests: 103 ran, 98 passed, 4 warned, 1 failed." in text
