@@ -1,7 +1,8 @@
 """Raw rows for tests of the dbt project, as a person's own batches would leave them in ecom_raw.
 
 Batches are written as lists of dicts. `Raw.land` keeps the books as ingestion does: a row that equals the version of
-its key, and of its update time, that precedes it in source order is a sighting, any other is appended. Fixtures filter rows, never columns.
+its key, and of its update time, that precedes it in source order is a sighting, any other is appended. Fixtures filter
+rows, never columns.
 """
 
 from __future__ import annotations

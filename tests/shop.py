@@ -54,7 +54,9 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
         for price, hour in (("7.77", "08"), ("6.66", "20"))
     ]
     # Lands last and holds before the others of these customers.
-    moved_earlier = [row | {"city": "Austin", "state": "TX", "updated_at": "2026-02-01T12:00:00"} for row in buyers[13:16]]
+    moved_earlier = [
+        row | {"city": "Austin", "state": "TX", "updated_at": "2026-02-01T12:00:00"} for row in buyers[13:16]
+    ]
     broken = [items[0] | {"total_price": "1,000.00"}, items[1] | {"quantity": "2.5"}]
     history, second, third = date(2026, 5, 31), date(2026, 6, 15), date(2026, 6, 30)
     return [

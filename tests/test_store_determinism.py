@@ -2,7 +2,7 @@
 
 import hashlib
 import tracemalloc
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 
 import pyarrow as pa
@@ -93,6 +93,79 @@ def test_what_is_landed_in_pieces_is_what_there_is(table):
     later = store(until=FIRST_AS_OF)
     together = newest([*history(store(), table), piece(later, table, latest_window(FIRST_AS_OF, END))], KEYS[table])
     assert together == newest([piece(later, table, later.whole)], KEYS[table])
+
+
+@pytest.mark.parametrize("table", ["customers", "products"])
+def test_a_record_is_the_same_whichever_window_holds_it(table):
+    """A record holds from its time on, whatever comes later: nothing in it knows the future, nor the window's end."""
+    days = [FIRST_AS_OF + timedelta(days=n) for n in (0, 1, 9)]
+    windows = [(store(), window) for window in quarters(FIRST_AS_OF)]
+    windows += [(store(until=day), latest_window(day, END)) for day in days] + [(store(), store().whole)]
+    known: dict[tuple, dict] = {}
+    for look, window in windows:
+        rows = piece(look, table, window).to_pylist()
+        times = [(row[KEYS[table][0]], row["updated_at"]) for row in rows]
+        assert times == sorted(set(times)), "by key and time, each once"
+        assert max(row["updated_at"].date() for row in rows) <= window.until
+        for key, row in zip(times, rows, strict=True):
+            assert known.setdefault(key, row) == row
+    assert len(known) > 2000
+
+
+def test_a_record_of_a_product_tells_what_was_known_at_its_time():
+    """Reviews until then, and stock less what was sold since Monday's delivery, counted from what landed."""
+    whole = store().whole
+    windows = [Window(END - timedelta(days=n + 1), END - timedelta(days=n)) for n in range(28)]
+    seen = [row for window in [*windows, whole] for row in piece(store(), "products", window).to_pylist()]
+    goods = sorted({(r["product_id"], r["updated_at"]): r for r in seen}.values(), key=lambda r: r["updated_at"])
+    said = piece(store(), "reviews", whole).to_pylist()
+    sold = piece(store(), "order_items", whole).to_pylist()
+    delivered: dict[tuple, tuple] = {}
+    rated = sales = 0
+    for row in goods:
+        product, at = row["product_id"], row["updated_at"]
+        scores = [r["review_score"] for r in said if r["product_id"] == product and r["created_at"] <= at]
+        assert row["review_count"] == len(scores)
+        assert (row["rating"] is None) == (not scores)
+        if scores:
+            rated += 1
+            assert abs(float(row["rating"]) - sum(scores) / len(scores)) <= 0.005
+        week = product, at.date() - timedelta(days=at.weekday())
+        if not row["is_active"]:
+            assert row["stock_quantity"] == 0
+        elif at.time() == time.min:
+            delivered[week] = (at, row["stock_quantity"])
+        elif week in delivered:
+            monday, stock = delivered[week]
+            units = sum(i["quantity"] for i in sold if i["product_id"] == product and monday < i["created_at"] <= at)
+            assert row["stock_quantity"] == max(stock - units, 0)
+            sales += units > 0
+    assert rated > 500 and sales > 30
+
+
+def test_a_record_of_a_customer_tells_what_had_changed_by_then():
+    """A change of address, channel, status or income is a record of its own, dated by the moment of the change."""
+    people, whole = store().customers, store().whole
+    rows = piece(store(), "customers", whole).to_pylist()
+    kinds = {"moved": ("city", "state", "location_type"), "rechannelled": ("preferred_channel",),
+             "remarried": ("marital_status",), "repaid": ("annual_income",)}  # fmt: skip
+    by_time = {(row["customer_id"], row["updated_at"]): row for row in rows}
+    last: dict[int, dict] = {}
+    for row in rows:
+        which, at = row["customer_id"] - 1, int(row["updated_at"].replace(tzinfo=UTC).timestamp())
+        assert row["last_login"] == row["updated_at"] >= row["signup_date"]
+        assert row["is_active"] == (at < store().closed[which])
+        if before := last.get(which):
+            for kind, columns in kinds.items():
+                if any(before[column] != row[column] for column in columns):
+                    assert at in getattr(people, kind)[which], "what changes, changes at its own moment"
+        else:
+            assert row["updated_at"] == row["signup_date"], "the first record is the sign-up"
+        last[which] = row
+    for kind in kinds:
+        for which, times in enumerate(getattr(people, kind)):
+            for at in times[(times < whole.end) & (times < store().closed[which])]:
+                assert (which + 1, datetime.fromtimestamp(at, UTC).replace(tzinfo=None)) in by_time, kind
 
 
 def test_quarters_cover_three_years_without_a_gap():

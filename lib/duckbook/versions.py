@@ -128,7 +128,7 @@ def _set_range(connection, table: SourceTable, landed: Sequence[File]) -> bool:
 
 
 def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False, derived: bool = True) -> str:
-    """A query for key, hash, number, time as told and file of rows; files are read together where they have these alike.
+    """A query for key, hash, number, time and file of rows; files that have these alike are read together.
 
     Parameters
     ----------

@@ -1,0 +1,121 @@
+"""Versions of a generated store hold when they say: each price, and each home, at the time of every order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from chains import advance, begin
+from duckbook import servers, warehouse
+from duckbook.store.simulation import quarters
+from store_slices import FIRST_AS_OF
+
+
+@pytest.fixture(scope="module")
+def marts(start_store):
+    """A connection that sees marts and truth of a store with dirt, after its history, its first day and a later one."""
+    store = start_store("versions", customers=300, dirt=0.05, quarantine_limit=1)
+    begin(store)
+    advance(store, store.first_as_of + timedelta(days=9))
+    with warehouse.open_warehouse(store, read_only=True) as connection:
+        warehouse.use_landing(connection, servers.up(store))
+        found = f"s3://{store.s3_historic_bucket}/truth/prices.parquet"
+        connection.execute(f"create temp table truth_prices as select * from read_parquet('{found}')")
+        connection.execute("use ecom_marts")
+        yield connection
+
+
+def test_every_line_was_sold_at_the_price_of_the_version_that_it_names(marts):
+    """Lines of which dirt has taken the product away have no version, and nothing else is left out."""
+    query = """
+        select
+            count(*) as lines,
+            count(*) filter (where lines.unit_price <> history.current_price) as otherwise,
+            count(*) filter (where history.is_on_sale) as on_sale
+        from ecom_staging.stg_order_items as items
+        inner join fct_order_details as lines
+            on items.order_id = lines.order_id and items.order_item_id = lines.order_item_id
+        inner join dim_products_history as history on lines.product_version_key = history.product_version_key
+        where items.product_id::bigint < 900_000_000
+    """
+    lines, otherwise, on_sale = marts.execute(query).fetchone()
+    assert otherwise == 0
+    assert lines > 500 and on_sale > 50
+
+
+def test_the_history_of_products_has_the_true_price_of_every_week(marts):
+    """At each moment of a week: no version that overlaps one has another price."""
+    query = """
+        select
+            count(distinct (truth.product_id, truth.week)) as weeks,
+            count(*) filter (
+                where
+                (history.base_price, history.sale_price) <> (truth.base_price, truth.sale_price)
+                or history.is_on_sale <> (truth.sale_price < truth.base_price)
+                or not history.is_active
+            ) as otherwise
+        from truth_prices as truth
+        inner join dim_products_history as history
+            on truth.product_id::varchar = history.product_id
+            and history.valid_from < truth.week + 7
+            and history.valid_to > greatest(truth.week, $opening)
+    """
+    weeks, otherwise = marts.execute(query, {"opening": quarters(FIRST_AS_OF)[0].after + timedelta(days=1)}).fetchone()
+    assert weeks == marts.execute("select count(*) from truth_prices").fetchone()[0] > 10_000
+    assert otherwise == 0
+
+
+def test_the_changes_of_prices_are_the_true_ones(marts):
+    """Each begin and end of a promotion, and each new list price, on its Monday, and no other."""
+    true = """
+        select * from (
+            select
+                product_id::varchar, week::timestamp as changed_at,
+                lag(sale_price) over (partition by product_id order by week) as price_before, sale_price
+            from truth_prices
+        )
+        where price_before <> sale_price
+    """
+    found = """
+        select product_id, changed_at, price_before, price_after
+        from fct_product_changes inner join dim_products using (product_key)
+        -- The truth has prices of weeks on sale alone: none before the launch, and none from the withdrawal on.
+        where change_type = 'price change'
+        and (product_id, changed_at) in (select (product_id::varchar, week::timestamp) from truth_prices)
+        and (product_id, changed_at) in (select (product_id::varchar, week + interval 7 day) from truth_prices)
+    """
+    assert sorted(marts.execute(found).fetchall()) == sorted(marts.execute(true).fetchall())
+
+
+def test_every_order_names_the_home_that_its_customer_had(marts):
+    """The address of a bill is that of the customer when the order was placed."""
+    query = """
+        select
+            count(*) as orders,
+            count(*) filter (
+                where not contains(staged.billing_address, ', ' || versions.city || ', ' || versions.state || ' ')
+            ) as elsewhere,
+            count(*) filter (where not versions.is_current) as earlier
+        from ecom_staging.stg_orders as staged
+        inner join ecom_intermediate.int_orders as orders on staged.order_id = orders.order_id
+        inner join ecom_intermediate.int_customer_versions as versions
+            on orders.customer_version_key = versions.customer_version_key
+    """
+    orders, elsewhere, earlier = marts.execute(query).fetchone()
+    assert elsewhere == 0
+    assert orders > 300 and earlier > 100
+
+
+def test_what_landed_again_is_unchanged(marts):
+    """The windows of the latest days overlap: a record that both hold is appended once."""
+    query = """
+        select products.product_id, products.updated_at, products._row_hash
+        from ecom_staging.base_products as products
+        where products.updated_at is not null
+        group by all having count(*) > 1
+    """
+    assert marts.execute(query).fetchall() == []
+    (unchanged,) = marts.execute(
+        "select sum(unchanged) from ecom_raw.batches where table_name = 'products' and batch_date > '2026-06-30'"
+    ).fetchone()
+    assert unchanged > 100
