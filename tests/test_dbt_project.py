@@ -53,7 +53,9 @@ def test_every_model_is_described_with_its_grain_in_words(models):
     for model in models:
         assert model["description"], model["name"]
         assert model["config"]["meta"]["grain"], model["name"]
-        assert model["config"]["meta"]["grain_in_words"].startswith("One row"), model["name"]
+        # Whole, as dbt's pages show it: an unquoted comma in the YAML would end it, and begin a key of its own.
+        assert re.fullmatch(r"One row per [^.]+\.", model["config"]["meta"]["grain_in_words"]), model["name"]
+        assert None not in model["config"]["meta"].values(), model["name"]
 
 
 def test_every_grain_is_held_by_a_test(nodes, models):

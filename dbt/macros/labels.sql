@@ -35,6 +35,16 @@
 {%- endmacro %}
 
 
+{# How recent the last order is, of 3. #}
+{% macro recency_score(customer_status) -%}
+    case {{ customer_status }}
+        when 'active' then 3
+        when 'lapsing' then 2
+        when 'lost' then 1
+    end
+{%- endmacro %}
+
+
 {#
     The segment refines the status by how often a customer bought: once, twice, or three times and more. New is who came
     within the active days; whoever was there before and bought once is promising.

@@ -31,11 +31,7 @@ described as (
         {{ segment() }} as segment,
 
         ---------- numerics
-        case customers.customer_status
-            when 'active' then 3
-            when 'lapsing' then 2
-            when 'lost' then 1
-        end as recency_score,
+        {{ recency_score('customers.customer_status') }} as recency_score,
         case
             when customers.is_buyer then cast(least(customers.orders - customers.cancelled_orders, 3) as integer)
         end as frequency_score,

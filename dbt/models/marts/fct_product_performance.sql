@@ -53,7 +53,7 @@ reviews as (
 
 ),
 
--- One row a product on every side: nothing is multiplied.
+-- One row per product on every side: nothing is multiplied.
 joined as (
 
     select
