@@ -1,0 +1,184 @@
+"""Order lines and orders with their money: the one definition of revenue, line by line."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+
+from books.places import Places
+from books.versions import valid_at
+
+ZERO = Decimal("0.00")
+
+MEASURES = (
+    "order_lines", "units", "returned_units", "gross_amount", "discount_amount", "net_amount", "shipping_amount",
+    "cancelled_amount", "refund_amount", "revenue",
+)  # fmt: skip
+"""What every line has and every mart of sales sums."""
+
+COSTS = ("cost_amount", "uncosted_units")
+
+
+def shared_out(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
+    """Share an amount out in whole cents by largest remainder; ties in the order given.
+
+    In proportion to the weights, whatever their sign; weights that come to nothing share alike.
+    """
+    cents = int(abs(amount) * 100)
+    heavy = [abs(weight) for weight in weights]
+    heavy = heavy if any(heavy) else [Decimal(1)] * len(heavy)
+    whole = [cents * weight // sum(heavy) for weight in heavy]
+    left = sorted(range(len(heavy)), key=lambda n: (-(cents * heavy[n] % sum(heavy)), n))
+    for n in left[: cents - int(sum(whole))]:
+        whole[n] += 1
+    return [(cent if amount > 0 else -cent) / Decimal(100) for cent in whole]
+
+
+def discounts(order: dict, items: list[dict], gross: list[Decimal]) -> list[Decimal]:
+    """Discount of each line: its own, and what the order takes off beyond the sum of its items', shared out.
+
+    So an order takes off what it says or what its items say, whichever is more; below zero, whichever is less.
+    """
+    own = [item.get("discount_amount") or ZERO for item in items]
+    said = order.get("discount_amount") or ZERO
+    beyond = said - sum(own)
+    if said * beyond <= 0:
+        return own
+    return [mine + share for mine, share in zip(own, shared_out(beyond, gross), strict=True)]
+
+
+def is_cancelled(status: str | None) -> bool:
+    """Cancelled is the status `cancelled` and no other."""
+    return status == "cancelled"
+
+
+def order_lines(
+    orders: dict[tuple, dict],
+    items: Iterable[dict],
+    customers: dict[str, list[dict]],
+    products: dict[str, list[dict]],
+    places: Places,
+) -> list[dict]:
+    """A row an order line, and one an order without items, which carries its discount and shipping.
+
+    Parameters
+    ----------
+    customers, products
+        Id → versions.
+    """
+    of_order: dict[str, list[dict]] = defaultdict(list)
+    for item in items:
+        of_order[item["order_id"]].append(item)
+    known = {order_id: order for (order_id,), order in orders.items()}
+    lines = []
+    for order_id in sorted(known.keys() | of_order.keys()):
+        order = known.get(order_id, {})
+        order_items = sorted(of_order[order_id], key=lambda item: item["order_item_id"]) or [{}]
+        about = _of_order(order_id, order, order_id in known, order_items, customers, places)
+        gross = [_gross(item) for item in order_items]
+        shipping = shared_out(order.get("shipping_cost") or ZERO, gross)
+        for item, amount, discount, freight in zip(
+            order_items, gross, discounts(order, order_items, gross), shipping, strict=True
+        ):
+            lines.append(about | _line(about, item, amount, discount, freight, products))
+    return lines
+
+
+def _of_order(order_id, order, is_known, items, customers, places: Places) -> dict:
+    """What a line has of its order: who, where and when."""
+    made = [item["created_at"] for item in items if item.get("created_at")]
+    ordered_at = order.get("order_date") or order.get("created_at") or min(made, default=None)
+    customer = valid_at(customers.get(order.get("customer_id"), []), ordered_at)
+    return {
+        "order_id": order_id,
+        "customer": customer and customer["customer_id"],
+        "customer_version": customer and (customer["customer_id"], customer["version"]),
+        "location": places.of_order(order.get("shipping_address"), customer),
+        "status": order.get("status"),
+        "payment_method": order.get("payment_method"),
+        "ordered_at": ordered_at,
+        "is_order_known": is_known,
+        "is_cancelled": is_cancelled(order.get("status")),
+        "order": order,
+    }
+
+
+def _gross(item: dict) -> Decimal:
+    """The line's own total, else quantity x unit price."""
+    if item.get("total_price") is not None:
+        return item["total_price"]
+    return (item.get("unit_price") or ZERO) * (item.get("quantity") or 0)
+
+
+def _line(about: dict, item: dict, gross: Decimal, discount: Decimal, freight: Decimal, products: dict) -> dict:
+    """Net is gross less discount; revenue is net less refunds, and nothing of a cancelled order."""
+    product = valid_at(products.get(item.get("product_id"), []), about["ordered_at"])
+    units, net, refund = item.get("quantity") or 0, gross - discount, item.get("refund_amount") or ZERO
+    returned, cost = item.get("returned_at") is not None, product and product["cost"]
+    stayed = 0 if returned or about["is_cancelled"] else units
+    revenue = ZERO if about["is_cancelled"] else net - refund
+    costed = ZERO if cost is None else stayed * cost
+    return {
+        "order_item_id": item.get("order_item_id"),
+        "product": product and product["product_id"],
+        "product_version": product and (product["product_id"], product["version"]),
+        "order_lines": 1 if item else 0,
+        "units": units,
+        "returned_units": units if returned else 0,
+        "unit_price": item.get("unit_price"),
+        "unit_cost": cost,
+        "gross_amount": gross,
+        "discount_amount": discount,
+        "net_amount": net,
+        "shipping_amount": freight,
+        "cancelled_amount": net if about["is_cancelled"] else ZERO,
+        "refund_amount": refund,
+        "revenue": revenue,
+        "cost_amount": costed,
+        "uncosted_units": stayed if cost is None else 0,
+        "margin_amount": revenue - costed if cost is not None or not stayed else None,
+        "is_returned": returned,
+        "is_order_without_items": not item,
+        "returned_at": item.get("returned_at"),
+    }
+
+
+def whole_orders(lines: list[dict]) -> list[dict]:
+    """A row an order: the sums of its lines, and what its own record says."""
+    grouped: dict[str, list[dict]] = defaultdict(list)
+    for line in lines:
+        grouped[line["order_id"]].append(line)
+    return [_whole(found) for found in grouped.values()]
+
+
+def _whole(lines: list[dict]) -> dict:
+    first, order = lines[0], lines[0]["order"]
+    sums = {name: sum(line[name] for line in lines) for name in MEASURES}
+    told, promised, delivered = order.get("total_amount"), order.get("promised_at"), order.get("delivered_at")
+    about = ("order_id", "customer", "location", "status", "payment_method", "ordered_at", "is_order_known")
+    return {
+        **{name: first[name] for name in about},
+        **sums,
+        "is_cancelled": first["is_cancelled"],
+        "orders": 1,
+        "cancelled_orders": int(first["is_cancelled"]),
+        "source_total_amount": told,
+        "source_difference": None if told is None else told - sums["net_amount"] - sums["shipping_amount"],
+        "has_returns": sums["returned_units"] > 0,
+        "is_late": None if promised is None or delivered is None else delivered > promised,
+        "promised_at": promised,
+        "shipped_at": order.get("shipped_at"),
+        "delivered_at": delivered,
+    }
+
+
+def date_key(moment: datetime | None) -> int:
+    """A day as 20260630; 0 where it is not known."""
+    return int(moment.strftime("%Y%m%d")) if moment else 0
+
+
+def month_key(moment: datetime | None) -> int:
+    """A month as 202606; 0 where it is not known."""
+    return date_key(moment) // 100

@@ -1,0 +1,128 @@
+"""Where customers live and orders go: addresses taken apart, and places with one spelling each."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from duckbook import invocation
+
+Place = tuple[str | None, str | None, str | None]
+"""City, state and country."""
+
+NOWHERE: Place = (None, None, None)
+HOME_COUNTRY = "United States"
+_TAIL = re.compile(r"(?:(?P<city>.*?)\s+)?(?P<state>[A-Za-z]{2})\s+(?P<code>\d{5}(?:-\d{4})?)")
+
+
+def city_and_state(address: str | None) -> tuple[str | None, str | None]:
+    """The city and state of "street, city, ST zip", with parts missing; a street alone has neither.
+
+    A line break separates as a comma does; the city may stand in the last part; a city has no digit.
+    """
+    parts = [part for part in (one.strip(" ") for one in re.split(r"[,\r\n]", address or "")) if part]
+    if not parts:
+        return None, None
+    if tail := _TAIL.fullmatch(parts[-1]):
+        before = parts[-2] if len(parts) > 2 else None
+        return tail["city"] or before, tail["state"].upper()
+    if len(parts) > 1 and not re.search(r"\d", parts[-1]):
+        return parts[-1], None
+    return None, None
+
+
+class Places:
+    """The places of a shop.
+
+    Parameters
+    ----------
+    current, versions
+        Customers as they are, and all their versions: where customers lived once is a place too.
+    addresses
+        Shipping and billing addresses of orders.
+    """
+
+    def __init__(self, current: Iterable[dict], versions: Iterable[dict], addresses: Iterable[str | None]) -> None:
+        countries: dict[tuple, Counter] = defaultdict(Counter)
+        for customer in current:
+            city, state, country = self.of_customer(customer)
+            if city and state and country:
+                countries[city.lower(), state][country.lower()] += 1
+        self._countries = {place: _most(found, HOME_COUNTRY.lower()) for place, found in countries.items()}
+        written = [self.of_customer(version) for version in versions] + [self.of_address(a) for a in set(addresses)]
+        names: dict[str, Counter] = defaultdict(Counter)
+        spelt: dict[Place, Counter] = defaultdict(Counter)
+        for city, state, country in written:
+            if country:
+                names[country.lower()][country] += 1
+            if (city, state, country) != NOWHERE:
+                spelt[_folded((city, state, country))][city] += 1
+        country_of = {folded: _most(found) for folded, found in names.items()}
+        self._spelling = {
+            (city, state, country): (_most(found), state and state.upper(), country and country_of[country])
+            for (city, state, country), found in spelt.items()
+        }
+
+    @property
+    def all(self) -> list[Place]:
+        """Each place once, told apart in any case, and shown as most customers and addresses write it."""
+        return list(self._spelling.values())
+
+    def of_customer(self, customer: dict) -> Place:
+        """Where a customer lives, as the record writes it."""
+        return customer["city"], customer["state"], customer["country"]
+
+    def of_address(self, address: str | None) -> Place:
+        """Where an order goes, as its address writes it.
+
+        The country is that of most customers in its city and state, else the home country; without a state, none.
+        """
+        city, state = city_and_state(address)
+        if (city, state) == (None, None):
+            return NOWHERE
+        known = self._countries.get(((city or "").lower(), state))
+        return city, state, known or (HOME_COUNTRY if state else None)
+
+    def of_order(self, address: str | None, customer: dict | None) -> Place:
+        """The place that the address names; where it names none, where the customer lived at the time of the order."""
+        place = self.of_address(address)
+        if place == NOWHERE and customer:
+            place = self.of_customer(customer)
+        return self.spelling(place)
+
+    def spelling(self, place: Place) -> Place:
+        """A place as dim_locations writes it."""
+        return self._spelling.get(_folded(place), NOWHERE)
+
+
+def _most(found: Counter, first: str | None = None) -> str | None:
+    """What is found most often; of as many, `first`, else the first in the alphabet."""
+    return min(found, key=lambda one: (-found[one], one != first, one or ""))
+
+
+def _folded(place: Place) -> Place:
+    return tuple(part and part.lower() for part in place)
+
+
+def states() -> dict[str, tuple[str, str]]:
+    """Two letters → the name of the state and its census region."""
+    with Path(invocation.PROJECT, "seeds", "us_states.csv").open(encoding="utf-8") as file:
+        return {row["state"]: (row["state_name"], row["region"]) for row in csv.DictReader(file)}
+
+
+def shown(place: Place) -> dict[str, str]:
+    """A place as a mart shows it: what is not known is called unknown; a state is of the United States only."""
+    city, state, country = place
+    name, region = (None, None)
+    if country in (None, HOME_COUNTRY):
+        name, region = states().get(state, (None, None))
+    return {
+        "city": city or "unknown",
+        "state": state or "unknown",
+        "state_name": name or state or "unknown",
+        "region": region or "unknown",
+        "country": country or "unknown",
+    }
