@@ -61,7 +61,11 @@ class Raw:
     def _precedes(self, table: str, key: str, row: dict, on: date) -> int | None:
         """Hash of the version of the key and of the row's update time that was last seen before or on the day."""
         time = source_tables()[table].update_time
-        same_time = f"{time} is not distinct from $time" if time else "$time is null"
+        same_time = (
+            f"try_cast({time} as timestamptz) is not distinct from try_cast($time as timestamptz)"
+            if time
+            else "$time is null"
+        )
         found = self.connection.execute(
             f"""
             with versions as (
