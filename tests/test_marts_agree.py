@@ -20,7 +20,7 @@ OTHER_MEANING = {
     ("dim_customers", "fct_customer_orders", "location_key"): "where the customer lives; where the order goes",
     ("dim_customers", "fct_order_details", "location_key"): "where the customer lives; where the order goes",
 }
-"""Columns of one name that say two things, and which. `is_unknown` is of the row itself, and so is not compared either."""
+"""Columns of one name that say two things, and which. Nor is `is_unknown` compared, which is of the row itself."""
 
 OF_ANOTHER_TIME = ("dim_customers_history", "dim_products_history")
 """Marts whose rows say how things were once."""
@@ -39,9 +39,7 @@ def columns(mart: dict) -> dict[str, dict]:
 
 def adds_up(marts: dict, name: str) -> bool:
     """Whether a column is marked additive in any mart that has it."""
-    return any(
-        columns(mart).get(name, {}).get("config", {}).get("meta", {}).get("additive") for mart in marts.values()
-    )
+    return any(columns(mart).get(name, {}).get("config", {}).get("meta", {}).get("additive") for mart in marts.values())
 
 
 def is_attribute(column: dict) -> bool:

@@ -222,9 +222,10 @@ def _cast(column: Column) -> str:
         day = "[0-9]{{4}}[-/][0-9]{{1,2}}[-/][0-9]{{1,2}}"
         time = "[ T]+[0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}([.][0-9]+)?)?"
         offset = "(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)"
+        zoned = "try_cast({0} as timestamptz) at time zone 'UTC'"
         cast = (
             f"case when regexp_full_match({{0}}, '{day}({time})?') then try_cast({{0}} as timestamp) "
-            f"when regexp_full_match({{0}}, '{day}{time}{offset}') then try_cast({{0}} as timestamptz) at time zone 'UTC' end"
+            f"when regexp_full_match({{0}}, '{day}{time}{offset}') then {zoned} end"
         )
         return f"case when year({cast}) between 1900 and 2199 then 1 end"
     if kind == "varchar":
