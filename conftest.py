@@ -12,18 +12,18 @@ STORE = pytest.StashKey[tuple[dict[str, str], tempfile.TemporaryDirectory]]()
 
 
 def pytest_addoption(parser):
-    parser.addoption("--science", action="store_true", help="hold the notebooks that want the larger store")
+    parser.addoption("--science", action="store_true", help="hold the notebooks of data science")
     parser.addoption("--soak", action="store_true", help="run the long versions of the fault and property tests")
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Hold the notebooks of the chain alone, or those that want a larger store; none made for a test."""
+    """Hold the notebooks of the chain and what reads it, or those of data science; none made for a test."""
     if collection_path.suffix != ".ipynb":
         return None
     from duckbook.chain import read_chain
-    from duckbook.outputs import is_canonical, is_large
+    from duckbook.outputs import is_canonical, is_science
 
-    is_held = is_large if config.getoption("--science") else is_canonical
+    is_held = is_science if config.getoption("--science") else is_canonical
     held = {step.notebook for step in read_chain() if is_held(step)}
     return collection_path not in held or None
 
@@ -41,13 +41,13 @@ def pytest_runtest_setup(item):
 
 
 def _begin_store(*, science: bool) -> tuple[dict[str, str], tempfile.TemporaryDirectory]:
-    """An empty store, which the chain's notebooks fill; for those of science a larger one that is published."""
-    from duckbook.outputs import LARGE_CUSTOMERS, LARGE_PLANTED, canonical_environment
+    """An empty store, which the chain's notebooks fill; for those of science one with an effect that is published."""
+    from duckbook.outputs import PLANTED, canonical_environment
 
     folder = tempfile.TemporaryDirectory(prefix="duckbook-nbval-")
     if not science:
         return canonical_environment(Path(folder.name)), folder
-    environment = canonical_environment(Path(folder.name), LARGE_CUSTOMERS, LARGE_PLANTED)
+    environment = canonical_environment(Path(folder.name), planted=PLANTED)
     command = [Path(sys.executable).parent / "duckbook", "run", "--until", "publish"]
     subprocess.run(command, env=os.environ | environment, check=True, capture_output=True)
     return environment, folder

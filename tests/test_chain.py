@@ -71,6 +71,23 @@ def test_the_record_tells_how_each_step_ended(done):
     assert record["steps"][5]["started_at"] is None
 
 
+def test_a_question_that_fails_leaves_the_others_going_and_the_run_red(store):
+    alone = {"needs": [], "group": "science"}
+    record = ended(
+        store, "fails", "other=succeeds", "third=succeeds", fails=alone, other=alone, third=alone | {"group": "learn"}
+    ).record
+    assert [step["status"] for step in record["steps"]] == ["failed", "succeeded", "succeeded"]
+    assert record["status"] == "failed"
+    assert record["error"].startswith("fails: cell 3")
+
+
+def test_a_step_of_the_pipeline_does_not_begin_after_a_failure(store):
+    alone = {"needs": [], "group": "science"}
+    steps = "fails", "slow=sleeps", "later=succeeds"
+    record = ended(store, *steps, fails=alone, slow=alone, later={"needs": [], "group": "transform"}).record
+    assert [step["status"] for step in record["steps"]][2] == "skipped"
+
+
 def test_a_listener_hears_of_every_step_and_cell(done):
     told = done[1].told
     assert told[0][0] == "run"

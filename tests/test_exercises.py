@@ -22,7 +22,7 @@ HELPS = {
     "reconcile": "shipping and discounts",
     "missing_test": "3 of 4 rows are missed, such as broken 2",
     "fan_out": "after the join",
-    "point_in_time": "not that of the order's day",
+    "point_in_time": "not that of the order's time",
     "ratio": "mean of monthly rates",
 }
 """What the sentence of each unanswered exercise says."""

@@ -60,3 +60,8 @@ def test_a_value_of_the_list_and_none_are_taken():
         for state in ("TX", None):
             exploration.choose(connection, among={"state": "values ('TX'), ('NY')"}, state=state)
             assert connection.execute("select state from chosen").fetchone() == (state,)
+
+
+def test_hours_are_told_as_spans():
+    assert exploration.hours([11, 9, 10, 20]) == "from 9:00 to 12:00 and from 20:00 to 21:00"
+    assert exploration.hours([]) == "in no hour"

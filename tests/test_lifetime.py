@@ -150,6 +150,30 @@ def test_a_gap_where_nothing_was_repeated_is_no_value():
     assert lifetime.expected_value(fit, [0, 2], [np.nan, 20.0])[0] == pytest.approx(6.25 * 15.44 / 2.74)
 
 
+def test_the_forecast_of_a_new_customer_has_no_pole(fitted):
+    """At a = 1 it is what it is right beside it."""
+    at, beside = (lifetime.Fit(fitted.names, np.array([0.25, 4.4, a, 2.4]), np.eye(4), 0.0, 1) for a in (1.0, 1.0001))
+    found, near = (lifetime.expected_purchases_of_new(fit, [13.0, 39.0]) for fit in (at, beside))
+    assert found == pytest.approx(near, rel=1e-3)
+    assert (found > 0).all()
+
+
+def test_customers_whose_repeats_were_free_do_not_refuse_the_fit_of_the_others(cdnow):
+    frequency, value = (np.append(cdnow[name].to_numpy(), more) for name, more in (("frequency", 2), ("mean_value", 0)))
+    found = lifetime.fit_gamma_gamma(frequency, value)
+    assert found.customers == 946
+    assert {name: getattr(found, name) for name in found.names} == pytest.approx(PUBLISHED_SPEND, abs=0.01)
+
+
+def test_time_runs_by_the_clock_that_is_given(log):
+    days = pd.date_range("1997-01-01", "1997-10-01")
+    slow = pd.Series(np.arange(len(days)) / 14, index=days)
+    by_calendar, by_clock = (lifetime.summarise(**log, until="1997-09-30", clock=clock) for clock in (None, slow))
+    assert by_clock.age.to_numpy() == pytest.approx(by_calendar.age.to_numpy() / 2)
+    assert by_clock.recency.to_numpy() == pytest.approx(by_calendar.recency.to_numpy() / 2)
+    assert by_clock.frequency.equals(by_calendar.frequency)
+
+
 def test_without_scipy_the_remedy_is_told(monkeypatch):
     monkeypatch.setattr(lifetime, "find_spec", lambda name: None)
     with pytest.raises(ScienceError, match="run make science once"):

@@ -50,13 +50,14 @@ def test_an_output_that_names_this_machine_is_refused(executed):
         outputs._refuse_traces(executed[0], '"text": "read /home/me/data"', ["/home/me"])
 
 
-def test_the_canonical_run_is_small_and_has_a_store_of_its_own(tmp_path, monkeypatch):
+def test_the_canonical_run_is_the_default_one_in_a_store_of_its_own(tmp_path, monkeypatch):
     for name, value in outputs.canonical_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     store = read_settings(None)
     assert store.data.is_relative_to(tmp_path)
     assert store.runs.is_relative_to(tmp_path)
-    assert store.customers == outputs.CUSTOMERS
+    names = ("customers", "seed", "dirt", "planted", "first_as_of", "target")
+    assert [getattr(store, name) for name in names] == [Settings.model_fields[name].default for name in names]
 
 
 def test_every_cell_can_be_told_from_the_others():

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import date
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 from duckbook import language, models, planted, science, servers, warehouse
+from duckbook.chain import read_chain
 from duckbook.errors import ScienceError
 from duckbook.settings import Settings
 
@@ -16,7 +20,8 @@ CARD = models.Card(
     method="A mean.",
     training="Ten rows.",
     evaluation="Five later rows.",
-    metrics=[{"metric": "error", "model": 0.12, "low": 0.1, "high": 0.2, "baseline": 1234.5}],
+    metrics=[{"metric": "error", "found": 0.12, "low": -0.1, "high": float("nan"), "baseline": 1234.5, "n": 1234}],
+    findings=["The error is lower than chance (n = 30)"],
     limits=["Nowhere else."],
     truth=[{"parameter": "r", "planted": 0.243, "found": 0.25}],
 )
@@ -39,18 +44,70 @@ def test_a_metric_comes_with_its_interval_and_twice_the_same():
     x = np.random.default_rng(2).normal(5, 1, 200)
     row = science.measured("mean", np.mean, x)
     assert row == science.measured("mean", np.mean, x)
-    assert row["low"] < row["value"] < row["high"]
+    assert row["low"] < row["found"] == x.mean() < row["high"]
 
 
-def test_too_few_customers_are_told_with_the_remedy():
-    science.require(5_000)
-    with pytest.raises(ScienceError, match=r"hold 499 customers.*CUSTOMERS=10000"):
-        science.require(499)
+def published(customers: int) -> duckdb.DuckDBPyConnection:
+    """A connection that counts so many customers, one of them unknown besides."""
+    connection = duckdb.connect()
+    connection.execute("create schema ecom_marts")
+    connection.execute(
+        f"create table ecom_marts.dim_customers as select range = {customers} as is_unknown from range({customers + 1})"
+    )
+    return connection
+
+
+def test_the_size_that_is_asked_for_is_enough():
+    assert science.require(published(science.ENOUGH)) == 5_000
+
+
+def test_too_few_customers_are_told_with_the_remedy_that_helps():
+    with pytest.raises(ScienceError, match=r"hold 499 customers.*at least 5,000.*CUSTOMERS=5000"):
+        science.require(published(499))
+
+
+def test_a_parameter_out_of_its_range_is_refused_by_name():
+    science.require_between(1, 52, horizon=52)
+    with pytest.raises(ScienceError, match=r"horizon=0 must be from 1 to 52"):
+        science.require_between(1, 52, origins=3, horizon=0)
+
+
+def test_a_history_that_is_too_short_is_told():
+    science.require_days(date(2026, 1, 1), date(2026, 1, 10), 10, "This")
+    with pytest.raises(ScienceError, match=r"This needs 11 days of data.*2026-01-01 to 2026-01-10 there are 10"):
+        science.require_days(date(2026, 1, 1), date(2026, 1, 10), 11, "This")
+
+
+def test_too_few_rows_are_told():
+    science.require_rows(30, 30, "reviews")
+    with pytest.raises(ScienceError, match=r"hold 29 reviews.*at least 30"):
+        science.require_rows(29, 30, "reviews")
+
+
+def test_an_interval_of_nothing_is_told():
+    with pytest.raises(ScienceError, match="at least one row"):
+        science.bootstrap(np.mean, [])
+
+
+def test_the_deviance_is_lowest_for_who_says_the_mean_and_not_for_who_says_nobody_buys():
+    bought = np.random.default_rng(3).poisson(0.3, 4000)
+    score = {mean: science.deviance(bought, np.full(4000, mean)).mean() for mean in (0.01, 0.2, 0.3, 0.4)}
+    assert min(score, key=score.get) == 0.3
+    assert np.abs(bought - 0.01).mean() < np.abs(bought - 0.3).mean()
+    assert science.deviance([0, 2], [1.0, 2.0]).tolist() == [2.0, 0.0]
+
+
+def test_a_few_values_have_an_interval_that_holds_their_mean_as_often_as_it_says():
+    draw = np.random.default_rng(4)
+    held = [low < 0 < high for _, low, high in (science.mean_of_few(draw.normal(size=6)) for _ in range(400))]
+    assert 0.92 < np.mean(held) < 0.98
+    assert np.isnan(science.mean_of_few([1.0])[1])
 
 
 def test_a_card_says_what_was_measured():
     page = CARD.markdown()
-    assert "| error | 0.12 | 0.1 | 0.2 | 1,234.5 |" in page
+    assert "| error | 0.120 | −0.100 | – | 1,234.5 | 1,234 |" in page
+    assert "**What that comes to**\n\n- The error is lower than chance (n = 30)\n" in page
     assert "Against the planted truth" in page
     assert "Against the planted truth" not in models.Card(**{**CARD.__dict__, "truth": []}).markdown()
 
@@ -61,7 +118,8 @@ def test_a_saved_model_comes_back_with_its_card(tmp_path):
     folder = models.save(store, {"r": 0.243, "at": np.arange(3.0)}, CARD)
     assert models.load(store, "a-model")["at"].tolist() == [0.0, 1.0, 2.0]
     assert (folder / "card.md").read_text("utf-8") == CARD.markdown()
-    assert json.loads((folder / "card.json").read_text("utf-8"))["metrics"] == CARD.metrics
+    kept = json.loads((folder / "card.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert kept["metrics"] == [CARD.metrics[0] | {"high": None}]
 
 
 def test_a_model_that_is_not_there_or_could_run_code_is_refused(tmp_path):
@@ -84,6 +142,24 @@ def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start
     for name in planted.TABLES:
         assert connection.sql(f"from truth.{name}").fetchall() == []
     assert "is_treated" in connection.sql("from truth.experiment").columns
+
+
+def reads_the_truth(notebook: Path) -> list[str]:
+    """Cells that query the truth outside the section that only scores by it."""
+    found, scores = [], False
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown" and "## " in source:
+            scores = "The only section that reads" in source
+        elif "truth." in source and cell["cell_type"] == "code" and not scores:
+            found.append(cell["id"])
+    return found
+
+
+@pytest.mark.parametrize("step", [step for step in read_chain() if step.group == "science"], ids=lambda step: step.name)
+def test_the_truth_scores_what_was_found_and_goes_into_nothing(step):
+    """But for who was treated in the experiment, which its own table says."""
+    assert reads_the_truth(step.notebook) == (["14-04a"] if step.name == "experiment" else [])
 
 
 def rate(texts: list[str]) -> list[float]:

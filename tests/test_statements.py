@@ -97,7 +97,7 @@ def test_the_best_is_named_where_it_is_far_ahead_and_its_rivals_where_it_is_not(
     assert found.text("Conversion").startswith("Conversion is highest for search: ")
     lowest = statements.rank(groups, unit="share", lowest=True)
     assert {lowest.best, *lowest.rivals} == {"social", "email"}
-    assert lowest.text("Conversion").startswith("Conversion: no difference can be told between ")
+    assert lowest.text("Conversion").startswith("Conversion: which is lowest cannot be told between ")
 
 
 def test_too_few_are_said_to_be_too_few():
@@ -107,6 +107,21 @@ def test_too_few_are_said_to_be_too_few():
     assert hits.verdict == "too few"
     assert statements.rank([Group("a", [1.0]), Group("b", [])]).text("X") == "X: too few to compare a and b"
     assert statements.rank([]).text("X") == "X: nothing to compare"
+    alone = statements.rank([Group("a", [1.0, 2.0] * 20), Group("b", [1.0])])
+    assert alone.text("X") == "X: too few to compare a and b"
+
+
+def test_the_best_of_many_that_cannot_be_told_apart_is_said_in_few_words():
+    draw = np.random.default_rng(4)
+    groups = [Group(str(n), draw.normal(0, 1, 50)) for n in range(6)]
+    assert statements.rank(groups).text("X") == "X: which is highest cannot be told between any of 6"
+
+
+def test_rivals_of_the_best_are_not_said_to_be_the_same_as_each_other():
+    """A small group leads; of the two behind it one is far better than the other."""
+    groups = [Group("small", [0.0, 6.2] * 16), Group("good", [2.9, 3.1] * 200), Group("bad", [1.9, 2.1] * 200)]
+    assert statements.rank(groups).text("X") == "X: which is highest cannot be told between small, good and bad"
+    assert statements.compare(groups[1], groups[2]).is_told
 
 
 def test_sentences_are_whole_and_read_as_people_write():

@@ -16,7 +16,7 @@
     {{ return({
         'fct_order_details': lines + amounts + costs,
         'fct_customer_orders': orders + lines + amounts + ['source_total_amount'],
-        'fct_customer_activity': events + ['sessions', 'orders', 'cancelled_orders', 'units', 'revenue', 'reviews'],
+        'fct_customer_activity': events + ['sessions', 'buying_sessions', 'orders', 'cancelled_orders', 'units', 'revenue', 'reviews'],
         'fct_customer_reviews': ['reviews', 'scored_reviews', 'review_score'],
         'fct_sales_by_date': orders + lines + amounts,
         'fct_sales_by_product': lines + amounts + costs,

@@ -21,6 +21,9 @@ CHAIN_FILE = ROOT / "notebooks" / "chain.toml"
 READERS = {"explore", "learn"}
 """Groups that read the warehouse and what is published alone, for which no server is started."""
 
+APART = READERS | {"science"}
+"""Groups of which each step asks its own question of what is published: when one fails, the others go on."""
+
 KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "prepare", "group", "layer", "on_request"}
 
 

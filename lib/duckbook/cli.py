@@ -182,7 +182,7 @@ def outputs(customers, science) -> None:
     """Refresh the notebooks' committed outputs from the canonical run."""
     from duckbook import outputs as refresh
 
-    for line in refresh.refresh(customers, large=science):
+    for line in refresh.refresh(customers, science=science):
         click.echo(line)
 
 

@@ -141,14 +141,14 @@ EXERCISES = {
         """,
         ("category",),
         {
-            "at_list_price": "Today's price is not that of the order's day. A line carries the key of the version that "
-            "was valid then; or join on valid_from <= ordered_at and ordered_at < valid_to, half-open.",
+            "at_list_price": "Today's price is not that of the order's time. A line carries the key of the version "
+            "that was valid then; or join on valid_from <= ordered_at and ordered_at < valid_to, half-open.",
         },
     ),
     "ratio": Exercise(
         "Average no averages",
         """
-        select device_type as device, round(sum(buying_sessions) / sum(sessions), 4) as conversion
+        select device_type as device, sum(buying_sessions) / sum(sessions) as conversion
         from ecom_marts.fct_funnel
         group by device_type
         """,

@@ -116,6 +116,17 @@ def require(found: int, enough: int, what: str, **filters: Any) -> None:
         display(Markdown(f"**Only {found:,} {what}**: too few to read a pattern from. {remedy}"))
 
 
+def hours(busy: Iterable[int]) -> str:
+    """Hours of the day in words: ``from 9:00 to 12:00 and from 19:00 to 23:00``; without any, ``in no hour``."""
+    spans: list[list[int]] = []
+    for hour in sorted(busy):
+        if spans and spans[-1][1] == hour:
+            spans[-1][1] = hour + 1
+        else:
+            spans.append([hour, hour + 1])
+    return " and ".join(f"from {start}:00 to {end}:00" for start, end in spans) or "in no hour"
+
+
 def conclude(lines: Iterable[str]) -> Markdown:
     """What an exploration comes to, as a list.
 

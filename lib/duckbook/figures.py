@@ -1,31 +1,28 @@
-"""The figures of a mart at a glance: for each column of numbers how many there are, the least, the most and the total.
+"""The figures of a mart at a glance: for each column of numbers or dates how many there are, the least and the most.
 
-Totals are exact, of decimals and whole numbers, so that they are the same on every machine, and no number of a mart can
-change without one of them changing.
+Numbers have their sum as well. Sums are exact, of decimals and whole numbers, so that they are the same on every
+machine, and no number of a mart can change without one of them changing. Keys name rows and are no figures.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
 
 NUMBERS = ("DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 
 
 def numbers(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """The columns of a table that hold numbers, in its order; a surrogate key is none."""
-    columns = connection.execute(f"describe {table}").fetchall()
-    kinds = {name: kind.split("(")[0].removeprefix("U") for name, kind, *_ in columns}
-    # A day and a month have a key that says which one it is, and so a total that says something.
-    surrogate = {name for name, kind in kinds.items() if name.endswith("_key") and kind == "BIGINT"}
-    return [name for name, kind in kinds.items() if kind in NUMBERS and name not in surrogate]
+    """Columns of a table that hold numbers, in its order, without keys."""
+    return [name for name, kind in _kinds(connection, table).items() if kind in NUMBERS]
 
 
 def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
-    """What the columns of numbers of a table hold.
+    """What the columns of numbers and dates of a table hold.
 
     Parameters
     ----------
@@ -35,17 +32,35 @@ def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row a column: its name, how many rows have a number in it, the least, the most and the total, as text because
-        a float would round them.
+        One row per column: its name, how many rows have a value and how many have none, the least, the most and, of
+        numbers, the total. Values are text, because a float would round them; an en dash stands for no value.
     """
     import pandas as pd
 
-    columns = numbers(connection, table)
-    if not columns:
-        return pd.DataFrame(columns=["column", "filled", "least", "most", "total"])
-    parts = ", ".join(
-        f'count("{name}"), min("{name}")::varchar, max("{name}")::varchar, sum("{name}")::varchar' for name in columns
-    )
-    found = connection.execute(f"select {parts} from {table}").fetchone()
-    rows = [(name, *found[4 * place : 4 * place + 4]) for place, name in enumerate(columns)]
-    return pd.DataFrame(rows, columns=["column", "filled", "least", "most", "total"]).fillna("")
+    kinds = {name: kind for name, kind in _kinds(connection, table).items() if kind in NUMBERS + TIMES}
+    columns = ["column", "filled", "missing", "least", "most", "total"]
+    if not kinds:
+        return pd.DataFrame(columns=columns)
+    parts = [
+        f'count("{name}"), count(*) - count("{name}"), min("{name}"), max("{name}"), '
+        + (f'sum("{name}")' if kind in NUMBERS else "null")
+        for name, kind in kinds.items()
+    ]
+    found = connection.execute(f"select {', '.join(parts)} from {table}").fetchone()
+    cells = (found[5 * place : 5 * place + 5] for place in range(len(kinds)))
+    rows = [
+        (name, filled, missing, *map(_text, rest)) for name, (filled, missing, *rest) in zip(kinds, cells, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _kinds(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+    columns = connection.execute(f"describe {table}").fetchall()
+    kinds = {name: kind.split("(")[0].removeprefix("U") for name, kind, *_ in columns}
+    return {name: kind for name, kind in kinds.items() if not name.endswith("_key")}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return str(value).removesuffix(" 00:00:00") if hasattr(value, "year") else f"{value:,}"

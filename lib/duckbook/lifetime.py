@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def summarise(customers: Any, days: Any, until: Any, amounts: Any = None, *, unit: float = 7.0) -> pd.DataFrame:
+def summarise(
+    customers: Any, days: Any, until: Any, amounts: Any = None, *, unit: float = 7.0, clock: pd.Series | None = None
+) -> pd.DataFrame:
     """What the models want, from a log of purchases; those of one customer on one day count as one.
 
     Parameters
@@ -37,6 +39,8 @@ def summarise(customers: Any, days: Any, until: Any, amounts: Any = None, *, uni
         The last day observed; later purchases are left out.
     unit
         Days in the unit of time: 7 counts weeks.
+    clock
+        The time at the start of each day, by day, such as `duckbook.seasonality.clock` gives; None: the calendar's.
 
     Returns
     -------
@@ -52,11 +56,14 @@ def summarise(customers: Any, days: Any, until: Any, amounts: Any = None, *, uni
     by_customer = log.groupby("customer").day
     first, last = by_customer.min(), by_customer.max()
     repeats = log[log.day > log.customer.map(first)]
+    if clock is None:
+        clock = pd.Series({day: (day - first.min()).days / unit for day in pd.date_range(first.min(), until)})
+    begun = first.map(clock)
     return pd.DataFrame(
         {
             "frequency": by_customer.size() - 1,
-            "recency": (last - first).dt.days / unit,
-            "age": (pd.Timestamp(until) - first).dt.days / unit,
+            "recency": last.map(clock) - begun,
+            "age": clock[pd.Timestamp(until)] - begun,
             "mean_value": repeats.groupby("customer").amount.mean().reindex(first.index).fillna(0.0),
         }
     )
@@ -99,17 +106,19 @@ def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
     frequency : array of shape (customers,)
         Repeat purchases; customers without any say nothing and are left out.
     mean_value : array of shape (customers,)
-        Mean value of the repeat purchases.
+        Mean value of the repeat purchases. A gamma distribution knows no value of 0 or less: customers with such a mean
+        are left out too, and `Fit.customers` says how many stayed.
 
     Raises
     ------
     ScienceError
-        There are too few, a value is not positive, or there is no maximum.
+        There are too few, or there is no maximum.
     """
     x, z = _spend(frequency, mean_value)
-    x, z = x[x > 0], z[x > 0]
-    if len(x) < 50 or not (z > 0).all():
-        raise ScienceError("Gamma-gamma wants at least 50 customers with repeat purchases, each of a positive value.")
+    says = (x > 0) & (z > 0)
+    x, z = x[says], z[says]
+    if len(x) < 50:
+        raise ScienceError("Gamma-gamma wants at least 50 customers whose repeat purchases have a positive mean value.")
     scale = z.mean()
 
     def loss(logs: np.ndarray) -> float:
@@ -136,9 +145,8 @@ def expected_purchases(fit: Fit, horizon: Any, frequency: Any, recency: Any, age
     r, alpha, a, b = fit.values
     horizon = np.asarray(horizon, dtype=float)
     rate = ((alpha + t) / (alpha + t + horizon)) ** (r + x)
-    reach = hyp2f1(r + x, b + x, a + b + x - 1, horizon / (alpha + t + horizon))
-    # The pole at a = 1 is none of the product's, for the bracket is zero there too: its limit is taken from beside.
-    above = a - 1 if abs(a - 1) > 1e-6 else 1e-6
+    above = _beside_the_pole(a)
+    reach = hyp2f1(r + x, b + x, above + b + x, horizon / (alpha + t + horizon))
     return (above + b + x) / above * (1 - rate * reach) * probability_alive(fit, x, tx, t)
 
 
@@ -148,8 +156,9 @@ def expected_purchases_of_new(fit: Fit, horizon: Any) -> np.ndarray:
 
     r, alpha, a, b = fit.values
     time = np.asarray(horizon, dtype=float)
-    reach = hyp2f1(r, b, a + b - 1, time / (alpha + time))
-    return (a + b - 1) / (a - 1) * (1 - (alpha / (alpha + time)) ** r * reach)
+    above = _beside_the_pole(a)
+    reach = hyp2f1(r, b, above + b, time / (alpha + time))
+    return (above + b) / above * (1 - (alpha / (alpha + time)) ** r * reach)
 
 
 def probability_alive(fit: Fit, frequency: Any, recency: Any, age: Any) -> np.ndarray:
@@ -192,6 +201,11 @@ def simulate(parameters: Any, age: Any, seed: int) -> tuple[np.ndarray, np.ndarr
         recency[alive] = now[alive]
         alive = alive[draw.random(len(alive)) >= dropout[alive]]
     return frequency, recency
+
+
+def _beside_the_pole(a: float) -> float:
+    """Keep a - 1 off 0: the forecasts have no pole at a = 1, for their bracket is 0 there too."""
+    return a - 1 if abs(a - 1) > 1e-6 else 1e-6
 
 
 def _bgnbd_log_likelihood(parameters: np.ndarray, x: np.ndarray, tx: np.ndarray, t: np.ndarray) -> np.ndarray:

@@ -29,13 +29,15 @@ class Card:
     training, evaluation
         The data of either, with their dates and numbers; a time-based split.
     metrics : list of dict
-        Rows of a table with one set of keys, such as metric, model, low, high, baseline.
+        Rows of a table with one set of keys, such as metric, found, low, high.
     limits : list of str
         Where it must not be used, and what it does not know.
     truth : list of dict
         Rows that hold it against what was planted; empty where nothing is known.
     features
         Version of the feature table, where it takes one.
+    findings : list of str
+        What the metrics come to, in sentences that their intervals bear.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Card:
     limits: list[str]
     truth: list[dict[str, Any]] = field(default_factory=list)
     features: str = ""
+    findings: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
         """The card as a Markdown page."""
@@ -73,7 +76,7 @@ def save(settings: Settings, model: Any, card: Card) -> Path:
     skops.io.dump(model, making)
     making.replace(folder / "model.skops")
     write_private(folder / "card.md", card.markdown())
-    write_private(folder / "card.json", json.dumps(asdict(card), indent=1, default=str))
+    write_private(folder / "card.json", json.dumps(_plain(asdict(card)), indent=1, default=str))
     return folder
 
 
@@ -106,10 +109,22 @@ def _folder(settings: Settings, name: str) -> Path:
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    head = list(rows[0])
-    numbers = [all(isinstance(row[key], (int, float)) for row in rows) for key in head]
-    lines = [head, ["---:" if number else "---" for number in numbers]]
-    lines += [
-        [f"{row[key]:,}" if isinstance(row[key], (int, float)) else str(row[key]) for key in head] for row in rows
-    ]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Rows as a Markdown table, in the style of the notebooks' tables."""
+    import pandas as pd
+
+    from duckbook.value_style import LEFT, chosen_format, writer
+
+    frame = pd.DataFrame(rows)
+    formats = {name: chosen_format(name, frame[name]) for name in frame}
+    columns = [[*map(writer(formats[name], frame[name]), frame[name])] for name in frame]
+    head = [[name.replace("_", " ") for name in frame], ["---" if formats[name] in LEFT else "---:" for name in frame]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [*head, *zip(*columns, strict=True)])
+
+
+def _plain(value: Any) -> Any:
+    """The same with null where a number is missing: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return None if isinstance(value, float) and value != value else value

@@ -1,6 +1,7 @@
-"""The committed outputs of the notebooks: those of one small canonical run, refreshed by running it again.
+"""The committed outputs of the notebooks: those of the default run, refreshed by running it again.
 
-The run has the default seed and as-of date, few customers, and a store of its own that is thrown away. A committed
+The run has the default parameters, so that a reader sees what `make pipeline` makes, and a store of its own that is
+thrown away. A committed
 notebook keeps its own source and takes the outputs of the executed one, without what differs from run to run: injected
 parameters, times, and papermill's notes.
 """
@@ -18,25 +19,23 @@ from duckbook.chain import CHAIN_FILE, Step, read_chain
 from duckbook.errors import ChainError, SettingError
 from duckbook.settings import ROOT, Settings, read_settings
 
-CUSTOMERS = 500
-"""Enough that every chart has something to show, and few enough that nbval is quick."""
+LIGHT = ("explore", "learn", "bi", "check")
+"""Groups on request whose notebooks are held with the chain: they cost it seconds."""
 
-LIGHT = ("explore", "learn", "bi")
-"""Groups on request whose notebooks the small canonical run holds too: they cost it seconds."""
-
-LARGE = ("check", "science")
-LARGE_CUSTOMERS = 10_000
-LARGE_PLANTED = "experiment_uplift=0.4"
-"""Groups on request whose notebooks want a larger store, with an effect in it, and the libraries of `make science`."""
+SCIENCE = "science"
+PLANTED = "experiment_uplift=0.4"
+"""The group that wants libraries of its own, and an effect for its experiment to find."""
 
 
-def canonical_environment(folder: Path, customers: int = CUSTOMERS, planted: str = "") -> dict[str, str]:
+def canonical_environment(folder: Path, customers: int | None = None, planted: str = "") -> dict[str, str]:
     """The environment of the canonical run.
 
     Parameters
     ----------
     folder
         An empty folder that the run may fill: its store and its archive.
+    customers
+        None: as many as by default.
     planted
         Planted parameters to change.
     """
@@ -45,7 +44,7 @@ def canonical_environment(folder: Path, customers: int = CUSTOMERS, planted: str
         "DUCKBOOK_DATA": str(folder / "data"),
         "DUCKBOOK_RUNS": str(folder / "runs"),
         "DUCKBOOK_TARGET": "duckdb",
-        "DUCKBOOK_CUSTOMERS": str(customers),
+        "DUCKBOOK_CUSTOMERS": str(customers or defaults["customers"].default),
         "DUCKBOOK_SEED": str(defaults["seed"].default),
         "DUCKBOOK_DIRT": str(defaults["dirt"].default),
         "DUCKBOOK_PLANTED": planted,
@@ -54,25 +53,25 @@ def canonical_environment(folder: Path, customers: int = CUSTOMERS, planted: str
 
 
 def is_canonical(step: Step) -> bool:
-    """Whether the committed outputs of a step are those of the small canonical run, and nbval compares them."""
+    """Whether the committed outputs of a step are those of the default run, and nbval compares them."""
     return not step.on_request or step.group in LIGHT
 
 
-def is_large(step: Step) -> bool:
-    """Whether the committed outputs of a step are those of the larger canonical run, which nbval compares apart."""
-    return step.on_request and step.group in LARGE
+def is_science(step: Step) -> bool:
+    """Whether the committed outputs of a step are those of the run with an effect in it, which nbval compares apart."""
+    return step.group == SCIENCE
 
 
-def refresh(customers: int | None = None, *, large: bool = False) -> Iterator[str]:
+def refresh(customers: int | None = None, *, science: bool = False) -> Iterator[str]:
     """Run the canonical run and take its outputs into the notebooks.
 
     Parameters
     ----------
     customers
-        None: as many as the notebooks want.
-    large
-        Whether the notebooks are those that want the larger store, and only they; else those of the chain, and the
-        light ones on request.
+        None: as many as by default.
+    science
+        Whether the notebooks are those of data science, and only they; else those of the chain, and the light ones on
+        request.
 
     Yields
     ------
@@ -92,16 +91,15 @@ def refresh(customers: int | None = None, *, large: bool = False) -> Iterator[st
 
     with tempfile.TemporaryDirectory(prefix="duckbook-outputs-") as name:
         store = Path(name)
-        many, planted = (LARGE_CUSTOMERS, LARGE_PLANTED) if large else (CUSTOMERS, "")
-        os.environ.update(canonical_environment(store, customers or many, planted))
+        os.environ.update(canonical_environment(store, customers, PLANTED if science else ""))
         settings = read_settings()
         if not (settings.embedded_postgres and settings.embedded_s3):
             raise SettingError(
                 "The canonical run takes the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
             )
         steps = read_chain(CHAIN_FILE)
-        done = [step for step in steps if (is_large(step) if large else is_canonical(step))]
-        groups = [group for group in (LARGE if large else LIGHT) if any(step.group == group for step in done)]
+        done = [step for step in steps if (is_science(step) if science else is_canonical(step))]
+        groups = [group for group in ((SCIENCE,) if science else LIGHT) if any(step.group == group for step in done)]
         executed, traces = {}, [name, str(ROOT), "127.0.0.1"]
         try:
             for request in (Request(), *(Request(only=group) for group in groups)):

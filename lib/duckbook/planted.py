@@ -23,7 +23,8 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints:
     Returns
     -------
     bool
-        Whether there are any. Where others have landed the data there is no truth: the tables are there, and empty.
+        Whether there are any. Where others have landed the data there is no truth: the tables are there, and empty. So
+        are tables that an earlier version of the generator did not write.
     """
     connection.execute(f"create schema if not exists {SCHEMA}")
     warehouse.use_landing(connection, endpoints)
@@ -33,17 +34,20 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints:
         if f"truth/{name}.parquet" in landed:
             found = f"read_parquet('s3://{bucket}/truth/{name}.parquet')"
             connection.execute(f"create or replace view {SCHEMA}.{name} as from {found}")
-    if not landed:
-        _empty(connection, settings)
+    missing = {name for name in TABLES if f"truth/{name}.parquet" not in landed}
+    if missing:
+        _empty(connection, settings, missing)
     return bool(landed)
 
 
-def _empty(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def _empty(connection: duckdb.DuckDBPyConnection, settings: Settings, missing: set[str]) -> None:
     from duckbook.store.simulation import Store
     from duckbook.store.truth import truth
 
     day = settings.first_as_of
     for name, pieces in truth(Store(200, 0, day, day)).items():
+        if name not in missing:
+            continue
         connection.register("no_truth", next(pieces).slice(0, 0))
         connection.execute(f"create or replace table {SCHEMA}.{name} as from no_truth")
         connection.unregister("no_truth")

@@ -160,20 +160,21 @@ class Ranking:
 
     def text(self, what: str, digits: int = 1) -> str:
         """The ranking as a sentence without its full stop; `what` is the figure: "Conversion"."""
-        if self.best is None:
-            return (
-                f"{what}: too few to compare {_listed(self.left_out)}"
-                if self.left_out
-                else f"{what}: nothing to compare"
-            )
+        if not self.estimates and not self.left_out:
+            return f"{what}: nothing to compare"
+        if self.best is None or (len(self.estimates) == 1 and self.left_out):
+            return f"{what}: too few to compare {_listed((*self.estimates, *self.left_out))}"
         figure = self.estimates[self.best].text(self.unit, digits)
         aside = f"; too few to take part: {_listed(self.left_out)}" if self.left_out else ""
         if len(self.estimates) == 1:
-            return f"{what} of {self.best}: {figure}{aside}"
+            return f"{what} of {self.best}: {figure}"
         most = "lowest" if self.lowest else "highest"
         if self.is_clear:
             return f"{what} is {most} for {self.best}: {figure}{aside}"
-        return f"{what}: no difference can be told between {_listed((self.best, *self.rivals))}{aside}"
+        # Rivals cannot be told from the best; from each other they may be.
+        is_any = len(self.estimates) > 4 and len(self.rivals) == len(self.estimates) - 1
+        rivals = f"any of {len(self.estimates)}" if is_any else _listed((self.best, *self.rivals))
+        return f"{what}: which is {most} cannot be told between {rivals}{aside}"
 
 
 def share(hits: float, n: float, *, tests: int = 1) -> Estimate:

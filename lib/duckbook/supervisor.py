@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from duckbook import runs
-from duckbook.chain import Step
+from duckbook.chain import APART, Step
 from duckbook.kernels import Kernel, imports_of
 from duckbook.processes import write_private
 from duckbook.redaction import Redactor
@@ -106,12 +106,12 @@ class Supervisor:
         return Kernel(step.notebook.parent, self.environment, imports_of(step), self.witness.watch, self.zygote)
 
     def carry_out(self) -> str | None:
-        """Do the steps until they are done or one fails.
+        """Do the steps until they are done or one fails; steps that only read what is published go on all the same.
 
         Returns
         -------
         str or None
-            The name of the step that failed, None when all succeeded.
+            The name of the step that failed first, None when all succeeded.
 
         Raises
         ------
@@ -123,10 +123,10 @@ class Supervisor:
         with ThreadPoolExecutor(self.abreast) as workers, ThreadPoolExecutor(1) as afterwards:
             try:
                 while True:
+                    for step in self._startable(len(at_work), after_a_failure=bool(failed)):
+                        work = self._start(step)
+                        at_work[workers.submit(self._execute, work)] = work
                     if not failed:
-                        for step in self._startable(len(at_work)):
-                            work = self._start(step)
-                            at_work[workers.submit(self._execute, work)] = work
                         self.warm()
                     if not at_work:
                         return failed[0] if failed else None
@@ -146,13 +146,14 @@ class Supervisor:
             finally:
                 self.discard()
 
-    def _startable(self, busy: int) -> list[Step]:
+    def _startable(self, busy: int, *, after_a_failure: bool) -> list[Step]:
         """The steps that can begin now: those that they need, if part of this run, have succeeded."""
         status = {step.name: self.run.step(step.name)["status"] for step in self.steps}
         ready = [
             step
             for step in self.steps
             if status[step.name] == runs.WAITING
+            and (step.group in APART or not after_a_failure)
             and all(status.get(n, runs.SUCCEEDED) == runs.SUCCEEDED for n in step.needs)
         ]
         return ready[: max(0, self.abreast - busy)]

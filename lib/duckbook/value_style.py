@@ -71,6 +71,8 @@ def writer(chosen: str, values: Iterable[Any]) -> Callable[[Any], str]:
     if chosen == "date":
         return _or_missing(_moments(known))
     if chosen == "number":
+        if all(isinstance(value, Decimal) for value in known):
+            return _or_missing(_exact)
         places = _places(known)
         return _or_missing(lambda value: _rounded(value, places))
     return _or_missing({"percent": _percent, "money": _cents, "count": _count, "id": _label, "text": plain}[chosen])
@@ -86,7 +88,9 @@ def plain(value: Any) -> str:
         return ", ".join(map(plain, value))
     if not _is_number(value):
         return ("yes" if value else "no") if _is_bool(value) else str(value)
-    is_whole = not isinstance(value, Decimal) and (number := _decimal(value)) is not None and number == int(number)
+    if isinstance(value, Decimal):
+        return _exact(value)
+    is_whole = (number := _decimal(value)) is not None and number == int(number)
     return _count(value) if is_whole else _rounded(value, _places([value]))
 
 
@@ -173,12 +177,14 @@ def _label(value: Any) -> str:
 
 
 def _places(known: Iterable[Any]) -> int:
-    """Decimals of a column: all that decimals have; else three figures of the largest number, two of the smallest."""
-    if known and all(isinstance(value, Decimal) for value in known):
-        return max((-value.as_tuple().exponent for value in known if value.is_finite()), default=0)
+    """Decimals of a column: three figures of the largest number, two of the smallest."""
     sizes = [number.adjusted() for value in known if (number := _decimal(value))]
     largest, smallest = max(sizes, default=0), min(sizes, default=0)
     return min(max(2 - largest, min(1 - smallest, 4 - largest, 3), 1), 6)
+
+
+def _exact(value: Decimal) -> str:
+    return _rounded(value, max(-value.as_tuple().exponent, 0) if value.is_finite() else 0)
 
 
 def _moments(known: list[Any]) -> Callable[[Any], str]:

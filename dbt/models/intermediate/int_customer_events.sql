@@ -21,25 +21,34 @@ interactions as (
 
 ),
 
+buying as (
+
+    select session_id from {{ ref('int_sessions') }}
+    where has_bought
+
+),
+
 sums as (
 
     select
         ---------- ids
-        customer_key,
-        month_key,
+        interactions.customer_key,
+        interactions.month_key,
 
         ---------- numerics
         count(*) as events,
-        count(*) filter (where event_type = 'view') as views,
-        count(*) filter (where event_type = 'cart_add') as cart_adds,
-        count(*) filter (where event_type = 'cart_remove') as cart_removes,
-        count(*) filter (where event_type = 'wishlist_add') as wishlist_adds,
-        count(*) filter (where event_type = 'search') as searches,
-        count(*) filter (where event_type = 'purchase') as purchases,
-        count(*) filter (where is_session_start) as sessions
+        count(*) filter (where interactions.event_type = 'view') as views,
+        count(*) filter (where interactions.event_type = 'cart_add') as cart_adds,
+        count(*) filter (where interactions.event_type = 'cart_remove') as cart_removes,
+        count(*) filter (where interactions.event_type = 'wishlist_add') as wishlist_adds,
+        count(*) filter (where interactions.event_type = 'search') as searches,
+        count(*) filter (where interactions.event_type = 'purchase') as purchases,
+        count(*) filter (where interactions.is_session_start) as sessions,
+        count(*) filter (where interactions.is_session_start and buying.session_id is not null) as buying_sessions
 
     from interactions
-    group by customer_key, month_key
+    left join buying on interactions.session_id = buying.session_id
+    group by interactions.customer_key, interactions.month_key
 
 )
 

@@ -111,7 +111,8 @@ class Products:
         number, planted = np.arange(self.count), self._parameters
         self.quality = normal()(self._randomness.uniform("product quality", number))
         spread = normal()(self._randomness.uniform("product elasticity", number))
-        self.elasticity = np.clip(planted.elasticity_mean + planted.elasticity_sd * spread, -5.0, -0.6)
+        mean = planted.elasticity_mean
+        self.elasticity = np.clip(mean + planted.elasticity_sd * spread, -5.0, max(mean, -0.6))
         rank = self._randomness.uniform("product popularity", number)
         # Pareto weights, sorted, follow Zipf's law; the cut keeps a single product from being the whole shop.
         zipf = np.minimum(exp(-planted.popularity_exponent * log(rank)), 60.0)

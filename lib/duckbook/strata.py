@@ -1,0 +1,88 @@
+"""Shares compared within strata, such as the visits of two devices in the same month.
+
+Where one group has more of its visits in a season or a year in which everybody buys more, pooled shares differ though
+nothing else does. Within strata the shares are compared at equal exposure: the difference of each stratum is weighted
+as Mantel and Haenszel do (Greenland and Robins, "Estimation of a Common Effect Parameter from Sparse Follow-up Data",
+Biometrics 41, 1985).
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from duckbook import statements
+from duckbook.statements import Comparison, Estimate, Group, Verdict
+
+Counts = tuple[str, Any, Any]
+"""A name, and for each stratum the hits and the n."""
+
+
+def design_effect(group: Group) -> float:
+    """How many times the variance of a share is what it were if all that is counted were independent.
+
+    Kish, Survey Sampling, 1965, chapter 5. Each row of the group is a cluster, such as a customer with visits as
+    denominator and purchases as numerator. At least 1, which is also the answer where there is nothing to learn from.
+    """
+    hits, n = group.sums
+    if not 0 < hits < n or group.n < 2:
+        return 1.0
+    found, z = statements.estimate(group), NormalDist().inv_cdf(0.5 + statements.LEVEL / 2)
+    return max(((found.high - found.value) / z) ** 2 / (found.value * (1 - found.value) / n), 1.0)
+
+
+def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0, tests: int = 1) -> Comparison:
+    """Compare two shares within strata.
+
+    Parameters
+    ----------
+    first, second
+        Name, and arrays of hits and of n with one entry per stratum; a stratum that one of them lacks tells nothing.
+    design_effect
+        By which variances are multiplied, because what is counted is not independent.
+    tests
+        How many comparisons are made (Bonferroni).
+
+    Returns
+    -------
+    Comparison
+        Its shares are those of the strata that both have, weighted alike; n counts what is in these strata.
+    """
+    hits = [np.asarray(group[1], dtype=float) for group in (first, second)]
+    n = [np.asarray(group[2], dtype=float) for group in (first, second)]
+    both = (n[0] > 0) & (n[1] > 0)
+    hits, n = [one[both] for one in hits], [one[both] for one in n]
+    counted = [round(one.sum()) for one in n]
+    if not both.any():
+        nothing = [Estimate(np.nan, np.nan, np.nan, count) for count in (*counted, sum(counted))]
+        return Comparison(first[0], second[0], *nothing, "too few", "share")
+    weight = n[0] * n[1] / (n[0] + n[1])
+    weight = weight / weight.sum()
+    z = NormalDist().inv_cdf(1 - (1 - statements.LEVEL) / 2 / max(tests, 1))
+    errors = [sqrt(design_effect * _variance(*one, weight)) for one in zip(hits, n, strict=True)]
+    shares = [float(weight @ (one / all_)) for one, all_ in zip(hits, n, strict=True)]
+    gap, half = shares[0] - shares[1], z * sqrt(errors[0] ** 2 + errors[1] ** 2)
+    difference = Estimate(gap, gap - half, gap + half, sum(counted))
+    of = [
+        Estimate(share, share - z * error, share + z * error, count)
+        for share, error, count in zip(shares, errors, counted, strict=True)
+    ]
+    verdict = _verdict(difference, min(counted) / design_effect, sum(float(one.sum()) for one in hits), sum(counted))
+    return Comparison(first[0], second[0], *of, difference, verdict, "share")
+
+
+def _variance(hits: np.ndarray, n: np.ndarray, weight: np.ndarray) -> float:
+    """Of a weighted share. One more hit and miss, or no hit at all would be taken for certainty."""
+    share = (hits.sum() + 1) / (n.sum() + 2)
+    return float(share * (1 - share) * (weight**2 / n).sum())
+
+
+def _verdict(difference: Estimate, independent: float, hits: float, n: float) -> Verdict:
+    if independent < statements.ENOUGH or min(hits, n - hits) < statements.ENOUGH_HITS:
+        return "too few"
+    if difference.low > 0:
+        return "higher"
+    return "lower" if difference.high < 0 else "no difference"

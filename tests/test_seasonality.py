@@ -1,0 +1,50 @@
+"""A season that was planted in past days comes back, and nothing after the cut is looked at."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+from duckbook import seasonality
+
+PLANTED = pd.Series([0.8, 0.8, 0.9, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.2, 1.4], index=range(1, 13))
+
+
+def orders(years: float, growth: float = 0.3) -> pd.Series:
+    """A growing store whose months differ as planted."""
+    days = pd.date_range("2023-01-01", periods=int(365 * years))
+    return pd.Series(100 * np.exp(growth * np.arange(len(days)) / 365) * PLANTED[days.month].to_numpy(), index=days)
+
+
+def test_the_planted_season_comes_back_from_a_growing_store():
+    found = seasonality.monthly(orders(3), "2025-12-30")
+    assert found.to_numpy() == pytest.approx((PLANTED / PLANTED.mean()).to_numpy(), abs=0.03)
+
+
+def test_nothing_after_the_cut_is_looked_at():
+    known = orders(4)
+    spoiled = known.where(known.index <= "2025-06-30", 0.0)
+    assert seasonality.monthly(known, "2025-06-30").equals(seasonality.monthly(spoiled, "2025-06-30"))
+
+
+def test_days_without_a_row_are_days_without_orders():
+    known = orders(3).astype(int)
+    sparse = known[known.index.day != 13]
+    filled = sparse.reindex(known.index, fill_value=0)
+    assert seasonality.monthly(sparse, "2025-12-30").equals(seasonality.monthly(filled, "2025-12-30"))
+
+
+@pytest.mark.parametrize("years", [0.5, 1.5])
+def test_less_than_two_years_show_no_season(years):
+    assert seasonality.monthly(orders(years), "2024-06-30") is None
+    assert seasonality.monthly(pd.Series(dtype=float, index=pd.DatetimeIndex([])), "2024-06-30") is None
+
+
+def test_a_clock_without_a_season_is_the_calendars_and_with_one_the_year_is_as_long():
+    plain = seasonality.clock(None, date(2025, 1, 1), date(2025, 12, 31))
+    assert plain[pd.Timestamp("2025-01-15")] == 2.0
+    seasonal = seasonality.clock(PLANTED / PLANTED.mean(), date(2025, 1, 1), date(2025, 12, 31))
+    assert seasonal.iloc[-1] == pytest.approx(365 / 7, rel=0.01)
+    assert seasonal.diff()[pd.Timestamp("2025-12-20")] > seasonal.diff()[pd.Timestamp("2025-02-20")]

@@ -1,0 +1,70 @@
+"""Shares within strata: a composition that differs is no difference, and visits of one customer are not many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from duckbook import statements, strata
+from duckbook.statements import Group
+
+
+def test_within_one_stratum_it_is_the_comparison_of_two_shares():
+    found = strata.compare_within(("desktop", [300], [1000]), ("mobile", [1500], [10_000]))
+    plain = statements.compare_shares(("desktop", 300, 1000), ("mobile", 1500, 10_000))
+    assert (found.of_first.value, found.of_second.value, found.verdict) == (0.3, 0.15, "higher")
+    assert found.difference.low == pytest.approx(plain.difference.low, abs=0.002)
+    assert found.difference.high == pytest.approx(plain.difference.high, abs=0.002)
+    assert (found.of_first.n, found.of_second.n) == (1000, 10_000)
+
+
+def test_a_composition_that_differs_is_no_difference():
+    """Both buy in 40 % of visits of the opening and 10 % of later ones; desktop has most visits in the opening."""
+    desktop, mobile = ("desktop", [400, 10], [1000, 100]), ("mobile", [40, 100], [100, 1000])
+    pooled = statements.compare_shares(("desktop", 410, 1100), ("mobile", 140, 1100))
+    assert pooled.verdict == "higher"
+    found = strata.compare_within(desktop, mobile)
+    assert (found.difference.value, found.verdict) == (pytest.approx(0), "no difference")
+
+
+def test_strata_that_one_of_them_lacks_tell_nothing():
+    found = strata.compare_within(("new", [0, 50], [0, 500]), ("old", [900, 25], [1000, 500]))
+    assert (found.of_second.value, found.of_second.n) == (0.05, 500)
+    apart = strata.compare_within(("new", [0, 50], [0, 500]), ("old", [900, 0], [1000, 0]))
+    assert apart.verdict == "too few"
+
+
+def test_too_few_visits_or_purchases_are_too_few():
+    assert strata.compare_within(("tablet", [9], [29]), ("mobile", [200], [1000])).verdict == "too few"
+    assert strata.compare_within(("tablet", [4], [400]), ("mobile", [5], [1000])).verdict == "too few"
+    few = strata.compare_within(("tablet", [30], [40]), ("mobile", [200], [1000]), design_effect=2)
+    assert few.verdict == "too few"
+
+
+def test_the_design_effect_of_visits_that_come_tenfold_is_ten():
+    draw = np.random.default_rng(4)
+    bought = (draw.random(4000) < 0.2).astype(float)
+    assert strata.design_effect(Group("once", bought, np.ones(4000))) == pytest.approx(1, abs=0.01)
+    assert strata.design_effect(Group("tenfold", 10 * bought, np.full(4000, 10))) == pytest.approx(10, abs=0.01)
+    assert strata.design_effect(Group("none", np.zeros(40), np.ones(40))) == 1
+
+
+def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_one_that_is_there():
+    """Customers differ in how often they buy; each uses one device only; months differ too."""
+    draw, told, covered = np.random.default_rng(7), 0, 0
+    month = draw.integers(0, 12, 3000) % np.array([12, 6])[(draw.random(3000) < 0.5).astype(int)]
+    for _ in range(300):
+        device, visits = draw.integers(0, 2, 3000), draw.poisson(4, 3000)
+        rate = draw.beta(2, 12, 3000) * (1 + month / 12)
+        for lift in (0.0, 0.05):
+            bought = draw.binomial(visits, np.clip(rate + lift * (device == 0), 0, 1))
+            counts = [
+                [np.bincount(month[device == one], of[device == one], 12) for of in (bought, visits)] for one in (0, 1)
+            ]
+            effect = strata.design_effect(Group("all", bought, visits))
+            found = strata.compare_within(("a", *counts[0]), ("b", *counts[1]), design_effect=effect)
+            if lift:
+                covered += found.difference.low <= lift <= found.difference.high
+            else:
+                told += found.is_told
+    assert told / 300 < 0.085
+    assert covered / 300 > 0.915
