@@ -21,7 +21,7 @@
         'fct_sales_by_date': orders + lines + amounts,
         'fct_sales_by_product': lines + amounts + costs,
         'fct_sales_by_region': orders + lines + amounts,
-        'fct_product_performance': lines + amounts + costs + ['events', 'views', 'cart_adds', 'purchases', 'reviews', 'scored_reviews', 'review_score_sum'],
+        'fct_product_performance': lines + amounts + costs + ['events', 'views', 'cart_adds', 'purchases', 'reviews', 'scored_reviews', 'review_score_sum', 'stock_quantity'],
         'fct_product_interactions': events,
         'fct_cohort_retention': orders + ['net_amount', 'revenue'],
         'fct_funnel': ['sessions', 'viewing_sessions', 'carting_sessions', 'buying_sessions'],

@@ -101,7 +101,7 @@ def named(rows: list[dict]) -> list[dict]:
         if row["review_id"] is None or DERIVED.fullmatch(row["review_id"]):
             content = tuple(sorted((n, str(v)) for n, v in row.items() if n not in ("review", "review_id")))
             alike[content] += 1
-            row["review"] = row["review_id"] = f"derived {hash(content)} {alike[content]}"
+            row["review"] = row["review_id"] = f"derived of {content}, {alike[content]}"
     return rows
 
 

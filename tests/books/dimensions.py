@@ -43,11 +43,12 @@ def _customer(books: Books, record: dict) -> dict:
 
 
 _NOBODY = {
-    **dict.fromkeys(("customer_id", "email", "first_name", "last_name", "full_name", "gender", "age", "annual_income")),
+    **dict.fromkeys(("customer_id", "email", "first_name", "last_name", "gender", "age", "annual_income")),
     **dict.fromkeys(_SHOWN, UNKNOWN),
     "customer": None,
     "location": NOWHERE,
     "age_group": UNKNOWN,
+    "full_name": UNKNOWN,
     "is_active": None,
     "signed_up_at": None,
     "is_unknown": True,

@@ -141,7 +141,7 @@ def fct_inventory_cover(books: Books) -> Rows:
                 "units_per_day": ratio(recent, observed, 4),
                 "days_of_cover": cover,
                 "cover_status": cover_status(stock, cover),
-                "last_sold_on": max((on for on, _ in days if on), default=None),
+                "last_sold_on": max((on for on, units in days if on and units), default=None),
             }
         )
     return rows

@@ -162,8 +162,9 @@ class Hostile:
         return self._kind("time", written)
 
     def _changed(self) -> object:
-        """Few moments, so that two versions of a key share one; in no order of the batches."""
-        return self._of(None, "2026-06-10T00:00:00", "2026-06-10T12:30:00", "2026-05-30 08:00:00", self._time())
+        """Few moments, so that two versions of a key share one, or differ by less than a day from a batch's day."""
+        return self._of(None, None, "2026-06-10T00:00:00", "2026-05-31T09:00:00", "2026-06-07T12:30:00",
+                        "2026-06-15T09:00:00", "2026-05-30 08:00:00", self._time())  # fmt: skip
 
     def _customer(self, n: int) -> dict:
         city, state, country = self._of(*HOMES)

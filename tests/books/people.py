@@ -44,7 +44,8 @@ def fct_customer_activity(books: Books) -> Rows:
         rows.append(
             {"customer": customer, "month_key": month, "month_start": month_start(month)}
             | visits.counts(mine["events"])
-            | {"sessions": len(mine["sessions"]), "reviews": len(mine["reviews"])}
+            | sums(mine["sessions"], ("sessions", "buying_sessions"))
+            | {"reviews": len(mine["reviews"])}
             | sums(mine["orders"], ("orders", "cancelled_orders", "units", "revenue"))
         )
     return rows

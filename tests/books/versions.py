@@ -12,8 +12,8 @@ from books.typed import KEYS, Unreadable, record
 
 FIRST, LAST = datetime(1900, 1, 1), datetime(9999, 12, 31)
 
-UPDATED = ("orders", "customers", "products")
-"""Tables whose records may tell the time of their last change."""
+HISTORIES = ("customers", "products")
+"""Tables whose records hold from a time on, and have a history."""
 
 UNTRACKED = {"last_login", "stock_quantity", "rating", "review_count", "updated_at"}
 """What changes daily makes no version."""
@@ -29,9 +29,19 @@ class Landed:
     place: tuple
 
     @property
-    def made_at(self) -> datetime:
-        """The source's own time of the change, else the end of the day of the batch."""
-        return self.values.get("updated_at") or self.day + timedelta(days=1)
+    def holds_from(self) -> datetime:
+        """The source's own time of the change, else the start of the day of the batch."""
+        return self.values.get("updated_at") or self.day
+
+    def rank(self, table: str) -> tuple:
+        """What is newer ranks higher: by the source's own time where the table has one, else by place in time.
+
+        An order that lacks the time counts as made by the end of its batch's day, a customer or product as from its
+        start, which is where its history begins.
+        """
+        if table == "orders":
+            return self.values["updated_at"] or self.day + timedelta(days=1), self.place
+        return (self.holds_from if table in HISTORIES else FIRST), self.place
 
 
 def sound(table: str, batches: Iterable[Batch]) -> Iterator[Landed]:
@@ -58,13 +68,9 @@ def sound(table: str, batches: Iterable[Batch]) -> Iterator[Landed]:
 def newest(table: str, records: Iterable[Landed]) -> dict[tuple, dict]:
     """Key → its newest record: by the source's own time where there is one, else by place in time."""
     found: dict[tuple, Landed] = {}
-
-    def rank(landed: Landed) -> tuple:
-        return (landed.made_at if table in UPDATED else FIRST, landed.place)
-
     for landed in records:
         before = found.get(landed.key)
-        if before is None or rank(before) <= rank(landed):
+        if before is None or before.rank(table) <= landed.rank(table):
             found[landed.key] = landed
     return {key: landed.values for key, landed in found.items()}
 
@@ -77,7 +83,7 @@ def history(records: Iterable[Landed]) -> dict[str, list[dict]]:
     """
     moments: dict[str, dict[datetime, Landed]] = defaultdict(dict)
     for landed in sorted(records, key=lambda one: one.place):
-        moments[landed.key[0]][landed.values.get("updated_at") or landed.day] = landed
+        moments[landed.key[0]][landed.holds_from] = landed
     return {identity: list(_spans(at)) for identity, at in moments.items()}
 
 

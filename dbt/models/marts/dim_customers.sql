@@ -131,11 +131,14 @@ described as (
         revenue,
         {{ ratio('net_amount - cancelled_amount', 'orders - cancelled_orders') }} as average_order_value,
         days_since_last_order,
-        date_diff('day', cast(coalesce(signed_up_at, first_order_at) as date), {{ as_of() }}) as lifetime_days,
+        case
+            when not is_unknown
+                then date_diff('day', cast(coalesce(signed_up_at, first_order_at) as date), {{ as_of() }})
+        end as lifetime_days,
 
         ---------- booleans
         is_active,
-        orders - cancelled_orders > 1 as is_repeat_customer,
+        not is_unknown and orders - cancelled_orders > 1 as is_repeat_customer,
         is_unknown,
 
         ---------- timestamps

@@ -4,7 +4,12 @@ versions as (
 
     select
         *,
-        lag(current_price) over (partition by product_key order by valid_from) as price_before
+        lag(current_price) over (partition by product_key order by valid_from) as price_before,
+        -- As the newest record has it: a source may tell, or correct, the day of launch later than the first price.
+        last_value(launched_at) over (
+            partition by product_key order by valid_from
+            rows between unbounded preceding and unbounded following
+        ) as newest_launched_at
     from {{ ref('dim_products_history') }}
     where not is_unknown
 
@@ -15,11 +20,11 @@ changes as (
     select
         product_key,
         'launch' as change_type,
-        launched_at as changed_at,
+        newest_launched_at as changed_at,
         null as price_before,
         current_price as price_after
     from versions
-    where version = 1 and launched_at is not null
+    where version = 1 and newest_launched_at is not null
 
     union all
 
