@@ -21,8 +21,8 @@ Money in a conclusion is read with ``$`` again. For sentences of `duckbook.state
 and `ESTIMATE`, and `check_comparison`, `check_ranking` and `check_estimate`, which bootstrap by customer.
 
 **Patterns switched off.** `Books.absent` names the patterns that a shop does not have ("late", "affinity", "device",
-"price", "season", "hours" …); a check of a sentence that claims one passes `is_absent` to `check_comparison`, or asserts
-itself that the pattern is not in there.
+"price", "season", "hours" …); a check of a sentence that claims one passes `is_absent` to `check_comparison`, or
+asserts itself that the pattern is not in there.
 
 **The grid** is `GRID`: parameters by notebook. The first `SHORT` of each are run by `make test`, all by `make soak`.
 """
