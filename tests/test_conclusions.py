@@ -132,7 +132,7 @@ def cases() -> list[Any]:
 @pytest.mark.parametrize(("name", "notebook", "place"), cases())
 def test_what_is_said_is_true(name, notebook, place, places, soak):
     if not soak and (SHOPS[name].is_long or place >= SHORT):
-        pytest.skip("make soak")
+        pytest.skip("of the long grid: make soak")
     parameters = GRID[notebook][place]
     at = places(name)
     said = at.said[notebook, str(parameters)]
