@@ -48,7 +48,7 @@ import pandas as pd
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*_explore_*.ipynb"))}
 
-SHORT = 3
+SHORT = 2
 
 ODD_PERIODS = [
     {"period_start": "2025-11-01", "period_end": "2025-11-01"},

@@ -145,8 +145,9 @@ def late_refunds(books, chosen, said):
     check_comparison(said, *rows, is_absent="late" in books.absent)
 
 
-@says("20", COMPARISON.replace(WHAT, r"(?P<what>The share followed by an order within \d+ days)"))
+@says("20", COMPARISON.replace(WHAT, r"(?P<what>The share followed by an order within (?P<days>\d+) days)"))
 def late_followed(books, chosen, said):
+    assert int(said["days"]) == chosen["follow_days"]
     late, punctual = late_and_punctual(books, chosen)
     # Nothing of the kind is planted, in any shop.
     check_comparison(
