@@ -11,7 +11,10 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import conclusions_of_customers  # noqa: F401
+import conclusions_of_funnel  # noqa: F401
 import conclusions_of_operations  # noqa: F401
+import conclusions_of_products  # noqa: F401
 import conclusions_of_sales  # noqa: F401
 import pytest
 from chains import begin
