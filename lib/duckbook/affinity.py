@@ -1,8 +1,7 @@
 """How many times as often as by chance two things are in one basket, with an interval.
 
-By chance means: baskets as large as they are and as many in each month, filled at random by what sells in the month.
-A lift over all baskets alike would find that everything goes together where baskets differ in size, and that gloves go
-with sledges because both are sold in winter.
+What is by chance is reckoned among like baskets: of the same season, and as dear. A lift over all baskets alike would
+find that cheap things go with cheap things, and gloves with sledges because both are sold in winter.
 """
 
 from __future__ import annotations
