@@ -153,11 +153,7 @@ def _items(shop: random.Random, order: int) -> list[dict]:
             "unit_price": (price := shop.choice(("0.00", "3.33", "19.99", "100"))),
             # Some totals are not quantity times price: the source's own total counts.
             "total_price": str(Decimal(price) * quantity + (order % 11 == 0)) if line != 2 else None,
-            "discount_amount": "0.50"
-            if own_discounts and line == 1
-            else "0.00"
-            if own_discounts or order % 3
-            else None,
+            "discount_amount": "0.50" if own_discounts and line == 1 else "0.00" if own_discounts or order % 3 else None,
             "refund_amount": "3.33" if shop.random() < 0.2 else None,
             "returned_at": "2026-06-01T00:00:00" if shop.random() < 0.2 else None,
             "created_at": "2026-03-01T12:00:00",

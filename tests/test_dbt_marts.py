@@ -169,9 +169,7 @@ def test_a_customer_has_the_status_of_the_as_of_date_and_a_segment_of_it(marts, 
         ages = [(date(2026, 6, 30) - day).days for day, _ in placed]
         bought = sum(not is_cancelled for _, is_cancelled in placed)
         assert row["days_since_last_order"] == min(ages, default=None)
-        status = (
-            "prospect" if not bought else "active" if min(ages) <= 90 else "lapsing" if min(ages) <= 365 else "lost"
-        )
+        status = "prospect" if not bought else "active" if min(ages) <= 90 else "lapsing" if min(ages) <= 365 else "lost"
         assert row["customer_status"] == status
         once = "promising" if max(ages, default=0) > 90 else "new"
         segments = {
@@ -217,9 +215,7 @@ def test_a_country_and_a_brand_have_one_spelling(marts):
     assert rows(marts, "select distinct country from fct_sales_by_region where country <> 'unknown'") == [
         {"country": "United States"}
     ]
-    assert (
-        rows(marts, "select country, state, month_key from fct_sales_by_region group by all having count(*) > 1") == []
-    )
+    assert rows(marts, "select country, state, month_key from fct_sales_by_region group by all having count(*) > 1") == []
     brands = {row["brand"] for row in rows(marts, "select brand from dim_products")}
     assert len(brands) == len({brand.lower() for brand in brands})
     assert {brand.lower() for brand in brands} >= {"acme", "bolt"}

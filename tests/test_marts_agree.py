@@ -39,7 +39,9 @@ def columns(mart: dict) -> dict[str, dict]:
 
 def adds_up(marts: dict, name: str) -> bool:
     """Whether a column is marked additive in any mart that has it."""
-    return any(columns(mart).get(name, {}).get("config", {}).get("meta", {}).get("additive") for mart in marts.values())
+    return any(
+        columns(mart).get(name, {}).get("config", {}).get("meta", {}).get("additive") for mart in marts.values()
+    )
 
 
 def is_attribute(column: dict) -> bool:
