@@ -58,6 +58,8 @@ def number(text: str) -> Decimal:
         ("at", pd.to_datetime(["2026-06-30 14:05:09"]), ["2026-06-30 14:05:09"]),
         ("state", ["TX", None], ["TX", "–"]),
         ("lift", [float("inf"), 1.5], ["∞", "1.50"]),
+        ("root", [1 + 2j], ["(1+2j)"]),
+        ("parts", [["a", 1200], []], ["a, 1,200", ""]),
         ("nothing", [None, None], ["–", "–"]),
     ],
 )
