@@ -59,7 +59,7 @@ def number(text: str) -> Decimal:
         ("state", ["TX", None], ["TX", "–"]),
         ("lift", [float("inf"), 1.5], ["∞", "1.50"]),
         ("root", [1 + 2j], ["(1+2j)"]),
-        ("parts", [["a", 1200], []], ["a, 1,200", ""]),
+        ("parts", [[], ["a", 1200]], ["", "a, 1,200"]),
         ("nothing", [None, None], ["–", "–"]),
     ],
 )
