@@ -147,7 +147,15 @@ def test_shares_are_within_half_of_the_last_digit(values):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(12000, "12,000"), (0.4, "0.400"), (Decimal("1.50"), "1.50"), (3.0, "3"), (True, "yes"), (None, "–")],
+    [
+        (12000, "12,000"),
+        (0.4, "0.400"),
+        (1135686.78, "1,135,686.78"),
+        (Decimal("1.50"), "1.50"),
+        (3.0, "3"),
+        (True, "yes"),
+        (None, "–"),
+    ],
 )
 def test_a_value_by_itself(value, shown):
     assert plain(value) == shown

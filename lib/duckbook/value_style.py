@@ -91,7 +91,7 @@ def plain(value: Any) -> str:
     if isinstance(value, Decimal):
         return _exact(value)
     is_whole = (number := _decimal(value)) is not None and number == int(number)
-    return _count(value) if is_whole else _rounded(value, _places([value]))
+    return _count(value) if is_whole else _rounded(value, max(_places([value]), 2))
 
 
 def is_missing(value: Any) -> bool:
