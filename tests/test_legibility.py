@@ -71,6 +71,13 @@ def test_each_chart_has_alternative_text_and_a_table_in_its_section(name):
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
+def test_charts_take_their_colours_from_the_style(name):
+    """One of their own is seen on a light page or on a dark one, not on both."""
+    own = re.compile(r"""["'](#[0-9A-Fa-f]{6}|white|black|gr[ae]y)["']|cmap=["']""")
+    assert [(cell, found[0]) for cell, source in code_of(NOTEBOOKS[name]) if (found := own.search(source))] == []
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
 def test_each_picture_has_two_hundred_pixels_to_an_inch_of_its_chart(name):
     for cell in cells_of(NOTEBOOKS[name]):
         printed = [o["data"]["image/png"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]

@@ -58,6 +58,8 @@ def number(text: str) -> Decimal:
         ("at", pd.to_datetime(["2026-06-30 14:05:09"]), ["2026-06-30 14:05:09"]),
         ("state", ["TX", None], ["TX", "–"]),
         ("lift", [float("inf"), 1.5], ["∞", "1.50"]),
+        ("root", [1 + 2j], ["(1+2j)"]),
+        ("parts", [[], ["a", 1200]], ["", "a, 1,200"]),
         ("nothing", [None, None], ["–", "–"]),
     ],
 )
@@ -145,7 +147,15 @@ def test_shares_are_within_half_of_the_last_digit(values):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(12000, "12,000"), (0.4, "0.400"), (Decimal("1.50"), "1.50"), (3.0, "3"), (True, "yes"), (None, "–")],
+    [
+        (12000, "12,000"),
+        (0.4, "0.400"),
+        (1135686.78, "1,135,686.78"),
+        (Decimal("1.50"), "1.50"),
+        (3.0, "3"),
+        (True, "yes"),
+        (None, "–"),
+    ],
 )
 def test_a_value_by_itself(value, shown):
     assert plain(value) == shown

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
-from numbers import Integral, Number
+from numbers import Integral, Number, Real
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def plain(value: Any) -> str:
     if isinstance(value, Decimal):
         return _exact(value)
     is_whole = (number := _decimal(value)) is not None and number == int(number)
-    return _count(value) if is_whole else _rounded(value, _places([value]))
+    return _count(value) if is_whole else _rounded(value, max(_places([value]), 2))
 
 
 def is_missing(value: Any) -> bool:
@@ -133,7 +133,7 @@ def _is_bool(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Number) and not _is_bool(value)
+    return isinstance(value, (Real, Decimal)) and not _is_bool(value)
 
 
 def _decimal(value: Any) -> Decimal | None:
