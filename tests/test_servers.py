@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from duckbook import object_store, postgres_programs, servers, storage
+from duckbook import object_store, postgres_programs, processes, servers, storage
 from duckbook.errors import ServerError
 from duckbook.settings import Settings
 
@@ -294,6 +295,74 @@ def test_a_stranger_is_refused_by_both(store_settings, endpoints):
     with pytest.raises(ServerError, match="SignatureDoesNotMatch"):
         storage.put_bytes(stranger, store_settings.s3_historic_bucket, "stolen", b"x")
     assert status_of(f"{endpoints.s3.url}/{store_settings.s3_historic_bucket}?list-type=2") == 403
+
+
+def ports_of(settings: Settings) -> list[int]:
+    """Every port on which a process of the store listens."""
+    return sorted(
+        listener.laddr.port
+        for process in processes_of(settings)
+        for listener in process.net_connections("tcp")
+        if listener.status == psutil.CONN_LISTEN
+    )
+
+
+def weed_shell(command: str, store: Settings, cwd: Path, user: dict) -> str:
+    """What SeaweedFS's own shell answers somebody who knows the ports of a store."""
+    ports = json.loads((store.data / "servers" / "s3.json").read_text())
+    parts = (
+        f"-{part}=127.0.0.1:{ports[part]}.{ports[part] + object_store.GRPC_OFFSET}" for part in ("master", "filer")
+    )
+    weed = shutil.copy(object_store.find_weed(), cwd.parent / "weed")
+    told = subprocess.Popen(
+        [weed, "shell", *parts],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        text=True,
+        **user,
+    )
+    try:
+        return told.communicate(f"{command}\n", timeout=6)[0]
+    except subprocess.TimeoutExpired:
+        told.kill()
+        return told.communicate()[0]
+
+
+def test_no_port_gives_a_stranger_what_is_stored(store_settings, endpoints, tmp_path_factory):
+    """SeaweedFS's own tools ask by gRPC, where S3's credentials count for nothing."""
+    bucket = store_settings.s3_historic_bucket
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "elsewhere"
+        folder.mkdir()
+        for path in (folder, folder.parent):
+            path.chmod(0o777)
+        stranger = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        for command in ("fs.ls /buckets", "collection.list", "volume.list"):
+            told = weed_shell(command, store_settings, folder, stranger)
+            assert bucket not in told and "DataNode" not in told
+    # What the stranger lacks is the certificate: the owner's tools are answered.
+    config = store_settings.data / "servers" / "s3.config"
+    assert bucket in weed_shell("fs.ls /buckets", store_settings, config, {})
+
+
+def test_every_grpc_port_wants_a_certificate_of_ours(store_settings, endpoints):
+    """The preface of HTTP/2 in plain text, and a handshake without a certificate: neither is answered by a frame."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    own.check_hostname, own.verify_mode = False, ssl.CERT_NONE
+    own.set_alpn_protocols(["h2"])
+    ports = [port for port in ports_of(store_settings) if port >= processes.PORTS.start + object_store.GRPC_OFFSET]
+    assert len(ports) == len(object_store.PARTS)
+    for port in ports:
+        for wrap in (lambda plain: plain, own.wrap_socket):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, contextlib.suppress(OSError):
+                tunnel = wrap(plain)
+                tunnel.sendall(preface)
+                answer = tunnel.recv(9)
+                # A settings frame, of type 4, is how a server of HTTP/2 begins to talk.
+                assert answer[3:4] != b"\x04", port
 
 
 def test_the_object_stores_inner_ports_take_no_unsigned_request(store_settings, endpoints):

@@ -17,7 +17,7 @@ import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from duckbook import processes
+from duckbook import certificates, processes
 from duckbook.endpoints import S3Endpoint
 from duckbook.errors import ServerError
 
@@ -39,6 +39,9 @@ MEMORY_LIMIT = "768MiB"
 near that makes Go collect garbage without end, which costs an idle store a fifth of a core."""
 
 PORT_TAKEN = re.compile(r"address already in use|port \d+ .* is not available")
+
+GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "msg_broker", "msg_agent", "mq", "client")
+"""Whoever may serve or ask by gRPC: without certificates these ports do whatever any user of the machine asks for."""
 
 SECRET_NAMES = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
@@ -185,7 +188,16 @@ class ObjectStore:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         processes.write_private(self.config / "identities.json", json.dumps({"identities": [identity]}, indent=1))
-        toml = "".join(f'[{name}]\nkey = "{key}"\n\n' for name, key in self._signing_keys.items())
+        certificates.ensure(self.config)
+        tables = {name: {"key": key} for name, key in self._signing_keys.items()}
+        tables["grpc"] = {"ca": str(self.config / certificates.AUTHORITY)}
+        own = {"cert": str(self.config / certificates.CERTIFICATE), "key": str(self.config / certificates.KEY)}
+        tables |= {f"grpc.{part}": own for part in GRPC_PARTS}
+        # A JSON string is a TOML string, whatever a path holds.
+        toml = "".join(
+            f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items()) + "\n"
+            for name, table in tables.items()
+        )
         processes.write_private(self.config / "security.toml", toml)
 
     def _options(self, ports: dict[str, int]) -> list[str]:
