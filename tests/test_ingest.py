@@ -284,6 +284,31 @@ def test_a_postgres_table_is_read_with_every_type_as_text(shop):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["table", "view", "partitioned table"])
+def test_values_that_duckdb_takes_for_others_arrive_as_postgres_writes_them(shop, kind):
+    """A NaN in a numeric of a given precision is no 0.00, and no time of the far future is before Christ."""
+    columns = "order_id int, order_item_id int, unit_price numeric(10,2), created_at timestamp"
+    rows = [(1, 1, "NaN", "2026-06-01"), (1, 2, "0.00", "294276-12-31"), (1, 3, "12.50", "infinity")]
+    shop.land_table("landed" if kind == "view" else "order_items", columns, rows, "2026-06-01")
+    schema = shop.settings.postgres_schema
+    with shop.postgres() as connection:
+        if kind == "view":
+            connection.execute(f"drop table {schema}.order_items")
+            connection.execute(f"create view {schema}.order_items as select * from {schema}.landed")
+        if kind == "partitioned table":
+            connection.execute(f"alter table {schema}.order_items rename to part")
+            connection.execute(f"create table {schema}.order_items ({columns}) partition by range (order_id)")
+            connection.execute(f"alter table {schema}.order_items attach partition {schema}.part default")
+    shop.land("orders.json", lines(order(1)))
+    shop.ingest()
+    found = shop.query("select unit_price, created_at from ecom_raw.order_items order by cast(order_item_id as int)")
+    assert [tuple(row.values()) for row in found] == [
+        ("NaN", "2026-06-01 00:00:00"),
+        ("0.00", "294276-12-31 00:00:00"),
+        ("12.50", "infinity"),
+    ]
+
+
 def test_a_postgres_table_replaced_by_the_same_rows_adds_nothing(shop):
     shop.land("orders.json", lines(order(1)))
     columns, rows = "order_id text, order_item_id int", [("1", 1), ("1", 2)]

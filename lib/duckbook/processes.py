@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 PORTS = range(15_000, 22_000)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, content: str | bytes) -> None:
     """Write a file that only its owner reads (0600), whole or not at all.
 
     Raises
@@ -41,7 +41,7 @@ def write_private(path: Path, text: str) -> None:
     try:
         with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             # The operating system may take a part of it and say so; a file object goes on to the end, or raises.
-            file.write(text.encode())
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         mine.replace(path)
