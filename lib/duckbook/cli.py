@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from duckbook import archive_commands, store_commands, target_commands
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, visible
 from duckbook.options import (
     complete_run,
     complete_step,
@@ -220,7 +220,7 @@ def main() -> None:
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:
-        click.echo(str(error), err=True)
+        click.echo(visible(str(error)), err=True)
         sys.exit(error.exit_status)
     except click.exceptions.Abort as abort:
         # click turns every KeyboardInterrupt into this.

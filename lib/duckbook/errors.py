@@ -5,6 +5,11 @@ setting, table, batch or file, and what to do about it. The command line prints 
 the class's ``exit_status``; a notebook shows it as the last line of the failing cell.
 """
 
+import re
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All control characters but the tab and the end of a line."""
+
 
 class DuckbookError(Exception):
     """Base of the family: whatever duckbook raises on purpose."""
@@ -73,3 +78,8 @@ def first_line(said: object) -> str:
     """
     lines = str(said).strip().splitlines()
     return lines[0].rstrip(". ") if lines else "no reason given"
+
+
+def visible(text: str) -> str:
+    """Show control characters as signs: data that hold them would else move the cursor, or name the window."""
+    return CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])) if found[0] < "\x20" else "\u2421", text)

@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from duckbook import facts, runs
 from duckbook.chain import Step
 from duckbook.compare import Section
+from duckbook.errors import visible
 
 if TYPE_CHECKING:
     from duckbook.forget import Erasure
@@ -41,6 +43,10 @@ class Terminal(Console):
         """Say no more; what is still said by others goes nowhere."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a text of what is printed, whose control characters do nothing."""
+        return super().render_str(visible(text), **options)
 
 
 def console(stderr: bool = False) -> Console:
