@@ -510,3 +510,22 @@ def test_an_ingest_that_dies_before_its_commit_leaves_no_trace(shop, monkeypatch
     shop.ingest()
     assert [row["_key"] for row in shop.raw()] == ["2"]
     assert not {key for key in left if "orders" in key} & set(shop.history_keys()), "they are swept"
+
+
+# The as-of date
+
+
+def test_the_as_of_date_never_goes_back(shop):
+    shop.land("orders/date=2026-06-29/a.json", lines(order(1)))
+    shop.ingest(date(2026, 6, 30))
+    with pytest.raises(IngestError, match="The history is as of 2026-06-30, and 2026-06-29 is earlier"):
+        shop.ingest(date(2026, 6, 29))
+    assert shop.ingest(None).as_of == date(2026, 6, 30)
+    assert shop.ingest(date(2026, 7, 2)).as_of == date(2026, 7, 2)
+
+
+def test_an_as_of_date_before_what_a_batch_declares_is_refused(shop):
+    address = shop.land("orders/date=2026-07-05/a.json", lines(order(1)))
+    with pytest.raises(IngestError, match=f"{address} declares the date 2026-07-05, and the as-of date 2026-07-04"):
+        shop.ingest(date(2026, 7, 4))
+    assert shop.ingest(date(2026, 7, 5)).number == 1
