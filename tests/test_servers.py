@@ -382,6 +382,20 @@ def test_the_object_stores_inner_ports_take_no_unsigned_request(store_settings, 
     assert storage.get_bytes(storage.client(endpoints.s3), bucket, "guarded/x") == b"precious"
 
 
+def test_what_is_deleted_is_on_no_disk_after_a_vacuum_and_the_rest_is_whole(victim):
+    found = servers.up(victim)
+    client, bucket = storage.client(found.s3), victim.s3_historic_bucket
+    gone, kept = ([os.urandom(size) for size in (300, 70_000, 3_000_000)] for _ in range(2))
+    for number, (one, other) in enumerate(zip(gone, kept, strict=True)):
+        storage.put_bytes(client, bucket, f"gone/{number}", one)
+        storage.put_bytes(client, bucket, f"kept/{number}", other)
+    storage.delete_prefix(client, bucket, "gone/")
+    assert servers.vacuum(victim)
+    files = [path.read_bytes() for path in (victim.data / "servers").rglob("*") if path.is_file()]
+    assert [any(body[40:200] in file for file in files) for body in (*gone, *kept)] == [False] * 3 + [True] * 3
+    assert [storage.get_bytes(client, bucket, f"kept/{number}") for number in range(3)] == kept
+
+
 @pytest.mark.parametrize(
     ("name", "needed", "log"),
     [("Postgres", "postgres/postgresql.conf", "postgres.log"), ("The object store", "s3/filerldb2", "s3.log")],

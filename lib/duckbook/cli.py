@@ -170,6 +170,7 @@ def forget(customer_ids, **_store) -> None:
     _run(_from_raw())
     with one_writer(chosen, "an erasure"):
         traces.remove(chosen, endpoints, erasure.ids)
+        servers.vacuum(chosen)
         found = traces.look(chosen, endpoints, erasure.ids, erasure.values)
     terminal.show_erasure(terminal.console(), erasure, found)
     sys.exit(any(trace.found for trace in found))

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sysconfig
 import tempfile
 import time
@@ -31,6 +32,8 @@ GRPC_OFFSET = 10_000
 SENTINEL_BUCKET = "duckbook-sentinel"
 SENTINEL = f"/{SENTINEL_BUCKET}/ready"
 """An object of our own: when it can be read the volumes are there, which they are later than the list of buckets."""
+
+LAST_DELETED = f"/{SENTINEL_BUCKET}/last-deleted"
 
 START_SECONDS = 60
 
@@ -149,6 +152,32 @@ class ObjectStore:
         self._remove_sockets()
         return stopped
 
+    def vacuum(self) -> None:
+        """Take deleted objects out of the files that held them, where they stay until a third of a file is such.
+
+        Raises
+        ------
+        ServerError
+            The object store does not do it in time.
+        """
+        ports = processes.read_json(self._ports_file)
+        parts = (
+            f"-{part}={processes.LOOPBACK}:{ports[part]}.{ports[part] + GRPC_OFFSET}" for part in ("master", "filer")
+        )
+        # Deletions are queued: when what was deleted last is gone from the end of its file, all before it is.
+        last = os.urandom(64)
+        self.status_of("PUT", LAST_DELETED, last)
+        self.status_of("DELETE", LAST_DELETED)
+        words = [str(find_weed()), "shell", *parts]
+        for _ in processes.poll(time.monotonic() + START_SECONDS, pause=0.5):
+            asked = "lock\nvolume.vacuum -garbageThreshold=0.0000001\nunlock\n"
+            subprocess.run(
+                words, input=asked, cwd=self.config, env=processes.environment(), capture_output=True, text=True
+            )
+            if not any(last in _end_of(path) for path in self.objects.glob(f"{SENTINEL_BUCKET}_*.dat")):
+                return
+        raise ServerError(f"The object store does not take out what was deleted: see {self.daemon.log}, and try again.")
+
     def _remove_sockets(self) -> None:
         for port in processes.read_json(self._ports_file).values():
             # In a copy of a store these ports, and the sockets with them, may be the original's, which runs.
@@ -262,6 +291,12 @@ def find_weed() -> Path:
             "Apple's processor): run `make` again to set up, or name an S3 server of your own in DUCKBOOK_S3_ENDPOINT."
         )
     return Path(found)
+
+
+def _end_of(path: Path, size: int = 2**20) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        return file.read()
 
 
 def _sockets(port: int) -> list[Path]:

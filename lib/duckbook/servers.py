@@ -82,6 +82,21 @@ def status(settings: Settings) -> list[dict]:
     return rows
 
 
+def vacuum(settings: Settings) -> bool:
+    """Take what was deleted off the embedded object store's disk; whether it could be, as on no server of your own.
+
+    Raises
+    ------
+    ServerError
+        The object store does not do it.
+    """
+    if not settings.embedded_s3:
+        return False
+    _, store = _wanted(settings)
+    store.vacuum()
+    return True
+
+
 def running(settings: Settings) -> bool:
     """Whether Postgres and S3 can be asked without starting anything."""
     return all(row["state"] != "stopped" for row in status(settings))
