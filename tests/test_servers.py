@@ -129,6 +129,24 @@ def test_a_schema_and_a_bucket_that_were_dropped_are_made_again(victim):
     storage.put_bytes(storage.client(found.s3), victim.s3_latest_bucket, "x", b"1")
 
 
+def test_libpqs_variables_do_not_reach_the_embedded_postgres(victim):
+    strange = {
+        "PGSSLMODE": "verify-full", "PGSERVICE": "nobody-knows", "PGOPTIONS": "-c search_path=nowhere", "PGHOST": "db",
+        "PGUSER": "somebody", "PGCLIENTENCODING": "LATIN1", "PGTARGETSESSIONATTRS": "read-only",
+    }  # fmt: skip
+    script = SCRIPT + (
+        "import psycopg\nfrom duckbook import warehouse\n"
+        "with warehouse.engine(Settings(data=Path(sys.argv[1]), _env_file=None)) as connection:\n"
+        "    warehouse.use_landing(connection, found)\n"
+        "    connection.execute(\"from postgres_query('landing_postgres', 'select 1')\").fetchall()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(victim.data)], env=os.environ | strange, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0] == servers.up(victim).postgres_dsn
+
+
 def test_stores_side_by_side_have_servers_of_their_own(store_settings, victim):
     ours, theirs = servers.up(store_settings), servers.up(victim)
     assert (ours.postgres_dsn, ours.s3.url) != (theirs.postgres_dsn, theirs.s3.url)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 from duckbook import access
 from duckbook.endpoints import S3Endpoint
-from duckbook.errors import ServerError
+from duckbook.errors import ServerError, SettingError
 from duckbook.settings import Settings
 
 
@@ -15,15 +17,28 @@ def check(settings: Settings) -> None:
 
     Raises
     ------
+    SettingError
+        The command to call on a failure is not there.
     ServerError
         Something refuses; the sentence names the setting.
     """
+    _check_command(settings)
     with ThreadPoolExecutor() as pool:
         checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
         checks += [_check_bi] * (settings.bi and settings.bi_postgres_dsn is not None)
         checks += [_check_lake] * (settings.target == "lake" and settings.lake_dsn is not None)
         for done in [pool.submit(one, settings) for one in checks]:
             done.result()
+
+
+def _check_command(settings: Settings) -> None:
+    """The program that is called when a run fails, which nobody would miss before."""
+    words = shlex.split(settings.on_failure)
+    if words and shutil.which(words[0]) is None:
+        raise SettingError(
+            f"DUCKBOOK_ON_FAILURE={settings.on_failure} is wrong: there is no program {words[0]}. Name one with its "
+            "whole path, or one that PATH leads to."
+        )
 
 
 def _check_postgres(settings: Settings) -> None:
