@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from duckbook import servers, storage
+from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
 DUCKBOOK = str(Path(sys.executable).parent / "duckbook")
@@ -72,9 +74,15 @@ COUNTS = {"customers": 60, "products": 5, "orders": ORDERS, "reviews": 120, "cat
 
 
 @pytest.fixture(scope="module")
-def archive(start_store) -> tuple[Path, str]:
+def archive(tmp_path_factory) -> Iterator[tuple[Path, str]]:
     """The archive of a chain over such data, with its explorations, and what its commands said."""
-    store = start_store("hostile")
+    folder = tmp_path_factory.mktemp("hostile")
+    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    for made in (folder.parent, folder, store.data, store.runs):
+        made.mkdir(exist_ok=True)
+        made.chmod(0o755)
+    environment = os.environ | {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "COLUMNS": "200"}
+    subprocess.run([DUCKBOOK, "up"], env=environment, check=True, capture_output=True)
     endpoints = servers.up(store)
     client = storage.client(endpoints.s3)
     tables = source_tables()
@@ -93,18 +101,32 @@ def archive(start_store) -> tuple[Path, str]:
             insert = psycopg.sql.SQL("insert into {} values ({})").format(table, marks)
             with connection.cursor() as cursor:
                 cursor.executemany(insert, [[str(cell) for cell in row.values()] for row in found])
-    environment = os.environ | {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "COLUMNS": "200"}
     said = ""
     for words in (["check-landing"], ["run", "--no-generate"], ["run", "--only", "explore"], ["status"], ["list"]):
         done = subprocess.run([DUCKBOOK, *words], env=environment, capture_output=True, text=True)
         said += done.stdout + done.stderr
         assert done.returncode == 0, said
-    return store.runs, said
+    yield store.runs, said
+    servers.down(store)
 
 
 def test_the_terminal_gets_no_escape_of_the_data(archive):
     _, said = archive
     assert "\x1b]0;" not in said and "\x07" not in said and "\x1b[2J" not in said
+
+
+def test_no_file_can_be_read_by_others_though_the_folder_can(archive):
+    runs, _ = archive
+    data = runs.parent / "data"
+    # What the data folder keeps of the wheels are links to what everybody may read.
+    files = [path for folder in (runs, data) for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert {"warehouse.duckdb", "run.json"} <= {path.name for path in files}
+    assert [path for path in files if path.stat().st_mode & 0o077 and _is_reachable(path, runs.parent)] == []
+
+
+def _is_reachable(path: Path, root: Path) -> bool:
+    """Whether somebody else may enter every folder on the way to a file."""
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents if folder.is_relative_to(root))
 
 
 def test_no_page_runs_what_data_hold(archive, chromium):

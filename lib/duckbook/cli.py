@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -218,6 +219,8 @@ def main() -> None:
     # Started by nohup, it goes on when its terminal is closed.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _stop)
+    # What a command writes, its servers and kernels too, is its owner's alone, whatever folder it lies in.
+    os.umask(0o077)
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from duckbook import access
 from duckbook.endpoints import S3Endpoint
@@ -18,11 +20,13 @@ def check(settings: Settings) -> None:
     Raises
     ------
     SettingError
-        The command to call on a failure is not there.
+        The command to call on a failure is not there, or a folder cannot be written or is another user's.
     ServerError
         Something refuses; the sentence names the setting.
     """
     _check_command(settings)
+    for name in ("data", "runs"):
+        _check_folder(f"DUCKBOOK_{name.upper()}", getattr(settings, name))
     with ThreadPoolExecutor() as pool:
         checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
         checks += [_check_bi] * (settings.bi and settings.bi_postgres_dsn is not None)
@@ -38,6 +42,19 @@ def _check_command(settings: Settings) -> None:
         raise SettingError(
             f"DUCKBOOK_ON_FAILURE={settings.on_failure} is wrong: there is no program {words[0]}. Name one with its "
             "whole path, or one that PATH leads to."
+        )
+
+
+def _check_folder(setting: str, folder: Path) -> None:
+    """A folder that is written to, before anything is written to it."""
+    made = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(made, os.W_OK | os.X_OK):
+        raise SettingError(f"{setting}={folder} cannot be written: name a folder that you may write to.")
+    owner = folder.stat().st_uid if folder.exists() else os.geteuid()
+    if os.geteuid() == 0 and owner != 0:
+        raise SettingError(
+            f"{setting}={folder} belongs to another user (id {owner}), who could not change what root leaves there: "
+            "work as that user, without sudo."
         )
 
 
