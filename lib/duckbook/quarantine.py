@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import duckdb
 
 A_FEW = 3
-"""So many rows of any table may be quarantined: of ten rows one that is broken says little. Never over a third of them."""
+"""So many rows of any table may be quarantined: of ten rows one that is broken says little. Never over a third."""
 
 BAD_ROWS = """
 bad_{table} as (
