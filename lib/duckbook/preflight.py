@@ -13,6 +13,9 @@ from duckbook.endpoints import S3Endpoint
 from duckbook.errors import ServerError, SettingError
 from duckbook.settings import Settings
 
+ROOM = {"data": 100 * 2**20, "runs": 20 * 2**20}
+"""Bytes that must be free for a run to begin: about what a small one writes. A disk may still fill up on the way."""
+
 
 def check(settings: Settings) -> None:
     """Reach, sign in to and look at what the settings name; nothing is changed on any server.
@@ -26,7 +29,7 @@ def check(settings: Settings) -> None:
     """
     _check_command(settings)
     for name in ("data", "runs"):
-        _check_folder(f"DUCKBOOK_{name.upper()}", getattr(settings, name))
+        _check_folder(f"DUCKBOOK_{name.upper()}", getattr(settings, name), ROOM[name])
     with ThreadPoolExecutor() as pool:
         checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
         checks += [_check_bi] * (settings.bi and settings.bi_postgres_dsn is not None)
@@ -45,11 +48,17 @@ def _check_command(settings: Settings) -> None:
         )
 
 
-def _check_folder(setting: str, folder: Path) -> None:
+def _check_folder(setting: str, folder: Path, room: int) -> None:
     """A folder that is written to, before anything is written to it."""
     made = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(made, os.W_OK | os.X_OK):
         raise SettingError(f"{setting}={folder} cannot be written: name a folder that you may write to.")
+    free = shutil.disk_usage(made).free
+    if free < room:
+        raise SettingError(
+            f"{setting}={folder} lies on a disk with {free / 2**20:,.0f} MB of room, and a run takes "
+            f"{room / 2**20:,.0f} or more: free some, or name another folder."
+        )
     owner = folder.stat().st_uid if folder.exists() else os.geteuid()
     if os.geteuid() == 0 and owner != 0:
         raise SettingError(

@@ -45,6 +45,9 @@ def write_private(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         mine.replace(path)
+    except OSError as error:
+        mine.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     except BaseException:
         mine.unlink(missing_ok=True)
         raise

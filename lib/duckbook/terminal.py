@@ -129,7 +129,7 @@ def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
     as_of = f", as of {record['as_of']}" if record["as_of"] else ""
     out.print(f"Run {record['run_id']} {record['status']} in {record['seconds']:.1f} s on {record['target']}{as_of}.")
     if record.get("page_error"):
-        out.print(f"The run's page could not be written: {record['page_error']}", markup=False, soft_wrap=True)
+        out.print(f"A part of the archive could not be written: {record['page_error']}", markup=False, soft_wrap=True)
     out.print(f"Page: {page}", markup=False, soft_wrap=True)
 
 
