@@ -17,10 +17,39 @@ DUCKBOOK := $(BIN)/duckbook
 unexport PYTHONDONTWRITEBYTECODE
 export DO_NOT_TRACK := 1
 
-STORE := $(if $(DATA),--data "$(DATA)") $(if $(TARGET),--target $(TARGET))
-SIZE := $(if $(CUSTOMERS),--customers $(CUSTOMERS)) $(if $(SEED),--seed $(SEED)) $(if $(DIRT),--dirt $(DIRT)) $(if $(PLANTED),--planted "$(PLANTED)")
-WHEN := $(if $(AS_OF),--as-of $(AS_OF))
-STEPS := $(if $(filter 0 no false,$(GENERATE)),--no-generate) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(ONLY),--only $(ONLY))
+# A value reaches the command through the environment and in quotes: no shell reads it.
+argument = $(if $($(1)),"$$$(1)")
+option = $(if $($(1)),--$(2) "$$$(1)")
+STORE := $(call option,DATA,data) $(call option,TARGET,target)
+SIZE := $(call option,CUSTOMERS,customers) $(call option,SEED,seed) $(call option,DIRT,dirt) $(call option,PLANTED,planted)
+WHEN := $(call option,AS_OF,as-of)
+NO_GENERATE := $(if $(filter 0 no false,$(GENERATE)),--no-generate)
+STEPS := $(NO_GENERATE) $(call option,FROM,from) $(call option,UNTIL,until) $(call option,ONLY,only)
+export CUSTOMERS SEED DIRT PLANTED AS_OF DATA TARGET FROM UNTIL ONLY RUN WITH A B TO BACKUP CUSTOMER
+
+# A variable that a command does not know is refused: `make pipeline CUSTOMER=1000` would take the default size for good.
+KNOWN_pipeline := CUSTOMERS SEED DIRT PLANTED AS_OF GENERATE FROM UNTIL ONLY
+KNOWN_latest := AS_OF GENERATE
+KNOWN_check-landing := AS_OF
+KNOWN_resume := RUN
+KNOWN_compare := RUN WITH
+KNOWN_rollback := RUN
+KNOWN_prune := DRY_RUN
+KNOWN_parity := A B
+KNOWN_promote := A TO
+KNOWN_nbval := SCIENCE
+KNOWN_outputs := SCIENCE
+KNOWN_bench := BENCH
+KNOWN_mutate := MUTANT
+KNOWN_forget := CUSTOMER
+KNOWN_backup := BACKUP
+KNOWN_restore := BACKUP
+KNOWN := DATA TARGET PYTHON VENV SHELL UV_COMPILE $(foreach goal,$(MAKECMDGOALS),$(KNOWN_$(goal)))
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+UNKNOWN := $(filter-out $(KNOWN) MAKE%,$(GIVEN))
+ifneq ($(UNKNOWN),)
+$(error make $(MAKECMDGOALS) knows no variable $(UNKNOWN); it knows $(filter-out PYTHON VENV SHELL UV_COMPILE,$(KNOWN)), in capitals)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup pipeline latest realism explore learn science resume env parity promote lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
@@ -36,7 +65,7 @@ pipeline: $(VENV)/.ready ## run the whole chain: generate, ingest, transform, pu
 	@$(DUCKBOOK) run $(STORE) $(SIZE) $(WHEN) $(STEPS)
 
 latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest, transform, publish
-	@$(DUCKBOOK) latest $(STORE) $(WHEN) $(if $(filter 0 no false,$(GENERATE)),--no-generate)
+	@$(DUCKBOOK) latest $(STORE) $(WHEN) $(NO_GENERATE)
 
 realism: $(VENV)/.ready ## hold the generated store against published figures (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only realism
@@ -58,17 +87,17 @@ science: $(VENV)/.ready-science ## train models on the published marts and judge
 	@$(DUCKBOOK) run $(STORE) --only science
 
 resume: $(VENV)/.ready ## go on with a run that failed: make resume RUN=run_id
-	@$(DUCKBOOK) resume $(RUN) $(STORE)
+	@$(DUCKBOOK) resume $(call argument,RUN) $(STORE)
 
 .PHONY: list compare rollback prune
 list: $(VENV)/.ready ## list the runs, newest first
 	@$(DUCKBOOK) list $(STORE)
 
 compare: $(VENV)/.ready ## put two runs beside each other: make compare RUN=run_id WITH=run_id (the newest)
-	@$(DUCKBOOK) compare $(STORE) $(RUN) $(WITH)
+	@$(DUCKBOOK) compare $(STORE) $(call argument,RUN) $(call argument,WITH)
 
 rollback: $(VENV)/.ready ## point readers at an earlier publication: make rollback RUN=run_id
-	@$(DUCKBOOK) rollback $(STORE) $(RUN)
+	@$(DUCKBOOK) rollback $(STORE) $(call argument,RUN)
 
 prune: $(VENV)/.ready ## remove the oldest runs and publications; DRY_RUN=1 only says which
 	@$(DUCKBOOK) prune $(STORE) $(if $(filter-out 0 no false,$(DRY_RUN)),--dry-run)
@@ -92,10 +121,10 @@ docs: $(VENV)/.ready ## build the dbt documentation of the warehouse as one page
 	@$(DUCKBOOK) docs $(STORE)
 
 parity: $(VENV)/.ready ## hold two targets against each other, row by row: make parity A=duckdb B=lake
-	@$(DUCKBOOK) parity $(STORE) $(or $(A),duckdb) $(or $(B),lake)
+	@$(DUCKBOOK) parity $(STORE) "$${A:-duckdb}" "$${B:-lake}"
 
 promote: $(VENV)/.ready ## copy a warehouse to another target, prove parity and publish: make promote TO=motherduck
-	@$(DUCKBOOK) promote $(STORE) $(or $(TO),motherduck) $(if $(A),--from $(A))
+	@$(DUCKBOOK) promote $(STORE) "$${TO:-motherduck}" $(call option,A,from)
 
 report: $(VENV)/.ready ## open the page of the newest run
 	@$(DUCKBOOK) report
@@ -134,13 +163,13 @@ lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group bench -c requirements-dev.lock -o requirements-bench.lock
 
 forget: $(VENV)/.ready ## erase a person for good, and prove it: make forget CUSTOMER=customer_id
-	@$(DUCKBOOK) forget $(STORE) $(CUSTOMER)
+	@$(DUCKBOOK) forget $(STORE) $(call argument,CUSTOMER)
 
 backup: $(VENV)/.ready ## copy history and bookkeeping into a folder: make backup BACKUP=folder
-	@$(DUCKBOOK) backup $(STORE) $(BACKUP)
+	@$(DUCKBOOK) backup $(STORE) $(call argument,BACKUP)
 
 restore: $(VENV)/.ready ## make an empty store again from such a folder: make restore BACKUP=folder DATA=folder
-	@$(DUCKBOOK) restore $(STORE) $(BACKUP)
+	@$(DUCKBOOK) restore $(STORE) $(call argument,BACKUP)
 
 clean: ## remove the local state of the store, after asking
 	@if [ -x $(DUCKBOOK) ]; then $(DUCKBOOK) clean $(STORE); else echo "Nothing to clean: there is no $(VENV)."; fi

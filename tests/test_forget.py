@@ -328,6 +328,48 @@ def test_a_backup_that_is_killed_leaves_the_one_before(shop, empty, tmp_path, mo
     assert backup.restore(empty.settings, empty.endpoints, tmp_path / "kept").commit == 1
 
 
+def test_the_backup_of_another_history_is_left_as_it_is(shop, empty, tmp_path):
+    backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    before = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
+    empty.land(f"orders/date={MAY}/o.ndjson", lines(HIS))
+    empty.ingest()
+    with pytest.raises(BackupError, match=f"holds the backup of another history, as of {AS_OF}"):
+        backup.back_up(empty.settings, empty.endpoints, tmp_path / "kept")
+    assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == before
+
+
+def test_a_log_that_was_damaged_is_repaired_by_the_next_backup_and_not_restored(shop, empty, tmp_path):
+    backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    commit = tmp_path / "kept" / commit_log.key_of(1)
+    whole = commit.read_bytes()
+    for damaged in (b"", whole[:-20], whole.replace(b"2026", b"2025", 1)):
+        commit.write_bytes(damaged)
+        with pytest.raises(BackupError, match="log of commits"):
+            backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
+        again = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+        assert (again.copied, commit.read_bytes()) == (1, whole)
+
+
+def test_a_folder_with_a_history_of_somebodys_own_is_no_backup(shop, tmp_path):
+    precious = tmp_path / "mine" / "history" / "thesis.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("five years")
+    with pytest.raises(BackupError, match="holds something else"):
+        backup.back_up(shop.settings, shop.endpoints, tmp_path / "mine")
+    assert precious.read_text() == "five years"
+
+
+def test_a_first_backup_that_was_killed_is_no_backup_until_it_is_made_again(shop, empty, tmp_path, monkeypatch):
+    monkeypatch.setattr(backup, "_fetch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    monkeypatch.undo()
+    with pytest.raises(BackupError, match="begun and never finished"):
+        backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
+    backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
+    assert backup.restore(empty.settings, empty.endpoints, tmp_path / "kept").commit == 1
+
+
 def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(shop, empty, tmp_path):
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     empty.land(f"orders/date={MAY}/o.ndjson", lines(HIS))

@@ -284,6 +284,31 @@ def test_a_postgres_table_is_read_with_every_type_as_text(shop):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["table", "view", "partitioned table"])
+def test_values_that_duckdb_takes_for_others_arrive_as_postgres_writes_them(shop, kind):
+    """A NaN in a numeric of a given precision is no 0.00, and no time of the far future is before Christ."""
+    columns = "order_id int, order_item_id int, unit_price numeric(10,2), created_at timestamp"
+    rows = [(1, 1, "NaN", "2026-06-01"), (1, 2, "0.00", "294276-12-31"), (1, 3, "12.50", "infinity")]
+    shop.land_table("landed" if kind == "view" else "order_items", columns, rows, "2026-06-01")
+    schema = shop.settings.postgres_schema
+    with shop.postgres() as connection:
+        if kind == "view":
+            connection.execute(f"drop table {schema}.order_items")
+            connection.execute(f"create view {schema}.order_items as select * from {schema}.landed")
+        if kind == "partitioned table":
+            connection.execute(f"alter table {schema}.order_items rename to part")
+            connection.execute(f"create table {schema}.order_items ({columns}) partition by range (order_id)")
+            connection.execute(f"alter table {schema}.order_items attach partition {schema}.part default")
+    shop.land("orders.json", lines(order(1)))
+    shop.ingest()
+    found = shop.query("select unit_price, created_at from ecom_raw.order_items order by cast(order_item_id as int)")
+    assert [tuple(row.values()) for row in found] == [
+        ("NaN", "2026-06-01 00:00:00"),
+        ("0.00", "294276-12-31 00:00:00"),
+        ("12.50", "infinity"),
+    ]
+
+
 def test_a_postgres_table_replaced_by_the_same_rows_adds_nothing(shop):
     shop.land("orders.json", lines(order(1)))
     columns, rows = "order_id text, order_item_id int", [("1", 1), ("1", 2)]
@@ -485,3 +510,22 @@ def test_an_ingest_that_dies_before_its_commit_leaves_no_trace(shop, monkeypatch
     shop.ingest()
     assert [row["_key"] for row in shop.raw()] == ["2"]
     assert not {key for key in left if "orders" in key} & set(shop.history_keys()), "they are swept"
+
+
+# The as-of date
+
+
+def test_the_as_of_date_never_goes_back(shop):
+    shop.land("orders/date=2026-06-29/a.json", lines(order(1)))
+    shop.ingest(date(2026, 6, 30))
+    with pytest.raises(IngestError, match="The history is as of 2026-06-30, and 2026-06-29 is earlier"):
+        shop.ingest(date(2026, 6, 29))
+    assert shop.ingest(None).as_of == date(2026, 6, 30)
+    assert shop.ingest(date(2026, 7, 2)).as_of == date(2026, 7, 2)
+
+
+def test_an_as_of_date_before_what_a_batch_declares_is_refused(shop):
+    address = shop.land("orders/date=2026-07-05/a.json", lines(order(1)))
+    with pytest.raises(IngestError, match=f"{address} declares the date 2026-07-05, and the as-of date 2026-07-04"):
+        shop.ingest(date(2026, 7, 4))
+    assert shop.ingest(date(2026, 7, 5)).number == 1

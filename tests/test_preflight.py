@@ -2,8 +2,13 @@
 
 import http.server
 import json
+import multiprocessing
+import os
 import re
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +18,9 @@ from typing import ClassVar
 
 import psycopg
 import pytest
-from duckbook import access, servers, storage
+from duckbook import access, preflight, servers, storage
 from duckbook.endpoints import S3Endpoint
-from duckbook.errors import ServerError
+from duckbook.errors import ServerError, SettingError
 from duckbook.object_store import SECRET_NAMES, ObjectStore
 from duckbook.settings import Settings
 
@@ -262,3 +267,42 @@ def test_a_bucket_that_the_key_may_not_use_is_told(own, shared_s3):
         assert "grant that, or name another bucket" in told
     with pytest.raises(ServerError, match="DUCKBOOK_S3_HISTORIC_BUCKET=not-there"):
         servers.up(own(s3_access_key_id="reader", **(shop | {"s3_historic_bucket": "not-there"})))
+
+
+def as_somebody(told, data: Path, runs: Path) -> None:
+    """Check as an ordinary user, whom root becomes; what is told goes into a pipe."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    try:
+        preflight.check(Settings(data=data, runs=runs, _env_file=None))
+    except SettingError as error:
+        told.send(str(error))
+    told.close()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_done(tmp_path):
+    closed = Path(tempfile.mkdtemp(prefix="closed "))
+    closed.chmod(0o555)
+    for data, runs, setting in ((closed / "data", Path("/tmp"), "DATA"), (Path("/tmp"), closed, "RUNS")):
+        receiver, told = multiprocessing.Pipe(duplex=False)
+        process = multiprocessing.get_context("fork").Process(target=as_somebody, args=(told, data, runs))
+        process.start()
+        process.join(30)
+        assert receiver.recv().startswith(f"DUCKBOOK_{setting}={closed}")
+    closed.rmdir()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root leaves files that the owner of a folder cannot change")
+@pytest.mark.parametrize("name", ["data", "runs"])
+def test_root_leaves_nothing_in_another_users_folder(tmp_path, name):
+    chosen = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    for folder in (chosen.data, chosen.runs):
+        folder.mkdir()
+    os.chown(tmp_path / name, 65534, 65534)
+    words = [sys.executable, "-m", "duckbook.cli", "latest", "--data", str(chosen.data), "--runs", str(chosen.runs)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"DUCKBOOK_{name.upper()}={tmp_path / name} belongs to another user (id 65534)" in done.stderr
+    assert [*chosen.data.iterdir(), *chosen.runs.iterdir()] == []

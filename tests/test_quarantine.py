@@ -78,17 +78,23 @@ def test_a_row_that_is_seen_again_unchanged_still_counts_and_once(shop):
     assert counts(found)[1] == ("orders", source, 7, 3)
 
 
-def test_of_few_rows_as_many_may_be_quarantined_as_of_a_thousand_unless_none_may(shop):
-    shop.land("orders/o.ndjson", lines(*orders(50, 0)))
-    assert outstanding(shop)[1] == []
+@pytest.mark.parametrize(("rows", "pass_"), [(2, 0), (3, 1), (8, 2), (9, 3), (60, 3), (80, 4), (121, 6), (1_000, 50)])
+def test_of_a_small_table_a_few_rows_may_be_quarantined_and_never_most(shop, rows, pass_):
+    assert quarantine.allowed(rows, shop.settings) == pass_
+    assert quarantine.allowed(rows, shop.settings.model_copy(update={"quarantine_limit": 0})) == 0
+    assert quarantine.allowed(rows, shop.settings.model_copy(update={"quarantine_limit": 1})) == rows
+
+
+def test_a_table_that_is_broken_whole_fails_the_run_however_small_it_is(shop):
+    shop.land("orders/o.ndjson", lines(*orders(10, 0)))
+    (told,) = outstanding(shop)[1]
+    assert "10 of the 10 rows of" in told and "more than the 3 that" in told
     assert outstanding(shop, limit=1)[1] == []
-    assert len(outstanding(shop, limit=0)[1]) == 1
-    assert len(outstanding(shop, limit=0.049)[1]) == 1
 
 
 def test_many_sources_that_hold_a_few_each_are_told_as_the_table(shop):
     for day in range(1, 5):
-        rows = [order(f"{day}-{n}", total_amount=BAD) for n in range(20)]
+        rows = [order(f"{day}-{n}", total_amount=BAD if n < 3 else "1") for n in range(20)]
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(*rows))
     (told,) = outstanding(shop)[1]
-    assert told.startswith("orders: 80 of the 80 rows that its sources hold are quarantined, more than the 50 ")
+    assert told.startswith("orders: 12 of the 80 rows that its sources hold are quarantined, more than the 4 ")

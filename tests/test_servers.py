@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from duckbook import object_store, postgres_programs, servers, storage
+from duckbook import object_store, postgres_programs, processes, servers, storage
 from duckbook.errors import ServerError
 from duckbook.settings import Settings
 
@@ -126,6 +127,24 @@ def test_a_schema_and_a_bucket_that_were_dropped_are_made_again(victim):
     servers.up(victim)
     assert rows(found.postgres_dsn, "select 1 from pg_namespace where nspname = 'ecom'") == [(1,)]
     storage.put_bytes(storage.client(found.s3), victim.s3_latest_bucket, "x", b"1")
+
+
+def test_libpqs_variables_do_not_reach_the_embedded_postgres(victim):
+    strange = {
+        "PGSSLMODE": "verify-full", "PGSERVICE": "nobody-knows", "PGOPTIONS": "-c search_path=nowhere", "PGHOST": "db",
+        "PGUSER": "somebody", "PGCLIENTENCODING": "LATIN1", "PGTARGETSESSIONATTRS": "read-only",
+    }  # fmt: skip
+    script = SCRIPT + (
+        "import psycopg\nfrom duckbook import warehouse\n"
+        "with warehouse.engine(Settings(data=Path(sys.argv[1]), _env_file=None)) as connection:\n"
+        "    warehouse.use_landing(connection, found)\n"
+        "    connection.execute(\"from postgres_query('landing_postgres', 'select 1')\").fetchall()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(victim.data)], env=os.environ | strange, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)[0] == servers.up(victim).postgres_dsn
 
 
 def test_stores_side_by_side_have_servers_of_their_own(store_settings, victim):
@@ -296,6 +315,74 @@ def test_a_stranger_is_refused_by_both(store_settings, endpoints):
     assert status_of(f"{endpoints.s3.url}/{store_settings.s3_historic_bucket}?list-type=2") == 403
 
 
+def ports_of(settings: Settings) -> list[int]:
+    """Every port on which a process of the store listens."""
+    return sorted(
+        listener.laddr.port
+        for process in processes_of(settings)
+        for listener in process.net_connections("tcp")
+        if listener.status == psutil.CONN_LISTEN
+    )
+
+
+def weed_shell(command: str, store: Settings, cwd: Path, user: dict) -> str:
+    """What SeaweedFS's own shell answers somebody who knows the ports of a store."""
+    ports = json.loads((store.data / "servers" / "s3.json").read_text())
+    parts = (
+        f"-{part}=127.0.0.1:{ports[part]}.{ports[part] + object_store.GRPC_OFFSET}" for part in ("master", "filer")
+    )
+    weed = shutil.copy(object_store.find_weed(), cwd.parent / "weed")
+    told = subprocess.Popen(
+        [weed, "shell", *parts],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=cwd,
+        text=True,
+        **user,
+    )
+    try:
+        return told.communicate(f"{command}\n", timeout=6)[0]
+    except subprocess.TimeoutExpired:
+        told.kill()
+        return told.communicate()[0]
+
+
+def test_no_port_gives_a_stranger_what_is_stored(store_settings, endpoints, tmp_path_factory):
+    """SeaweedFS's own tools ask by gRPC, where S3's credentials count for nothing."""
+    bucket = store_settings.s3_historic_bucket
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "elsewhere"
+        folder.mkdir()
+        for path in (folder, folder.parent):
+            path.chmod(0o777)
+        stranger = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+        for command in ("fs.ls /buckets", "collection.list", "volume.list"):
+            told = weed_shell(command, store_settings, folder, stranger)
+            assert bucket not in told and "DataNode" not in told
+    # What the stranger lacks is the certificate: the owner's tools are answered.
+    config = store_settings.data / "servers" / "s3.config"
+    assert bucket in weed_shell("fs.ls /buckets", store_settings, config, {})
+
+
+def test_every_grpc_port_wants_a_certificate_of_ours(store_settings, endpoints):
+    """The preface of HTTP/2 in plain text, and a handshake without a certificate: neither is answered by a frame."""
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+    own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    own.check_hostname, own.verify_mode = False, ssl.CERT_NONE
+    own.set_alpn_protocols(["h2"])
+    ports = [port for port in ports_of(store_settings) if port >= processes.PORTS.start + object_store.GRPC_OFFSET]
+    assert len(ports) == len(object_store.PARTS)
+    for port in ports:
+        for wrap in (lambda plain: plain, own.wrap_socket):
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, contextlib.suppress(OSError):
+                tunnel = wrap(plain)
+                tunnel.sendall(preface)
+                answer = tunnel.recv(9)
+                # A settings frame, of type 4, is how a server of HTTP/2 begins to talk.
+                assert answer[3:4] != b"\x04", port
+
+
 def test_the_object_stores_inner_ports_take_no_unsigned_request(store_settings, endpoints):
     bucket = store_settings.s3_historic_bucket
     storage.put_bytes(storage.client(endpoints.s3), bucket, "guarded/x", b"precious")
@@ -311,6 +398,20 @@ def test_the_object_stores_inner_ports_take_no_unsigned_request(store_settings, 
     }
     assert {path: answer for path, answer in answers.items() if answer not in {401, 403, 404}} == {}
     assert storage.get_bytes(storage.client(endpoints.s3), bucket, "guarded/x") == b"precious"
+
+
+def test_what_is_deleted_is_on_no_disk_after_a_vacuum_and_the_rest_is_whole(victim):
+    found = servers.up(victim)
+    client, bucket = storage.client(found.s3), victim.s3_historic_bucket
+    gone, kept = ([os.urandom(size) for size in (300, 70_000, 3_000_000)] for _ in range(2))
+    for number, (one, other) in enumerate(zip(gone, kept, strict=True)):
+        storage.put_bytes(client, bucket, f"gone/{number}", one)
+        storage.put_bytes(client, bucket, f"kept/{number}", other)
+    storage.delete_prefix(client, bucket, "gone/")
+    assert servers.vacuum(victim)
+    files = [path.read_bytes() for path in (victim.data / "servers").rglob("*") if path.is_file()]
+    assert [any(body[40:200] in file for file in files) for body in (*gone, *kept)] == [False] * 3 + [True] * 3
+    assert [storage.get_bytes(client, bucket, f"kept/{number}") for number in range(3)] == kept
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from duckbook import preflight
 from duckbook.errors import SettingError
 from duckbook.settings import ROOT, Settings, read_settings, variables
 from pydantic import ValidationError
@@ -81,7 +82,17 @@ def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
         ("S3_REGION", "US East"),
         ("S3_HISTORIC_BUCKET", "My_Bucket"),
         ("S3_LATEST_BUCKET", "a..b"),
+        ("FIRST_AS_OF", "0001-01-01"),
+        ("FIRST_AS_OF", "1979-12-31"),
+        ("FIRST_AS_OF", "2151-01-01"),
+        ("FIRST_AS_OF", "9999-12-31"),
         ("MEMORY_LIMIT", "plenty"),
+        ("MEMORY_LIMIT", "0GB"),
+        ("MEMORY_LIMIT", "4KMGB"),
+        ("MEMORY_LIMIT", "9999999TB"),
+        ("MEMORY_LIMIT", "1e3GB"),
+        ("MEMORY_LIMIT", "200MB"),
+        ("MEMORY_LIMIT", "4"),
         ("THREADS", "0"),
     ],
 )
@@ -222,3 +233,32 @@ def test_the_example_file_sets_nothing_and_can_be_copied_as_it_is(tmp_path):
     found = read_settings(uncommented)
     assert found == read_settings(None)
     assert (found.first_as_of, found.data) == (date(2026, 6, 30), Path(ROOT / "data"))
+
+
+@pytest.mark.parametrize("value", ["256MB", "4GB", "1.5 GiB", "16tb"])
+def test_a_size_that_duckdb_reads_is_taken(read, value):
+    import duckdb
+
+    duckdb.connect(config={"memory_limit": read(MEMORY_LIMIT=value).memory_limit}).close()
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("0001-01-01", "AS_OF=0001-01-01 is wrong: it must be a date from 1980-01-01 to 2150-12-31."),
+        ("2400-01-01", "AS_OF=2400-01-01 is wrong: it must be"),
+        ("2026-W01-1", "AS_OF=2026-W01-1 is no date"),
+        ("20260630", "AS_OF=20260630 is no date"),
+    ],
+)
+def test_an_as_of_date_that_no_shop_has_is_refused_before_anything_is_done(tmp_path, value, sentence):
+    words = [sys.executable, "-m", "duckbook.cli", "run", "--data", str(tmp_path / "data"), "--as-of", value]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.startswith(sentence)) == (2, True)
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_failure_program_that_is_not_there_is_told_before_the_run(tmp_path):
+    chosen = Settings(data=tmp_path, on_failure="/no/such/program {sentence}", _env_file=None)
+    with pytest.raises(SettingError, match=r"DUCKBOOK_ON_FAILURE=.* there is no program /no/such/program"):
+        preflight.check(chosen)

@@ -34,8 +34,8 @@ def test_settings_stand_at_the_bottom():
     assert imports(MODULES["duckbook.setting_values"]) == set()
 
 
-def test_no_module_grows_past_three_hundred_lines():
-    assert {name: n for name, path in MODULES.items() if (n := len(path.read_text("utf-8").splitlines())) > 300} == {}
+def test_no_module_grows_past_five_hundred_lines():
+    assert {name: n for name, path in MODULES.items() if (n := len(path.read_text("utf-8").splitlines())) > 500} == {}
 
 
 def test_every_module_and_public_function_says_what_it_is_for():

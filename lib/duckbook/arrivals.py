@@ -141,6 +141,29 @@ def check_still(settings: Settings, endpoints: Endpoints, read: Iterable[Source]
             raise IngestError(f"{source.name} was replaced while it was read: run the ingest again.")
 
 
+def check_as_of(as_of: date | None, fresh: Sequence[Reading], chronicle: Chronicle) -> None:
+    """See that an as-of date that was asked for is not before what the history or a new batch is of.
+
+    Raises
+    ------
+    IngestError
+        It is: marts that are built as of it would hold what it says has not happened yet.
+    """
+    if as_of is None:
+        return
+    if chronicle.as_of and as_of < chronicle.as_of:
+        raise IngestError(
+            f"The history is as of {chronicle.as_of}, and {as_of} is earlier: take {chronicle.as_of} or a later as-of "
+            "date (AS_OF), or another data folder (DATA=folder). Nothing was ingested."
+        )
+    later = max((r for r in fresh if r.date and r.date > as_of), key=lambda r: r.date, default=None)
+    if later:
+        raise IngestError(
+            f"{later.source.name} declares the date {later.date}, and the as-of date {as_of} is earlier: take "
+            f"{later.date} or a later one (AS_OF). Nothing was ingested."
+        )
+
+
 def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading], chronicle: Chronicle) -> date:
     """The newest of the dates that sources declare, of the dates of orders that came without one, and of what was.
 

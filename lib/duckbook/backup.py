@@ -2,8 +2,8 @@
 
 That is enough: raw and every mart are made of the history alone, and a generated landing zone of its seed. A backup is
 a folder that holds each object under its key; made again, it takes what is new, and drops what the history names no
-more, such as a person who was forgotten. ``backup.json`` says how far it goes and is written when all is there: a
-backup that is killed leaves the one before it.
+more, such as a person who was forgotten. ``backup.json`` says of which history it is and how far it goes, and is
+written again when all is there: a backup that is killed leaves the one before it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from pathlib import Path
 
 from duckbook import commit_log, landing, manifest, storage, uncommitted
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
-from duckbook.errors import BackupError
+from duckbook.errors import BackupError, IngestError
 from duckbook.processes import write_private
 from duckbook.settings import Settings
 
@@ -48,33 +48,54 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     Raises
     ------
     BackupError
-        There is no history yet, the folder holds something else, or an object is not what its commit says.
+        There is no history yet, the folder holds something else or a backup of another history, or an object is not
+        what its commit says. What was in the folder is as it was.
     ServerError
         The object store does not answer; the backup that was there before is whole.
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     folder = folder.expanduser().resolve()
-    if folder.exists() and not {path.name for path in folder.iterdir()} <= {TOLD, "history"}:
-        raise BackupError(
-            f"{folder} holds something else than a backup: name an empty folder, or one that is not there."
-        )
     # No ingest and no erasure meanwhile: the log is read, and then what it names.
     with uncommitted.alone(settings):
         chronicle = commit_log.read(client, bucket)
         if not chronicle.commits:
             raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sums = _named(chronicle)
-        logged = [commit_log.key_of(commit.number) for commit in chronicle.commits]
-        wanting = [key for key in (*sums, *logged) if not _is_there(folder / key, sums.get(key))]
-        _each(wanting, lambda key: _fetch(client, bucket, key, folder / key, sums.get(key)))
+        _take(folder, chronicle)
+        sums = _named(chronicle) | _logged(chronicle)
+        wanting = [key for key, digest in sums.items() if not _is_there(folder / key, digest)]
+        _each(wanting, lambda key: _fetch(client, bucket, key, folder / key, sums[key]))
         landed = storage.get_bytes(client, bucket, manifest.KEY)
-    size = sum((folder / key).stat().st_size for key in (*sums, *logged))
+    size = sum((folder / key).stat().st_size for key in sums)
     number, as_of = chronicle.commits[-1].number, str(chronicle.as_of)
-    told = {"format": FORMAT, "commit": number, "digest": chronicle.digest, "as_of": as_of}
+    _tell(folder, chronicle, landed)
+    _read(folder)
+    dropped = _drop(folder, set(sums))
+    return Backup(folder, number, as_of, len(wanting), len(sums) - len(wanting), dropped, size)
+
+
+def _take(folder: Path, chronicle: Chronicle) -> None:
+    """Take a folder for the backups of a history: an empty one, or one that holds an earlier backup of it."""
+    if (folder / TOLD).is_file():
+        told = _told(folder)
+        earlier = chronicle.commits[: told["commit"]]
+        if len(earlier) < told["commit"] or Chronicle(earlier).digest != told["digest"]:
+            raise BackupError(
+                f"{folder} holds the backup of another history, as of {told['as_of']}: name another folder. "
+                "Nothing was changed."
+            )
+    elif folder.exists() and any(folder.iterdir()):
+        raise BackupError(
+            f"{folder} holds something else than a backup: name an empty folder, or one that is not there."
+        )
+    else:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _tell(folder, Chronicle(), None)
+
+
+def _tell(folder: Path, chronicle: Chronicle, landed: bytes | None) -> None:
+    number = chronicle.commits[-1].number if chronicle.commits else 0
+    told = {"format": FORMAT, "commit": number, "digest": chronicle.digest, "as_of": str(chronicle.as_of)}
     write_private(folder / TOLD, json.dumps(told | {"landing": landed and landed.decode()}, indent=1))
-    dropped = _drop(folder, {*sums, *logged})
-    return Backup(folder, number, as_of, len(wanting), len(sums) + len(logged) - len(wanting), dropped, size)
 
 
 def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
@@ -92,8 +113,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     folder = folder.expanduser().resolve()
     chronicle, landed = _read(folder)
-    sums = _named(chronicle)
-    logged = [commit_log.key_of(commit.number) for commit in chronicle.commits]
+    sums, logged = _named(chronicle), _logged(chronicle)
     broken = next((key for key in sums if not _is_there(folder / key, sums[key])), None)
     if broken:
         raise BackupError(f"{folder / broken} is missing or was changed, so the backup is not whole: take another one.")
@@ -127,19 +147,40 @@ def _land_again(settings: Settings, endpoints: Endpoints, landed: bytes) -> None
         landing.land_latest(settings, endpoints, told.last_as_of)
 
 
-def _read(folder: Path) -> tuple[Chronicle, str | None]:
-    """The chronicle of a backup, and the text of its manifest of the landing zone."""
+def _told(folder: Path) -> dict:
+    """What a folder says of the backup in it."""
     try:
         told = json.loads((folder / TOLD).read_text("utf-8"))
-        if told["format"] != FORMAT:
-            raise BackupError(f"The backup in {folder} is of another version of duckbook: restore it with that one.")
+        known = told["format"] == FORMAT
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackupError(f"{folder} holds no whole backup ({error}): make one with `make backup`.") from None
+    if not known:
+        raise BackupError(
+            f"The backup in {folder} is of another version of duckbook: take it, or restore it, with that."
+        )
+    return told
+
+
+def _read(folder: Path) -> tuple[Chronicle, str | None]:
+    """The chronicle of a backup, and the text of its manifest of the landing zone."""
+    told = _told(folder)
+    if not told["commit"]:
+        raise BackupError(f"{folder} holds a backup that was begun and never finished: make it again.")
+    try:
         paths = [folder / commit_log.key_of(number) for number in range(1, told["commit"] + 1)]
         chronicle = commit_log.linked({str(path): path.read_bytes() for path in paths})
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
         raise BackupError(f"{folder} holds no whole backup ({error}): make one with `make backup`.") from None
+    except IngestError as error:
+        raise BackupError(f"The log of commits in {folder} is damaged: take another backup. {error}") from None
     if chronicle.digest != told["digest"]:
         raise BackupError(f"The log of commits in {folder} is not the one that was backed up: take another backup.")
     return chronicle, told["landing"]
+
+
+def _logged(chronicle: Chronicle) -> dict[str, str]:
+    """Key of each commit's object → its SHA-256."""
+    return {commit_log.key_of(commit.number): sha256(commit.text.encode()).hexdigest() for commit in chronicle.commits}
 
 
 def _named(chronicle: Chronicle) -> dict[str, str | None]:
@@ -147,19 +188,19 @@ def _named(chronicle: Chronicle) -> dict[str, str | None]:
     return {key: batch.sha256.get(role) for batch in chronicle.batches for role, key in batch.files.items()}
 
 
-def _is_there(path: Path, sha256: str | None) -> bool:
-    """Whether a file is there and is what it should be; a commit is checked by the one after it."""
-    if not path.is_file() or sha256 is None:
+def _is_there(path: Path, digest: str | None) -> bool:
+    """Whether a file is there and is what it should be."""
+    if not path.is_file() or digest is None:
         return path.is_file()
     with path.open("rb") as content:
-        return file_digest(content, "sha256").hexdigest() == sha256
+        return file_digest(content, "sha256").hexdigest() == digest
 
 
-def _fetch(client, bucket: str, key: str, path: Path, sha256: str | None) -> None:
+def _fetch(client, bucket: str, key: str, path: Path, digest: str | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     storage.download(client, bucket, key, part)
-    if not _is_there(part, sha256):
+    if not _is_there(part, digest):
         part.unlink()
         raise BackupError(f"s3://{bucket}/{key} is not what its commit says: restore that object before a backup.")
     part.replace(path)

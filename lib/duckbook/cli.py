@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import click
 
 from duckbook import archive_commands, store_commands, target_commands
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, visible
 from duckbook.options import (
     complete_run,
     complete_step,
@@ -170,6 +171,7 @@ def forget(customer_ids, **_store) -> None:
     _run(_from_raw())
     with one_writer(chosen, "an erasure"):
         traces.remove(chosen, endpoints, erasure.ids)
+        servers.vacuum(chosen)
         found = traces.look(chosen, endpoints, erasure.ids, erasure.values)
     terminal.show_erasure(terminal.console(), erasure, found)
     sys.exit(any(trace.found for trace in found))
@@ -217,10 +219,12 @@ def main() -> None:
     # Started by nohup, it goes on when its terminal is closed.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _stop)
+    # What a command writes, its servers and kernels too, is its owner's alone, whatever folder it lies in.
+    os.umask(0o077)
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:
-        click.echo(str(error), err=True)
+        click.echo(visible(str(error)), err=True)
         sys.exit(error.exit_status)
     except click.exceptions.Abort as abort:
         # click turns every KeyboardInterrupt into this.

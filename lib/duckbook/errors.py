@@ -5,6 +5,12 @@ setting, table, batch or file, and what to do about it. The command line prints 
 the class's ``exit_status``; a notebook shows it as the last line of the failing cell.
 """
 
+import errno
+import re
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""All control characters but the tab and the end of a line."""
+
 
 class DuckbookError(Exception):
     """Base of the family: whatever duckbook raises on purpose."""
@@ -73,3 +79,16 @@ def first_line(said: object) -> str:
     """
     lines = str(said).strip().splitlines()
     return lines[0].rstrip(". ") if lines else "no reason given"
+
+
+def visible(text: str) -> str:
+    """Show control characters as signs: data that hold them would else move the cursor, or name the window."""
+    return CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])) if found[0] < "\x20" else "\u2421", text)
+
+
+def reason(error: BaseException) -> str:
+    """An error as the reason that something failed for: of ours its sentence, of a full disk one as well."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        where = f" of {error.filename}" if error.filename else ""
+        return f"There is no room left on the disk{where}: free some, and go on."
+    return str(error) if isinstance(error, DuckbookError) else f"{type(error).__name__}: {error}"

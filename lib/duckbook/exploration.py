@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import html
+import re
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -130,9 +132,15 @@ def hours(busy: Iterable[int]) -> str:
 def conclude(lines: Iterable[str]) -> Markdown:
     """What an exploration comes to, as a list.
 
-    Money is told by its code, USD: two dollar signs in a text begin and end a formula in JupyterLab and on GitHub, and
-    no way to write them otherwise is read alike by both and by the pages of a run.
+    Names that data brought are text and no markup, whatever they hold. Money is told by its code, USD: two dollar signs
+    in a text begin and end a formula in JupyterLab and on GitHub, and no way to write them otherwise is read alike by
+    both and by the pages of a run.
     """
     from IPython.display import Markdown
 
-    return Markdown("\n".join(f"- {line}" for line in lines).replace("$", "USD "))
+    return Markdown("\n".join(f"- {plain(line)}" for line in lines).replace("$", "USD "))
+
+
+def plain(text: str) -> str:
+    """A text for Markdown in which nothing is a tag, a link or code."""
+    return re.sub(r"([\[\]`\\])", r"\\\1", html.escape(str(text), quote=False))

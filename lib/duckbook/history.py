@@ -63,7 +63,8 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
     Raises
     ------
     IngestError
-        A source cannot be read, a table is missing, or another ingest is under way; nothing was added.
+        A source cannot be read, a table is missing, the as-of date is before what is there, or another ingest is under
+        way; nothing was added.
     ServerError
         Postgres or the object store does not answer; nothing was added.
     """
@@ -71,6 +72,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
     with uncommitted.alone(settings), uncommitted.workspace(settings) as folder:
         chronicle = commit_log.read(client, bucket)
         uncommitted.sweep(settings, client, chronicle)
+        arrivals.check_as_of(as_of, (), chronicle)
         landed = sources.discover(settings, endpoints, client)
         arrivals.check_complete(landed, chronicle, settings)
         new = arrivals.find_new(settings, endpoints, landed, chronicle)
@@ -80,6 +82,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
             readings = arrivals.read_all(connection, client, new, folder)
             arrivals.check_still(settings, endpoints, new)
             fresh, same = _without_repeats(readings, chronicle)
+            arrivals.check_as_of(as_of, fresh, chronicle)
             fresh, held_back = forgotten.hold_back(connection, fresh, chronicle)
             as_of = as_of or arrivals.newest_date(connection, fresh, chronicle)
             told = {r.source.name: r.source.fingerprint for r in same if r.source.fingerprint}

@@ -104,6 +104,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         # Without orders there is no date to be told, and that they are missing is told already.
         if readings and not as_of and "orders" in found:
             stops += filter(None, [_stop(arrivals.newest_date, connection, readings, chronicle)])
+        stops += filter(None, [_stop(arrivals.check_as_of, as_of, readings, chronicle)])
         counts = {id(r): _quarantined(connection, r) for r in readings}
         for r in readings:
             findings += _findings(connection, r)

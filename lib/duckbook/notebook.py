@@ -227,6 +227,8 @@ def start() -> Notebook:
     SettingError
         A setting is unknown or wrong; the sentence names it.
     """
+    # What the notebook writes, and its servers, is its owner's alone, whatever folder it lies in.
+    os.umask(0o077)
     chosen = settings()
     run_dir = os.environ.get(RUN_DIR)
     book = Notebook(chosen, shell=_shell(), run_dir=Path(run_dir) if run_dir else None)

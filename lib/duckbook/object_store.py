@@ -11,13 +11,14 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sysconfig
 import tempfile
 import time
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from duckbook import processes
+from duckbook import certificates, processes
 from duckbook.endpoints import S3Endpoint
 from duckbook.errors import ServerError
 
@@ -32,6 +33,8 @@ SENTINEL_BUCKET = "duckbook-sentinel"
 SENTINEL = f"/{SENTINEL_BUCKET}/ready"
 """An object of our own: when it can be read the volumes are there, which they are later than the list of buckets."""
 
+LAST_DELETED = f"/{SENTINEL_BUCKET}/last-deleted"
+
 START_SECONDS = 60
 
 MEMORY_LIMIT = "768MiB"
@@ -39,6 +42,9 @@ MEMORY_LIMIT = "768MiB"
 near that makes Go collect garbage without end, which costs an idle store a fifth of a core."""
 
 PORT_TAKEN = re.compile(r"address already in use|port \d+ .* is not available")
+
+GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "msg_broker", "msg_agent", "mq", "client")
+"""Whoever may serve or ask by gRPC: without certificates these ports do whatever any user of the machine asks for."""
 
 SECRET_NAMES = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
@@ -146,6 +152,32 @@ class ObjectStore:
         self._remove_sockets()
         return stopped
 
+    def vacuum(self) -> None:
+        """Take deleted objects out of the files that held them, where they stay until a third of a file is such.
+
+        Raises
+        ------
+        ServerError
+            The object store does not do it in time.
+        """
+        ports = processes.read_json(self._ports_file)
+        parts = (
+            f"-{part}={processes.LOOPBACK}:{ports[part]}.{ports[part] + GRPC_OFFSET}" for part in ("master", "filer")
+        )
+        # Deletions are queued: when what was deleted last is gone from the end of its file, all before it is.
+        last = os.urandom(64)
+        self.status_of("PUT", LAST_DELETED, last)
+        self.status_of("DELETE", LAST_DELETED)
+        words = [str(find_weed()), "shell", *parts]
+        for _ in processes.poll(time.monotonic() + START_SECONDS, pause=0.5):
+            asked = "lock\nvolume.vacuum -garbageThreshold=0.0000001\nunlock\n"
+            subprocess.run(
+                words, input=asked, cwd=self.config, env=processes.environment(), capture_output=True, text=True
+            )
+            if not any(last in _end_of(path) for path in self.objects.glob(f"{SENTINEL_BUCKET}_*.dat")):
+                return
+        raise ServerError(f"The object store does not take out what was deleted: see {self.daemon.log}, and try again.")
+
     def _remove_sockets(self) -> None:
         for port in processes.read_json(self._ports_file).values():
             # In a copy of a store these ports, and the sockets with them, may be the original's, which runs.
@@ -185,7 +217,16 @@ class ObjectStore:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         processes.write_private(self.config / "identities.json", json.dumps({"identities": [identity]}, indent=1))
-        toml = "".join(f'[{name}]\nkey = "{key}"\n\n' for name, key in self._signing_keys.items())
+        certificates.ensure(self.config)
+        tables = {name: {"key": key} for name, key in self._signing_keys.items()}
+        tables["grpc"] = {"ca": str(self.config / certificates.AUTHORITY)}
+        own = {"cert": str(self.config / certificates.CERTIFICATE), "key": str(self.config / certificates.KEY)}
+        tables |= {f"grpc.{part}": own for part in GRPC_PARTS}
+        # A JSON string is a TOML string, whatever a path holds.
+        toml = "".join(
+            f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items()) + "\n"
+            for name, table in tables.items()
+        )
         processes.write_private(self.config / "security.toml", toml)
 
     def _options(self, ports: dict[str, int]) -> list[str]:
@@ -250,6 +291,12 @@ def find_weed() -> Path:
             "Apple's processor): run `make` again to set up, or name an S3 server of your own in DUCKBOOK_S3_ENDPOINT."
         )
     return Path(found)
+
+
+def _end_of(path: Path, size: int = 2**20) -> bytes:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - size, 0))
+        return file.read()
 
 
 def _sockets(port: int) -> list[Path]:

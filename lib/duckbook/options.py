@@ -11,6 +11,7 @@ from datetime import date
 
 import click
 
+from duckbook import setting_values
 from duckbook.errors import SettingError
 
 
@@ -84,9 +85,13 @@ def _date(context: click.Context, parameter: click.Parameter, value: str | None)
     if value is None:
         return None
     try:
-        return date.fromisoformat(value)
+        day = date.fromisoformat(str(setting_values.calendar_date(value)))
     except ValueError:
         raise SettingError(f"AS_OF={value} is no date: write it as YYYY-MM-DD, such as 2026-06-30.") from None
+    try:
+        return setting_values.as_of_date(day)
+    except ValueError as error:
+        raise SettingError(f"AS_OF={value} is wrong: it {error}.") from None
 
 
 def _pairs(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from duckbook import access
 from duckbook.endpoints import S3Endpoint
-from duckbook.errors import ServerError
+from duckbook.errors import ServerError, SettingError
 from duckbook.settings import Settings
+
+ROOM = {"data": 100 * 2**20, "runs": 20 * 2**20}
+"""Bytes that must be free for a run to begin: about what a small one writes. A disk may still fill up on the way."""
 
 
 def check(settings: Settings) -> None:
@@ -15,15 +22,49 @@ def check(settings: Settings) -> None:
 
     Raises
     ------
+    SettingError
+        The command to call on a failure is not there, or a folder cannot be written or is another user's.
     ServerError
         Something refuses; the sentence names the setting.
     """
+    _check_command(settings)
+    for name in ("data", "runs"):
+        _check_folder(f"DUCKBOOK_{name.upper()}", getattr(settings, name), ROOM[name])
     with ThreadPoolExecutor() as pool:
         checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
         checks += [_check_bi] * (settings.bi and settings.bi_postgres_dsn is not None)
         checks += [_check_lake] * (settings.target == "lake" and settings.lake_dsn is not None)
         for done in [pool.submit(one, settings) for one in checks]:
             done.result()
+
+
+def _check_command(settings: Settings) -> None:
+    """The program that is called when a run fails, which nobody would miss before."""
+    words = shlex.split(settings.on_failure)
+    if words and shutil.which(words[0]) is None:
+        raise SettingError(
+            f"DUCKBOOK_ON_FAILURE={settings.on_failure} is wrong: there is no program {words[0]}. Name one with its "
+            "whole path, or one that PATH leads to."
+        )
+
+
+def _check_folder(setting: str, folder: Path, room: int) -> None:
+    """A folder that is written to, before anything is written to it."""
+    made = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(made, os.W_OK | os.X_OK):
+        raise SettingError(f"{setting}={folder} cannot be written: name a folder that you may write to.")
+    free = shutil.disk_usage(made).free
+    if free < room:
+        raise SettingError(
+            f"{setting}={folder} lies on a disk with {free / 2**20:,.0f} MB of room, and a run takes "
+            f"{room / 2**20:,.0f} or more: free some, or name another folder."
+        )
+    owner = folder.stat().st_uid if folder.exists() else os.geteuid()
+    if os.geteuid() == 0 and owner != 0:
+        raise SettingError(
+            f"{setting}={folder} belongs to another user (id {owner}), who could not change what root leaves there: "
+            "work as that user, without sudo."
+        )
 
 
 def _check_postgres(settings: Settings) -> None:

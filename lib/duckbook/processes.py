@@ -28,17 +28,29 @@ LOOPBACK = "127.0.0.1"
 PORTS = range(15_000, 22_000)
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads (0600), whole or not at all."""
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write a file that only its owner reads (0600), whole or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written, as on a full disk; what was there is as it was.
+    """
     mine = path.with_name(f".{path.name}.{os.getpid()}")
     mine.unlink(missing_ok=True)
-    file = os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(file, text.encode())
-        os.fsync(file)
-    finally:
-        os.close(file)
-    mine.replace(path)
+        with os.fdopen(os.open(mine, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            # The operating system may take a part of it and say so; a file object goes on to the end, or raises.
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        mine.replace(path)
+    except OSError as error:
+        mine.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    except BaseException:
+        mine.unlink(missing_ok=True)
+        raise
 
 
 def read_json(path: Path) -> dict:

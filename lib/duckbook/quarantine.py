@@ -18,8 +18,8 @@ from duckbook.tables import source_tables
 if TYPE_CHECKING:
     import duckdb
 
-FEWEST_ROWS = 1_000
-"""What holds fewer rows is taken to hold so many: of ten rows, one that is broken says little."""
+A_FEW = 3
+"""So many rows of any table may be quarantined: of ten rows one that is broken says little. Never over a third."""
 
 BAD_ROWS = """
 bad_{table} as (
@@ -169,8 +169,9 @@ def outstanding(connection: duckdb.DuckDBPyConnection, masked: bool = True) -> l
 
 
 def allowed(rows: int, settings: Settings) -> int:
-    """How many of so many rows may be quarantined."""
-    return int(settings.quarantine_limit * max(rows, FEWEST_ROWS))
+    """How many of so many rows may be quarantined: the share that the setting lets pass, or a few of a small table."""
+    share = int(settings.quarantine_limit * rows)
+    return max(share, min(A_FEW, rows // 3)) if settings.quarantine_limit else 0
 
 
 def sentences(found: Iterable[dict], settings: Settings) -> list[str]:

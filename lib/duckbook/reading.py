@@ -168,6 +168,8 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
         if not all(TEXT_ALIKE.fullmatch(kind) for _, kind in source.columns):
             raise duckdb.NotImplementedException("types that only Postgres can write as text")
         _copy(connection, source, f"select {scanned} from {table}", columns, path, whole=whole)
+        if _is_misread(connection, source, path, types):
+            raise duckdb.NotImplementedException("values that DuckDB reads as others")
     except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.InvalidInputException):
         # Slower, in one stream, but every type has a text in Postgres.
         cast = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}"::text' for name in named.values())
@@ -176,6 +178,24 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
         queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
         _copy(connection, source, queried, columns, path, whole=whole)
     return _settled(connection, source, source.declared, path, columns, types, None)
+
+
+def _is_misread(connection, source: PostgresSource, path: Path, types: dict[str, str]) -> bool:
+    """Whether a table holds values that DuckDB's reader of Postgres takes for others, without an error.
+
+    A NaN in a numeric with a precision becomes 0, and a time after 294247 one before Christ.
+    """
+    numbers = [name for name, kind in source.columns if kind.startswith("numeric")]
+    if numbers:
+        asked = " or ".join(f"{quoted(name)} = 'NaN'" for name in numbers)
+        query = f"select 1 from {quoted(source.schema)}.{quoted(source.relation)} where {asked} limit 1"
+        if connection.execute("from postgres_query(?, ?)", [LANDING_DATABASE, query]).fetchone():
+            return True
+    times = [column for column, kind in types.items() if kind.startswith("timestamp")]
+    if not times:
+        return False
+    before_christ = " or ".join(f"ends_with({quoted(column)}, '(BC)')" for column in times)
+    return bool(connection.execute(f"select 1 from {literal(str(path))} where {before_christ} limit 1").fetchone())
 
 
 def _copy(

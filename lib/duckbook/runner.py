@@ -6,9 +6,11 @@ start, so that their failure is told too; and the first kernel starts while the 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Any
 
 from duckbook import chain, codebase, kernels, provenance, redaction, runs, telling
 from duckbook.archivist import Archivist
-from duckbook.errors import ChainError, DuckbookError
+from duckbook.errors import ChainError, DuckbookError, reason
 from duckbook.lock import one_writer
 from duckbook.request import Request
 from duckbook.runs import Run
@@ -161,6 +163,8 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
         parameters=parameters,
     )
     worth_telling = True
+    # What an earlier attempt of the run could not write is no news.
+    record.record.pop("page_error", None)
     # What came of the work is written whole, on the run's page too, whoever asks it to stop meanwhile.
     with unstoppable() as stoppable:
         try:
@@ -176,15 +180,15 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
             how = signal.Signals(stop.args[0]).name if stop.args else "Ctrl-C"
             record.end(runs.INTERRUPTED, f"It was stopped by {how}.")
             raise
-        except DuckbookError as error:
-            record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(str(error)))
+        except (DuckbookError, OSError) as error:
+            record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(reason(error)))
         except BaseException as error:
             record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}"))
             raise
         finally:
             supervisor.discard()
-            archivist.end(redaction.Redactor(supervisor.secrets))
-            _write_pages(record)
+            _archive(record, lambda: archivist.end(redaction.Redactor(supervisor.secrets)))
+            _archive(record, lambda: _write_pages(record))
             if worth_telling and record.record["status"] != runs.SUCCEEDED:
                 telling.tell(settings, record, redaction.Redactor(supervisor.secrets))
             witness.dismiss()
@@ -218,17 +222,19 @@ def _work(settings, request, record: Run, steps, parameters, supervisor: Supervi
 
 
 def _write_pages(record: Run) -> None:
-    """A page that cannot be written is told, and takes nothing from what the run has done."""
     from duckbook import page
 
-    # One that an earlier attempt of the run could not write is no news.
-    if record.record.pop("page_error", None):
-        record.save()
+    page.write_all(record.folder)
+
+
+def _archive(record: Run, write: Callable[[], object]) -> None:
+    """Write a part of the archive; one that cannot be written is told, and takes nothing from what the run has done."""
     try:
-        page.write_all(record.folder)
+        write()
     except Exception as error:
-        record.record["page_error"] = f"{type(error).__name__}: {error}"
-        record.save()
+        record.record["page_error"] = reason(error)
+        with contextlib.suppress(OSError):
+            record.save()
 
 
 def _as_of(settings: Settings, endpoints, request: Request) -> date | None:

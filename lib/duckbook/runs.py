@@ -47,6 +47,10 @@ def seconds_between(start: str, end: str) -> float:
     return round(max(between.total_seconds(), 0), 3)
 
 
+ROOM, ROOM_BYTES = ".room", 2**18
+"""A file that gives its room to the record of a run when the disk is full."""
+
+
 class Run:
     """A run that this process writes; `record` is what ``run.json`` holds.
 
@@ -102,8 +106,13 @@ class Run:
         }
         run = cls(folder, record)
         run.save()
+        run.keep_room()
         _point_at(runs, folder.name)
         return run
+
+    def keep_room(self) -> None:
+        """Keep some room on the disk, so that how the run ended can be written when there is none left."""
+        write_private(self.folder / ROOM, b"\0" * ROOM_BYTES)
 
     @classmethod
     def reopen(cls, folder: Path, first: str, why: str, **more) -> Run:
@@ -136,13 +145,20 @@ class Run:
         record.update(process=_this_process(), **ended, **more)
         run = cls(folder, record)
         run.save()
+        run.keep_room()
         _point_at(folder.parent, folder.name)
         return run
 
     def save(self) -> None:
         """Write ``run.json``, whole or not at all, without what `scrub` takes out of it."""
         written = json.dumps(self.scrub(copy.deepcopy(self.record)), indent=1, ensure_ascii=False)
-        write_private(self.folder / "run.json", written)
+        try:
+            write_private(self.folder / "run.json", written)
+        except OSError:
+            if not (self.folder / ROOM).exists():
+                raise
+            (self.folder / ROOM).unlink()
+            write_private(self.folder / "run.json", written)
 
     def step(self, name: str) -> dict[str, Any]:
         """The entry of a step."""
@@ -164,6 +180,7 @@ class Run:
     def end(self, status: str, error: str | None = None) -> None:
         """Note how the run ended; steps that never ran are skipped."""
         _close(self.record, status, error, now())
+        (self.folder / ROOM).unlink(missing_ok=True)
         self.save()
 
 

@@ -35,6 +35,7 @@ def up(settings: Settings) -> Endpoints:
     ServerError
         A server cannot be started, reached or signed in to.
     """
+    _leave_out_of_libpq(settings)
     postgres, store = _wanted(settings)
     endpoints = _endpoints(settings, postgres, store)
     _prepare(settings, endpoints, store)
@@ -51,6 +52,7 @@ def reach(settings: Settings) -> Endpoints:
     """
     if settings.embedded_postgres and settings.embedded_s3:
         return up(settings)
+    _leave_out_of_libpq(settings)
     return _endpoints(settings, *_wanted(settings))
 
 
@@ -82,6 +84,21 @@ def status(settings: Settings) -> list[dict]:
     return rows
 
 
+def vacuum(settings: Settings) -> bool:
+    """Take what was deleted off the embedded object store's disk; whether it could be, as on no server of your own.
+
+    Raises
+    ------
+    ServerError
+        The object store does not do it.
+    """
+    if not settings.embedded_s3:
+        return False
+    _, store = _wanted(settings)
+    store.vacuum()
+    return True
+
+
 def running(settings: Settings) -> bool:
     """Whether Postgres and S3 can be asked without starting anything."""
     return all(row["state"] != "stopped" for row in status(settings))
@@ -100,6 +117,18 @@ def preflight(settings: Settings) -> None:
     from duckbook import preflight
 
     preflight.check(settings)
+
+
+def _leave_out_of_libpq(settings: Settings) -> None:
+    """Take libpq's variables out of the environment where it is the embedded Postgres alone that is asked.
+
+    A PGSSLMODE=require or a PGSERVICE of the shell would keep every connection, DuckDB's as well, from a server that
+    is ours and needs none of it.
+    """
+    own = (settings.postgres_dsn, settings.bi_postgres_dsn, settings.lake_dsn)
+    if not any(own):
+        for name in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[name]
 
 
 def _wanted(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from datetime import date
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -16,6 +17,17 @@ def calendar_date(value: object) -> object:
     """A date as text; a bare number would be taken for seconds since 1970."""
     if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
         raise ValueError("must be a date such as 2026-06-30")
+    return value
+
+
+EARLIEST, LATEST = date(1980, 1, 1), date(2150, 12, 31)
+"""A shop can be as of a day between these: three years before it and months after it are days that staging reads."""
+
+
+def as_of_date(value: date) -> date:
+    """A date that a shop can be as of."""
+    if not EARLIEST <= value <= LATEST:
+        raise ValueError(f"must be a date from {EARLIEST} to {LATEST}")
     return value
 
 
@@ -73,10 +85,12 @@ def region(value: str | None) -> str | None:
 
 
 def size(value: str) -> str:
-    """A size of memory, as DuckDB reads it."""
-    number = value.upper().removesuffix("B").rstrip("KMGTI")
-    if not number.strip().replace(".", "", 1).isdigit() or not value.upper().endswith("B"):
-        raise ValueError("must be a size such as 4GB")
+    """A size of memory, as DuckDB reads it, with which something can be done and which a machine may have."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", value, flags=re.IGNORECASE)
+    scale = {"K": 10, "M": 20, "G": 30, "T": 40}
+    size = float(found[1]) * 2.0 ** scale[found[2].upper()] if found else 0.0
+    if not 256 * 2**20 <= size <= 2**44:
+        raise ValueError("must be a size such as 4GB, from 256MB to 16TB")
     return value
 
 

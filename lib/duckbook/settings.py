@@ -107,6 +107,7 @@ class Settings(BaseSettings):
         return folder
 
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
+    _days = field_validator("first_as_of")(setting_values.as_of_date)
     _pairs = field_validator("planted")(setting_values.number_pairs)
     _names = field_validator("postgres_schema", "lake_schema", "motherduck_database", "bi_schema", "bi_reader")(
         setting_values.plain_name

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from duckbook import runs
 from duckbook.chain import APART, Step
+from duckbook.errors import reason
 from duckbook.kernels import Kernel, imports_of
 from duckbook.processes import write_private
 from duckbook.redaction import Redactor
@@ -185,7 +186,8 @@ class Supervisor:
         status, error = runs.SUCCEEDED, None
         failure = future.exception()
         if failure is not None:
-            status, error = runs.FAILED, work.redactor.text(str(failure))
+            said = reason(failure) if isinstance(failure, OSError) else str(failure)
+            status, error = runs.FAILED, work.redactor.text(said)
         if work.kernel.killed_because == PAST_ITS_LIMIT:
             cell = getattr(failure, "cell", None)
             where = f" in cell {cell}" if cell else ""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from duckbook import runs
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, visible
 from duckbook.redaction import Redactor
 from duckbook.runs import Run
 from duckbook.settings import Settings
@@ -43,8 +43,9 @@ def tell(settings: Settings, record: Run, redactor: Redactor) -> None:
         from duckbook import page
 
         told["not_told"] = [redactor.text(trouble) for trouble in troubles]
-        record.save()
-        page.write_run(record.folder)
+        with contextlib.suppress(OSError):  # A full disk, of which was told.
+            record.save()
+            page.write_run(record.folder)
 
 
 @contextlib.contextmanager
@@ -69,7 +70,8 @@ def sentence(record: dict[str, Any]) -> str:
 
 def _tell(settings: Settings, said: str, page: Path | None, run_id: str | None, status: str) -> list[str]:
     """Tell all who want to know, and give what went wrong with that."""
-    troubles = []
+    # No command takes a NUL, and no terminal that shows the sentence is to obey it.
+    said, troubles = visible(said), []
     if settings.on_failure:
         troubles.append(_call(settings.on_failure, said, page))
     if settings.on_failure_webhook:

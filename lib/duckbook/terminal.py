@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from duckbook import facts, reconcile, runs
 from duckbook.chain import Step
 from duckbook.compare import Section
+from duckbook.errors import visible
 
 if TYPE_CHECKING:
     from duckbook.forget import Erasure
@@ -41,6 +43,10 @@ class Terminal(Console):
         """Say no more; what is still said by others goes nowhere."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a text of what is printed, whose control characters do nothing."""
+        return super().render_str(visible(text), **options)
 
 
 def console(stderr: bool = False) -> Console:
@@ -126,7 +132,7 @@ def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
     as_of = f", as of {record['as_of']}" if record["as_of"] else ""
     out.print(f"Run {record['run_id']} {record['status']} in {record['seconds']:.1f} s on {record['target']}{as_of}.")
     if record.get("page_error"):
-        out.print(f"The run's page could not be written: {record['page_error']}", markup=False, soft_wrap=True)
+        out.print(f"A part of the archive could not be written: {record['page_error']}", markup=False, soft_wrap=True)
     out.print(f"Page: {page}", markup=False, soft_wrap=True)
 
 

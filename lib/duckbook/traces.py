@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from duckbook import commit_log, forgotten, lake, publish, storage, warehouse
 from duckbook.endpoints import Endpoints
 from duckbook.errors import ServerError
+from duckbook.processes import write_private
 from duckbook.redaction import Redactor
 from duckbook.rows import literal, quoted
 from duckbook.settings import Settings
@@ -51,7 +52,7 @@ def scrub_archive(runs: Path, values: Iterable[str]) -> int:
             text = file.read_text("utf-8", errors="surrogateescape")
             clean = redactor.text(text)
             if clean != text:
-                file.write_text(clean, "utf-8", errors="surrogateescape")
+                write_private(file, clean.encode("utf-8", errors="surrogateescape"))
                 changed += 1
     return changed
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from duckbook import contracts, failures, invocation, warehouse
 from duckbook.built import Build, Model, Test
 from duckbook.errors import TransformError
+from duckbook.processes import write_private
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -160,8 +161,13 @@ def archive(settings: Settings, run_dir: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("manifest.json", "catalog.json"):
         shutil.copyfile(target / name, folder / name)
-    shutil.copyfile(target / "static_index.html", folder / "index.html")
-    (folder / "run_results.json").write_text(json.dumps(results), "utf-8")
+    page = (target / "static_index.html").read_text("utf-8")
+    for name in ("manifest.json", "catalog.json"):
+        # dbt pastes both into a script, which a name or a value of the data could end.
+        pasted = (target / name).read_text("utf-8")
+        page = page.replace(pasted, pasted.replace("<", "\\u003c"))
+    write_private(folder / "index.html", page)
+    write_private(folder / "run_results.json", json.dumps(results))
     return folder
 
 

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from duckbook import storage
 from duckbook.batches import Chronicle
 from duckbook.errors import IngestError
+from duckbook.processes import write_private
 from duckbook.settings import Settings
 
 LOCK_SECONDS = 600
@@ -36,7 +37,7 @@ def upload(settings: Settings, client, files: dict[str, Path], replaced: Iterabl
     """
     note = _note(settings)
     keys = sorted({*files, *replaced})
-    note.write_text(json.dumps({"bucket": settings.s3_historic_bucket, "keys": keys}), "utf-8")
+    write_private(note, json.dumps({"bucket": settings.s3_historic_bucket, "keys": keys}))
 
     def put(key: str) -> None:
         path = files[key]

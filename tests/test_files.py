@@ -1,0 +1,40 @@
+"""Files that are written: whole or not at all, whatever the disk does."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from duckbook.processes import write_private
+write_private(Path(sys.argv[1]), "x" * int(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("size", [1_001, 5_000, 3_000_000])
+def test_a_disk_that_is_full_leaves_the_file_as_it_was_and_is_an_error(tmp_path, size):
+    """A limit of a file's size takes a part of a write and refuses the rest, as a full disk does."""
+    file = tmp_path / "run.json"
+    file.write_text("what was there")
+
+    def full() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, 1_000))
+
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", SCRIPT, file, str(size)], preexec_fn=full, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert file.read_text() == "what was there"
+
+
+def test_a_disk_with_room_takes_it_whole_for_its_owner_alone(tmp_path):
+    file = tmp_path / "run.json"
+    subprocess.run([sys.executable, "-c", SCRIPT, file, "3000000"], check=True)
+    assert (file.stat().st_size, file.stat().st_mode & 0o777) == (3_000_000, 0o600)

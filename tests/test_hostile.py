@@ -1,0 +1,151 @@
+"""Texts that mean harm, in every column, name and key of what lands: shown as text by every page and the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from duckbook import servers, storage
+from duckbook.settings import Settings
+from duckbook.tables import source_tables
+
+DUCKBOOK = str(Path(sys.executable).parent / "duckbook")
+
+SCRIPT = '<img src=x onerror="window.hacked=1"></script><script>window.hacked=1</script>[a](javascript:alert(1))`*_ $1$'
+ESCAPES = "\x1b]0;owned\x07\x1b[31m\x1b[2J"
+HOSTILE = SCRIPT + ESCAPES + "'; drop table x; --"
+
+ORDERS = 240
+"""Enough for the explorations to name what they rank."""
+
+
+def value(table: str, column: str, kind: str, number: int) -> object:
+    """A value of a row; texts that no rule of the source limits mean harm, and differ a little."""
+    known = {
+        "order_id": number,
+        "order_item_id": 1,
+        "product_id": f"{number % 5}{HOSTILE}",
+        "customer_id": f"{number % 60}{HOSTILE}",
+        "subcategory_id": number % 3,
+        "category_id": number % 2,
+        "review_id": number,
+        "event_id": number,
+        "session_id": number // 3,
+        "status": "delivered",
+        "event_type": ("view", "cart_add", "purchase")[number % 3],
+        "quantity": 1 + number % 3,
+        "review_score": 1 + number % 5,
+    }
+    if table == "customers" and column == "customer_id":
+        return f"{number}{HOSTILE}"
+    if table == "products" and column == "product_id":
+        return f"{number}{HOSTILE}"
+    if column in known:
+        return known[column]
+    if kind == "timestamp":
+        return str(date(2025, 1, 1) + timedelta(days=2 * number % 500)) + "T10:00:00"
+    if kind.startswith("decimal"):
+        return "12.50"
+    if kind == "integer":
+        return 30 + number % 9
+    if kind == "boolean":
+        return True
+    return f"{HOSTILE}{number % 4}"
+
+
+def rows(table: str, count: int) -> list[dict]:
+    """Rows of a source table, with a column of its own whose name means harm."""
+    columns = source_tables()[table].columns
+    return [
+        {c.name: value(table, c.name, c.data_type, number) for c in columns} | {HOSTILE: HOSTILE}
+        for number in range(count)
+    ]
+
+
+COUNTS = {"customers": 60, "products": 5, "orders": ORDERS, "reviews": 120, "categories": 2, "subcategories": 3,
+          "order_items": ORDERS, "interactions": 900}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Iterator[tuple[Path, str]]:
+    """The archive of a chain over such data, with its explorations, and what its commands said."""
+    folder = tmp_path_factory.mktemp("hostile")
+    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    for made in (folder.parent, folder, store.data, store.runs):
+        made.mkdir(exist_ok=True)
+        made.chmod(0o755)
+    environment = os.environ | {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "COLUMNS": "200"}
+    subprocess.run([DUCKBOOK, "up"], env=environment, check=True, capture_output=True)
+    endpoints = servers.up(store)
+    client = storage.client(endpoints.s3)
+    tables = source_tables()
+    for name, count in COUNTS.items():
+        found = rows(name, count)
+        if tables[name].system == "s3":
+            body = "\n".join(map(json.dumps, found)) + f"\n{{{SCRIPT}{ESCAPES}\n"
+            storage.put_bytes(client, store.s3_historic_bucket, f"json/{name}/date=2026-06-01/x.ndjson", body.encode())
+            continue
+        with psycopg.connect(endpoints.postgres_dsn) as connection:
+            table = psycopg.sql.Identifier(store.postgres_schema, name)
+            named = [psycopg.sql.Identifier(column[:60]) for column in found[0]]
+            typed = psycopg.sql.SQL(", ").join(psycopg.sql.SQL("{} text").format(column) for column in named)
+            connection.execute(psycopg.sql.SQL("create table {} ({})").format(table, typed))
+            marks = psycopg.sql.SQL(", ").join([psycopg.sql.Placeholder()] * len(named))
+            insert = psycopg.sql.SQL("insert into {} values ({})").format(table, marks)
+            with connection.cursor() as cursor:
+                cursor.executemany(insert, [[str(cell) for cell in row.values()] for row in found])
+    said = ""
+    for words in (["check-landing"], ["run", "--no-generate"], ["run", "--only", "explore"], ["status"], ["list"]):
+        done = subprocess.run([DUCKBOOK, *words], env=environment, capture_output=True, text=True)
+        said += done.stdout + done.stderr
+        assert done.returncode == 0, said
+    yield store.runs, said
+    servers.down(store)
+
+
+def test_the_terminal_gets_no_escape_of_the_data(archive):
+    _, said = archive
+    assert "\x1b]0;" not in said and "\x07" not in said and "\x1b[2J" not in said
+
+
+def test_no_file_can_be_read_by_others_though_the_folder_can(archive):
+    runs, _ = archive
+    data = runs.parent / "data"
+    # What the data folder keeps of the wheels are links to what everybody may read.
+    files = [path for folder in (runs, data) for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert {"warehouse.duckdb", "run.json"} <= {path.name for path in files}
+    assert [path for path in files if path.stat().st_mode & 0o077 and _is_reachable(path, runs.parent)] == []
+
+
+def _is_reachable(path: Path, root: Path) -> bool:
+    """Whether somebody else may enter every folder on the way to a file."""
+    return all(folder.stat().st_mode & 0o001 for folder in path.parents if folder.is_relative_to(root))
+
+
+def test_no_page_runs_what_data_hold(archive, chromium):
+    runs, _ = archive
+    pages = sorted(path for path in runs.rglob("*.html") if "latest" not in path.parts)
+    assert {"index.html", "06_marts.html", "18_explore_products.html"} <= {path.name for path in pages}
+    tab = chromium.new_page()
+    dialogs = []
+    tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    for page in pages:
+        places = [""]
+        if page.parent.name == "dbt":
+            places += [f"#!/source/source.duckbook.ecom_raw.{name}" for name in source_tables()]
+        for place in places:
+            tab.goto(f"{page.as_uri()}{place}")
+            if page.parent.name == "dbt":
+                tab.wait_for_timeout(300)
+            assert tab.evaluate("window.hacked") is None, (page, place)
+            assert (
+                tab.evaluate('document.querySelectorAll(\'img[src="x"], a[href^="javascript:alert"]\').length') == 0
+            ), page
+    assert dialogs == []
