@@ -20,7 +20,7 @@ FRESH = int(os.environ.get("BOOKS_SEED", random.SystemRandom().randrange(1_000_0
 SEEDS = (1, 2, 3, 7, 20, 44)
 """Seeds of the long version; one that told something is added, so that it is asked again."""
 
-CUSTOMERS, DIRT, DIRT_IN_SOAK = 500, 0.04, (0.02, 0.05, 0.2)
+CUSTOMERS, DIRT, DIRT_IN_SOAK = 300, 0.04, (0.02, 0.05, 0.2)
 
 SHOWN = 8
 

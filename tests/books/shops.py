@@ -48,8 +48,10 @@ def generated(store: Settings) -> list[Moment]:
                 storage.put_bytes(client, bucket, key, body)
         ledger.take(store, endpoints, day)
         history.ingest(store, endpoints, day)
-        moments.append(_built(store, endpoints, ledger, day))
-    return [moments[0], moments[-1]]
+        # A day in between is built with the next one.
+        if day in (store.first_as_of, store.first_as_of + timedelta(DAYS - 1)):
+            moments.append(_built(store, endpoints, ledger, day))
+    return moments
 
 
 def made_by_hand(folder: Path, endpoints: Endpoints, seed: int) -> list[Moment]:
