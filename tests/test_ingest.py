@@ -529,3 +529,16 @@ def test_an_as_of_date_before_what_a_batch_declares_is_refused(shop):
     with pytest.raises(IngestError, match=f"{address} declares the date 2026-07-05, and the as-of date 2026-07-04"):
         shop.ingest(date(2026, 7, 4))
     assert shop.ingest(date(2026, 7, 5)).number == 1
+
+
+def test_a_warehouse_that_was_made_before_a_column_was_defined_gets_it(shop):
+    shop.land("orders/a.json", lines(order(1)))
+    shop.ingest()
+    with warehouse.open_warehouse(shop.settings) as connection:
+        connection.execute("alter table ecom_raw.orders drop column updated_at")
+        connection.execute("alter table ecom_raw.customers drop column updated_at")
+    shop.land("orders/b.json", lines(order(2, updated_at="2026-06-01T00:00:00")))
+    shop.ingest()
+    found = shop.query("select order_id, updated_at from ecom_raw.orders order by order_id")
+    assert [tuple(row.values()) for row in found] == [("1", None), ("2", "2026-06-01T00:00:00")]
+    assert shop.query("select count(updated_at) as n from ecom_raw.customers") == [{"n": 0}]

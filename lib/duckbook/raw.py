@@ -85,7 +85,7 @@ ROLES = {
 
 
 def create(connection: duckdb.DuckDBPyConnection, target: str = "duckdb") -> None:
-    """Make the schema and its empty tables, where they do not exist yet.
+    """Make the schema and its empty tables, where they do not exist yet, and columns that were defined since.
 
     Parameters
     ----------
@@ -103,6 +103,17 @@ def create(connection: duckdb.DuckDBPyConnection, target: str = "duckdb") -> Non
         connection.execute(_create_table(name, columns | packed))
     for name, columns in BOOKKEEPING.items():
         connection.execute(_create_table(name, columns))
+    there = set(
+        connection.execute(
+            "select table_name, column_name from information_schema.columns "
+            "where table_catalog = current_database() and table_schema = ?",
+            [SCHEMA],
+        ).fetchall()
+    )
+    for name, table in source_tables().items():
+        for column in table.column_names:
+            if (name, column) not in there:
+                connection.execute(f"alter table {SCHEMA}.{name} add column {quoted(column)} varchar")
 
 
 @dataclass(frozen=True)
