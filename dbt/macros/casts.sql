@@ -43,13 +43,13 @@
 
 
 {#
-    DuckDB would read '1_000' as 1000, so the underscore is made a sign that no number has. It rounds wrongly where an
-    exponent is negative ('.5e-3' is 0.01 there), so such a number goes through one of 18 places.
+    DuckDB would read '1_000' as 1000, so the underscore is made a sign that no number has. It may round a
+    number with an exponent wrongly ('.5e-3' is 0.01 there), so such a number goes through one of 18 places.
 #}
 {% macro as_decimal(column, precision=18, scale=2) -%}
     {%- set text = "replace(trim(" ~ column ~ "), '_', '?')" -%}
     case
-        when contains(lower({{ column }}), 'e-')
+        when contains(lower({{ column }}), 'e')
             then try_cast(try_cast({{ text }} as decimal(38, 18)) as decimal({{ precision }}, {{ scale }}))
         else try_cast({{ text }} as decimal({{ precision }}, {{ scale }}))
     end

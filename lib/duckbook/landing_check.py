@@ -232,4 +232,4 @@ def _cast(column: Column) -> str:
     if kind == "varchar":
         return ""
     small = f"try_cast(try_cast({number} as decimal(38, 18)) as {kind})"
-    return f"case when contains(lower({{0}}), 'e-') then {small} else try_cast({number} as {kind}) end"
+    return f"case when contains(lower({{0}}), 'e') then {small} else try_cast({number} as {kind}) end"
