@@ -117,9 +117,12 @@ def external_settings(external_environment: dict[str, str], tmp_path: Path) -> S
     return Settings(data=tmp_path / "data", runs=tmp_path / "runs", customers=300, _env_file=None, **values)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """A Chromium that playwright drives; without one on this machine the test is left out, and pytest says so."""
+    """A Chromium that playwright drives; without one on this machine the test is left out, and pytest says so.
+
+    It ends with the tests of a file, and with it an event loop in which no other may run.
+    """
     from browsers import chromium_path
     from playwright.sync_api import sync_playwright
 

@@ -223,7 +223,7 @@ def test_a_chart_is_as_large_as_its_figure_and_those_of_others_are_cut(env, tmp_
     finally:
         kernel.stop()
     sizes = [struct.unpack(">II", base64.b64decode(output[-1]["image/png"])[16:24]) for output in outputs]
-    assert sizes[0] == (700, 300) != sizes[1]
+    assert sizes[0] == (1400, 600) != sizes[1]
 
 
 def test_a_kernel_depends_on_nothing_of_the_persons_own(monkeypatch):

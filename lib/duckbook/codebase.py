@@ -36,6 +36,8 @@ ASKED_FOR = {
     "duckbook.warehouse": r"connect\(\s*[^'\"\s]|connect\(\s*['\"](landing|warehouse)",
     "duckbook.publish": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]published",
     "duckbook.redaction": r"\.report\(",
+    "duckbook.table_style": r"notebook\.start\(",
+    "duckbook.value_style": r"notebook\.start\(",
     "duckbook.servers": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]landing|\.endpoints",
 }
 """What those import within a function, and what a notebook writes that asks for it."""

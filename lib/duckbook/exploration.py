@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import html
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -141,6 +140,13 @@ def conclude(lines: Iterable[str]) -> Markdown:
     return Markdown("\n".join(f"- {plain(line)}" for line in lines).replace("$", "USD "))
 
 
-def plain(text: str) -> str:
+def tell(text: str) -> None:
+    """Show a finding below a cell that has no chart to say it, in bold type, as a sentence."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(f"**{plain(text)}.**".replace("$", "USD ")))
+
+
+def plain(text: object) -> str:
     """A text for Markdown in which nothing is a tag, a link or code."""
-    return re.sub(r"([\[\]`\\])", r"\\\1", html.escape(str(text), quote=False))
+    return re.sub(r"([\[\]`\\])", r"\\\1", str(text)).replace("<", "&lt;")
