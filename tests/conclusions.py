@@ -84,9 +84,6 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"period_start": "2026-01-15"},
     ],
     "21": [{}, {"mart": "fct_funnel"}, {"mart": "fct_nothing"}, {"mart": "dim_dates"}],
-    "17": [{}],
-    "18": [{}],
-    "19": [{}],
 }
 """Parameters by notebook."""
 
@@ -254,7 +251,9 @@ def check_estimate(said: Mapping[str, str], rows: Rows) -> None:
         assert 0.7 * own - step <= half <= 2.2 * own + step, f"half an interval is {own}"
 
 
-def check_comparison(said: Mapping[str, str | None], one: Rows, other: Rows, *, is_absent: bool = False) -> None:
+def check_comparison(
+    said: Mapping[str, str | None], one: Rows, other: Rows, *, is_absent: bool = False, enough: int = 30
+) -> None:
     """Figures are the ratios of sums, n counts clusters, and the verdict is what a bootstrap bears.
 
     Where the pattern is not in the shop, a difference may be told by chance alone: of the many filters of the grid
@@ -262,14 +261,14 @@ def check_comparison(said: Mapping[str, str | None], one: Rows, other: Rows, *, 
     """
     (first, spread_one, n_one), (second, spread_other, n_other) = _resampled([one, other])
     if said["few_one"]:
-        tops = [float(np.sum(rows[0])) for rows in (one, other)]
-        assert (
-            min(n_one, n_other) < 30
-            or min(tops) + 0 < 10
-            or not isfinite(first + second)
-            or sum(tops) < 10
-            or (first + second > 1.9)
-        ), f"there are {n_one} and {n_other}"
+        tops = np.concatenate([np.asarray(rows[0], dtype=float) for rows in (one, other)])
+        ones = (np.ones(len(rows[0])) if rows[1] is None else rows[1] for rows in (one, other))
+        bottoms = np.concatenate([np.asarray(rows, dtype=float) for rows in ones])
+        is_share = bool(np.all((tops >= 0) & (tops <= bottoms)))
+        is_rare = is_share and min(tops.sum(), (bottoms - tops).sum()) < 10
+        assert min(n_one, n_other) < enough or not isfinite(first + second) or is_rare, (
+            f"there are {n_one} and {n_other}"
+        )
         return
     assert close(said["of_one"], first) and close(said["of_other"], second), f"they are {first} and {second}"
     assert (number(said["n_one"]), number(said["n_other"])) == (n_one, n_other), f"n is {n_one} and {n_other}"

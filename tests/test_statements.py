@@ -79,6 +79,70 @@ def test_where_nothing_differs_a_difference_is_told_as_seldom_as_promised(tests,
     assert told / 600 < limit
 
 
+@pytest.mark.parametrize(
+    ("sizes", "rate"), [((30, 400), 0.05), ((40, 400), 0.05), ((60, 1000), 0.03), ((100, 1000), 0.5)]
+)
+def test_small_shares_that_are_the_same_are_told_apart_as_seldom_as_promised(sizes, rate):
+    draw, told = np.random.default_rng(13), 0
+    for _ in range(1000):
+        one, other = (Group(str(n), (draw.random(n) < rate).astype(float)) for n in sizes)
+        told += statements.compare(one, other, unit="share").is_told
+    assert told / 1000 < 0.075
+
+
+def test_shares_of_independent_rows_are_compared_as_counts_are():
+    one, other = (Group(name, [1.0] * hits + [0.0] * (n - hits)) for name, hits, n in (("a", 0, 40), ("b", 13, 200)))
+    found = statements.compare(one, other, unit="share")
+    known = statements.compare_shares(("a", 0, 40), ("b", 13, 200))
+    assert found.verdict == known.verdict == "no difference"
+    assert (found.difference.low, found.difference.high) == pytest.approx(
+        (known.difference.low, known.difference.high), abs=0.001
+    )
+    assert statements.estimate(Group("all", [1.0] * 40), unit="share").low < 0.95
+
+
+def test_customers_in_both_groups_make_a_difference_of_shares_surer_or_less_sure():
+    """The same customers twice, who do the same both times but for a few: most of the error is common."""
+    draw = np.random.default_rng(29)
+    before = (draw.random(400) < 0.5).astype(float)
+    after = np.where(draw.random(400) < 0.05, 1.0, before)
+    same, others = np.arange(400), np.arange(400, 800)
+    paired = statements.compare(Group("a", after, clusters=same), Group("b", before, clusters=same), unit="share")
+    apart = statements.compare(Group("a", after, clusters=same), Group("b", before, clusters=others), unit="share")
+    assert paired.difference.high - paired.difference.low < 0.5 * (apart.difference.high - apart.difference.low)
+
+
+def test_a_ratio_of_amounts_in_per_cent_is_no_share_of_what_was_counted():
+    draw = np.random.default_rng(31)
+    margins = [Group(name, draw.normal(mean, 1, 100), np.full(100, 10.0)) for name, mean in (("loss", -2), ("gain", 1))]
+    assert statements.compare(*margins, unit="share").verdict == "lower"
+
+
+def test_of_amounts_that_are_few_and_skewed_nothing_is_told():
+    draw = np.random.default_rng(37)
+    few = Group("few", draw.lognormal(3, 1.2, 199))
+    many = Group("many", draw.lognormal(3, 1.2, 1000))
+    assert statements.compare(few, many, unit="money").verdict == "too few"
+    told = sum(
+        statements.compare(
+            Group("few", draw.lognormal(3, 1.2, 200)), Group("many", draw.lognormal(3, 1.2, 1000)), unit="money"
+        ).is_told
+        for _ in range(500)
+    )
+    assert told / 500 < 0.1
+
+
+def test_two_groups_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="two have one"):
+        statements.rank([Group("a", [1.0] * 40), Group("a", [1.0])])
+
+
+def test_nothing_has_no_sign():
+    assert [statements.shown(-1e-5), statements.signed(-1e-5), statements.signed(-0.001, "money")] == [
+        "0.0%", "0.0 points", "$0.00",
+    ]  # fmt: skip
+
+
 def test_the_best_of_six_that_are_the_same_is_seldom_named():
     draw, named = np.random.default_rng(17), 0
     for _ in range(300):

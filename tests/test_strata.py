@@ -68,3 +68,13 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
                 told += found.is_told
     assert told / 300 < 0.085
     assert covered / 300 > 0.915
+
+
+def test_groups_that_are_crossed_over_strata_are_told_apart_as_seldom_as_promised():
+    """One group has nearly all of its visits where few buy, the other where many do; nothing differs within either."""
+    draw, told = np.random.default_rng(41), 0
+    n, rate = np.array([[7007, 142], [12, 3715]]), np.array([0.01, 0.47])
+    for _ in range(1000):
+        hits = draw.binomial(n, rate)
+        told += strata.compare_within(("a", hits[0], n[0]), ("b", hits[1], n[1])).is_told
+    assert told / 1000 < 0.08

@@ -7,9 +7,9 @@ find that cheap things go with cheap things, and gloves with sledges because bot
 from __future__ import annotations
 
 from math import sqrt
-from statistics import NormalDist
 
-from duckbook.statements import LEVEL, Estimate
+from duckbook import statements
+from duckbook.statements import Estimate
 
 
 def lift(orders: float, expected: float, squares: float, *, tests: int = 1) -> Estimate:
@@ -34,7 +34,7 @@ def lift(orders: float, expected: float, squares: float, *, tests: int = 1) -> E
     """
     if expected <= 0 or orders <= 0:
         return Estimate(0.0 if expected > 0 else float("nan"), float("nan"), float("nan"), round(orders))
-    z = NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(tests, 1))
+    z = statements.z(tests)
     effect, independent = max(squares / orders, 1.0), orders / max(squares / orders, 1.0)
     low, high = _byar(independent, -z), _byar(independent + 1, z)
     return Estimate(orders / expected, effect * low / expected, effect * high / expected, round(orders))

@@ -9,7 +9,8 @@ effect or "the best" is read off a sample of what might have happened, and is st
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import comb, isfinite, nan, sqrt
 from statistics import NormalDist
 from typing import Any, Literal
@@ -21,6 +22,9 @@ LEVEL = 0.95
 
 ENOUGH = 30
 """Independent observations from which on a mean is taken to be normal; fewer are "too few"."""
+
+ENOUGH_AMOUNTS = 200
+"""The same of amounts of money, of which a few large ones make most of the error."""
 
 ENOUGH_HITS = 10
 """A share needs so many hits and so many misses besides; fewer are "too few"."""
@@ -52,7 +56,7 @@ class Estimate:
         return f"{shown(self.value, unit, digits)} ({LEVEL:.0%} interval {low} to {high}, n = {self.n:,})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """What is compared: a name, and for each row a numerator and a denominator.
 
@@ -71,22 +75,42 @@ class Group:
     denominator: Sequence[float] | np.ndarray | None = None
     clusters: Sequence[Any] | np.ndarray | None = None
 
-    @property
+    @cached_property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Numerators and denominators."""
+        top = np.asarray(self.numerator, dtype=float)
+        return top, np.ones(len(top)) if self.denominator is None else np.asarray(self.denominator, dtype=float)
+
+    @cached_property
     def sums(self) -> tuple[float, float]:
         """The sums of numerators and denominators."""
-        rows = np.asarray(self.numerator, dtype=float)
-        below = len(rows) if self.denominator is None else float(np.asarray(self.denominator, dtype=float).sum())
-        return float(rows.sum()), float(below)
+        return float(self.rows[0].sum()), float(self.rows[1].sum())
 
-    @property
+    @cached_property
     def n(self) -> int:
         """Independent observations."""
         return len(self.numerator) if self.clusters is None else len(set(np.asarray(self.clusters).tolist()))
 
+    @cached_property
+    def is_counted(self) -> bool:
+        """Whether the figure is a share of things that were counted, and no ratio of amounts."""
+        top, bottom = self.rows
+        return bool(np.all(top == np.floor(top)) and np.all((top >= 0) & (top <= bottom)))
+
+    @cached_property
+    def design_effect(self) -> float:
+        """How many times the variance of a share is what it were if all that is counted were independent.
+
+        Kish, Survey Sampling, 1965, chapter 5; at least 1. Where nothing varies a cluster counts as one.
+        """
+        hits, n = self.sums
+        if not 0 < hits < n or self.n < 2:
+            return max(n / self.n, 1.0) if self.n else 1.0
+        return max(_error([(1.0, self)]) ** 2 / (hits / n * (1 - hits / n) / n), 1.0)
+
     def influence(self) -> np.ndarray:
         """What each row adds to the error of the ratio (Cochran, Sampling Techniques, 1977, chapter 6)."""
-        top = np.asarray(self.numerator, dtype=float)
-        bottom = np.ones(len(top)) if self.denominator is None else np.asarray(self.denominator, dtype=float)
+        top, bottom = self.rows
         return (top - self.sums[0] / self.sums[1] * bottom) / self.sums[1]
 
 
@@ -181,64 +205,98 @@ def share(hits: float, n: float, *, tests: int = 1) -> Estimate:
     """Estimate a share of independent observations, by Wilson's interval (JASA 1927)."""
     if n <= 0:
         return Estimate(nan, nan, nan, 0)
-    z = _z(tests)
-    middle, half = hits + z * z / 2, z * sqrt(hits * (n - hits) / n + z * z / 4)
-    return Estimate(hits / n, (middle - half) / (n + z * z), (middle + half) / (n + z * z), round(n))
+    wide = z(tests)
+    middle, half = hits + wide**2 / 2, wide * sqrt(hits * (n - hits) / n + wide**2 / 4)
+    return Estimate(hits / n, (middle - half) / (n + wide**2), (middle + half) / (n + wide**2), round(n))
 
 
-def estimate(group: Group, *, tests: int = 1) -> Estimate:
-    """Estimate the figure of a group: a mean, or a ratio of sums, with clustered errors where it has clusters."""
+def estimate(group: Group, *, unit: Unit = "number", tests: int = 1) -> Estimate:
+    """Estimate the figure of a group: a mean, or a ratio of sums, with clustered errors where it has clusters.
+
+    A share of things that were counted has Wilson's interval at its effective n, which holds for none and for all.
+    """
     if not group.n or group.sums[1] == 0:
         return Estimate(nan, nan, nan, group.n)
+    if unit == "share" and group.is_counted:
+        hits, n = group.sums
+        found = share(hits / group.design_effect, n / group.design_effect, tests=tests)
+        return replace(found, n=group.n)
     value = group.sums[0] / group.sums[1]
-    half = _z(tests) * _error([(1.0, group)])
+    half = z(tests) * _error([(1.0, group)])
     return Estimate(value, value - half, value + half, group.n)
 
 
 def compare_shares(first: tuple[str, float, float], second: tuple[str, float, float], *, tests: int = 1) -> Comparison:
     """Compare two shares of independent observations, each a name, hits and n.
 
-    The interval is Newcombe's hybrid score interval (Statistics in Medicine 1998, method 10), which holds for small
-    shares as well. Where several rows belong to one customer use `compare` with clusters.
+    Where several rows belong to one customer use `compare` with clusters.
     """
     one, other = (share(hits, n, tests=tests) for _, hits, n in (first, second))
-    gap = one.value - other.value
-    low = gap - sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
-    high = gap + sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
     hits, n = first[1] + second[1], first[2] + second[2]
     enough = min(first[2], second[2]) >= ENOUGH and _enough_hits(hits, n - hits)
-    difference = Estimate(gap, low, high, one.n + other.n)
-    return Comparison(first[0], second[0], one, other, difference, _verdict(difference, enough))
+    difference = _difference(one, other)
+    return Comparison(first[0], second[0], one, other, difference, verdict(difference, enough))
 
 
-def compare(first: Group, second: Group, *, unit: Unit = "number", tests: int = 1, enough: int = ENOUGH) -> Comparison:
+def compare(
+    first: Group, second: Group, *, unit: Unit = "number", tests: int = 1, enough: int | None = None
+) -> Comparison:
     """Compare the figures of two groups, with clustered errors where they have clusters.
 
     Parameters
     ----------
     unit
-        What the figures are; ``share`` asks for hits and misses enough besides.
+        What the figures are. A ``share`` of what was counted asks for hits and misses enough besides, and is compared
+        by Newcombe's interval at the effective n.
     enough
-        Independent observations that each group must have.
+        Independent observations that each group must have; None: 30, and of money 200, for a few large amounts make
+        most of its error.
     """
-    one, other = estimate(first, tests=tests), estimate(second, tests=tests)
-    is_enough = min(first.n, second.n) >= enough and min(first.sums[1], second.sums[1]) > 0
-    if unit == "share":
+    one, other = (estimate(group, unit=unit, tests=tests) for group in (first, second))
+    is_enough = min(first.n, second.n) >= _enough(unit, enough) and min(first.sums[1], second.sums[1]) > 0
+    if not is_enough:
+        nothing = Estimate(one.value - other.value, nan, nan, first.n + second.n)
+        return Comparison(first.name, second.name, one, other, nothing, "too few", unit)
+    together = _error([(1.0, first), (-1.0, second)])
+    if unit == "share" and first.is_counted and second.is_counted:
         hits, below = first.sums[0] + second.sums[0], first.sums[1] + second.sums[1]
-        is_enough = is_enough and _enough_hits(hits, below - hits)
+        is_enough = _enough_hits(hits, below - hits)
+        apart = sqrt(_error([(1.0, first)]) ** 2 + _error([(1.0, second)]) ** 2)
+        # Customers who are in both groups: their shares move together, or against each other.
+        difference = _difference(one, other, together / apart if apart else 1.0)
+    else:
+        gap, half = one.value - other.value, z(tests) * together
+        difference = Estimate(gap, gap - half, gap + half, first.n + second.n)
+    return Comparison(first.name, second.name, one, other, difference, verdict(difference, is_enough), unit)
+
+
+def _difference(one: Estimate, other: Estimate, factor: float = 1.0) -> Estimate:
+    """Difference of two shares, by Newcombe's hybrid score interval (Statistics in Medicine 1998, method 10).
+
+    It holds for small shares as well; `factor` widens or narrows it where the two depend on each other.
+    """
     gap = one.value - other.value
-    half = _z(tests) * _error([(1.0, first), (-1.0, second)]) if isfinite(gap) else nan
-    difference = Estimate(gap, gap - half, gap + half, first.n + second.n)
-    return Comparison(first.name, second.name, one, other, difference, _verdict(difference, is_enough), unit)
+    low = gap - factor * sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
+    high = gap + factor * sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
+    return Estimate(gap, low, high, one.n + other.n)
 
 
-def rank(groups: Sequence[Group], *, unit: Unit = "number", lowest: bool = False, enough: int = ENOUGH) -> Ranking:
-    """Find the best of several groups, where it can be told: corrected for all pairs that might have been compared."""
-    able = [group for group in groups if group.n >= enough and group.sums[1] > 0]
-    left_out = tuple(group.name for group in groups if group not in able)
+def rank(groups: Sequence[Group], *, unit: Unit = "number", lowest: bool = False, enough: int | None = None) -> Ranking:
+    """Find the best of several groups, where it can be told: corrected for all pairs that might have been compared.
+
+    Raises
+    ------
+    ValueError
+        Two groups have one name.
+    """
+    if len({group.name for group in groups}) < len(groups):
+        raise ValueError(f"Groups are told by their names, and two have one: {[group.name for group in groups]}.")
+    is_able = {group.name: group.n >= _enough(unit, enough) and group.sums[1] > 0 for group in groups}
+    able = [group for group in groups if is_able[group.name]]
+    left_out = tuple(name for name, can in is_able.items() if not can)
     if not able:
         return Ranking(None, {}, (), left_out, unit, lowest)
-    estimates = {group.name: estimate(group) for group in able}
+    estimates = {group.name: estimate(group, unit=unit) for group in able}
     by_value = sorted(able, key=lambda group: (estimates[group.name].value * (1 if lowest else -1), group.name))
     best, tests = by_value[0], max(comb(len(able), 2), 1)
     compared = [(group.name, compare(best, group, unit=unit, tests=tests, enough=enough)) for group in by_value[1:]]
@@ -250,20 +308,23 @@ def shown(value: float, unit: Unit = "share", digits: int = 1) -> str:
     """A figure as people write it: ``15.5%``, ``4.2``, ``$1,234.50``; an en dash where there is none."""
     if not isfinite(value):
         return "–"
-    sign, size = "−" if value < 0 else "", abs(value)
-    if unit == "share":
-        return f"{sign}{100 * size:,.{digits}f}%"
-    return f"{sign}${size:,.2f}" if unit == "money" else f"{sign}{size:,.{digits}f}"
+    size = _size(value, unit, digits)
+    return f"−{size}" if value < 0 and any(digit in size for digit in "123456789") else size
 
 
 def signed(value: float, unit: Unit = "share", digits: int = 1) -> str:
-    """A difference as people write it: ``+1.2 points``, ``−0.4``, ``+$3.10``."""
+    """A difference as people write it: ``+1.2 points``, ``−0.4``, ``+$3.10``, ``0.0``."""
     if not isfinite(value):
         return "–"
-    sign = "−" if value < 0 else "+"
+    size = _size(value, unit, digits)
+    sign = ("−" if value < 0 else "+") if any(digit in size for digit in "123456789") else ""
+    return f"{sign}{size.removesuffix('%')} points" if unit == "share" else f"{sign}{size}"
+
+
+def _size(value: float, unit: Unit, digits: int) -> str:
     if unit == "share":
-        return f"{sign}{100 * abs(value):,.{digits}f} points"
-    return f"{sign}{shown(abs(value), unit, digits)}"
+        return f"{100 * abs(value):,.{digits}f}%"
+    return f"${abs(value):,.2f}" if unit == "money" else f"{abs(value):,.{digits}f}"
 
 
 def _error(weighted: Sequence[tuple[float, Group]]) -> float:
@@ -278,7 +339,8 @@ def _error(weighted: Sequence[tuple[float, Group]]) -> float:
     return sqrt(len(parts) / (len(parts) - 1) * float(parts @ parts)) if len(parts) > 1 else nan
 
 
-def _verdict(difference: Estimate, enough: bool) -> Verdict:
+def verdict(difference: Estimate, enough: bool) -> Verdict:
+    """What the interval of a difference tells, of observations that are enough or not."""
     if not enough or not isfinite(difference.low) or not isfinite(difference.high):
         return "too few"
     if difference.low > 0:
@@ -286,11 +348,16 @@ def _verdict(difference: Estimate, enough: bool) -> Verdict:
     return "lower" if difference.high < 0 else "no difference"
 
 
+def _enough(unit: Unit, enough: int | None) -> int:
+    return enough if enough is not None else ENOUGH_AMOUNTS if unit == "money" else ENOUGH
+
+
 def _enough_hits(hits: float, misses: float) -> bool:
     return hits >= ENOUGH_HITS and misses >= ENOUGH_HITS
 
 
-def _z(tests: int) -> float:
+def z(tests: int = 1) -> float:
+    """Half the width of an interval in standard errors, where so many are looked at together (Bonferroni)."""
     return NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(tests, 1))
 
 

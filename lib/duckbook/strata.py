@@ -9,13 +9,12 @@ Biometrics 41, 1985).
 from __future__ import annotations
 
 from math import sqrt
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 from duckbook import statements
-from duckbook.statements import Comparison, Estimate, Group, Verdict
+from duckbook.statements import Comparison, Estimate, Group
 
 Counts = tuple[str, Any, Any]
 """A name, and for each stratum the hits and the n."""
@@ -24,14 +23,9 @@ Counts = tuple[str, Any, Any]
 def design_effect(group: Group) -> float:
     """How many times the variance of a share is what it were if all that is counted were independent.
 
-    Kish, Survey Sampling, 1965, chapter 5. Each row of the group is a cluster, such as a customer with visits as
-    denominator and purchases as numerator. At least 1, which is also the answer where there is nothing to learn from.
+    Each row of the group is a cluster, such as a customer with visits as denominator and purchases as numerator.
     """
-    hits, n = group.sums
-    if not 0 < hits < n or group.n < 2:
-        return 1.0
-    found, z = statements.estimate(group), NormalDist().inv_cdf(0.5 + statements.LEVEL / 2)
-    return max(((found.high - found.value) / z) ** 2 / (found.value * (1 - found.value) / n), 1.0)
+    return group.design_effect
 
 
 def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0, tests: int = 1) -> Comparison:
@@ -61,7 +55,7 @@ def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0,
         return Comparison(first[0], second[0], *nothing, "too few", "share")
     weight = n[0] * n[1] / (n[0] + n[1])
     weight = weight / weight.sum()
-    z = NormalDist().inv_cdf(1 - (1 - statements.LEVEL) / 2 / max(tests, 1))
+    z = statements.z(tests)
     errors = [sqrt(design_effect * _variance(*one, weight)) for one in zip(hits, n, strict=True)]
     shares = [float(weight @ (one / all_)) for one, all_ in zip(hits, n, strict=True)]
     gap, half = shares[0] - shares[1], z * sqrt(errors[0] ** 2 + errors[1] ** 2)
@@ -70,19 +64,20 @@ def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0,
         Estimate(share, share - z * error, share + z * error, count)
         for share, error, count in zip(shares, errors, counted, strict=True)
     ]
-    verdict = _verdict(difference, min(counted) / design_effect, sum(float(one.sum()) for one in hits), sum(counted))
+    counted_hits = sum(float(one.sum()) for one in hits)
+    is_enough = (
+        min(counted) / design_effect >= statements.ENOUGH
+        and min(counted_hits, sum(counted) - counted_hits) >= statements.ENOUGH_HITS
+    )
+    verdict = statements.verdict(difference, is_enough)
     return Comparison(first[0], second[0], *of, difference, verdict, "share")
 
 
 def _variance(hits: np.ndarray, n: np.ndarray, weight: np.ndarray) -> float:
-    """Of a weighted share. One more hit and miss, or no hit at all would be taken for certainty."""
-    share = (hits.sum() + 1) / (n.sum() + 2)
-    return float(share * (1 - share) * (weight**2 / n).sum())
+    """Variance of a weighted share.
 
-
-def _verdict(difference: Estimate, independent: float, hits: float, n: float) -> Verdict:
-    if independent < statements.ENOUGH or min(hits, n - hits) < statements.ENOUGH_HITS:
-        return "too few"
-    if difference.low > 0:
-        return "higher"
-    return "lower" if difference.high < 0 else "no difference"
+    A stratum's share is drawn to that of all by two observations, or one without a hit would be taken for certainty.
+    """
+    pooled = (hits.sum() + 1) / (n.sum() + 2)
+    share = (hits + 2 * pooled) / (n + 2)
+    return float((share * (1 - share) * weight**2 / n).sum())
