@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import yaml
 from duckbook import transform, warehouse
 from duckbook.chain import Step, read_chain
 from duckbook.settings import ROOT
@@ -184,3 +185,11 @@ def test_a_base_model_rejects_by_the_casts_of_the_sources_file():
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_a_model_reads_no_clock_no_file_and_no_server(path):
     assert not CLOCKS_AND_PLACES.findall(path.read_text())
+
+
+def test_the_text_of_each_mutant_stands_once_in_its_file():
+    """Where one is missing `make mutate` stops, and a model that was rewritten is not tried any more."""
+    mutants = yaml.safe_load((ROOT / "tests" / "mutate" / "mutants.yml").read_text("utf-8"))
+    texts = {mutant["file"]: (ROOT / "dbt" / mutant["file"]).read_text("utf-8") for mutant in mutants}
+    assert [mutant["name"] for mutant in mutants if texts[mutant["file"]].count(mutant["old"]) != 1] == []
+    assert len({mutant["name"] for mutant in mutants}) == len(mutants)

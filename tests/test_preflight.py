@@ -22,7 +22,7 @@ from duckbook import access, preflight, servers, storage
 from duckbook.endpoints import S3Endpoint
 from duckbook.errors import ServerError, SettingError
 from duckbook.object_store import SECRET_NAMES, ObjectStore
-from duckbook.settings import Settings
+from duckbook.settings import Settings, read_settings
 
 SECRET = "hunter2hunter2hunter2"
 
@@ -275,23 +275,30 @@ def as_somebody(told, data: Path, runs: Path) -> None:
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
+    os.environ |= {"DUCKBOOK_DATA": str(data), "DUCKBOOK_RUNS": str(runs)}
     try:
-        preflight.check(Settings(data=data, runs=runs, _env_file=None))
+        preflight.check(read_settings(None))
     except SettingError as error:
         told.send(str(error))
-    told.close()
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_done(tmp_path):
     closed = Path(tempfile.mkdtemp(prefix="closed "))
     closed.chmod(0o555)
-    for data, runs, setting in ((closed / "data", Path("/tmp"), "DATA"), (Path("/tmp"), closed, "RUNS")):
+    private = Path(tempfile.mkdtemp(prefix="private ")) / "below" / "it"
+    for data, runs, setting in (
+        (closed / "data", Path("/tmp"), "DATA"),
+        (Path("/tmp"), closed, "RUNS"),
+        *([(private, Path("/tmp"), "DATA")] if os.geteuid() == 0 else []),
+    ):
         receiver, told = multiprocessing.Pipe(duplex=False)
         process = multiprocessing.get_context("fork").Process(target=as_somebody, args=(told, data, runs))
         process.start()
         process.join(30)
-        assert receiver.recv().startswith(f"DUCKBOOK_{setting}={closed}")
+        assert receiver.poll(0)
+        assert receiver.recv().startswith(f"DUCKBOOK_{setting}={data if setting == 'DATA' else runs}")
     closed.rmdir()
+    private.parents[1].rmdir()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root leaves files that the owner of a folder cannot change")

@@ -42,6 +42,12 @@ def test_less_than_two_years_show_no_season(years):
     assert seasonality.monthly(pd.Series(dtype=float, index=pd.DatetimeIndex([])), "2024-06-30") is None
 
 
+def test_a_month_of_which_one_day_is_seen_is_not_shown():
+    flat = pd.Series(100.0, index=pd.date_range("2023-01-01", periods=700))
+    flat["2024-06-01"] = 300.0
+    assert seasonality.monthly(flat, flat.index[-1]) is None
+
+
 def test_a_clock_without_a_season_is_the_calendars_and_with_one_the_year_is_as_long():
     plain = seasonality.clock(None, date(2025, 1, 1), date(2025, 12, 31))
     assert plain[pd.Timestamp("2025-01-15")] == 2.0

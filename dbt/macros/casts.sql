@@ -95,7 +95,10 @@
             then try_cast({{ column }} as timestamp)
         when regexp_full_match({{ text }}, '{{ day }}({{ time }})?') then try_cast({{ text }} as timestamp)
         when regexp_full_match({{ text }}, '{{ day }}{{ time }}{{ offset }}')
-            then try_cast({{ text }} as timestamptz) at time zone 'UTC'
+            {#- DuckDB reads an offset after seconds alone. #}
+            then try_cast(
+                regexp_replace({{ text }}, '^({{ day }}[ T]+[0-9]{1,2}:[0-9]{1,2})(Z|[+-]| UTC)', '\\1:00\\2') as timestamptz
+            ) at time zone 'UTC'
     end
     {%- endset -%}
     case when {{ cast }} >= timestamp '1900-01-01' and {{ cast }} < timestamp '2200-01-01' then {{ cast }} end

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from duckbook import archive_commands, store_commands, target_commands
-from duckbook.errors import DuckbookError, visible
+from duckbook.errors import DuckbookError, reason, visible
 from duckbook.options import (
     complete_run,
     complete_step,
@@ -226,6 +226,9 @@ def main() -> None:
     except DuckbookError as error:
         click.echo(visible(str(error)), err=True)
         sys.exit(error.exit_status)
+    except OSError as error:
+        click.echo(visible(reason(error)), err=True)
+        sys.exit(1)
     except click.exceptions.Abort as abort:
         # click turns every KeyboardInterrupt into this.
         click.echo("Stopped.", err=True)

@@ -223,7 +223,8 @@ def _cast(column: Column) -> str:
         day = "[0-9]{{4}}[-/][0-9]{{1,2}}[-/][0-9]{{1,2}}"
         time = "[ T]+[0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}([.][0-9]+)?)?"
         offset = "(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)"
-        zoned = "try_cast({0} as timestamptz) at time zone 'UTC'"
+        short = f"^({day}[ T]+[0-9]{{{{1,2}}}}:[0-9]{{{{1,2}}}})(Z|[+-]| UTC)"
+        zoned = f"try_cast(regexp_replace({{0}}, '{short}', '\\1:00\\2') as timestamptz) at time zone 'UTC'"
         cast = (
             f"case when regexp_full_match({{0}}, '{day}({time})?') then try_cast({{0}} as timestamp) "
             f"when regexp_full_match({{0}}, '{day}{time}{offset}') then {zoned} end"

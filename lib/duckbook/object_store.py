@@ -166,16 +166,22 @@ class ObjectStore:
         )
         # Deletions are queued: when what was deleted last is gone from the end of its file, all before it is.
         last = os.urandom(64)
-        self.status_of("PUT", LAST_DELETED, last)
-        self.status_of("DELETE", LAST_DELETED)
-        words = [str(find_weed()), "shell", *parts]
-        for _ in processes.poll(time.monotonic() + START_SECONDS, pause=0.5):
-            asked = "lock\nvolume.vacuum -garbageThreshold=0.0000001\nunlock\n"
-            subprocess.run(
-                words, input=asked, cwd=self.config, env=processes.environment(), capture_output=True, text=True
+        done = [self.status_of("PUT", LAST_DELETED, last), self.status_of("DELETE", LAST_DELETED)]
+        if not all(200 <= status < 300 for status in done):
+            raise ServerError(
+                f"The object store does not answer (HTTP {done}), so that nothing was taken out: see {self.daemon.log}."
             )
-            if not any(last in _end_of(path) for path in self.objects.glob(f"{SENTINEL_BUCKET}_*.dat")):
+        words = [str(find_weed()), "shell", *parts]
+        asked = "lock\nvolume.vacuum -garbageThreshold=0.0000001\nunlock\n"
+        options = {"cwd": self.config, "env": processes.environment(), "capture_output": True, "text": True}
+        is_gone = False
+        for _ in processes.poll(time.monotonic() + START_SECONDS, pause=0.5):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                subprocess.run(words, input=asked, timeout=START_SECONDS, check=False, **options)
+            # Once more when it is gone: a file may have been done before the last deletions in it were.
+            if is_gone:
                 return
+            is_gone = not any(last in _end_of(path) for path in self.objects.glob(f"{SENTINEL_BUCKET}_*.dat"))
         raise ServerError(f"The object store does not take out what was deleted: see {self.daemon.log}, and try again.")
 
     def _remove_sockets(self) -> None:

@@ -50,8 +50,11 @@ def _check_command(settings: Settings) -> None:
 
 def _check_folder(setting: str, folder: Path, room: int) -> None:
     """A folder that is written to, before anything is written to it."""
-    made = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(made, os.W_OK | os.X_OK):
+    try:
+        made = next(path for path in (folder, *folder.parents) if path.exists())
+    except PermissionError:
+        made = None
+    if made is None or not os.access(made, os.W_OK | os.X_OK):
         raise SettingError(f"{setting}={folder} cannot be written: name a folder that you may write to.")
     free = shutil.disk_usage(made).free
     if free < room:

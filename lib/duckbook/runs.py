@@ -233,6 +233,7 @@ def interrupt(folder: Path) -> bool:
             if step["status"] == INTERRUPTED:
                 _mark_killed_cell(folder / step["notebook"])
         Run(folder, record).save()
+        (folder / ROOM).unlink(missing_ok=True)
         return True
 
 

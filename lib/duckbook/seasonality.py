@@ -15,6 +15,9 @@ import pandas as pd
 YEAR = 365
 """Days of the centred moving average, which holds every season once."""
 
+SHOWN = 28
+"""Days of a month that must be seen with half a year on either side: one day is no month."""
+
 
 def monthly(counts: pd.Series, until: Any) -> pd.Series | None:
     """How many times a mean day of the year each month's days count.
@@ -40,7 +43,7 @@ def monthly(counts: pd.Series, until: Any) -> pd.Series | None:
     seen = year[year > 0].index
     placed, usual = (days[seen].groupby(seen.month).sum() for days in (known, year))
     factors = placed / usual
-    if len(factors) < 12 or not (factors > 0).all():
+    if len(factors) < 12 or seen.month.value_counts().min() < SHOWN or not (factors > 0).all():
         return None
     return factors / factors.mean()
 

@@ -24,6 +24,20 @@ from duckbook.settings import Settings
 
 LOCK_SECONDS = 180
 
+LIBPQ = (
+    "PGSERVICE",
+    "PGSSL",
+    "PGOPTIONS",
+    "PGGSS",
+    "PGKRB",
+    "PGREQUIRE",
+    "PGCHANNEL",
+    "PGTARGET",
+    "PGCLIENT",
+    "PGHOSTADDR",
+)
+"""Beginnings of libpq's variables that say how any connection is made; address and password each connection names."""
+
 
 def up(settings: Settings) -> Endpoints:
     """Bring up what the settings ask for; the landing schema and the two buckets exist afterwards.
@@ -127,7 +141,7 @@ def _leave_out_of_libpq(settings: Settings) -> None:
     """
     own = (settings.postgres_dsn, settings.bi_postgres_dsn, settings.lake_dsn)
     if not any(own):
-        for name in [name for name in os.environ if name.startswith("PG")]:
+        for name in [name for name in os.environ if name.startswith(LIBPQ)]:
             del os.environ[name]
 
 

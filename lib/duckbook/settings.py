@@ -102,7 +102,11 @@ class Settings(BaseSettings):
     @classmethod
     def _from_the_checkout(cls, value: Path) -> Path:
         folder = (ROOT / value.expanduser()).resolve()
-        if any(path.exists() and not path.is_dir() for path in (folder, *folder.parents)):
+        try:
+            is_file = any(path.exists() and not path.is_dir() for path in (folder, *folder.parents))
+        except PermissionError:
+            raise ValueError("must be a folder that you may enter") from None
+        if is_file:
             raise ValueError("must be a folder, not a file")
         return folder
 
