@@ -107,8 +107,8 @@ def ends(books, chosen, said):
 
 @says(
     "19",
-    rf"Visits ended most often after “(?P<most>.+)” \((?P<n>[\d,]+)\); the largest share of those at a step ended after "
-    rf"“(?P<steep>.+)” \((?P<share>{SHARE})\)\.",
+    rf"Visits ended most often after “(?P<most>.+)” \((?P<n>[\d,]+)\); the largest share of those at a step ended "
+    rf"after “(?P<steep>.+)” \((?P<share>{SHARE})\)\.",
 )
 def where_visits_end(books, chosen, said):
     frame = visits(books, chosen)
