@@ -105,6 +105,27 @@ def ends(books, chosen, said):
     assert close(said["of_carts"], (carts - buys) / carts if carts else np.nan)
 
 
+@says(
+    "19",
+    rf"Visits ended most often after “(?P<most>.+)” \((?P<n>[\d,]+)\); the largest share of those at a step ended "
+    rf"after “(?P<steep>.+)” \((?P<share>{SHARE})\)\.",
+)
+def where_visits_end(books, chosen, said):
+    frame = visits(books, chosen)
+    names = ("sessions", "viewing_sessions", "carting_sessions", "buying_sessions")
+    reached = [int(frame[name].sum()) for name in names]
+    ended = dict(zip(("visit", "saw a product", "filled the cart"), -np.diff(reached), strict=True))
+    shares = {step: n / whole if whole else 0.0 for (step, n), whole in zip(ended.items(), reached, strict=False)}
+    assert number(said["n"]) == ended[said["most"]] == max(ended.values()), ended
+    assert shares[said["steep"]] == max(shares.values()) and close(said["share"], shares[said["steep"]]), shares
+
+
+@says("19", r"No visit ended before it bought\.")
+def every_visit_bought(books, chosen, said):
+    sessions, _, buys = steps(books, chosen)
+    assert sessions == buys > 0
+
+
 # -- devices ----------------------------------------------------------------------------------------------------------
 
 
@@ -286,8 +307,8 @@ def few_quarters(books, chosen, said):
 
 @says(
     "19",
-    rf"{SCOPE}Products bought less often for a look than the others, of the (?P<of>[\d,]+) looked at most: "
-    rf"(?P<n>[\d,]+)(?:, such as (?P<name>.+): (?P<share>{SHARE}) of (?P<looks>[\d,]+) looks)?\.",
+    rf"{SCOPE}Of the (?P<of>[\d,]+) most viewed products, (?P<n>none can be told to be|[\d,]+ (?:is|are)) bought less "
+    rf"often per view than the rest(?:, such as (?P<name>.+): (?P<share>{SHARE}) of (?P<looks>[\d,]+) views)?\.",
 )
 def looked_at(books, chosen, said):
     products = books.mart("dim_products")
@@ -302,4 +323,6 @@ def looked_at(books, chosen, said):
         mean = sums.purchases.sum() / sums.looks.sum()
         assert len(found) and close(said["share"], float((found.purchases / found.looks).iloc[0]))
         assert number(said["share"]) < mean
-    assert number(said["n"]) <= number(said["of"])
+    seldom = 0 if said["n"].startswith("none") else number(said["n"].split()[0])
+    assert seldom <= number(said["of"]) and (seldom > 0) == bool(said["name"])
+    assert said["n"].endswith("is") == (seldom == 1)

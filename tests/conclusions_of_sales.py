@@ -164,15 +164,20 @@ def without_hours(books, chosen, said):
     assert (orders.is_timed & orders["at"].notna()).sum() * 2 <= len(orders)
 
 
-@says("08", r"More orders than an even spread can be told (?P<spans>.+?) \(n = (?P<n>[\d,]+); (?P<clock>.+?)\)\.?")
+@says(
+    "08",
+    r"(?P<spans>From .+?) there are more orders than an even spread would give "
+    r"\(n = (?P<n>[\d,]+); (?P<clock>.+?)\)\.?",
+    r"In no hour can more orders be told than an even spread would give \(n = (?P<n>[\d,]+); (?P<clock>.+?)\)\.?",
+)
 def hours(books, chosen, said):
     orders, is_local = clock(books, chosen)
     assert said["clock"] == ("the clock of the order's state" if is_local else "UTC")
     timed = orders[orders.is_timed]["at"].dropna()
     assert number(said["n"]) == len(timed)
     told = set()
-    if said["spans"] != "in no hour":
-        for part in said["spans"].split(" and "):
+    if said.get("spans"):
+        for part in said["spans"].lower().split(" and "):
             start, end = (int(word.split(":")[0]) for word in part.removeprefix("from ").split(" to "))
             told |= set(range(start, end))
     counts = timed.dt.hour.value_counts().reindex(range(24), fill_value=0)
@@ -242,7 +247,8 @@ def not_known(books, chosen, said):
 
 @says(
     "08",
-    rf"The largest effect on the year is that of (?P<clear>[\w ]+): (?P<amount>{FIGURE}){BY_ONE}",
+    rf"The largest effect on the year is that of (?P<clear>[\w ]+): (?P<amount>{FIGURE}) "
+    rf"\(95% interval (?P<low>{FIGURE}) to (?P<high>{FIGURE}), n = (?P<n>[\d,]+) products\){BY_ONE}",
     rf"Which effect on the year is the largest cannot be told: (?P<unclear>[\w ]+) made (?P<amount>{FIGURE}){BY_ONE}",
 )
 def largest_effect(books, chosen, said):
@@ -272,6 +278,14 @@ def largest_effect(books, chosen, said):
     assert abs(number(said["amount"]) - totals[largest]) <= max(60.0, 0.0006 * abs(totals[largest])), totals
     share = parts[largest].abs().max() / abs(totals[largest])
     assert (share > 0.49) if said["product"] else (share < 0.51), f"one product makes {share} of it"
+    if said.get("clear"):
+        half = 1.96 * parts[largest].std() * np.sqrt(len(parts))
+        limits = totals[largest] - half, totals[largest] + half
+        assert number(said["n"]) == len(parts), len(parts)
+        assert all(
+            abs(number(said[name]) - limit) <= max(60.0, 0.01 * half + 0.0006 * abs(limit))
+            for name, limit in zip(("low", "high"), limits, strict=True)
+        ), limits
     signed = parts * np.sign(totals)
     gaps = [signed[largest] - signed[name] for name in parts.columns if name != largest]
     least = min(gap.sum() / (gap.std() * np.sqrt(len(gap))) for gap in gaps)
@@ -291,7 +305,10 @@ def order_values(books: Books, chosen: dict) -> pd.DataFrame:
     orders = frame.groupby("order_key").agg(
         amount=("net_amount", "sum"), customer=("customer_key", "first"), unknown=("is_unknown", "first")
     )
-    orders["cluster"] = np.where(orders.unknown, orders.index, orders.customer)
+    orders["cluster"] = [
+        f"order {order}" if is_unknown else f"customer {customer}"
+        for order, is_unknown, customer in zip(orders.index, orders.unknown, orders.customer, strict=True)
+    ]
     return orders
 
 
@@ -319,7 +336,7 @@ def all_cancelled(books, chosen, said):
 
 @says(
     "08",
-    rf"Of (?P<gross>{FIGURE}) gross revenue (?P<revenue>{FIGURE}) is left(?: \((?P<kept>[\d.−]+%)\))?"
+    rf"Of (?P<gross>{FIGURE}) gross amount (?P<revenue>{FIGURE}) is left as revenue(?: \((?P<kept>[\d.−]+%)\))?"
     r"(?:; taken off: (?P<taken>[a-z, ]+?))?(?:; none recorded: (?P<none>[a-z, ]+?))?\.?",
 )
 def bridge(books, chosen, said):

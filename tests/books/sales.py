@@ -109,7 +109,7 @@ def _region_and_month(order: dict) -> tuple:
 
 
 def fct_fulfilment(books: Books) -> Rows:
-    """Do orders arrive, in time, and stay? Everything is dated by the order."""
+    """Do orders arrive, on time, and stay? Everything is dated by the order."""
     rows = []
     for (country, _, state, month), found in grouped(books.orders, _region_and_month).items():
         totals = sums(map(_arrival(books.as_of), found), _ARRIVAL)
