@@ -1,7 +1,7 @@
 """The figures of a mart at a glance: for each column of numbers or dates how many there are, the least and the most.
 
 Numbers have their sum as well. Sums are exact, of decimals and whole numbers, so that they are the same on every
-machine, and no number of a mart can change without one of them changing. Keys name rows and are no figures.
+machine, and a change of any one number of a mart changes one of them. Keys name rows and are no figures.
 """
 
 from __future__ import annotations
