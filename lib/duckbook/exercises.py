@@ -94,7 +94,7 @@ EXERCISES = {
         (),
         {
             "mart_gross": "Add gross_amount over all rows of ecom_marts.fct_sales_by_date, the unknown day included.",
-            "staging_gross": "An order's own total holds shipping and discounts. The gross amount comes from the items.",
+            "staging_gross": "An order's own total holds shipping and discounts. Gross is the sum of the items.",
             "mart_units": "Add units over all rows of ecom_marts.fct_sales_by_date.",
             "staging_units": "Add quantity over all items, also those whose order has not landed: a join drops them.",
         },
@@ -156,7 +156,7 @@ EXERCISES = {
         (),
         {
             "late_rate": "The mean of the rates counts a state with one delivery in a month as much as one with "
-            "hundreds. Divide the sum of the late deliveries by the sum of all that were promised for a time.",
+            "many. Divide the sum of the late deliveries by the sum of all that were promised for a time.",
         },
     ),
 }
