@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import duckdb
 import pandas as pd
 import pytest
 from duckbook import headlines
+from duckbook.chain import read_chain
 
 SUMS = {"gross_amount": 0.0, "cancelled_orders": 0, "customers": 1}
 
@@ -120,3 +125,29 @@ def test_the_waits_are_those_that_the_orders_tell():
     told = pd.DataFrame({"change": ["refunds", "cancellations"], "days": [47.0, None]})
     assert headlines.waits(told) == {"refunds": 47, "cancellations": None}
     assert headlines.waits(told[:0]) == {}
+
+
+def test_the_days_until_refunds_and_cancellations_come_in_are_those_of_orders_that_had_the_time():
+    (notebook,) = (step.notebook for step in read_chain() if step.name == "publish")
+    sources = ("".join(cell["source"]) for cell in json.loads(notebook.read_text("utf-8"))["cells"])
+    (query,) = (found[1] for source in sources if (found := re.match(r"%%sql settling <<\n(.*)", source, re.DOTALL)))
+    with duckdb.connect() as connection:
+        connection.execute(
+            """
+            create schema ecom_marts;
+            create schema ecom_intermediate;
+            -- Old orders are refunded after 1 to 200 days, those of the last month after a day.
+            create table ecom_marts.fct_order_details as
+            select
+                timestamp '2026-06-30' - to_days(if(n <= 200, 400, 20)) as ordered_at,
+                ordered_at + to_days(if(n <= 200, n, 1)::int) as returned_at, 5 as refund_amount, false as is_cancelled
+            from range(1, 1001) as refunds (n);
+            insert into ecom_marts.fct_order_details values (timestamp '2026-06-30', null, 0, false);
+            create table ecom_intermediate.int_orders as
+            select timestamp '2026-06-29' as ordered_at, timestamp '2026-06-30' as updated_at, true as is_cancelled;
+            """
+        )
+        found = headlines.waits(connection.execute(query).df())
+        assert found == {"refunds": 198, "cancellations": None}
+        connection.execute("delete from ecom_marts.fct_order_details where refund_amount > 0")
+        assert headlines.waits(connection.execute(query).df()) == {"cancellations": None}
