@@ -113,7 +113,7 @@ def test_why_a_figure_is_not_compared_is_told_in_a_sentence():
     frame = sums("2024-01-01", m2026_05=(80, 1000.0), m2026_06=(100, 900.0))
     assert headlines.note(headlines.headlines(frame, "2026-07-05", WAITS)) == (
         "Refunds count on the day of the order, and come in later: 99% of the refunds within 47 days. So revenue of "
-        "June 2026 may still change (revenue is still too high), and no change since other months is shown."
+        "June 2026 may still change (revenue is likely to fall), and no change since other months is shown."
     )
     assert "it is not known how fast refunds do" in headlines.note(
         headlines.headlines(frame, "2026-07-05", WAITS | {"refunds": None})

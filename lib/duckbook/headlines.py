@@ -119,7 +119,7 @@ def note(figures: list[dict[str, Any]]) -> str | None:
     names = [waiting[0]["name"], *(figure["name"].lower() for figure in waiting[1:])]
     listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     year, month = map(int, waiting[0]["period"].split("-"))
-    is_high = " (revenue is still too high)" if "revenue" in listed.lower() else ""
+    is_high = " (revenue is likely to fall)" if "revenue" in listed.lower() else ""
     return (
         f"{' and '.join(told).capitalize()} count on the day of the order, and come in later: "
         f"{'; '.join(told.values())}. So {listed[0].lower()}{listed[1:]} of {date(year, month, 1):%B %Y} may still "
