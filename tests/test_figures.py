@@ -64,6 +64,19 @@ def test_a_hundredth_more_of_any_number_of_any_mart_is_seen(shop):
             assert {name for name in after if after[name] != before[name]} == changed, mart
 
 
+def test_figures_are_written_as_tables_write_them():
+    with duckdb.connect() as connection:
+        connection.execute(
+            "create table mart (calendar_year int, day_of_year int, margin decimal(18, 2), seen_on date)"
+        )
+        connection.execute("insert into mart values (2023, 366, -1301.8, '2026-06-30'), (2026, 1, 5, null)")
+        found = figures.figures(connection, "mart").set_index("column")
+    assert list(found.loc["calendar_year", ["least", "most", "total"]]) == ["2023", "2026", "4,049"]
+    assert list(found.loc["day_of_year", ["least", "most", "total"]]) == ["1", "366", "367"]
+    assert list(found.loc["margin", ["least", "most", "total"]]) == ["−1,301.80", "5.00", "−1,296.80"]
+    assert list(found.loc["seen_on", ["filled", "missing", "least", "total"]]) == [1, 1, "2026-06-30", "–"]
+
+
 def test_every_published_mart_is_shown_with_all_its_numbers(shop):
     cells = json.loads(EXPLORATION.read_text("utf-8"))["cells"]
     texts = [

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import duckdb
 import pandas as pd
 import pytest
 from duckbook import headlines
+from duckbook.chain import read_chain
 
 SUMS = {"gross_amount": 0.0, "cancelled_orders": 0, "customers": 1}
 
@@ -72,3 +77,77 @@ def test_what_is_not_known_is_left_out():
 @pytest.mark.parametrize("measure", [measure for measure, _ in headlines.MEASURES.values()])
 def test_each_figure_has_a_definition_in_the_dictionary(measure):
     assert headlines.definition(measure)
+
+
+WAITS = {"refunds": 47, "cancellations": 2}
+
+
+def changes(frame: pd.DataFrame, as_of: str, **waits: int | None) -> dict[str, str]:
+    return {
+        card["name"]: card["month_before"] for card in headlines.cards(headlines.headlines(frame, as_of, WAITS | waits))
+    }
+
+
+def test_what_later_refunds_or_cancellations_move_is_not_compared_until_its_month_has_settled():
+    frame = sums("2024-01-01", m2026_05=(80, 1000.0), m2026_06=(100, 900.0))
+    last = changes(frame, "2026-06-30")
+    assert last["Orders"] == "+25.0% on May 2026" and last["Net amount"] == "−10.0% on May 2026"
+    assert last["Revenue"] == "not compared yet: refunds and cancellations still come in"
+    assert last["Average order value"] == last["Cancelled orders"] == "not compared yet: cancellations still come in"
+
+    later = changes(frame, "2026-07-02")
+    assert later["Revenue"] == "not compared yet: refunds still come in"
+    assert later["Average order value"] == "−28.0% on May 2026"
+    assert changes(frame, "2026-07-02", refunds=2)["Revenue"] == "−10.0% on May 2026"
+    assert changes(frame, "2026-07-30", refunds=None)["Revenue"] == "not compared yet: refunds still come in"
+
+
+def test_a_month_has_settled_when_so_many_days_have_passed():
+    for as_of, is_settled in (("2026-02-16", False), ("2026-02-17", True)):
+        assert headlines.is_settled("2025-12", as_of, {"refunds": 48}) is is_settled
+    assert headlines.is_settled("2026-06", "2026-06-30", {})
+    assert not headlines.is_settled("2020-01", "2026-06-30", {"refunds": None})
+
+
+def test_why_a_figure_is_not_compared_is_told_in_a_sentence():
+    frame = sums("2024-01-01", m2026_05=(80, 1000.0), m2026_06=(100, 900.0))
+    assert headlines.note(headlines.headlines(frame, "2026-07-05", WAITS)) == (
+        "Refunds count on the day of the order, and come in later: 99% of the refunds within 47 days. So revenue of "
+        "June 2026 may still change (revenue is likely to fall), and no change since other months is shown."
+    )
+    assert "it is not known how fast refunds do" in headlines.note(
+        headlines.headlines(frame, "2026-07-05", WAITS | {"refunds": None})
+    )
+    assert headlines.note(headlines.headlines(frame, "2026-07-05")) is None
+
+
+def test_the_waits_are_those_that_the_orders_tell():
+    told = pd.DataFrame({"change": ["refunds", "cancellations"], "days": [47.0, None]})
+    assert headlines.waits(told) == {"refunds": 47, "cancellations": None}
+    assert headlines.waits(told[:0]) == {}
+
+
+def test_the_days_until_refunds_and_cancellations_come_in_are_those_of_orders_that_had_the_time():
+    (notebook,) = (step.notebook for step in read_chain() if step.name == "publish")
+    sources = ("".join(cell["source"]) for cell in json.loads(notebook.read_text("utf-8"))["cells"])
+    (query,) = (found[1] for source in sources if (found := re.match(r"%%sql settling <<\n(.*)", source, re.DOTALL)))
+    with duckdb.connect() as connection:
+        connection.execute(
+            """
+            create schema ecom_marts;
+            create schema ecom_intermediate;
+            -- Old orders are refunded after 1 to 200 days, those of the last month after a day.
+            create table ecom_marts.fct_order_details as
+            select
+                timestamp '2026-06-30' - to_days(if(n <= 200, 400, 20)) as ordered_at,
+                ordered_at + to_days(if(n <= 200, n, 1)::int) as returned_at, 5 as refund_amount, false as is_cancelled
+            from range(1, 1001) as refunds (n);
+            insert into ecom_marts.fct_order_details values (timestamp '2026-06-30', null, 0, false);
+            create table ecom_intermediate.int_orders as
+            select timestamp '2026-06-29' as ordered_at, timestamp '2026-06-30' as updated_at, true as is_cancelled;
+            """
+        )
+        found = headlines.waits(connection.execute(query).df())
+        assert found == {"refunds": 198, "cancellations": None}
+        connection.execute("delete from ecom_marts.fct_order_details where refund_amount > 0")
+        assert headlines.waits(connection.execute(query).df()) == {"cancellations": None}

@@ -82,6 +82,7 @@ def test_a_huge_record_is_a_record(shop):
 
 REASONS = {
     b'{"order_id": 1': "is not JSON: Expecting ',' delimiter at character 15",
+    b'{"order_id": "1': "is not JSON: Unterminated string starting at character 14",
     b"order_id,status": "is not JSON: Expecting value at character 1",
     b'{"order_id": 1} {"order_id": 2}': "is not JSON: Extra data at character 17",
     b'{"order_id": "\xff"}': "is not UTF-8 at byte 15",

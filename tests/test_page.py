@@ -263,3 +263,17 @@ def test_a_browser_shows_the_pages_without_error_request_or_sideways_scrolling(a
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
         assert said == []
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+
+
+def test_a_month_whose_refunds_still_come_in_is_pale_and_not_the_best_and_is_not_compared(tmp_path):
+    monthly = [
+        {"month": month, "revenue": revenue, "is_settled": is_settled}
+        for month, revenue, is_settled in (("2026-05", 10.0, True), ("2026-06", 99.0, False))
+    ]
+    figure = {
+        "name": "Revenue", "definition": "kept", "unit": "USD", "value": 109.0, "period": "2026-06", "in_period": 99.0,
+        "month_before": 10.0, "year_before": 5.0, "waits_for": {"refunds": 47},
+    }  # fmt: skip
+    text = page.write_run(make(tmp_path, figures=[figure], monthly=monthly).folder).read_text("utf-8")
+    assert "The best month was 2026-05" in text and text.count('class="bar partial"') == 1
+    assert "99% of the refunds within 47 days" in text and "on May 2026" not in text and "on June 2025" not in text

@@ -57,12 +57,12 @@ SWITCHED = {
     "stars when late": {"unhappy_late": PLANTED.unhappy_on_time},
     "reviews with five stars": {"happy_scores": (0.0, 0.2, 0.4, 0.2, 0.2)},
     "reviews, one star to two": {"unhappy_scores": (0.3, 0.5, 0.1, 0.1, 0.0)},
-    "price elasticity": {"elasticity_mean": 0.0, "elasticity_sd": 0.0},
+    "units per view, promoted to usual, as an elasticity": {"elasticity_mean": 0.0, "elasticity_sd": 0.0},
     "Zipf exponent of units sold": {"popularity_exponent": 0.01},
     "Gini of spend, buyers of 18 months or more": {"bgnbd_r": 24.3, "bgnbd_alpha": 1000.0, "spend_q": 100.0},
-    "spend of the top fifth of them": {"bgnbd_r": 24.3, "bgnbd_alpha": 1000.0, "spend_q": 100.0},
+    "spend of the top fifth, buyers of 18 months or more": {"bgnbd_r": 24.3, "bgnbd_alpha": 1000.0, "spend_q": 100.0},
     "buyers without a second order in 39 weeks": {"bgnbd_alpha": 1.0},
-    "value of an order, USD": {"spend_mean": 35.0},
+    "value of an order with shipping, USD": {"spend_mean": 35.0},
     "planted pairs among the twenty with most lift": {"partner_share": 0.0},
 }
 

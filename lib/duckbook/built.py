@@ -87,7 +87,10 @@ class Build:
         return counts.unstack(fill_value=0).reindex(columns=["passed", "warned", "failed"], fill_value=0).reset_index()
 
     def findings(self) -> pd.DataFrame:
-        """The tests that did not pass, with the rows that they found, and the columns where a test checks many."""
+        """The tests that did not pass, with how much they found, and the columns where a test checks many.
+
+        A test of keys and values finds each unknown value once, however many rows hold it.
+        """
         import pandas as pd
 
         rows = [
@@ -95,13 +98,13 @@ class Build:
                 "test": test.name,
                 "model": test.model,
                 "verdict": test.verdict,
-                "rows found": test.failures,
+                "findings": test.failures,
                 "in": test.columns,
             }
             for test in self.tests
             if test.verdict != "passed"
         ]
-        return pd.DataFrame(rows, columns=["test", "model", "verdict", "rows found", "in"])
+        return pd.DataFrame(rows, columns=["test", "model", "verdict", "findings", "in"])
 
     def test_records(self) -> list[dict]:
         """The tests as the run's archive keeps them: test, model, kind, status, failures."""

@@ -38,7 +38,7 @@ def shown(figure: dict[str, Any]) -> str:
 
 
 def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | None:
-    """Bars of revenue by month; the last one is pale where the month is not over."""
+    """Bars of revenue by month, pale where the month is not over or has not settled; such a month is not the best."""
     if len(rows) < 2:
         return None
     top = _round_up(max(row["revenue"] for row in rows) or 1)
@@ -48,6 +48,7 @@ def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | No
     for index, row in enumerate(rows):
         height = bottom * max(row["revenue"], 0) / top * 0.94
         year, month = row["month"].split("-")[:2]
+        is_open = not row.get("is_settled", True)
         partial = as_of is not None and as_of.startswith(row["month"]) and not _is_month_end(as_of)
         bars.append(
             {
@@ -55,18 +56,20 @@ def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | No
                 "y": round(bottom - height, 1),
                 "width": round(step * 0.78, 1),
                 "height": round(height, 1),
-                "title": f"{row['month']}: ${row['revenue']:,.0f}" + (" so far" if partial else ""),
+                "title": f"{row['month']}: ${row['revenue']:,.0f}" + (" so far" if partial or is_open else ""),
                 "label": year if month == "01" else "",
-                "partial": partial,
+                "partial": partial or is_open,
             }
         )
-    best = max(rows, key=lambda row: row["revenue"])
+    settled = [row for row in rows if row.get("is_settled", True)]
+    best = max(settled or rows, key=lambda row: row["revenue"])
+    pale = "" if len(settled) == len(rows) else "; pale: refunds or cancellations still come in"
     lines = [
         {"y": round(bottom - bottom * share * 0.94, 1), "label": f"${compact(top * share)}"} for share in (0, 0.5, 1)
     ]
     return {
         "title": f"The best month was {best['month']}, with ${compact(best['revenue'])}",
-        "subtitle": f"Revenue by month, USD, {rows[0]['month']} to {rows[-1]['month']}",
+        "subtitle": f"Revenue by month, USD, {rows[0]['month']} to {rows[-1]['month']}{pale}",
         "bars": bars,
         "grid": lines,
         "width": WIDTH,

@@ -7,9 +7,11 @@ notebook of their own.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from duckbook import value_style
 from duckbook.errors import DuckbookError, WarehouseError
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ EXERCISES = {
         """
         select
             accounts.table_name, accounts.raw,
-            count(reasons.reason) as quarantined, count(distinct reasons.reason) as reasons
+            count(reasons.reason) as set_aside, count(distinct reasons.reason) as reasons
         from ecom_staging.row_accounts as accounts
         left join ecom_raw.quarantine as reasons on accounts.table_name = reasons.table_name
         group by all
@@ -75,7 +77,7 @@ EXERCISES = {
         ("table_name",),
         {
             "raw": "row_accounts has it ready. When your number is larger, a join has multiplied it.",
-            "quarantined": "Count the rows of ecom_raw.quarantine by table; count(*) after a left join counts an empty "
+            "set_aside": "Count the rows of ecom_raw.quarantine by table; count(*) after a left join counts an empty "
             "match as one, count(a column of the right side) does not.",
             "reasons": "Count the different reasons of the table: count(distinct …).",
         },
@@ -92,7 +94,7 @@ EXERCISES = {
         (),
         {
             "mart_gross": "Add gross_amount over all rows of ecom_marts.fct_sales_by_date, the unknown day included.",
-            "staging_gross": "An order's own total holds shipping and discounts. Gross revenue comes from the items.",
+            "staging_gross": "An order's own total holds shipping and discounts. Gross is the sum of the items.",
             "mart_units": "Add units over all rows of ecom_marts.fct_sales_by_date.",
             "staging_units": "Add quantity over all items, also those whose order has not landed: a join drops them.",
         },
@@ -122,7 +124,7 @@ EXERCISES = {
         {
             "orders": "An order with three reviews is three rows after the join. Count reviews by order first.",
             "revenue": "An order with three reviews brings its revenue three times. Make the right side of the join "
-            "one row an order first.",
+            "one row per order first.",
             "reviews": "Reviews that name an order count with the way that it was paid; an order without one has 0.",
         },
     ),
@@ -148,14 +150,13 @@ EXERCISES = {
     "ratio": Exercise(
         "Average no averages",
         """
-        select device_type as device, sum(buying_sessions) / sum(sessions) as conversion
-        from ecom_marts.fct_funnel
-        group by device_type
+        select sum(late_deliveries) / sum(promised_deliveries) as late_rate
+        from ecom_marts.fct_fulfilment
         """,
-        ("device",),
+        (),
         {
-            "conversion": "The mean of monthly rates counts a month of ten visits as much as one of ten thousand. "
-            "Divide the sum of those who bought by the sum of all.",
+            "late_rate": "The mean of the rates counts a state with one delivery in a month as much as one with "
+            "many. Divide the sum of the late deliveries by the sum of all that were promised for a time.",
         },
     ),
 }
@@ -261,7 +262,7 @@ def _fault(exercise: Exercise, answer: pd.DataFrame | None, truth: pd.DataFrame)
             if name not in exercise.key and _value(given[key][name]) != _value(row[name]):
                 where = f" of {_told(key)}" if key else ""
                 found = given[key][name]
-                return f"{name}{where} is {_shown(found)}, and that is {_off(found, row[name])}. {hint}"
+                return f"{name}{where} is {_shown(found, name)}, and that is {_off(found, row[name], name)}. {hint}"
     return None
 
 
@@ -280,13 +281,22 @@ def _value(value: Any) -> Any:
     return value if isinstance(value, str) else round(float(value), 4)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, name: str) -> str:
+    """A value as a table shows it in a column of that name."""
     found = _value(value)
-    return "empty" if found is None else found if isinstance(found, str) else f"{found:,.4f}".rstrip("0").rstrip(".")
+    return found or "empty" if found is None or isinstance(found, str) else _writer(name, found)(found)
 
 
-def _off(found: Any, right: Any) -> str:
+def _off(found: Any, right: Any, name: str) -> str:
     found, right = _value(found), _value(right)
-    if isinstance(found, float) and isinstance(right, float):
-        return f"{_shown(abs(found - right))} too {'much' if found > right else 'little'}"
-    return "not it"
+    if not isinstance(found, float) or not isinstance(right, float):
+        return "not it"
+    shown = _shown(abs(found - right), name)
+    points = f"{shown[:-1]} percentage points" if shown.endswith("%") else shown
+    return f"{points} too {'much' if found > right else 'little'}"
+
+
+def _writer(name: str, value: float) -> Callable[[Any], str]:
+    import pandas as pd
+
+    return value_style.writer(value_style.chosen_format(name, pd.Series([value])), [value])

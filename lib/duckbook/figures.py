@@ -1,12 +1,14 @@
 """The figures of a mart at a glance: for each column of numbers or dates how many there are, the least and the most.
 
 Numbers have their sum as well. Sums are exact, of decimals and whole numbers, so that they are the same on every
-machine, and no number of a mart can change without one of them changing. Keys name rows and are no figures.
+machine, and a change of any one number of a mart changes one of them. Keys name rows and are no figures.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+from duckbook import value_style
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,7 +51,8 @@ def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
     found = connection.execute(f"select {', '.join(parts)} from {table}").fetchone()
     cells = (found[5 * place : 5 * place + 5] for place in range(len(kinds)))
     rows = [
-        (name, filled, missing, *map(_text, rest)) for name, (filled, missing, *rest) in zip(kinds, cells, strict=True)
+        (name, filled, missing, _text(least, name), _text(most, name), _text(total))
+        for name, (filled, missing, least, most, total) in zip(kinds, cells, strict=True)
     ]
     return pd.DataFrame(rows, columns=columns)
 
@@ -60,7 +63,12 @@ def _kinds(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     return {name: kind for name, kind in kinds.items() if not name.endswith("_key")}
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return "–"
-    return str(value).removesuffix(" 00:00:00") if hasattr(value, "year") else f"{value:,}"
+def _text(value: Any, name: str = "") -> str:
+    if hasattr(value, "year"):
+        return str(value).removesuffix(" 00:00:00")
+    # A year is a label, without separators; a sum of years is a number.
+    return str(value) if "year" in name.split("_") and _is_year(value) else value_style.plain(value)
+
+
+def _is_year(value: Any) -> bool:
+    return value is not None and 1800 <= value <= 2200

@@ -64,7 +64,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
         nbformat.validate(notebook)
     except FileNotFoundError:
         raise ChainError(
-            f"Notebook {path.name} is not in {path.parent.name}/: put it there, or mend chain.toml."
+            f"Notebook {path.name} is not in {path.parent.name}/: put it there, or fix chain.toml."
         ) from None
     except Exception as error:
         raise ChainError(f"{path.name} is not a valid notebook: {first_line(error)}.") from None

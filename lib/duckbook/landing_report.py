@@ -35,5 +35,5 @@ def show(out: Console, report: CheckReport) -> None:
         out.print(told)
     for stop in report.stops:
         out.print(f"[red]✗[/] {escape(stop)}", soft_wrap=True)
-    verdict = "would fail: mend what is marked ✗" if report.stops else "would ingest this"
+    verdict = "would fail: fix what is marked ✗" if report.stops else "would ingest this"
     out.print(f"`make pipeline GENERATE=0` {verdict}. Nothing was changed.")

@@ -39,7 +39,7 @@ def sentiment(store: Settings, texts: Sequence[str]) -> np.ndarray:
         found = getattr(importlib.import_module(module), function)(texts)
     except Exception as error:
         raise ScienceError(
-            f"DUCKBOOK_TEXT_MODEL={store.text_model} failed with {type(error).__name__}: mend the function, or take "
+            f"DUCKBOOK_TEXT_MODEL={store.text_model} failed with {type(error).__name__}: fix the function, or take "
             f"'{LOCAL}'."
         ) from error
     said = np.asarray(found, dtype=float)

@@ -90,7 +90,7 @@ class Opened:
         if len(found) != 1 or found[0][1] != "ARRAY":
             raise IngestError(
                 f"{self.source.name} cannot be read: a document holds a list of records under "
-                '"data", and nothing follows it. Mend it at its source and land it again.'
+                '"data", and nothing follows it. Fix it at its source and land it again.'
             )
         return date_in_metadata(json.loads(found[0][0] or "null"))
 
@@ -205,7 +205,7 @@ def why_unreadable(line: bytes) -> str:
         return f"is not UTF-8 at byte {error.start + 1}"
     except (ValueError, RecursionError) as error:
         at = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
-        return f"is not JSON: {getattr(error, 'msg', 'it is nested too deep')}{at}"
+        return f"is not JSON: {getattr(error, 'msg', 'it is nested too deep').removesuffix(' at')}{at}"
     if not isinstance(value, dict):
         kind = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}.get(type(value), "a number")
         return f"is not a JSON object but {kind}"

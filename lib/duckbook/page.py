@@ -178,6 +178,7 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
         "run": {"git": {}, "versions": {}, "code": {}, "resumed": [], "readers": None, "not_told": None} | record,
         "headline": _headline(record),
         "figures": headlines.cards(told.get("figures", [])),
+        "figures_note": headlines.note(told.get("figures", [])),
         "monthly": charts.months(told.get("monthly", []), record["as_of"]),
         "mix": charts.mix(told.get("categories", [])),
         "steps": steps,

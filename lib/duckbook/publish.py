@@ -181,7 +181,7 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
     failed = sorted(result["unique_id"].split(".")[2] for result in results if result["status"] in BAD)
     if failed:
         raise PublishError(
-            f"Tests of the marts did not pass: {', '.join(failed[:5])}. Mend them and run 06_marts.ipynb."
+            f"Tests of the marts did not pass: {', '.join(failed[:5])}. Fix them and run 06_marts.ipynb."
         )
     if unequal := reconcile.differences(reconcile.marts(connection)):
         raise PublishError(f"Marts differ from staging: {unequal}. Run 06_marts.ipynb and see why.")

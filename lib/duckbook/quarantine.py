@@ -1,7 +1,7 @@
 """How many rows are set aside, and how many may be: more than the limit fails a run before anything is published.
 
-What counts is what the sources hold now. A row that was quarantined counts until it is mended: until its source lands
-without it, or a later record of its key is sound. So a run that failed succeeds once the source is mended, although
+What counts is what the sources hold now. A row that was quarantined counts until it is fixed: until its source lands
+without it, or a later record of its key is sound. So a run that failed succeeds once the source is fixed, although
 the quarantine keeps what it ever took.
 """
 
@@ -96,12 +96,12 @@ held_{table} as (
         seen._rejection as reason
     from seen_{table} as seen
     inner join newest on seen._batch_id = newest.batch_id and newest.table_name = '{table}'
-    left join last_sound_{table} as mended on seen._key = mended._key and mended.place > seen.place
+    left join last_sound_{table} as fixed on seen._key = fixed._key and fixed.place > seen.place
 
-    where mended._key is null
+    where fixed._key is null
 
 )"""
-"""Quarantined rows of a table, as far as the newest batch of a source holds them and none mended them since."""
+"""Quarantined rows of a table, as far as the newest batch of a source holds them and none fixed them since."""
 
 HELD = """
 with
@@ -184,7 +184,7 @@ def sentences(found: Iterable[dict], settings: Settings) -> list[str]:
     return [
         f"{row['table']}: {row['quarantined']:,} of the {row['rows']:,} rows {_of(row)} are quarantined, more than the "
         f"{allowed(row['rows'], settings):,} that DUCKBOOK_QUARANTINE_LIMIT={settings.quarantine_limit:g} lets pass; "
-        f"for example {row['reason']}. Mend them at the source, land it again, and run again; or raise the limit."
+        f"for example {row['reason']}. Fix them at the source, land it again, and run again; or raise the limit."
         for row in over
         if row["source"] or row["table"] not in by_source
     ]
