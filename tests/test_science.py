@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from duckbook import language, models, planted, science, servers, warehouse
+from duckbook import landing, language, models, planted, science, servers, storage, warehouse
 from duckbook.chain import read_chain
 from duckbook.errors import ScienceError
 from duckbook.settings import Settings
@@ -142,6 +142,18 @@ def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start
     for name in planted.TABLES:
         assert connection.sql(f"from truth.{name}").fetchall() == []
     assert "is_treated" in connection.sql("from truth.experiment").columns
+
+
+def test_a_generated_store_says_which_it_is_and_data_of_ones_own_say_nothing(start_store, capsys):
+    store = start_store("introduced", customers=200, seed=7, planted="spend_mean=60")
+    endpoints = servers.up(store)
+    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
+    capsys.readouterr()
+    planted.introduce(store, endpoints)
+    assert capsys.readouterr().out == "Store: 200 customers, seed 7, planted spend_mean=60\n"
+    storage.delete_prefix(storage.client(endpoints.s3), store.s3_historic_bucket, "truth/")
+    planted.introduce(store, endpoints)
+    assert capsys.readouterr().out == ""
 
 
 def reads_the_truth(notebook: Path) -> list[str]:

@@ -169,7 +169,7 @@ def test_next_purchase_says_what_its_model_says_of_who_ordered(shop):
         f"where ordered_at::date > '{day}' and ordered_at::date <= '{end}'"
     )
     ordered = table.customer_key.isin(after.customer_key).to_numpy()
-    said, did = shop.numbers("next_purchase", "The model said that # customers would order, and # did")
+    said, did = shop.numbers("next_purchase", "The model expected # customers to order and # did")
     assert (said, did) == (round(chance.sum()), ordered.sum())
     best = pd.Series(chance).rank(method="first").to_numpy() > np.ceil(0.9 * (len(chance) - 1) + 1 - 1e-9)
     text = re.search(r"Share of the tenth with the highest probabilities[^\n]*", shop.said("next_purchase")).group()

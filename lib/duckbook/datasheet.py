@@ -36,7 +36,7 @@ class Dictionary:
 
 
 def dictionary_page(dictionary: Dictionary) -> str:
-    """The dictionary as a Markdown page, a row a column."""
+    """The dictionary as a Markdown page, one row per column."""
     rows = [
         f"| {c['name']} | {c['type']} | {c.get('unit', '')} | {c['role']} | {c['from']} | {c['meaning']} |"
         for c in dictionary.features + dictionary.labels

@@ -107,7 +107,7 @@ select
     coalesce(bought.net_amount_90d, 0)::decimal(18, 2) as net_amount_90d,
     coalesce(bought.net_amount_365d, 0)::decimal(18, 2) as net_amount_365d,
     coalesce(bought.repeat_net_amount, 0)::decimal(18, 2) as repeat_net_amount,
-    round(bought.net_amount / bought.orders, 2)::decimal(18, 2) as average_order_value,
+    round(bought.net_amount / bought.orders, 2)::decimal(18, 2) as mean_net_amount_per_order,
     bought.last_order_net_amount::decimal(18, 2) as last_order_net_amount,
     round(bought.discount_amount::double / nullif(bought.gross_amount, 0)::double, 6) as discount_share,
     coalesce(bought.units, 0)::integer as units,

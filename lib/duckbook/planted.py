@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from duckbook import storage, warehouse
+from duckbook import manifest, storage, warehouse
 from duckbook.endpoints import Endpoints
 from duckbook.settings import Settings
 
@@ -28,8 +28,7 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints:
     """
     connection.execute(f"create schema if not exists {SCHEMA}")
     warehouse.use_landing(connection, endpoints)
-    bucket = settings.s3_historic_bucket
-    landed = {key for key, *_ in storage.list_objects(storage.client(endpoints.s3), bucket, "truth/")}
+    bucket, landed = settings.s3_historic_bucket, _landed(settings, endpoints)
     for name in TABLES:
         if f"truth/{name}.parquet" in landed:
             found = f"read_parquet('s3://{bucket}/truth/{name}.parquet')"
@@ -38,6 +37,19 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints:
     if missing:
         _empty(connection, settings, missing)
     return bool(landed)
+
+
+def introduce(settings: Settings, endpoints: Endpoints) -> None:
+    """Print which generated store this is, for its figures are those of no other; of data of one's own, nothing."""
+    store = manifest.read(settings, endpoints) if _landed(settings, endpoints) else None
+    if store:
+        changed = f"planted {store.planted}" if store.planted else "nothing planted differently"
+        print(f"Store: {store.customers:,} customers, seed {store.seed}, {changed}")
+
+
+def _landed(settings: Settings, endpoints: Endpoints) -> set[str]:
+    bucket = settings.s3_historic_bucket
+    return {key for key, *_ in storage.list_objects(storage.client(endpoints.s3), bucket, "truth/")}
 
 
 def _empty(connection: duckdb.DuckDBPyConnection, settings: Settings, missing: set[str]) -> None:
