@@ -55,6 +55,11 @@ def test_a_month_in_which_the_store_opened_is_no_measure_of_another_one():
     assert (young["period"], young["shown"], young["month_before"]) == ("whole history", "180", "")
 
 
+def test_a_store_whose_orders_have_no_day_has_no_month_to_compare():
+    frame = sums("2026-01-01", m2026_05=(10, 1000.0)).assign(first_day=pd.NaT)
+    assert card(frame, "2026-05-31", "Orders")["period"] == "whole history"
+
+
 def test_the_average_order_value_comes_of_the_figures_beside_it():
     frame = sums("2026-01-01", m2026_05=(10, 1000.0)).assign(cancelled_orders=2, cancelled_amount=136.0)
     figures = {figure["name"]: figure for figure in headlines.headlines(frame, "2026-05-31")}

@@ -196,6 +196,9 @@ def _known(value: Any) -> float | int | None:
 
 
 def _day(value: Any) -> date | None:
+    # A column of times without any holds NaT, which is not equal to itself.
+    if value is None or value != value:
+        return None
     return value.date() if hasattr(value, "date") else value
 
 
