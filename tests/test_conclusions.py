@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from chains import begin
 from conclusions import GRAMMAR, GRID, SHORT, Books, check_sentence, defaults, execute, sentences
-from duckbook import landing, publish, transform
+from duckbook import publish, transform
+from duckbook.store import parameters as planted_parameters
 from duckbook.store.parameters import planting
 from landing_zone import Shop, lines
 
@@ -72,7 +73,7 @@ def places(start_store, external_endpoints, tmp_path_factory, soak):
                 with pytest.MonkeyPatch.context() as patch:
                     if "device" in made.absent:
                         # The settings plant single numbers; this one has three.
-                        patch.setattr(landing, "planting", on_any_device_alike)
+                        patch.setattr(planted_parameters, "planting", on_any_device_alike)
                     begin(store)
             else:
                 store = own_shop(folder, external_endpoints)
