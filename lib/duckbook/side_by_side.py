@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from time import sleep
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def each(
     done: list[Future] = []
     with ThreadPoolExecutor(at_once) as pool:
         try:
-            done += [pool.submit(begun, thing) for thing in things]
+            for thing in things:
+                done.append(pool.submit(begun, thing))
             wait(done, return_when=FIRST_EXCEPTION)
             for future in done:
                 if future.done():
@@ -74,7 +76,9 @@ def _stop(running: set[duckdb.DuckDBPyConnection], done: Collection[Future]) -> 
 
     for future in done:
         future.cancel()
-    while wait(done, STOP_SECONDS).not_done:
+    # A signal may come before what was submitted last is in the list.
+    while wait(done, STOP_SECONDS).not_done or running:
+        sleep(0.01)
         for cursor in running.copy():
             with suppress(duckdb.ConnectionException):
                 cursor.interrupt()
