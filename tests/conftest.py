@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from duckbook import servers
@@ -28,22 +29,29 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
+SHOPS = ("built_shop", "generated_shop")
+"""Shops that several files look at."""
+
+
 class WholeFiles(LoadFileScheduling):
     """A worker takes whole files.
 
-    The notebooks go to one, for each reads what those before it made, and so do the files that look at the built shop,
-    for building it takes half a minute.
+    The notebooks go to one, for each reads what those before it made, and so do the files that look at the same shop,
+    for building one takes half a minute.
     """
 
-    looking = frozenset(
-        file.name for file in Path(__file__).parent.glob("test_*.py") if "built_shop" in file.read_text()
+    looking = MappingProxyType(
+        {
+            file.name: shop
+            for file in Path(__file__).parent.glob("test_*.py")
+            for shop in SHOPS
+            if shop in file.read_text()
+        }
     )
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(super()._split_scope(nodeid))
-        if file.suffix == ".ipynb":
-            return "the notebooks"
-        return "a shop" if file.name in self.looking else file.name
+        return "the notebooks" if file.suffix == ".ipynb" else self.looking.get(file.name, file.name)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log) -> WholeFiles:
@@ -148,3 +156,15 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory):
             raw.land(table, rows, on)
         raw.unreadable("orders", '{"order_id": ')
     return shop, transform.build(shop, "all", unit_tests=True)
+
+
+@pytest.fixture(scope="session")
+def generated_shop(start_store: Callable[..., Settings]) -> Settings:
+    """A generated shop, published: small enough to be quick, and large enough for every label to occur."""
+    from chains import begin
+    from duckbook import publish
+
+    shop = start_store("generated", customers=1500)
+    begin(shop)
+    publish.publish(shop, "generated")
+    return shop

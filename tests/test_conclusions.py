@@ -23,8 +23,6 @@ from landing_zone import Shop, lines
 for module in sorted(Path(__file__).parent.glob("conclusions_of_*.py")):
     importlib.import_module(module.stem)
 
-CUSTOMERS = 1500
-
 PLANTED_NONE = "unhappy_late=0.095 partner_share=0 elasticity_mean=0 elasticity_sd=0 yearly_growth=0"
 """The shop without patterns: late orders disappoint no more than others, subcategories go together by chance, prices
 change nothing, and no year has more sign-ups than another. A visit buys as often on any device, too."""
@@ -34,7 +32,7 @@ change nothing, and no year has more sign-ups than another. A visit buys as ofte
 class Made:
     """A shop of the grid: how it is made, and which patterns it lacks."""
 
-    customers: int = CUSTOMERS
+    customers: int = 1500
     values: tuple[tuple[str, Any], ...] = ()
     absent: frozenset[str] = frozenset()
     is_long: bool = True
@@ -42,7 +40,7 @@ class Made:
 
 SHOPS = {
     "generated": Made(is_long=False),
-    "own": Made(customers=0, is_long=False),
+    "own": Made(is_long=False),
     "other seed": Made(values=(("seed", 7),)),
     "larger": Made(customers=4000, values=(("seed", 3),)),
     "no patterns": Made(3000, (("planted", PLANTED_NONE),), frozenset({"late", "affinity", "price", "device"})),
@@ -61,27 +59,34 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def places(start_store, external_endpoints, tmp_path_factory, soak):
+def places(request, start_store, external_endpoints, tmp_path_factory, soak):
     """A function that gives a shop by its name, built once, with all that the notebooks of its grid say."""
     known: dict[str, Place] = {}
 
+    def build(name: str, folder: Path) -> Any:
+        made = SHOPS[name]
+        if name == "generated":
+            return request.getfixturevalue("generated_shop")
+        if name == "own":
+            store = own_shop(folder, external_endpoints)
+        else:
+            store = start_store(name, customers=made.customers, **dict(made.values))
+            with pytest.MonkeyPatch.context() as patch:
+                if "device" in made.absent:
+                    # The settings plant single numbers; this one has three.
+                    patch.setattr(planted_parameters, "planting", on_any_device_alike)
+                begin(store)
+        publish.publish(store, "conclusions")
+        return store
+
     def place(name: str) -> Place:
         if name not in known:
-            made, folder = SHOPS[name], tmp_path_factory.mktemp("said")
-            if made.customers:
-                store = start_store(name, customers=made.customers, **dict(made.values))
-                with pytest.MonkeyPatch.context() as patch:
-                    if "device" in made.absent:
-                        # The settings plant single numbers; this one has three.
-                        patch.setattr(planted_parameters, "planting", on_any_device_alike)
-                    begin(store)
-            else:
-                store = own_shop(folder, external_endpoints)
-            publish.publish(store, "conclusions")
+            folder = tmp_path_factory.mktemp("said")
+            store = build(name, folder)
             jobs = [(notebook, parameters) for notebook in sorted(GRAMMAR) for parameters in grid(notebook, soak)]
             said = execute(store.data, jobs, folder)
             keyed = {(notebook, str(job)): one for (notebook, job), one in zip(jobs, said, strict=True)}
-            known[name] = Place(Books(store.data, made.absent), keyed)
+            known[name] = Place(Books(store.data, SHOPS[name].absent), keyed)
         return known[name]
 
     return place

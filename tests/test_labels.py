@@ -7,7 +7,6 @@ import re
 import pytest
 import rendered
 import yaml
-from chains import begin
 from duckbook import warehouse
 from duckbook.settings import ROOT
 
@@ -24,8 +23,6 @@ LABELS = {
 
 OF_OTHER_SHOPS = {("age_group", "under 18"), ("sentiment", "unknown")}
 """Labels that the generated shop has no case for: all of its customers are of age, and each review has stars."""
-
-CUSTOMERS = 1_500
 
 
 def given(definition: str) -> set[str]:
@@ -60,11 +57,9 @@ def test_a_label_is_defined_in_one_place(label):
 
 
 @pytest.fixture(scope="module")
-def marts(start_store):
-    """The marts of a generated shop that is small enough to be quick, and large enough for every label."""
-    store = start_store("labels", customers=CUSTOMERS)
-    begin(store)
-    with warehouse.open_warehouse(store, read_only=True) as connection:
+def marts(generated_shop):
+    """The marts of a generated shop."""
+    with warehouse.open_warehouse(generated_shop, read_only=True) as connection:
         yield connection
 
 
