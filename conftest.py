@@ -71,6 +71,15 @@ def pytest_unconfigure(config):
 
 
 @pytest.fixture(scope="session")
+def store_of_the_notebooks(request) -> Path | None:
+    """The folder of the default store that the notebooks of the chain have filled in this session, if they have."""
+    if request.config.getoption("--science") or STORE not in request.config.stash:
+        return None
+    _, folder = request.config.stash[STORE]
+    return Path(folder.name)
+
+
+@pytest.fixture(scope="session")
 def soak(request) -> bool:
     """Whether the long version of a test is wanted."""
     return request.config.getoption("--soak")

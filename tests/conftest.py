@@ -29,7 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
-SHOPS = ("built_shop", "generated_shop")
+NOTEBOOKS = "store_of_the_notebooks"
+
+SHOPS = ("built_shop", "generated_shop", NOTEBOOKS)
 """Shops that several files look at."""
 
 
@@ -51,7 +53,7 @@ class WholeFiles(LoadFileScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(super()._split_scope(nodeid))
-        return "the notebooks" if file.suffix == ".ipynb" else self.looking.get(file.name, file.name)
+        return NOTEBOOKS if file.suffix == ".ipynb" else self.looking.get(file.name, file.name)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log) -> WholeFiles:

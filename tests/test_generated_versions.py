@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from chains import advance, begin
-from duckbook import servers, warehouse
+from chains import load_and_build
+from duckbook import history, landing, servers, warehouse
 from duckbook.store.simulation import quarters
 from store_slices import FIRST_AS_OF
 
@@ -15,10 +15,14 @@ from store_slices import FIRST_AS_OF
 def marts(start_store):
     """A connection that sees marts and truth of a store with dirt, after its history, its first day and a later one."""
     store = start_store("versions", customers=300, dirt=0.05, quarantine_limit=1)
-    begin(store)
-    advance(store, store.first_as_of + timedelta(days=9))
+    endpoints = servers.up(store)
+    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
+    for day in (store.first_as_of, store.first_as_of + timedelta(days=9)):
+        landing.land_latest(store, endpoints, day)
+        history.ingest(store, endpoints, day)
+    load_and_build(store)
     with warehouse.open_warehouse(store, read_only=True) as connection:
-        warehouse.use_landing(connection, servers.up(store))
+        warehouse.use_landing(connection, endpoints)
         found = f"s3://{store.s3_historic_bucket}/truth/prices.parquet"
         connection.execute(f"create temp table truth_prices as select * from read_parquet('{found}')")
         connection.execute("use ecom_marts")
