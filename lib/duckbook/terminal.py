@@ -36,6 +36,10 @@ MARKS = {
 }
 
 
+LONGEST = 300
+"""Characters of a record that are shown."""
+
+
 class Terminal(Console):
     """A console whose reader may leave: ``make pipeline | head`` ends the words, and not the run."""
 
@@ -186,6 +190,24 @@ def show_erasure(out: Console, erasure: Erasure, traces: list[Trace]) -> None:
         )
         for source in erasure.sources:
             out.print(f"  {source}", markup=False, soft_wrap=True)
+    if erasure.doubts:
+        _show_doubts(out, erasure)
+
+
+def _show_doubts(out: Console, erasure: Erasure) -> None:
+    from duckbook.forget import command
+
+    out.print(
+        f"{len(erasure.doubts):,} records may be of these people, and were left as they are. Read them, for they are "
+        "not listed again; for a customer who is the same person, forget that customer_id too:"
+    )
+    for doubt in erasure.doubts:
+        of = f"customer {doubt.customer}, " if doubt.customer else ""
+        text = doubt.text if len(doubt.text) <= LONGEST else f"{doubt.text[:LONGEST]}…"
+        for line in (f"  {doubt.record}  {of}{doubt.why}  ({doubt.source})", f"    {text}"):
+            out.print(" ".join(line.split("\n")), markup=False, soft_wrap=True)
+    out.print("This erases those that are theirs, once the others are struck out:")
+    out.print(f"  {command(erasure.doubts)}", markup=False, soft_wrap=True)
 
 
 def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -> None:
