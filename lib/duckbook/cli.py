@@ -174,9 +174,10 @@ def forget(customer_ids, records, **_store) -> None:
     _run(_from_raw())
     with one_writer(chosen, "an erasure"):
         traces.remove(chosen, endpoints, sorted(erasure.people.ids))
-        servers.vacuum(chosen)
+        traces.scrub_logs(chosen, erasure.people)
+        unreached = servers.vacuum(chosen)
         found = traces.look(chosen, endpoints, erasure.people)
-    terminal.show_erasure(terminal.console(), erasure, found)
+    terminal.show_erasure(terminal.console(), erasure, found, unreached, traces.numbered(chosen, erasure.people))
     sys.exit(any(trace.found for trace in found))
 
 

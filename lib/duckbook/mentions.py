@@ -42,6 +42,8 @@ NAMED_ID = re.compile(
 FIELD = re.compile(r"""["']\s*[\w ]+\s*["']\s*:""")
 """What tells a record of JSON, whole or cut off, from a line of another format."""
 
+OF_THEIR_OWN = "the address, phone or customer_id"
+
 ESCAPED = re.compile(r"((?:\\x[0-9a-fA-F]{2})+)|((?:\\u[0-9a-fA-F]{4})+)|\\([nrt])|\\(.)", re.DOTALL)
 
 ODD = r"\\|&|%[0-9A-Fa-f]{2}|[\x{00C2}\x{00C3}\x{FF00}-\x{FFEF}]"
@@ -91,24 +93,31 @@ class People:
         return None
 
     def in_text(self, text: str, *, with_names: bool = True) -> Mention | None:
-        """How a text mentions one of them by what is known of them."""
+        """How a text mentions one of them by what is known of them; what is certain before what is not."""
+        found: list[Mention] = []
         for form in forms(text) if _ODD.search(text) else (text,):
             plain = _without_marks(form).lower()
-            if not any(all(token in plain for token in tokens) for tokens in self._tokens):
-                continue
-            folded, found = f" {words(form)} ", {e_mail(each) for each in E_MAIL.findall(form)}
-            for value, spelled in self._spelled:
-                if "@" in value and (value in found or value in {_untagged(each) for each in found}):
-                    return Mention(value in found and value not in self._shared, "the e-mail")
-                if "@" not in value and spelled in folded:
-                    return Mention(value not in self._shared, "the address or phone")
-                if "@" in value and _cut_off(value, form):
-                    return Mention(False, "an e-mail that begins so")
-                if "@" in value and spelled in folded.replace(" at ", " ").replace(" dot ", " "):
-                    return Mention(False, "an e-mail like theirs")
-            if with_names and any(all(f" {words(part)} " in folded for part in name) for name in self.names):
-                return Mention(False, "the name")
-        return None
+            if any(all(token in plain for token in tokens) for tokens in self._tokens):
+                found += self._mentions(form, with_names)
+        return max(found, key=lambda mention: mention.certain, default=None)
+
+    def _mentions(self, text: str, with_names: bool) -> Iterator[Mention]:
+        folded, mails = f" {words(text)} ", {e_mail(each) for each in E_MAIL.findall(text)}
+        untagged, worded = {_untagged(each) for each in mails}, {words(each) for each in mails}
+        at = folded.replace(" dot ", " ")
+        for value, spelled in self._spelled:
+            own = value not in self._shared
+            if "@" not in value:
+                if f" {spelled} " in folded:
+                    yield Mention(own, OF_THEIR_OWN)
+            elif value in mails:
+                yield Mention(own, "the e-mail")
+            elif value in untagged or spelled in worded or f" {words(value.replace('@', ' at '))} " in at:
+                yield Mention(False, "an e-mail like theirs")
+            elif _cut_off(value, text):
+                yield Mention(False, "an e-mail that begins so")
+        if with_names and any(all(f" {words(part)} " in folded for part in name) for name in self.names):
+            yield Mention(False, "the name")
 
     def pattern(self) -> re.Pattern[str] | None:
         """What finds e-mails, addresses, phones and names in texts that we wrote ourselves, as they write them."""
@@ -132,7 +141,7 @@ class People:
 
     @cached_property
     def _spelled(self) -> list[tuple[str, str]]:
-        return [(value, f" {words(value)} ") for value in sorted(map(e_mail, self.texts | self.shared))]
+        return [(value, words(value)) for value in sorted(map(e_mail, self.texts | self.shared))]
 
     @cached_property
     def _shared(self) -> frozenset[str]:
@@ -156,7 +165,7 @@ class People:
         return " or ".join([f"regexp_matches({text}, {literal(ODD)})", *(f"({each})" for each in sought)])
 
 
-_ODD = re.compile(ODD.replace(r"\x{", r"\u").replace("}", ""))
+_ODD = re.compile(re.sub(r"\\x\{(\w+)\}", r"\\u\1", ODD))
 
 _GAP = r"(?:[\W_]|<[^<>]{0,99}>|&#?\w{2,7};|\\[nrtu]|%[0-9A-F]{2}){1,40}?"
 
@@ -304,7 +313,12 @@ def known(engine: duckdb.DuckDBPyConnection, ids: Iterable[str], files: dict[str
                     mails.add(value)
     others = _of_others(engine, files, own, is_theirs)
     shared = {text for text in others if "@" not in text or text in mails}
-    return People(frozenset(ids), frozenset(set(own) - others), frozenset(shared), frozenset(names))
+    return People(frozenset(ids), frozenset({*own, *telling_ids(ids)} - others), frozenset(shared), frozenset(names))
+
+
+def telling_ids(ids: Iterable[str]) -> set[str]:
+    """The ids that are no number which could be anything else."""
+    return {person for person in ids if len(person) >= SHORTEST and (not person.isdigit() or len(person) >= DIGITS)}
 
 
 def _telling(value: str, *, whole: bool) -> set[str]:
@@ -392,7 +406,7 @@ def _in_rows(engine, people: People, files: Sequence[str], is_theirs: str) -> It
 def _is_their_own(table: SourceTable, cell: Cell) -> bool:
     """Whether a value is what another customer may well have too: the name, or the address of a household."""
     personal = {column.name for column in table.columns if column.personal}
-    return cell.column in personal and cell.mention.why == "the address or phone"
+    return cell.column in personal and cell.mention.why == OF_THEIR_OWN
 
 
 def columns_of(engine: duckdb.DuckDBPyConnection, files: Sequence[str]) -> set[str]:

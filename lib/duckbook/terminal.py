@@ -170,7 +170,9 @@ def show_comparison(out: Console, old: dict[str, Any], new: dict[str, Any], sect
         out.print(table)
 
 
-def show_erasure(out: Console, erasure: Erasure, traces: list[Trace]) -> None:
+def show_erasure(
+    out: Console, erasure: Erasure, traces: list[Trace], unreached: list[str], numbered: list[Path]
+) -> None:
     """What was erased, where people were looked for, and what is not ours to erase."""
     if erasure.number is None:
         out.print("The history holds these people no more: they had been forgotten before.")
@@ -190,6 +192,19 @@ def show_erasure(out: Console, erasure: Erasure, traces: list[Trace]) -> None:
         )
         for source in erasure.sources:
             out.print(f"  {source}", markup=False, soft_wrap=True)
+    if numbered:
+        runs_of = sorted({file.parent for file in numbered})
+        out.print(
+            f"{len(numbered):,} files of archived runs hold the number that is the customer_id, which may mean these "
+            f"people or anything else: delete the folders of such runs where it does, such as {runs_of[0]}.",
+            markup=False,
+            soft_wrap=True,
+        )
+    if unreached:
+        out.print(
+            f"On {' and '.join(unreached)} of your own, deleted rows and objects stay on the disk, and in versions, "
+            "backups and logs of writes, for as long as its own rules keep them."
+        )
     if erasure.doubts:
         _show_doubts(out, erasure)
 

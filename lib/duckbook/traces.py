@@ -7,6 +7,7 @@ taken. Publications that were made before go, also the ones that one could go ba
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -54,6 +55,27 @@ def scrub_archive(runs: Path, people: People) -> int:
     return changed
 
 
+def scrub_logs(settings: Settings, people: People) -> None:
+    """Mask what tells of people in the logs of the embedded servers, which go on writing to the same files."""
+    pattern = people.pattern()
+    for file in (settings.data / "servers").glob("*.log*") if pattern else ():
+        text = file.read_text("utf-8", errors="surrogateescape")
+        clean = pattern.sub(MASK, text)
+        if clean != text:
+            with file.open("r+b") as log:
+                log.write(clean.encode("utf-8", errors="surrogateescape"))
+                log.truncate()
+
+
+def numbered(settings: Settings, people: People) -> list[Path]:
+    """Files of the archive that tell of customers by customer_id and hold a number that is the id of one of them."""
+    ids = sorted(people.ids - mentions.telling_ids(people.ids))
+    if not ids:
+        return []
+    number = re.compile(rf"(?<![\w.,-])(?:{'|'.join(map(re.escape, ids))})(?![\w.,-])")
+    return [file for file, text in _texts(settings.runs) if "customer_id" in text and number.search(text)]
+
+
 def _texts(runs: Path) -> Iterator[tuple[Path, str]]:
     """The files of an archive that hold text; dbt's cache of what it parsed is none."""
     for file in sorted(runs.rglob("*")) if runs.exists() else ():
@@ -65,8 +87,8 @@ def discard_warehouse(settings: Settings) -> None:
     """Remove the warehouse file, to be made again from the history; of a lake the tables are made again."""
     if settings.target != "duckdb":
         return
-    for path in settings.data.glob(f"{settings.warehouse_path.name}*"):
-        path.unlink()
+    for name in ("", ".wal"):
+        settings.warehouse_path.with_name(f"{settings.warehouse_path.name}{name}").unlink(missing_ok=True)
 
 
 def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None:
