@@ -42,6 +42,8 @@ class Doubt:
         The customer that it names, if any.
     text
         What stands there.
+    can_be_erased
+        False of a part of the key, by which the record is known.
     """
 
     record: str
@@ -49,6 +51,7 @@ class Doubt:
     why: str
     customer: str | None
     text: str = field(repr=False)
+    can_be_erased: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def forget(
 
 def command(doubts: Sequence[Doubt]) -> str:
     """What erases these records."""
-    return f"make forget RECORDS={shlex.quote(' '.join(doubt.record for doubt in doubts))}"
+    return f"make forget RECORDS={shlex.quote(' '.join(doubt.record for doubt in doubts if doubt.can_be_erased))}"
 
 
 def normalised(engine: duckdb.DuckDBPyConnection, customer_ids: Sequence[str]) -> list[str]:
@@ -178,8 +181,8 @@ class _Rewriting:
         for name, table in source_tables().items():
             self.engine.execute("create or replace temp table rehashed (key varchar, was ubigint, hash ubigint)")
             self.engine.execute("create or replace temp table removed (key varchar, hash ubigint)")
-            certain = self._look(name, is_theirs) if self.ids else {}
-            self._rows(name, table, files[name], certain, chosen)
+            certain, values = self._look(name, is_theirs) if self.ids else ({}, {})
+            self._rows(name, table, files[name], certain, values, chosen)
             self._sightings(name, table)
             self._lines(name, certain, chosen)
         if missing := set(chosen) - self._erased:
@@ -208,33 +211,52 @@ class _Rewriting:
             chosen.setdefault((batch_id, int(number)), set()).update({column} - {""})
         return chosen
 
-    def _look(self, name: str, is_theirs: str) -> dict[str, set[int]]:
-        """File → the numbers of records that are theirs without naming them by customer_id; doubts are kept apart."""
-        certain: dict[str, set[int]] = {}
+    def _look(self, name: str, is_theirs: str) -> tuple[dict[str, set[int]], dict[str, dict[str, set[int]]]]:
+        """Find what mentions people otherwise than by customer_id; what is doubtful is kept apart.
+
+        Returns
+        -------
+        tuple
+            File → the numbers of records that are theirs; and file → column → numbers of values to erase.
+        """
+        table, records, values = source_tables()[name], {}, {}
         doubtful: dict[str, Cell] = {}
         held = {role: self._of(name, role) for role in ("rows", "unreadable")}
         batches = held["rows"] | held["unreadable"]
         for cell in mentions.in_table(
-            self.engine, self.people, source_tables()[name], list(held["rows"]), list(held["unreadable"]), is_theirs
+            self.engine, self.people, table, list(held["rows"]), list(held["unreadable"]), is_theirs
         ):
-            if cell.mention.certain:
-                certain.setdefault(cell.file, set()).add(cell.number)
-            else:
-                column = f":{quote(cell.column, safe='')}" if cell.column else ""
+            of_key = cell.column in table.key
+            if cell.of_them or (cell.mention.certain and cell.column is None):
+                records.setdefault(cell.file, set()).add(cell.number)
+                if cell.column and not of_key:
+                    values.setdefault(cell.file, {}).setdefault(cell.column, set()).add(cell.number)
+            if not cell.mention.certain or (of_key and not forgotten.is_of_people(table)):
+                is_whole = cell.column is None or (cell.customer is None and forgotten.PERSON in table.column_names)
+                column = "" if is_whole and not of_key else f":{quote(cell.column, safe='')}"
                 doubtful.setdefault(f"{batches[cell.file].batch_id}:{cell.number}{column}", cell)
         for record, cell in doubtful.items():
-            if cell.number not in certain.get(cell.file, ()):
-                source = batches[cell.file].source
-                self.doubts.append(Doubt(record, source, cell.mention.why, cell.customer, cell.text))
-        return certain
+            of_key = cell.column in table.key
+            if of_key or cell.number not in records.get(cell.file, ()):
+                why = f"{cell.mention.why}, in a key: have it changed at its source" if of_key else cell.mention.why
+                self.doubts.append(Doubt(record, batches[cell.file].source, why, cell.customer, cell.text, not of_key))
+        return records, values
 
-    def _rows(self, name: str, table: SourceTable, addresses: list[str], certain: Mapping, chosen: Mapping) -> None:
+    def _rows(
+        self,
+        name: str,
+        table: SourceTable,
+        addresses: list[str],
+        certain: Mapping[str, set[int]],
+        values: Mapping[str, Mapping[str, set[int]]],
+        chosen: Mapping[tuple[str, int], set[str]],
+    ) -> None:
         files = self._of(name, "rows")
         held = forgotten.rows_of_people(self.engine, addresses)
         for address in addresses:
             batch = files[address]
             gone = {*held.get(address, ()), *certain.get(address, ())}
-            lost: dict[str, set[int]] = {}
+            lost = {column: set(numbers) for column, numbers in values.get(address, {}).items()}
             there = self._numbers(address, batch, [number for of, number in chosen if of == batch.batch_id])
             for number in there:
                 self._erased.add((batch.batch_id, number))

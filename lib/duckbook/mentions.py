@@ -44,6 +44,12 @@ FIELD = re.compile(r"""["']\s*[\w ]+\s*["']\s*:""")
 
 OF_THEIR_OWN = "the address, phone or customer_id"
 
+BARE = str.maketrans(
+    {"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ð": "d", "Ð": "D", "ħ": "h", "ı": "i", "æ": "ae"}
+    | {"Æ": "AE", "œ": "oe", "Œ": "OE", "þ": "th", "Þ": "TH"}
+)
+"""Letters that Unicode takes for others than those that they are written as without their stroke."""
+
 ESCAPED = re.compile(r"((?:\\x[0-9a-fA-F]{2})+)|((?:\\u[0-9a-fA-F]{4})+)|\\([nrt])|\\(.)", re.DOTALL)
 
 ODD = r"\\|&|%[0-9A-Fa-f]{2}|[\x{00C2}\x{00C3}\x{FF00}-\x{FFEF}]"
@@ -232,13 +238,14 @@ def _cut_off(value: str, text: str) -> bool:
 def _without_marks(text: str) -> str:
     if text.isascii():
         return text
-    return "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    bare = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return bare.translate(BARE)
 
 
 def _tokens(value: str) -> list[str]:
-    """Pieces of a value that its spellings have in common; a letter that becomes two in capitals is left out."""
-    pieces = re.split(r"[\W_]+", _without_marks(value).lower())
-    return [token for piece in pieces for token in re.split(r"[ßŉǰΐΰևẖẗẘẙẚſ]", piece) if token]
+    """Pieces of a value that its spellings have in common: the letters of `BARE` are left out, and what becomes two."""
+    spelled = re.sub("[ßŉſ]", " ", value.translate(dict.fromkeys(BARE, " ")))
+    return re.findall(r"[^\W_]+", _without_marks(spelled).lower())
 
 
 def plain_id(text: str) -> str:
@@ -269,14 +276,15 @@ def _letters(word: str) -> str:
 
 
 class Cell(NamedTuple):
-    """A record that mentions a person: in a value of a row, or where `column` is empty in all of it or in a line."""
+    """A value of a row, or an unreadable line, that mentions a person; `of_them` says whether the row is theirs."""
 
     file: str
     number: int
-    column: str
+    column: str | None
     text: str
     customer: str | None
     mention: Mention
+    of_them: bool = False
 
 
 def known(engine: duckdb.DuckDBPyConnection, ids: Iterable[str], files: dict[str, list[str]], is_theirs: str) -> People:
@@ -358,7 +366,7 @@ def in_table(
     unreadable: Sequence[str],
     is_theirs: str,
 ) -> Iterator[Cell]:
-    """The records of a table that mention people and are not theirs by their customer_id.
+    """The records of a table that mention people otherwise than by their customer_id.
 
     Parameters
     ----------
@@ -371,10 +379,12 @@ def in_table(
         query = f"select filename, row_number, original from {read(unreadable)} order by 1, 2"
         for file, number, text in engine.execute(query).fetchall():
             if mention := people.in_line(text):
-                yield Cell(file, number, "", text, next(named_ids(text), None), mention)
+                yield Cell(file, number, None, text, next(named_ids(text), None), mention)
     for cell in _in_rows(engine, people, files, is_theirs):
-        if cell.customer is None and "customer_id" in table.column_names:
-            yield cell._replace(column="")
+        if cell.of_them:
+            yield cell._replace(mention=cell.mention._replace(certain=True))
+        elif cell.customer is None and "customer_id" in table.column_names:
+            yield cell._replace(of_them=cell.mention.certain)
         elif cell.customer is None or not _is_their_own(table, cell):
             yield cell._replace(mention=cell.mention._replace(certain=False))
 
@@ -388,19 +398,19 @@ def _in_rows(engine, people: People, files: Sequence[str], is_theirs: str) -> It
     customer = rows.normalised("customer_id") if has_customer else "cast(null as varchar)"
     joined = f"concat_ws(chr(10), {', '.join(map(quoted, columns))})"
     query = (
-        f"select filename, {number_of(there)}, {customer}, {', '.join(map(quoted, columns))} from {read(files)} "
-        f"where {f'not {is_theirs} and' if has_customer else ''} ({people.may_be_in(joined)}) order by 1, 2"
+        f"select filename, {number_of(there)}, {customer}, {is_theirs if has_customer else 'false'}, "
+        f"{', '.join(map(quoted, columns))} from {read(files)} where {people.may_be_in(joined)} order by 1, 2"
     )
     result = engine.execute(query)
     while fetched := result.fetchmany(10_000):
-        for file, place, of, *values in fetched:
+        for file, place, of, theirs, *values in fetched:
             told = {column: str(value) for column, value in zip(columns, values, strict=True) if value is not None}
             told.pop("customer_id", None)
             if of is None:
                 told["name"] = f"{told.get('first_name', '')} {told.get('last_name', '')}"
             for column, text in told.items():
                 if mention := people.in_text(text):
-                    yield Cell(file, place, column, text, of, mention)
+                    yield Cell(file, place, column, text, of, mention, theirs)
 
 
 def _is_their_own(table: SourceTable, cell: Cell) -> bool:
