@@ -25,7 +25,7 @@ SIZE := $(call option,CUSTOMERS,customers) $(call option,SEED,seed) $(call optio
 WHEN := $(call option,AS_OF,as-of)
 NO_GENERATE := $(if $(filter 0 no false,$(GENERATE)),--no-generate)
 STEPS := $(NO_GENERATE) $(call option,FROM,from) $(call option,UNTIL,until) $(call option,ONLY,only)
-export CUSTOMERS SEED DIRT PLANTED AS_OF DATA TARGET FROM UNTIL ONLY RUN WITH A B TO BACKUP CUSTOMER
+export CUSTOMERS SEED DIRT PLANTED AS_OF DATA TARGET FROM UNTIL ONLY RUN WITH A B TO BACKUP CUSTOMER RECORDS
 
 # A variable that a command does not know is refused: `make pipeline CUSTOMER=1000` would take the default size for good.
 KNOWN_pipeline := CUSTOMERS SEED DIRT PLANTED AS_OF GENERATE FROM UNTIL ONLY
@@ -41,7 +41,7 @@ KNOWN_nbval := SCIENCE
 KNOWN_outputs := SCIENCE
 KNOWN_bench := BENCH
 KNOWN_mutate := MUTANT
-KNOWN_forget := CUSTOMER
+KNOWN_forget := CUSTOMER RECORDS
 KNOWN_backup := BACKUP
 KNOWN_restore := BACKUP
 KNOWN := DATA TARGET PYTHON VENV SHELL UV_COMPILE $(foreach goal,$(MAKECMDGOALS),$(KNOWN_$(goal)))
@@ -163,7 +163,7 @@ lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group bench -c requirements-dev.lock -o requirements-bench.lock
 
 forget: $(VENV)/.ready ## erase a person for good, and prove it: make forget CUSTOMER=customer_id
-	@$(DUCKBOOK) forget $(STORE) $(call argument,CUSTOMER)
+	@$(DUCKBOOK) forget $(STORE) $(call option,RECORDS,records) $(call argument,CUSTOMER)
 
 backup: $(VENV)/.ready ## copy history and bookkeeping into a folder: make backup BACKUP=folder
 	@$(DUCKBOOK) backup $(STORE) $(call argument,BACKUP)

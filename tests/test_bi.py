@@ -11,7 +11,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 import sqlalchemy
-from duckbook import bi, bi_reader, bi_schema, contracts, postgres_programs, publish, storage, warehouse
+from duckbook import bi, bi_files, bi_reader, bi_schema, contracts, postgres_programs, publish, storage, warehouse
 from duckbook.contracts import Column, Contract
 from duckbook.errors import PublishError
 from duckbook.settings import Settings
@@ -193,6 +193,52 @@ def test_a_schema_of_somebody_elses_is_not_replaced(shop, endpoints, owner):
     owner.execute("drop schema taken")
 
 
+def test_a_schema_and_a_bucket_of_another_history_are_not_replaced(shop, endpoints, handed, owner):
+    (comment,) = owner.execute("select obj_description('shop_bi'::regnamespace, 'pg_namespace')").fetchone()
+    owner.execute(f"comment on schema shop_bi is '{comment[:-1]}, of the history abc.'")
+    with pytest.raises(PublishError, match="SCHEMA=shop_bi holds the marts of another history"):
+        bi._refuse_a_schema_of_others(owner, "shop_bi", "def")
+    owner.execute(f"comment on schema shop_bi is '{comment}'")
+    client = storage.client(endpoints.s3)
+    for history in (None, "abc"):
+        bi_files.put(client, "two-histories", "one", None, {}, 1, history)
+    with pytest.raises(PublishError, match="two-histories holds the marts of another history"):
+        bi_files.put(client, "two-histories", "one", None, {}, 1, "def")
+
+
+def test_objects_of_others_in_the_bucket_stay_and_old_publications_go(endpoints, tmp_path):
+    client, bucket = storage.client(endpoints.s3), "shared-bucket"
+    files = {}
+    for mart in ("one", "two"):
+        files[mart] = tmp_path / f"{mart}.parquet"
+        files[mart].write_bytes(mart.encode())
+
+    def put(run_id: str, marts=files, keep: int = 2) -> set[str]:
+        bi_files.put(client, bucket, run_id, "2026-06-30", marts, keep)
+        return {found.key for found in storage.list_objects(client, bucket)} - {"current.json", "duckbook.json"}
+
+    storage.ensure_bucket(client, bucket)
+    for taken in ("current.json", "current/report.xlsx", "runs/marathon/times.csv"):
+        storage.put_bytes(client, bucket, taken, b"theirs")
+        with pytest.raises(PublishError, match=f"shared-bucket holds {taken}, which no publication has put there"):
+            put("a")
+        storage.delete(client, bucket, taken)
+    # As an earlier version left it, with what others have put there since.
+    for key in ("runs/a/one.parquet", "current/one.parquet", "current/gone.parquet"):
+        storage.put_bytes(client, bucket, key, b"ours")
+    told = {"run_id": "a", "as_of": None, "marts": {"one": "runs/a/one.parquet", "gone": "runs/a/gone.parquet"}}
+    storage.put_bytes(client, bucket, "current.json", json.dumps(told).encode())
+    theirs = {"current/report.xlsx", "runs/a/notes.txt", "runs/marathon/times.csv", "elsewhere/x"}
+    for key in theirs:
+        storage.put_bytes(client, bucket, key, b"theirs")
+    copies = {"current/one.parquet", "current/two.parquet"}
+    both = {name: {f"runs/{name}/one.parquet", f"runs/{name}/two.parquet"} for name in "bcd"}
+    assert put("b") == theirs | copies | {"runs/a/one.parquet"} | both["b"]
+    assert put("c") == theirs | copies | both["b"] | both["c"]
+    assert put("c", {"one": files["one"]}) == theirs | {"current/one.parquet", "runs/c/one.parquet"} | both["b"]
+    assert put("d", keep=1) == theirs | copies | both["d"]
+
+
 def test_a_role_that_may_do_more_is_not_taken_for_a_reader(shop, endpoints, owner):
     owner.execute("create role a_superuser superuser")
     with pytest.raises(PublishError, match="may do more than read"):
@@ -231,6 +277,7 @@ def hand_over(marts, endpoints):
                 marts.execute(f"create or replace table source.{name} as {rows}")
             with postgres.transaction():
                 bi_schema.build(postgres, marts, "swapped__new", TWO, "source")
+                postgres.execute(f"comment on schema swapped__new is '{bi_schema.COMMENT}'")
                 locked = bi_schema.swap(postgres, "swapped__new", "swapped", patience)
             bi_schema.sweep(postgres, "swapped")
         return locked

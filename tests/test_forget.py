@@ -13,6 +13,7 @@ import rendered
 from chains import duckbook
 from duckbook import appending, backup, commit_log, forget, personal, raw, storage, traces, warehouse
 from duckbook.errors import BackupError, IngestError
+from duckbook.mentions import People
 from duckbook.settings import Settings
 from landing_zone import AS_OF, Shop, lines, order
 
@@ -257,7 +258,7 @@ def test_addresses_that_runs_have_left_are_masked(tmp_path):
     page = tmp_path / "run" / "index.html"
     page.parent.mkdir()
     page.write_text(f"<td>{EMAIL}</td><td>8@example.org</td>")
-    assert traces.scrub_archive(tmp_path, [EMAIL]) == 1
+    assert traces.scrub_archive(tmp_path, People(frozenset("7"), frozenset({EMAIL}))) == 1
     assert page.read_text() == "<td>***</td><td>8@example.org</td>"
 
 

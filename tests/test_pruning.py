@@ -8,7 +8,7 @@ import time
 
 import pytest
 from chains import duckbook
-from duckbook import commit_log, page, pruning, publish, runs, servers, storage
+from duckbook import commit_log, markers, page, pruning, publish, runs, servers, storage, traces
 from duckbook.errors import ChainError
 from duckbook.lock import one_writer
 from duckbook.runs import Run
@@ -69,6 +69,7 @@ def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what
 
 def test_leftovers_of_killed_ones_go_when_they_are_old(tmp_path):
     store = settings(tmp_path)
+    markers.claim(store.data)
     for name in ("published/.making-old", "published/.making-new", "tmp/ingest"):
         (store.data / name).mkdir(parents=True)
     (store.data / "tmp" / "spilled.tmp").write_bytes(b"x" * 10)
@@ -94,6 +95,54 @@ def test_objects_of_the_history_that_no_commit_names_go_and_all_others_stay(stor
     left = {found.key for found in storage.list_objects(client, bucket)}
     assert orphan not in left
     assert left >= {*kept[1:], *(key for batch in log.batches for key in batch.files.values())}
+
+
+def test_what_was_there_before_duckbook_came_is_left(tmp_path):
+    store = settings(tmp_path)
+    theirs = ["tmp/old notes.txt", "published/mine/figures.csv", "docs/thesis.md", "warehouse.duckdb.mine"]
+    for name in theirs:
+        path = store.data / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("five years")
+        os.utime(path, (0, 0))
+    publication(store, "ours", 0)
+    assert names(pruning.prune(store)) == []
+    traces.discard_warehouse(store)
+    (store.data / "models").mkdir()
+    process = duckbook(store, "clean", "--yes")
+    said, _ = process.communicate()
+    assert process.returncode == 0
+    assert "left what is not of it: docs, published, tmp" in said
+    assert [(store.data / name).read_text() for name in theirs] == ["five years"] * len(theirs)
+    assert not (store.data / "models").exists()
+
+
+def test_a_folder_that_is_no_data_folder_is_not_cleaned_and_one_of_an_earlier_version_is(tmp_path):
+    store = settings(tmp_path)
+    (store.data / "servers").mkdir(parents=True)
+    (store.data / "servers" / "config").write_text("mine")
+    process = duckbook(store, "clean", "--yes")
+    _, told = process.communicate()
+    assert process.returncode == 1
+    assert "is no data folder of duckbook" in told
+    assert (store.data / "servers" / "config").read_text() == "mine"
+    (store.data / "ingest.lock").touch()
+    process = duckbook(store, "clean", "--yes")
+    process.communicate()
+    assert process.returncode == 0
+    assert not store.data.exists()
+
+
+def test_what_others_keep_below_the_history_is_no_leftover(store_settings, endpoints, monkeypatch):
+    client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
+    theirs = ["history/thesis.parquet", "history/orders/batch=mine/rows.parquet", "history/_log/notes.txt"]
+    for key in theirs:
+        storage.put_bytes(client, bucket, key, b"five years")
+    monkeypatch.setattr(pruning, "LEFT_FOR", pruning.timedelta(seconds=-60))
+    assert not set(theirs) & {name for _, name in names(pruning.prune(store_settings))}
+    assert all(storage.get_bytes(client, bucket, key) for key in theirs)
+    for key in theirs:
+        storage.delete(client, bucket, key)
 
 
 def test_nothing_is_removed_while_a_run_is_at_work(tmp_path):

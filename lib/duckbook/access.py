@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from duckbook.endpoints import S3Endpoint
 from duckbook.errors import ServerError, first_line
+from duckbook.redaction import Redactor
 from duckbook.settings import Settings
 
 REACH_SECONDS = 0.8
@@ -80,8 +81,7 @@ def _postgres_refusal(text: str, dsn: str, setting: str) -> str:
     from psycopg.conninfo import conninfo_to_dict
 
     password = conninfo_to_dict(dsn).get("password")
-    if password:
-        text = text.replace(str(password), "***")
+    text = Redactor([str(password or "")]).text(text)
     why = first_line(text.rsplit("FATAL:", 1)[-1])
     remedies = {
         "password": "set the right user and password in it",

@@ -127,11 +127,14 @@ class Forgetting:
         SHA-256 of salt and customer_id, of each person who is forgotten by this commit.
     amended
         Batch id → what is different of the batch since: counts, columns, files, checksums and size.
+    mails
+        SHA-256 of salt and e-mail, of those that nobody else had.
     """
 
     salt: str
     people: tuple[str, ...]
     amended: dict[str, dict]
+    mails: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,9 @@ class Commit:
         )
         as_of, origins = date.fromisoformat(raw["as_of"]), tuple(raw["origins"])
         told = raw.get("forgotten")
-        forgotten = told and Forgetting(told["salt"], tuple(told["people"]), told["amended"])
+        forgotten = told and Forgetting(
+            told["salt"], tuple(told["people"]), told["amended"], tuple(told.get("mails", ()))
+        )
         commit = cls(**raw | {"batches": batches, "as_of": as_of, "origins": origins, "forgotten": forgotten})
         # The digest is that of what was written, also when a later version would write it otherwise.
         commit.__dict__["text"] = text if isinstance(text, str) else text.decode()
@@ -224,6 +229,11 @@ class Chronicle:
     def forgotten(self) -> frozenset[str]:
         """The hashes of everybody who was forgotten."""
         return frozenset(person for commit in self.commits if commit.forgotten for person in commit.forgotten.people)
+
+    @cached_property
+    def forgotten_mails(self) -> frozenset[str]:
+        """The hashes of their e-mails."""
+        return frozenset(mail for commit in self.commits if commit.forgotten for mail in commit.forgotten.mails)
 
     @property
     def salt(self) -> str | None:

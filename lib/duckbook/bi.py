@@ -6,6 +6,7 @@ the warehouse, so that BI can be fed while the next run works, and again wheneve
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ def publish_bi(settings: Settings, endpoints: Endpoints, patience: float | None 
     ServerError
         Postgres or the object store does not answer.
     """
+    from duckbook import commit_log, storage
+
     dsn = dsn_of(settings, endpoints)
     with publish.published(settings) as published:
         publication = published.publication
@@ -80,10 +83,11 @@ def publish_bi(settings: Settings, endpoints: Endpoints, patience: float | None 
         wanted = {mart: declared[mart] for mart in sorted(publication.marts)}
         published.connection.execute("load postgres_scanner")
         published.connection.execute("set pg_null_byte_replacement = ''")  # Postgres knows no text with a NUL in it.
-        locked, rows, held = _to_postgres(settings, endpoints, dsn, published, wanted, patience)
+        history = commit_log.identity(storage.client(endpoints.s3), settings.s3_historic_bucket)
+        locked, rows, held = _to_postgres(settings, endpoints, dsn, published, wanted, patience, history)
         with tempfile.TemporaryDirectory(dir=settings.data) as folder:
             files = publish.files(settings, published, Path(folder))
-            objects = _to_s3(settings, endpoints, publication, files)
+            objects = _to_s3(settings, endpoints, publication, files, history)
     reader = bi_reader.of(settings, dsn)
     pbids = settings.data / "bi" / "duckbook.pbids"
     bi_files.write_pbids(pbids, f"{reader.host}:{reader.port}", reader.database)
@@ -134,7 +138,7 @@ def _refuse_personal(settings: Settings, publication: publish.Publication) -> No
         )
 
 
-def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience):
+def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience, history: str | None):
     import psycopg
 
     from duckbook import access
@@ -147,10 +151,10 @@ def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience):
             with postgres.transaction():
                 # One publication at a time; a second waits, and then takes the place of the first.
                 postgres.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"duckbook {schema}"])
-                _refuse_a_schema_of_others(postgres, schema)
+                _refuse_a_schema_of_others(postgres, schema, history)
                 bi_reader.ensure(postgres, settings, dsn)
                 rows = bi_schema.build(postgres, published.connection, new, wanted, publish.SCHEMA)
-                _tell_publication(postgres, new, published.publication, rows)
+                _tell_publication(postgres, new, published.publication, rows, history)
                 bi_reader.admit(postgres, settings, new)
                 locked = bi_schema.swap(
                     postgres, new, schema, bi_schema.PATIENCE_SECONDS if patience is None else patience
@@ -166,23 +170,25 @@ def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience):
     return locked, rows, held
 
 
-def _refuse_a_schema_of_others(postgres: psycopg.Connection, schema: str) -> None:
-    """A schema that was not made here is not replaced: it may hold somebody's work."""
+def _refuse_a_schema_of_others(postgres: psycopg.Connection, schema: str, history: str | None) -> None:
+    """A schema that was not made here, or of another history, is not replaced: it may hold somebody's work."""
     found = postgres.execute(
         "select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = %s", [schema]
     ).fetchone()
-    if found and not (found[0] or "").startswith(COMMENT):
+    comment = found and (found[0] or "")
+    if found and history and (of := re.search(r"of the history (\w+)", comment)) and of[1] != history:
+        raise PublishError(
+            f"DUCKBOOK_BI_SCHEMA={schema} holds the marts of another history, which these would replace: name another "
+            "schema, or drop that one."
+        )
+    if found and not comment.startswith(bi_schema.COMMENT):
         raise PublishError(
             f"DUCKBOOK_BI_SCHEMA={schema} is there and was not made by a publication, which would replace it: name "
             "another schema, or drop that one."
         )
 
 
-COMMENT = "Marts published by duckbook"
-"""How the comment of a schema that may be replaced begins."""
-
-
-def _tell_publication(postgres, schema: str, publication, rows: dict[str, int]) -> None:
+def _tell_publication(postgres, schema: str, publication, rows: dict[str, int], history: str | None) -> None:
     """Say of which run and date the schema is, for the corner of a dashboard."""
     from psycopg import sql
 
@@ -198,11 +204,12 @@ def _tell_publication(postgres, schema: str, publication, rows: dict[str, int]) 
     postgres.execute(
         sql.SQL("comment on table {} is {}").format(named, "One row a mart: its rows, its run, and the as-of date.")
     )
-    told = f"{COMMENT}: run {publication.run_id}, as of {publication.as_of}."
+    of = f", of the history {history}" if history else ""
+    told = f"{bi_schema.COMMENT}: run {publication.run_id}, as of {publication.as_of}{of}."
     postgres.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), told))
 
 
-def _to_s3(settings: Settings, endpoints: Endpoints, publication, files: dict[str, Path]) -> dict[str, str]:
+def _to_s3(settings, endpoints, publication, files: dict[str, Path], history: str | None) -> dict[str, str]:
     from duckbook import storage
 
     return bi_files.put(
@@ -212,4 +219,5 @@ def _to_s3(settings: Settings, endpoints: Endpoints, publication, files: dict[st
         publication.as_of,
         files,
         settings.keep_publications,
+        history,
     )

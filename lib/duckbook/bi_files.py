@@ -2,26 +2,45 @@
 
 A publication is ``s3://BUCKET/runs/RUN_ID/MART.parquet``, never changed once it is there, and ``current.json`` names
 the one to read: it is put last. ``current/MART.parquet`` are copies under names that stay, for tools that follow no
-pointer; each is replaced whole, one after the other.
+pointer; each is replaced whole, one after the other. ``duckbook.json`` names what has been put, and nothing else is
+deleted.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from duckbook import storage
+from duckbook.errors import PublishError
 from duckbook.processes import write_private
 
 POINTER = "current.json"
 
+MARK = "duckbook.json"
+
+WHAT = "Marts for BI, put here by duckbook, which deletes what this object names and nothing else."
+
 UPLOADS = 4
 
 
-def put(client, bucket: str, run_id: str, as_of: str | None, files: Mapping[str, Path], keep: int) -> dict[str, str]:
+def put(
+    client,
+    bucket: str,
+    run_id: str,
+    as_of: str | None,
+    files: Mapping[str, Path],
+    keep: int,
+    history: str | None = None,
+) -> dict[str, str]:
     """Put a publication's files into the bucket, point readers at them, and leave the newest `keep` publications.
+
+    Parameters
+    ----------
+    history
+        What tells the history that the marts were made of.
 
     Returns
     -------
@@ -30,34 +49,74 @@ def put(client, bucket: str, run_id: str, as_of: str | None, files: Mapping[str,
 
     Raises
     ------
+    PublishError
+        The bucket holds what is not ours, or the marts of another history; nothing was changed.
     ServerError
         The object store does not take them; readers then keep what they had, but for copies under names that stay.
     """
     storage.ensure_bucket(client, bucket)
     keys = {mart: f"runs/{run_id}/{mart}.parquet" for mart in files}
+    copies = {mart: f"current/{mart}.parquet" for mart in files}
+    held, copied, history = _held(client, bucket, history)
+    replaced = held.pop(run_id, [])
+    kept = dict(list(held.items())[-(keep - 1) :] if keep > 1 else []) | {run_id: [*keys.values()]}
+    # Named before they are there and until they are gone, so that what a killed publication left is still known.
+    _mark(client, bucket, history, {**held, run_id: {*replaced, *keys.values()}}, {*copied, *copies.values()})
     with ThreadPoolExecutor(UPLOADS) as pool:
         list(pool.map(lambda mart: storage.upload(client, files[mart], bucket, keys[mart]), files))
         told = {"run_id": run_id, "as_of": as_of, "marts": keys}
         storage.put_bytes(client, bucket, POINTER, json.dumps(told, indent=1).encode())
-        list(pool.map(lambda mart: storage.upload(client, files[mart], bucket, f"current/{mart}.parquet"), files))
-    _prune(client, bucket, run_id, set(files), keep)
+        list(pool.map(lambda mart: storage.upload(client, files[mart], bucket, copies[mart]), files))
+    named = {key for publication in kept.values() for key in publication} | {*copies.values()}
+    for key in {key for publication in held.values() for key in publication}.union(replaced, copied) - named:
+        storage.delete(client, bucket, key)
+    _mark(client, bucket, history, kept, copies.values())
     return {mart: f"s3://{bucket}/{key}" for mart, key in keys.items()}
 
 
-def _prune(client, bucket: str, run_id: str, marts: set[str], keep: int) -> None:
-    """Delete publications beyond the newest, which the one just put always is, and marts that are no more."""
-    stored = storage.list_objects(client, bucket, "runs/")
-    newest: dict[str, object] = {}
-    for found in stored:
-        name = found.key.split("/")[1]
-        newest[name] = max(newest.get(name, found.put_at), found.put_at)
-    order = sorted(newest, key=lambda name: (name == run_id, newest[name]), reverse=True)
-    gone = set(order[max(keep, 1) :])
-    keys = [found.key for found in stored if found.key.split("/")[1] in gone]
-    kept = {f"current/{mart}.parquet" for mart in marts}
-    keys += [found.key for found in storage.list_objects(client, bucket, "current/") if found.key not in kept]
-    for key in keys:
-        storage.delete(client, bucket, key)
+def _held(client, bucket: str, history: str | None) -> tuple[dict[str, list[str]], list[str], str | None]:
+    """Name → keys of the publications that the bucket holds, oldest first; the keys of the copies; and the history.
+
+    Raises
+    ------
+    PublishError
+        It holds what no publication has put there, or those of another history.
+    """
+    marked = json.loads(storage.get_bytes(client, bucket, MARK) or b"{}")
+    if marked:
+        if history and marked["history"] not in {None, history}:
+            raise PublishError(
+                f"DUCKBOOK_S3_MARTS_BUCKET={bucket} holds the marts of another history, which these would replace: "
+                f"name another bucket, or delete {MARK} and what it names."
+            )
+        return marked["publications"], marked["copies"], history or marked["history"]
+    prefixes = (POINTER, "current/", "runs/")
+    stored = [found for prefix in prefixes for found in storage.list_objects(client, bucket, prefix)]
+    try:
+        told = json.loads(storage.get_bytes(client, bucket, POINTER) or b"")
+        marts = {Path(key).name for key in told["marts"].values()}
+        ours = set(told) == {"run_id", "as_of", "marts"}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        ours = False
+    if stored and not ours:
+        raise PublishError(
+            f"DUCKBOOK_S3_MARTS_BUCKET={bucket} holds {stored[0].key}, which no publication has put there and this one "
+            "might replace: name another bucket."
+        )
+    # What an earlier version left has no mark: its publications are told by the names of their files.
+    held: dict[str, list[str]] = {}
+    for found in sorted(stored, key=lambda found: found.put_at):
+        folder, _, name = found.key.rpartition("/")
+        if name in marts and folder.startswith(("runs/", "current")):
+            held.setdefault(folder.removeprefix("runs/"), []).append(found.key)
+    copies = held.pop("current", [])
+    return held, copies, history
+
+
+def _mark(client, bucket: str, history: str | None, held: Mapping[str, Iterable], copies: Iterable[str]) -> None:
+    publications = {name: sorted(keys) for name, keys in held.items()}
+    told = {"what": WHAT, "history": history, "publications": publications, "copies": sorted(copies)}
+    storage.put_bytes(client, bucket, MARK, json.dumps(told, indent=1).encode())
 
 
 def write_pbids(file: Path, server: str, database: str) -> None:

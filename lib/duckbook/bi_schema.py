@@ -51,6 +51,9 @@ PATIENCE_SECONDS = 60
 
 CHUNK = 1 << 20
 
+COMMENT = "Marts published by duckbook"
+"""How the comment of a schema begins that may be replaced and dropped."""
+
 Columns = Sequence[tuple[str, str]]
 """Name and DuckDB type of each column."""
 
@@ -226,10 +229,13 @@ def _lock(postgres: psycopg.Connection, schema: str, deadline: float) -> bool:
 
 
 def existing(postgres: psycopg.Connection, schema: str) -> list[str]:
-    """The schema that is read, and those that were, as far as they are there."""
+    """The schema that is read, and those that were and still are there."""
     pattern = schema.replace("_", r"\_") + r"\_\_%\_old"
-    query = "select nspname from pg_namespace where nspname = %s or nspname like %s order by 1"
-    return [name for (name,) in postgres.execute(query, [schema, pattern]).fetchall()]
+    query = (
+        "select nspname from pg_namespace where nspname = %s "
+        "or (nspname like %s and obj_description(oid, 'pg_namespace') like %s) order by 1"
+    )
+    return [name for (name,) in postgres.execute(query, [schema, pattern, f"{COMMENT}%"]).fetchall()]
 
 
 def sweep(postgres: psycopg.Connection, schema: str) -> list[str]:

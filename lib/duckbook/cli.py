@@ -7,10 +7,12 @@ Exit status: 0 done, 1 failed, 2 wrong usage or setting, 130 interrupted by Ctrl
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -153,8 +155,9 @@ def restore(folder, **_store) -> None:
 
 @cli.command()
 @store_options
-@click.argument("customer_ids", nargs=-1, required=True, metavar="CUSTOMER_ID…")
-def forget(customer_ids, **_store) -> None:
+@click.option("--records", default="", help="Records to erase that an erasure has listed, with blanks between them.")
+@click.argument("customer_ids", nargs=-1, metavar="CUSTOMER_ID…")
+def forget(customer_ids, records, **_store) -> None:
     """Erase people for good, publish without them, and prove it; later landings do not bring them back."""
     from duckbook import forget as forgetting
     from duckbook import raw, servers, terminal, traces
@@ -165,15 +168,16 @@ def forget(customer_ids, **_store) -> None:
     servers.preflight(chosen)
     with one_writer(chosen, "an erasure"):
         endpoints = servers.up(chosen)
-        erasure = forgetting.forget(chosen, endpoints, customer_ids)
+        erasure = forgetting.forget(chosen, endpoints, customer_ids, records.split())
         traces.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
     _run(_from_raw())
     with one_writer(chosen, "an erasure"):
-        traces.remove(chosen, endpoints, erasure.ids)
-        servers.vacuum(chosen)
-        found = traces.look(chosen, endpoints, erasure.ids, erasure.values)
-    terminal.show_erasure(terminal.console(), erasure, found)
+        traces.remove(chosen, endpoints, sorted(erasure.people.ids))
+        traces.scrub_logs(chosen, erasure.people)
+        unreached = servers.vacuum(chosen)
+        found = traces.look(chosen, endpoints, erasure.people)
+    terminal.show_erasure(terminal.console(), erasure, found, unreached, traces.numbered(chosen, erasure.people))
     sys.exit(any(trace.found for trace in found))
 
 
@@ -224,10 +228,10 @@ def main() -> None:
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:
-        click.echo(visible(str(error)), err=True)
+        click.echo(_shown(str(error)), err=True)
         sys.exit(error.exit_status)
     except OSError as error:
-        click.echo(visible(reason(error)), err=True)
+        click.echo(_shown(reason(error)), err=True)
         sys.exit(1)
     except click.exceptions.Abort as abort:
         # click turns every KeyboardInterrupt into this.
@@ -236,6 +240,21 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except Exception:
+        # A fault of ours: the traceback says where, and quotes what a library said.
+        click.echo(_shown(traceback.format_exc()), err=True)
+        sys.exit(1)
+
+
+def _shown(text: str) -> str:
+    """A text as a terminal may show it: without secrets, and without characters that steer it."""
+    from duckbook.redaction import Redactor, secrets_of
+    from duckbook.settings import settings
+
+    # Where the settings are what is wrong, their sentence shows no secret.
+    with contextlib.suppress(DuckbookError):
+        text = Redactor(secrets_of(settings())).text(text)
+    return visible(text)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def choose(
         _refuse_unknown(connection, name, values[name], query)
     kinds = ["date" if name.startswith("period_") else _kind(value) for name, value in values.items()]
     columns = ", ".join(f'cast(? as {kind}) as "{name}"' for name, kind in zip(values, kinds, strict=True))
-    connection.execute(f"create or replace table chosen as select {columns}", list(values.values()))
+    connection.execute(f"create or replace temp table chosen as select {columns}", list(values.values()))
 
 
 def _date(name: str, value: Any, months: bool) -> date | None:

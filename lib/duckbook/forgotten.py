@@ -9,13 +9,13 @@ known by a salted hash alone, against which every later batch is held.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duckbook import rows
+from duckbook import mentions, rows
 from duckbook.batches import Chronicle
 from duckbook.reading import Reading
 from duckbook.rows import PARQUET, ROW_COLUMNS, literal, quoted
@@ -29,9 +29,6 @@ PERSON = "customer_id"
 
 ERASED_LINE = '{"forgotten": true}'
 """What takes the place of the text of an unreadable line."""
-
-NAMED_IN_LINE = r'"customer_id"\s*:\s*("(?:[^"\\]|\\.)*|[^",}\s]+)'
-"""How an unreadable line names a person, as far as it can be told."""
 
 
 def tables() -> dict[str, SourceTable]:
@@ -54,6 +51,11 @@ def hashed(salt: str, customer_id: str) -> str:
     return sha256(f"{salt}{customer_id}".encode()).hexdigest()
 
 
+def hashed_mail(salt: str, address: str) -> str:
+    """What is kept of an e-mail, by which lines and rows are told that name nobody by an id."""
+    return hashed(salt, f"e-mail:{mentions.e_mail(address)}")
+
+
 def hold_back(
     connection: duckdb.DuckDBPyConnection, readings: Sequence[Reading], chronicle: Chronicle
 ) -> tuple[list[Reading], int]:
@@ -69,22 +71,51 @@ def hold_back(
 
 def _without(connection, reading: Reading, chronicle: Chronicle) -> tuple[int, Reading]:
     table, held = tables()[reading.source.table], 0
-    if reading.readable and PERSON in reading.columns:
-        _name_people(connection, f"select {quoted(PERSON)} as id from {literal(str(reading.path))}", chronicle)
-        if held := rows_of_people(connection, [str(reading.path)]).get(str(reading.path), 0):
-            path = reading.path.with_name("without.parquet")
-            columns = rewrite(connection, table, str(reading.path), reading.columns, path)
+    if reading.readable:
+        path = str(reading.path)
+        numbers = _rows_of_forgotten(connection, path, reading.columns, chronicle)
+        if numbers:
+            held, new = len(numbers), reading.path.with_name("without.parquet")
+            columns = rewrite(connection, table, path, reading.columns, new, numbers)
             gone = held if is_of_people(table) else 0
             reading = replace(
-                reading, path=path, columns=columns, landed=reading.landed - gone, readable=reading.readable - gone
+                reading, path=new, columns=columns, landed=reading.landed - gone, readable=reading.readable - gone
             )
     if reading.unreadable:
         path, lines = reading.unreadable
-        _name_people(connection, f"select {in_line('original')} as id from {literal(str(path))}", chronicle)
-        if found := lines_of_people(connection, [str(path)]).get(str(path), 0):
-            held += found
-            reading = replace(reading, unreadable=(rewrite_lines(connection, str(path), path), lines))
+        found = connection.execute(f"select row_number, original from {literal(str(path))}").fetchall()
+        numbers = [number for number, text in found if _names_a_forgotten(text, chronicle)]
+        if numbers:
+            held += len(numbers)
+            reading = replace(reading, unreadable=(rewrite_lines(connection, str(path), path, numbers), lines))
     return held, reading
+
+
+def _rows_of_forgotten(connection, path: str, columns: Sequence[str], chronicle: Chronicle) -> list[int]:
+    """The numbers of rows that name somebody who was forgotten: by the id, or by the e-mail where there is no id."""
+    found: list[int] = []
+    keyless = "true"
+    if PERSON in columns:
+        _name_people(connection, f"select {quoted(PERSON)} as id from {literal(path)}", chronicle)
+        found += rows_of_people(connection, [path]).get(path, [])
+        keyless = f"coalesce(trim({quoted(PERSON)}), '') = ''"
+    if "email" in columns and chronicle.forgotten_mails:
+        query = (
+            f"select {rows.row_number(columns)}, email from read_parquet({literal(path)}, file_row_number = true) "
+            f"where {keyless} and email is not null"
+        )
+        for number, address in connection.execute(query).fetchall():
+            if hashed_mail(chronicle.salt, address) in chronicle.forgotten_mails:
+                found.append(number)
+    return sorted(found)
+
+
+def _names_a_forgotten(line: str, chronicle: Chronicle) -> bool:
+    named = {spelled for person in mentions.named_ids(line) for spelled in (person, mentions.plain_id(person))}
+    if any(hashed(chronicle.salt, person) in chronicle.forgotten for person in named):
+        return True
+    found = {address for form in mentions.forms(line) for address in mentions.E_MAIL.findall(form)}
+    return not named and any(hashed_mail(chronicle.salt, each) in chronicle.forgotten_mails for each in found)
 
 
 def _name_people(connection, query: str, chronicle: Chronicle) -> None:
@@ -106,68 +137,78 @@ def is_of_a_person(expression: str) -> str:
     return f"coalesce({rows.normalised(expression)} in (select id from people), false)"
 
 
-def in_line(expression: str) -> str:
-    """The id that an unreadable line names, as SQL; null where it names none."""
-    return f"""nullif(ltrim(regexp_extract({expression}, {literal(NAMED_IN_LINE)}, 1), '"'), '')"""
-
-
-def rows_of_people(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> dict[str, int]:
-    """File of rows → how many of them are of `people`, for those files that have any."""
-    return _counted(connection, files, quoted(PERSON))
-
-
-def lines_of_people(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> dict[str, int]:
-    """File of unreadable lines → how many of them name one of `people`, for those files that have any."""
-    return _counted(connection, files, in_line("original"))
-
-
-def _counted(connection, files: Sequence[str], person: str) -> dict[str, int]:
-    if not files:
-        return {}
-    read = f"read_parquet({rows.listed(files)}, filename = true, union_by_name = true, hive_partitioning = false)"
-    names = {name for name, *_ in connection.execute(f"describe select * from {read}").fetchall()}
-    if not names & {PERSON, "original"}:
+def rows_of_people(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> dict[str, list[int]]:
+    """File of rows → the numbers of those that are of `people` by their id, for those files that have any."""
+    names = mentions.columns_of(connection, files)
+    if PERSON not in names:
         return {}  # A source that never named a person.
-    query = f"select filename, count(*) from {read} where {is_of_a_person(person)} group by filename order by filename"
+    number = mentions.number_of(names)
+    query = (
+        f"select filename, list({number} order by {number}) from {mentions.read(files)} "
+        f"where {is_of_a_person(quoted(PERSON))} group by filename order by filename"
+    )
     return dict(connection.execute(query).fetchall())
 
 
 def rewrite(
-    connection: duckdb.DuckDBPyConnection, table: SourceTable, source: str, columns: Iterable[str], path: Path
+    connection: duckdb.DuckDBPyConnection,
+    table: SourceTable,
+    source: str,
+    columns: Iterable[str],
+    path: Path,
+    gone: Collection[int],
+    cells: Mapping[str, Collection[int]] | None = None,
 ) -> tuple[str, ...]:
-    """Write a file of rows anew without what tells of `people`; rows keep their numbers.
+    """Write a file of rows anew without what tells of people; rows keep their numbers.
+
+    Parameters
+    ----------
+    gone
+        The numbers of the rows that are of people.
+    cells
+        Column → the numbers of further rows that lose their value of it.
 
     Returns
     -------
     tuple of str
         The columns of the new file.
     """
-    names = list(columns)
-    number = rows.row_number(names)
-    read = f"read_parquet({literal(source)}, file_row_number = true)"
-    if is_of_people(table):
-        written = [name for name in names if name != "_row_number"]
-        query = (
-            f"select {', '.join(map(quoted, written))}, {number} as _row_number from {read} "
-            f"where not {is_of_a_person(quoted(PERSON))} order by _row_number"
-        )
-        connection.execute(f"copy ({query}) to {literal(str(path))} {PARQUET}")
-        return (*written, "_row_number")
+    names, cells = list(columns), cells or {}
     data = [name for name in names if name not in ROW_COLUMNS]
-    gone = set(table.erased) | (set(data) - set(table.column_names))
-    blanked = ", ".join(f"case when not _gone then {quoted(n)} end as {quoted(n)}" for n in data if n in gone)
-    marked = f"select *, {is_of_a_person(quoted(PERSON))} as _gone, {number} as _place from {read}"
-    hashed_anew = f"case when _gone then {rows.row_hash(data)} else _row_hash end as _row_hash"
-    written = ", ".join(hashed_anew if name == "_row_hash" else quoted(name) for name in names)
-    query = f"select {written} from (select * replace ({blanked}) from ({marked})) order by _place"
+    whole = is_of_people(table)
+    erased = set() if whole else set(table.erased) | (set(data) - set(table.column_names))
+    connection.execute("create or replace temp table gone as select unnest(?::bigint[]) as number", [sorted(gone)])
+    lost = {name: f"_place in ({', '.join(map(str, sorted(numbers)))})" for name, numbers in cells.items() if numbers}
+    blanked = []
+    for name in data:
+        reasons = ([f"({lost[name]})"] if name in lost else []) + (["_gone"] if name in erased else [])
+        if reasons:
+            blanked.append(f"case when not ({' or '.join(reasons)}) then {quoted(name)} end as {quoted(name)}")
+    marked = (
+        f"select *, {rows.row_number(names)} as _place, _place in (select number from gone) as _gone "
+        f"from read_parquet({literal(source)}, file_row_number = true)"
+    )
+    replaced = f"select * replace ({', '.join(blanked)}) from ({marked})" if blanked else marked
+    changed = " or ".join(["_gone", *(f"({each})" for each in lost.values())])
+    written = [name for name in names if name != "_row_number" or not whole]
+    hashed_anew = f"case when {changed} then {rows.row_hash(data)} else _row_hash end as _row_hash"
+    listed = ", ".join(hashed_anew if name == "_row_hash" else quoted(name) for name in written)
+    numbered, kept = (", _place as _row_number", "where not _gone") if whole else ("", "")
+    query = f"select {listed}{numbered} from ({replaced}) {kept} order by _place"
     connection.execute(f"copy ({query}) to {literal(str(path))} {PARQUET}")
-    return tuple(names)
+    return (*written, "_row_number") if whole else tuple(written)
 
 
-def rewrite_lines(connection: duckdb.DuckDBPyConnection, source: str, path: Path) -> Path:
-    """Write a file of unreadable lines anew without the text of those that name `people`; the new file."""
+def rewrite_lines(connection: duckdb.DuckDBPyConnection, source: str, path: Path, numbers: Collection[int]) -> Path:
+    """Write a file of unreadable lines anew without the text of some; the new file."""
     path = path.with_name("unreadable-without.parquet")
-    erased = f"case when {is_of_a_person(in_line('original'))} then {literal(ERASED_LINE)} else original end"
-    query = f"select row_number, reason, {erased} as original from {literal(source)} order by row_number"
+    erased = f"row_number in ({', '.join(map(str, sorted(numbers)))})"
+    # A reason may quote the name of a column.
+    query = (
+        f"select row_number, case when {erased} "
+        "then regexp_replace(reason, '^the column .* stands', 'a column stands') else reason end as reason, "
+        f"case when {erased} then {literal(ERASED_LINE)} else original end as original "
+        f"from {literal(source)} order by row_number"
+    )
     connection.execute(f"copy ({query}) to {literal(str(path))} {PARQUET}")
     return path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections import Counter
@@ -34,6 +35,9 @@ from duckbook.tables import source_tables
 
 UPLOADS = 4
 """Objects that are uploaded side by side, while the next ones are made."""
+
+GENERATED = re.compile(r"json/(\w+)/date=\d{4}-\d\d-\d\d/\1\.ndjson")
+"""The keys of what is generated."""
 
 _AS_JSON = "(format json, timestampformat '%Y-%m-%dT%H:%M:%S')"
 
@@ -79,8 +83,11 @@ class Writer:
         return sorted(self._landed, key=lambda row: (row["system"] != "s3", row["date"], order.index(row["table"])))
 
     def forget_history(self) -> None:
-        """Delete the objects of an earlier historic load."""
-        storage.delete_prefix(self._s3, self._settings.s3_historic_bucket, "json/")
+        """Delete the objects of an earlier historic load, and none that others have landed beside them."""
+        bucket = self._settings.s3_historic_bucket
+        for found in storage.list_objects(self._s3, bucket, "json/"):
+            if GENERATED.fullmatch(found.key):
+                storage.delete(self._s3, bucket, found.key)
 
     def refuse_what_others_landed(self) -> None:
         """Raise a `LandingError` where data lies that was not generated: it would be mixed with ours, or lost."""
@@ -205,5 +212,6 @@ class Writer:
 def _remove_leftovers(folder: Path) -> None:
     """Remove what killed loads left in the temporary folder: a large one leaves gigabytes."""
     for left in folder.glob("landing-*-*"):
-        if not psutil.pid_exists(int(left.name.split("-")[1])):
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 
+from duckbook import markers
 from duckbook.errors import ChainError
 from duckbook.processes import write_private
 from duckbook.runs import now
@@ -33,7 +34,7 @@ def one_writer(settings: Settings, what: str) -> Iterator[None]:
     """
     from filelock import FileLock, Timeout
 
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    markers.claim(settings.data)
     holder = settings.data / "writer.json"
     lock = FileLock(settings.data / "writer.lock", timeout=0, mode=0o600)
     try:

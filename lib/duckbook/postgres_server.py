@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from duckbook import processes
-from duckbook.errors import ServerError
+from duckbook.errors import ServerError, first_line
 from duckbook.postgres_programs import find_programs, major_version
 
 USER = "duckbook"
@@ -118,6 +118,37 @@ class PostgresServer:
         """Stop it in an orderly way; whether there was one to stop."""
         return self.daemon.stop(signal.SIGINT)
 
+    def vacuum(self) -> None:
+        """Take deleted rows out of the tables, the statistics and the log of writes, where their bytes stay else.
+
+        Raises
+        ------
+        ServerError
+            Postgres does not do it, for somebody holds a table.
+        """
+        import psycopg
+        from psycopg import sql
+
+        try:
+            with psycopg.connect(self.dsn, autocommit=True) as connection:
+                connection.execute("set lock_timeout = '60s'")
+                changed = connection.execute(
+                    "select schemaname, relname from pg_stat_user_tables where n_tup_del + n_tup_upd > 0 "
+                    "union all select 'pg_catalog', 'pg_statistic'"
+                ).fetchall()
+                for names in changed:
+                    connection.execute(sql.SQL("vacuum (full, analyze) {}").format(sql.Identifier(*names)))
+                # Segments of the log that were used again hold what stood in them, as far as they are not full.
+                for _ in range(connection.execute("select count(*) + 1 from pg_ls_waldir()").fetchone()[0]):
+                    connection.execute("checkpoint")
+                    connection.execute("select pg_switch_wal()")
+                connection.execute("checkpoint")
+        except psycopg.Error as error:
+            raise ServerError(
+                f"Postgres does not take deleted rows off the disk: {first_line(error)}. Close whoever reads from it "
+                "(a notebook, a BI tool), and try again."
+            ) from None
+
     def _refusal(self) -> str | None:
         """Why it does not let us in, None when it does."""
         import psycopg
@@ -163,6 +194,8 @@ class PostgresServer:
             # Nothing replicates from here, and COPY into a table made in the same transaction then skips the log.
             "wal_level": "minimal",
             "max_wal_senders": "0",
+            # A segment that is used again would keep what stood in it, also of people who are to be forgotten.
+            "wal_recycle": "off",
         }
         return ["-D", str(self.cluster), *(word for pair in settings.items() for word in ("-c", "=".join(pair)))]
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 
 from duckbook.errors import ServerError
+from duckbook.redaction import Redactor
 
 LOOPBACK = "127.0.0.1"
 
@@ -216,8 +217,7 @@ class Daemon:
             text = self.log.read_text("utf-8", errors="replace")
         except OSError:
             return "    (no log)"
-        for secret in secrets:
-            text = text.replace(secret, "***")
+        text = Redactor(secrets).text(text)
         return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
 
 

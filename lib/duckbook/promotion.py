@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from duckbook import invocation, lake, parity, publish, runs, servers, sides, warehouse
+from duckbook import invocation, lake, parity, publish, raw, runs, servers, sides, warehouse
 from duckbook.errors import WarehouseError
 from duckbook.parity import TableParity
 from duckbook.publication import Publication
@@ -124,6 +124,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
 
 def _copy(connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
     """Make the tables anew, all or none; what stood in their schemas besides is dropped."""
+    raw.refuse_others(connection)
     connection.execute("begin")
     standing = connection.execute(
         "select table_schema, table_name, if(table_type = 'VIEW', 'view', 'table') "

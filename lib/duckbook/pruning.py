@@ -6,6 +6,7 @@ anything of the history that a commit names.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +15,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from duckbook import publish, runs, servers
+from duckbook import markers, publish, runs, servers
 from duckbook.lock import one_writer
 from duckbook.settings import Settings
 
 LEFT_FOR = timedelta(days=1)
 """How old a leftover is before it is taken for one: what is younger may be somebody's work, on another machine too."""
+
+OF_A_BATCH = re.compile(r"history/(\w+)/batch=\1-\d{8}-\d{5,}-[0-9a-f]+/(rows|sightings|unreadable)(-\d{8})?\.parquet")
+"""The keys that an ingest gives: what else lies below history/ is somebody else's."""
 
 KINDS = ("run", "publication", "leftover")
 
@@ -104,7 +108,9 @@ def _publications(settings: Settings) -> Iterator[Removal]:
 def _local(settings: Settings) -> Iterator[Removal]:
     """What a killed publication, a killed ingest or DuckDB left in the data folder."""
     oldest = time.time() - LEFT_FOR.total_seconds()
-    for path in (*settings.data.glob("published/.making-*"), *settings.data.glob("tmp/*")):
+    left = [*settings.data.glob("published/.making-*")]
+    left += settings.data.glob("tmp/*") if markers.made(settings.data, "tmp") else ()
+    for path in left:
         if path.lstat().st_mtime < oldest:
             name = path.relative_to(settings.data).as_posix()
             if path.is_dir() and not path.is_symlink():
@@ -130,5 +136,5 @@ def _objects(settings: Settings) -> Iterator[Removal]:
     oldest = datetime.now(UTC) - LEFT_FOR
     for stored in storage.list_objects(client, bucket, "history/"):
         key = stored.key
-        if key not in named and not key.startswith(commit_log.PREFIX) and stored.put_at < oldest:
+        if OF_A_BATCH.fullmatch(key) and key not in named and stored.put_at < oldest:
             yield Removal("leftover", key, stored.size, lambda key=key: storage.delete(client, bucket, key))

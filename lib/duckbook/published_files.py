@@ -157,7 +157,8 @@ def _prune(settings: Settings, keep: int) -> None:
     """Remove what is beyond the last few, and what a killed publication left."""
     kept = {publication.run_id for publication in publications(settings)[: max(keep, 1)]} | {_current(settings).name}
     for folder in _folder(settings).iterdir():
-        if folder.is_dir() and folder.name not in kept:
+        ours = folder.name.startswith(".making-") or (folder / "publication.json").is_file()
+        if ours and folder.name not in kept:
             shutil.rmtree(folder, ignore_errors=True)
 
 

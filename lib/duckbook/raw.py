@@ -116,6 +116,27 @@ def create(connection: duckdb.DuckDBPyConnection, target: str = "duckdb") -> Non
                 connection.execute(f"alter table {SCHEMA}.{name} add column {quoted(column)} varchar")
 
 
+def refuse_others(connection: duckdb.DuckDBPyConnection) -> None:
+    """See that a warehouse's schemas of our names are ours, before anything in them is replaced.
+
+    Raises
+    ------
+    WarehouseError
+        They hold tables and not the list of commits, which is made first.
+    """
+    query = (
+        "select min(concat_ws('.', table_schema, table_name)), bool_or(table_name = 'commits' and table_schema = ?) "
+        "from system.information_schema.tables where table_catalog = current_database() "
+        "and list_contains(?, table_schema)"
+    )
+    found, are_ours = connection.execute(query, [SCHEMA, [SCHEMA, *GROWN, "ecom_marts"]]).fetchone()
+    if found and not are_ours:
+        raise WarehouseError(
+            f"The warehouse holds {found}, which duckbook has not made and would replace: rename that schema, or name "
+            "another database (DUCKBOOK_MOTHERDUCK_DATABASE, DUCKBOOK_LAKE_SCHEMA) or data folder (DATA=folder)."
+        )
+
+
 @dataclass(frozen=True)
 class LoadReport:
     """What was loaded: the numbers of the commits, and their batches; and all that raw holds now."""
@@ -164,6 +185,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
     chronicle = commit_log.read(storage.client(endpoints.s3), bucket)
     with warehouse.open_warehouse(settings, closed=True) as connection:
         connection.execute("begin")
+        refuse_others(connection)
         create(connection, settings.target)
         lacking = chronicle.commits[_applied(connection, chronicle) :] if not anew else chronicle.commits
         # A warehouse that was loaded before somebody was forgotten is made anew from what the history holds now.

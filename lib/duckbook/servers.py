@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from duckbook import processes
+from duckbook import markers, processes
 from duckbook.endpoints import Endpoints
 from duckbook.errors import ServerError
 from duckbook.object_store import SECRET_NAMES, ObjectStore
@@ -98,19 +98,20 @@ def status(settings: Settings) -> list[dict]:
     return rows
 
 
-def vacuum(settings: Settings) -> bool:
-    """Take what was deleted off the embedded object store's disk; whether it could be, as on no server of your own.
+def vacuum(settings: Settings) -> list[str]:
+    """Take what was deleted off the disks of the embedded servers; the names of those that are not ours to ask.
 
     Raises
     ------
     ServerError
-        The object store does not do it.
+        A server does not do it.
     """
-    if not settings.embedded_s3:
-        return False
-    _, store = _wanted(settings)
-    store.vacuum()
-    return True
+    postgres, store = _wanted(settings)
+    if postgres:
+        postgres.vacuum()
+    if store:
+        store.vacuum()
+    return [name for name, server in (("Postgres", postgres), ("S3", store)) if server is None]
 
 
 def running(settings: Settings) -> bool:
@@ -190,6 +191,7 @@ def _make_secrets(settings: Settings) -> None:
     if processes.read_json(path):
         return
     try:
+        markers.claim(settings.data)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ServerError(f"DUCKBOOK_DATA={settings.data} cannot be made or written: {error.strerror}.") from None

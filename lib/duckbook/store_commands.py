@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from duckbook.errors import DuckbookError
 from duckbook.options import store_options, when_option
 
 
@@ -155,7 +156,7 @@ def clean(yes, **_store) -> None:
     """Stop the servers and remove the store: landing zone, history, warehouse and published marts."""
     import shutil
 
-    from duckbook import servers
+    from duckbook import markers, servers
     from duckbook.lock import one_writer
     from duckbook.settings import settings
 
@@ -163,12 +164,21 @@ def clean(yes, **_store) -> None:
     if not folder.exists():
         click.echo(f"Nothing to clean: there is no {folder}.")
         return
+    if not markers.is_ours(folder):
+        raise DuckbookError(f"{folder} is no data folder of duckbook: name one with DATA=folder. Nothing was removed.")
     if not yes:
-        click.confirm(f"Remove {folder} with everything in it?", abort=True)
+        click.confirm(f"Remove {folder} with everything that was made in it?", abort=True)
     with one_writer(settings(), "a clean-up"):
         servers.down(settings())
-        shutil.rmtree(folder)
-    click.echo(f"Removed {folder}.")
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == markers.MARK):
+            if markers.made(folder, path.name):
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    left = sorted(path.name for path in folder.iterdir())
+    if left:
+        click.echo(f"Removed the store in {folder}, and left what is not of it: {', '.join(left[:5])}.")
+    else:
+        folder.rmdir()
+        click.echo(f"Removed {folder}.")
 
 
 COMMANDS = (up, env, bi_env, down, status, check_landing, backup, lab, clean)

@@ -36,6 +36,10 @@ MARKS = {
 }
 
 
+LONGEST = 300
+"""Characters of a record that are shown."""
+
+
 class Terminal(Console):
     """A console whose reader may leave: ``make pipeline | head`` ends the words, and not the run."""
 
@@ -166,7 +170,9 @@ def show_comparison(out: Console, old: dict[str, Any], new: dict[str, Any], sect
         out.print(table)
 
 
-def show_erasure(out: Console, erasure: Erasure, traces: list[Trace]) -> None:
+def show_erasure(
+    out: Console, erasure: Erasure, traces: list[Trace], unreached: list[str], numbered: list[Path]
+) -> None:
     """What was erased, where people were looked for, and what is not ours to erase."""
     if erasure.number is None:
         out.print("The history holds these people no more: they had been forgotten before.")
@@ -186,6 +192,37 @@ def show_erasure(out: Console, erasure: Erasure, traces: list[Trace]) -> None:
         )
         for source in erasure.sources:
             out.print(f"  {source}", markup=False, soft_wrap=True)
+    if numbered:
+        runs_of = sorted({file.parent for file in numbered})
+        out.print(
+            f"{len(numbered):,} files of archived runs hold the number that is the customer_id, which may mean these "
+            f"people or anything else: delete the folders of such runs where it does, such as {runs_of[0]}.",
+            markup=False,
+            soft_wrap=True,
+        )
+    if unreached:
+        out.print(
+            f"On {' and '.join(unreached)} of your own, deleted rows and objects stay on the disk, and in versions, "
+            "backups and logs of writes, for as long as its own rules keep them."
+        )
+    if erasure.doubts:
+        _show_doubts(out, erasure)
+
+
+def _show_doubts(out: Console, erasure: Erasure) -> None:
+    from duckbook.forget import command
+
+    out.print(
+        f"{len(erasure.doubts):,} records may be of these people, and were left as they are. Read them, for they are "
+        "not listed again; for a customer who is the same person, forget that customer_id too:"
+    )
+    for doubt in erasure.doubts:
+        of = f"customer {doubt.customer}, " if doubt.customer else ""
+        text = doubt.text if len(doubt.text) <= LONGEST else f"{doubt.text[:LONGEST]}…"
+        for line in (f"  {doubt.record}  {of}{doubt.why}  ({doubt.source})", f"    {text}"):
+            out.print(" ".join(line.split("\n")), markup=False, soft_wrap=True)
+    out.print("This erases those that are theirs, once the others are struck out:")
+    out.print(f"  {command(erasure.doubts)}", markup=False, soft_wrap=True)
 
 
 def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -> None:

@@ -7,25 +7,25 @@ taken. Publications that were made before go, also the ones that one could go ba
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duckbook import commit_log, forgotten, lake, publish, storage, warehouse
+from duckbook import commit_log, forgotten, lake, mentions, publish, storage, warehouse
 from duckbook.endpoints import Endpoints
 from duckbook.errors import ServerError
+from duckbook.mentions import People
+from duckbook.personal import MASK
 from duckbook.processes import write_private
-from duckbook.redaction import Redactor
 from duckbook.rows import literal, quoted
 from duckbook.settings import Settings
+from duckbook.tables import source_tables
 
 if TYPE_CHECKING:
     import duckdb
-
-READABLE = {".html", ".ipynb", ".json", ".md", ".txt", ".log"}
-"""Files of the archive that may quote a record."""
 
 KEYS_OF_PEOPLE = """
     select cast(cast(xor(md5_number(id) >> 65, md5_number('') >> 65) as bigint) as varchar) from people
@@ -44,25 +44,51 @@ class Trace:
     found: int
 
 
-def scrub_archive(runs: Path, values: Iterable[str]) -> int:
-    """Mask texts in whatever runs have left; how many files had one."""
-    redactor, changed = Redactor(values), 0
-    for file in sorted(runs.rglob("*")) if runs.exists() else ():
-        if file.suffix in READABLE and file.is_file() and not file.is_symlink():
-            text = file.read_text("utf-8", errors="surrogateescape")
-            clean = redactor.text(text)
-            if clean != text:
-                write_private(file, clean.encode("utf-8", errors="surrogateescape"))
-                changed += 1
+def scrub_archive(runs: Path, people: People) -> int:
+    """Mask what tells of people in whatever runs have left; how many files had it."""
+    pattern, changed = people.pattern(), 0
+    for file, text in _texts(runs) if pattern else ():
+        clean = pattern.sub(MASK, text)
+        if clean != text:
+            write_private(file, clean.encode("utf-8", errors="surrogateescape"))
+            changed += 1
     return changed
+
+
+def scrub_logs(settings: Settings, people: People) -> None:
+    """Mask what tells of people in the logs of the embedded servers, which go on writing to the same files."""
+    pattern = people.pattern()
+    for file in (settings.data / "servers").glob("*.log*") if pattern else ():
+        text = file.read_text("utf-8", errors="surrogateescape")
+        clean = pattern.sub(MASK, text)
+        if clean != text:
+            with file.open("r+b") as log:
+                log.write(clean.encode("utf-8", errors="surrogateescape"))
+                log.truncate()
+
+
+def numbered(settings: Settings, people: People) -> list[Path]:
+    """Files of the archive that tell of customers by customer_id and hold a number that is the id of one of them."""
+    ids = sorted(people.ids - mentions.telling_ids(people.ids))
+    if not ids:
+        return []
+    number = re.compile(rf"(?<![\w.,-])(?:{'|'.join(map(re.escape, ids))})(?![\w.,-])")
+    return [file for file, text in _texts(settings.runs) if "customer_id" in text and number.search(text)]
+
+
+def _texts(runs: Path) -> Iterator[tuple[Path, str]]:
+    """The files of an archive that hold text; dbt's cache of what it parsed is none."""
+    for file in sorted(runs.rglob("*")) if runs.exists() else ():
+        if file.is_file() and not file.is_symlink() and b"\0" not in (content := file.read_bytes()):
+            yield file, content.decode("utf-8", errors="surrogateescape")
 
 
 def discard_warehouse(settings: Settings) -> None:
     """Remove the warehouse file, to be made again from the history; of a lake the tables are made again."""
     if settings.target != "duckdb":
         return
-    for path in settings.data.glob(f"{settings.warehouse_path.name}*"):
-        path.unlink()
+    for name in ("", ".wal"):
+        settings.warehouse_path.with_name(f"{settings.warehouse_path.name}{name}").unlink(missing_ok=True)
 
 
 def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None:
@@ -85,20 +111,15 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
         bi.publish_bi(settings.model_copy(update={"keep_publications": 1}), endpoints)
 
 
-def look(settings: Settings, endpoints: Endpoints, ids: Sequence[str], values: Sequence[str]) -> list[Trace]:
+def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace]:
     """Look for people everywhere but in the landing zone, which is its sources' own.
 
-    Parameters
-    ----------
-    ids
-        Their ids, as `rows.normalised` leaves them.
-    values
-        Texts that are theirs alone, to be looked for in what runs have left.
+    Records that may be theirs, and may not, are not counted.
     """
     with warehouse.engine(settings) as engine:
         warehouse.use_s3(engine, endpoints.s3)
-        forgotten.name_people(engine, ids)
-        traces = [_in_history(settings, endpoints, engine), _in_warehouse(settings, ids)]
+        forgotten.name_people(engine, people.ids)
+        traces = [_in_history(settings, endpoints, engine, people), _in_warehouse(settings, people)]
         traces.append(_in_publications(settings, engine))
         if settings.target == "lake":
             traces.append(_in_lake(settings, endpoints, engine))
@@ -106,10 +127,13 @@ def look(settings: Settings, endpoints: Endpoints, ids: Sequence[str], values: S
         features = _features(settings)
         held = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in features)
         traces.append(Trace("features", f"{len(features)} files", held))
-    files = [file for file in settings.runs.rglob("*") if file.suffix in READABLE and file.is_file()]
-    texts = (file.read_text("utf-8", errors="ignore") for file in files)
-    found = sum(any(value in text for value in values) for text in texts)
-    return [*traces, Trace("archive of runs", f"{len(files)} files, {len(values)} addresses", found)]
+    pattern = people.pattern()
+    # One at a time: an archive may be larger than what memory holds.
+    looked = [
+        pattern is not None and bool(pattern.search(text) or people.in_text(text, with_names=False))
+        for _, text in _texts(settings.runs)
+    ]
+    return [*traces, Trace("archive of runs", f"{len(looked)} files", sum(looked))]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
@@ -122,38 +146,41 @@ def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     return connection.execute(f"select count(*) from {relation} where {' or '.join(by_id + by_key)}").fetchone()[0]
 
 
-def _in_history(settings: Settings, endpoints: Endpoints, engine) -> Trace:
+def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People) -> Trace:
     bucket = settings.s3_historic_bucket
     batches = commit_log.read(storage.client(endpoints.s3), bucket).batches
+    is_theirs = forgotten.is_of_a_person(forgotten.PERSON)
     looked, found = 0, 0
-    for name, table in forgotten.tables().items():
+    for name, table in source_tables().items():
         files = {
             role: [f"s3://{bucket}/{b.files[role]}" for b in batches if b.table == name and role in b.files]
             for role in ("rows", "sightings", "unreadable")
         }
         looked += sum(map(len, files.values()))
-        found += sum(forgotten.rows_of_people(engine, files["rows"]).values())
-        found += sum(forgotten.lines_of_people(engine, files["unreadable"]).values())
+        found += sum(map(len, forgotten.rows_of_people(engine, files["rows"]).values()))
+        mentioned = mentions.in_table(engine, people, table, files["rows"], files["unreadable"], is_theirs)
+        found += sum(cell.mention.certain for cell in mentioned)
         if forgotten.is_of_people(table) and files["sightings"]:
             seen = " union all ".join(f"select _key as customer_id from {literal(file)}" for file in files["sightings"])
             found += _count(engine, f"({seen})")
     return Trace("history", f"{looked} files", found)
 
 
-def _in_warehouse(settings: Settings, ids: Sequence[str]) -> Trace:
+def _in_warehouse(settings: Settings, people: People) -> Trace:
     with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
-        forgotten.name_people(connection, ids)
+        forgotten.name_people(connection, people.ids)
         tables = connection.execute(
-            "select schema_name || '.' || table_name from duckdb_tables() "
-            "where database_name = current_database() and not temporary order by 1"
+            "select schema_name, table_name from duckdb_tables() "
+            "where database_name = current_database() and not temporary order by all"
         ).fetchall()
-        found = sum(_count(connection, name) for (name,) in tables)
+        found = sum(_count(connection, f"{quoted(schema)}.{quoted(name)}") for schema, name in tables)
         found += _count(
             connection, "(select _key as customer_id from ecom_raw.sightings where table_name = 'customers')"
         )
-        lines = "(select original from ecom_raw.unreadable union all select original from ecom_raw.quarantine)"
-        named = f"(select {forgotten.in_line('original')} as customer_id from {lines})"
-        found += _count(connection, named)
+        lines = connection.execute("select original from ecom_raw.unreadable").fetchall()
+        found += sum(mention.certain for (text,) in lines if (mention := people.in_line(text)))
+        rows = connection.execute("select original from ecom_raw.quarantine").fetchall()
+        found += sum(bool(people.ids & set(mentions.named_ids(text))) for (text,) in rows)
     return Trace("warehouse", f"{len(tables)} tables", found)
 
 

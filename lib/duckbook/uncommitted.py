@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from duckbook import storage
+from duckbook import markers, storage
 from duckbook.batches import Chronicle
 from duckbook.errors import IngestError
 from duckbook.processes import write_private
@@ -77,7 +77,7 @@ def _note(settings: Settings) -> Path:
 @contextmanager
 def alone(settings: Settings) -> Iterator[None]:
     """One ingest at a time on a machine; a second waits."""
-    settings.data.mkdir(parents=True, exist_ok=True)
+    markers.claim(settings.data)
     try:
         with FileLock(settings.data / "ingest.lock", timeout=LOCK_SECONDS):
             yield
@@ -90,7 +90,7 @@ def alone(settings: Settings) -> Iterator[None]:
 @contextmanager
 def workspace(settings: Settings) -> Iterator[Path]:
     """An empty folder for the files of one ingest; the lock makes it ours alone."""
-    folder = settings.data / "tmp" / "ingest"
+    folder = settings.data / "tmp" / "duckbook-ingest"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
