@@ -56,7 +56,7 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     folder = folder.expanduser().resolve()
     # No ingest and no erasure meanwhile: the log is read, and then what it names.
-    with uncommitted.alone(settings):
+    with uncommitted.alone(settings, client, "a backup"):
         chronicle = commit_log.read(client, bucket)
         if not chronicle.commits:
             raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
@@ -117,7 +117,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     broken = next((key for key in sums if not _is_there(folder / key, sums[key])), None)
     if broken:
         raise BackupError(f"{folder / broken} is missing or was changed, so the backup is not whole: take another one.")
-    with uncommitted.alone(settings):
+    with uncommitted.alone(settings, client, "a restore") as lease:
         if (there := commit_log.read(client, bucket)).commits and there.digest != chronicle.digest:
             raise BackupError(
                 f"s3://{bucket} holds another history already, of {len(there.commits)} commits: restore into an empty "
@@ -125,6 +125,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
             )
         _each(sums, lambda key: storage.upload(client, folder / key, bucket, key))
         # The log last, and in order, so that a restore that is killed is a history that ends earlier.
+        lease.renew()
         for key in logged:
             storage.put_bytes(client, bucket, key, (folder / key).read_bytes())
     if landed:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duckbook import commit_log, forgotten, rows, storage, traces, uncommitted, warehouse
-from duckbook.batches import Batch, Chronicle, Commit, Forgetting
+from duckbook.batches import Batch, Chronicle, Commit, Forgetting, file_key
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError
 from duckbook.rows import PARQUET, listed, literal
@@ -61,7 +61,11 @@ def forget(settings: Settings, endpoints: Endpoints, customer_ids: Sequence[str]
         The object store does not answer; nothing is erased then.
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
-    with uncommitted.alone(settings), uncommitted.workspace(settings) as folder, warehouse.engine(settings) as engine:
+    with (
+        uncommitted.alone(settings, client, "an erasure") as lease,
+        uncommitted.workspace(settings) as folder,
+        warehouse.engine(settings) as engine,
+    ):
         chronicle = commit_log.read(client, bucket)
         uncommitted.sweep(settings, client, chronicle)
         if not chronicle.commits:
@@ -91,6 +95,7 @@ def forget(settings: Settings, endpoints: Endpoints, customer_ids: Sequence[str]
         # First, because the commit takes away what the archive can be searched by.
         traces.scrub_archive(settings.runs, rewriting.values)
         uncommitted.upload(settings, client, rewriting.files, rewriting.replaced)
+        lease.renew()
         commit_log.put(client, bucket, commit)
         uncommitted.sweep(settings, client, Chronicle((*chronicle.commits, commit)))
     return Erasure(commit.number, tuple(ids), rewriting.found, rewriting.sources, rewriting.values)
@@ -222,7 +227,7 @@ class _Rewriting:
         files = {key: value for key, value in batch.files.items() if key != role}
         sums = {key: value for key, value in batch.sha256.items() if key != role}
         if left:
-            key = f"history/{batch.table}/batch={batch_id}/{role}-{self.chronicle.next_number:08d}.parquet"
+            key = file_key(batch.table, batch_id, role)
             files[role], self.files[key] = key, path
             with path.open("rb") as content:
                 sums[role] = file_digest(content, "sha256").hexdigest()

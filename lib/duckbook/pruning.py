@@ -123,12 +123,14 @@ def _object_store_answers(settings: Settings) -> bool:
 
 def _objects(settings: Settings) -> Iterator[Removal]:
     """Objects below ``history/`` that no commit names: what ingests left that were killed on another machine."""
-    from duckbook import commit_log, storage
+    from duckbook import commit_log, lease, storage
 
     bucket, client = settings.s3_historic_bucket, storage.client(servers.up(settings).s3)
+    # Listed first, so that what is committed meanwhile is in the log that is read after it.
+    listed = storage.list_objects(client, bucket, "history/")
     named = {key for batch in commit_log.read(client, bucket).batches for key in batch.files.values()}
     oldest = datetime.now(UTC) - LEFT_FOR
-    for stored in storage.list_objects(client, bucket, "history/"):
+    for stored in listed:
         key = stored.key
-        if key not in named and not key.startswith(commit_log.PREFIX) and stored.put_at < oldest:
+        if key not in named and not key.startswith((commit_log.PREFIX, lease.PREFIX)) and stored.put_at < oldest:
             yield Removal("leftover", key, stored.size, lambda key=key: storage.delete(client, bucket, key))
