@@ -95,7 +95,13 @@ def _take(folder: Path, chronicle: Chronicle) -> None:
 def _tell(folder: Path, chronicle: Chronicle, landed: bytes | None) -> None:
     number = chronicle.commits[-1].number if chronicle.commits else 0
     told = {"format": FORMAT, "commit": number, "digest": chronicle.digest, "as_of": str(chronicle.as_of)}
-    write_private(folder / TOLD, json.dumps(told | {"landing": landed and landed.decode()}, indent=1))
+    told |= {"landing": landed and landed.decode()}
+    write_private(folder / TOLD, json.dumps(told | {"sha256": _sum_of(told)}, indent=1))
+
+
+def _sum_of(told: dict) -> str:
+    """The checksum of what a backup says of itself."""
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
@@ -159,6 +165,9 @@ def _told(folder: Path) -> dict:
         raise BackupError(
             f"The backup in {folder} is of another version of duckbook: take it, or restore it, with that."
         )
+    # An earlier version wrote none.
+    if told.pop("sha256", None) not in (None, _sum_of(told)):
+        raise BackupError(f"{folder / TOLD} was changed, so the backup is not whole: take another one.")
     return told
 
 
