@@ -161,6 +161,7 @@ lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group science -c requirements-dev.lock -o requirements-science.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group bench -c requirements-dev.lock -o requirements-bench.lock
+	@$(BIN)/uv pip compile $(UV_COMPILE) --group setup -c requirements-dev.lock -o requirements-setup.lock
 
 forget: $(VENV)/.ready ## erase a person for good, and prove it: make forget CUSTOMER=customer_id
 	@$(DUCKBOOK) forget $(STORE) $(call option,RECORDS,records) $(call argument,CUSTOMER)
@@ -184,36 +185,38 @@ lint: $(VENV)/.ready-dev ## check the style of the Python and the SQL
 	@$(BIN)/ruff check lib tests conftest.py
 	@cd dbt && ../$(BIN)/sqlfluff lint models
 
-UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header
+UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header --generate-hashes
 
-# uv installs the whole lock in seconds; pip fetches uv itself, so that nothing else has to be on the machine.
+# uv installs the whole lock in seconds; pip fetches uv itself, so that nothing else has to be on the machine. Whatever is
+# installed is of the version and the content that a lock names, uv and what builds the helper library too.
 # Set-up speaks on stderr, for `make env` is read by other programs.
-$(BIN)/uv:
+$(BIN)/uv: requirements-setup.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "duckbook needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1): run make PYTHON=/path/to/python3.11"; exit 2; }
 	@echo "Set-up 1/3: a virtual environment in $(VENV)" >&2
-	@$(PYTHON) -m venv $(VENV) || \
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) || \
 	  { echo "python3 -m venv failed: install the venv module of your Python (Debian, Ubuntu: apt install python3-venv)"; exit 2; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-setup.lock
+	@touch $@
 
 $(VENV)/.ready: requirements.lock pyproject.toml | $(BIN)/uv
 	@echo "Set-up 2/3: $$(grep -c == requirements.lock) packages from requirements.lock" >&2
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@echo "Set-up 3/3: the helper library from lib/duckbook" >&2
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.ready-dev: requirements-dev.lock $(VENV)/.ready
 	@echo "Set-up for development: the tools of requirements-dev.lock" >&2
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-dev.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-dev.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@touch $@
 
 $(VENV)/.ready-science: requirements-science.lock $(VENV)/.ready
 	@echo "Set-up for science: the libraries of requirements-science.lock" >&2
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-science.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-science.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@touch $@
 
 $(VENV)/.ready-bench: requirements-bench.lock $(VENV)/.ready
 	@echo "Set-up for benchmarks: what they measure against, of requirements-bench.lock" >&2
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --compile-bytecode -r requirements-bench.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-bench.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@touch $@

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 import rendered
 from chains import duckbook
-from duckbook import appending, backup, commit_log, forget, personal, raw, storage, traces, warehouse
+from duckbook import appending, backup, commit_log, forget, manifest, personal, raw, storage, traces, warehouse
 from duckbook.errors import BackupError, IngestError
 from duckbook.mentions import People
 from duckbook.settings import Settings
@@ -385,6 +385,30 @@ def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(sh
         backup.restore(shop.settings, shop.endpoints, tmp_path)
     with pytest.raises(BackupError, match="holds something else"):
         backup.back_up(shop.settings, shop.endpoints, tmp_path)
+
+
+def test_a_backup_with_any_file_cut_changed_or_lost_is_not_restored(shop, empty, tmp_path):
+    """Each file of every kind: the record with the landing zone's, the log, rows, sightings, unreadable lines."""
+    shop.client.put_object(Bucket=shop.settings.s3_historic_bucket, Key=manifest.KEY, Body=b'{"seed": 42}')
+    shop.land(f"orders/date={JUNE}/b.ndjson", lines(HERS))
+    shop.ingest()
+    kept = tmp_path / "kept"
+    try:
+        backup.back_up(shop.settings, shop.endpoints, kept)
+    finally:
+        storage.delete(shop.client, shop.settings.s3_historic_bucket, manifest.KEY)
+    files = sorted(path for path in kept.rglob("*") if path.is_file())
+    assert {path.name for path in files} >= {backup.TOLD, "00000002.json", "rows.parquet", "unreadable.parquet"}
+    for path in files:
+        whole = path.read_bytes()
+        place = whole.find(b"42") if path.name == backup.TOLD else len(whole) // 2
+        turned = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
+        for damaged in (b"", whole[: len(whole) // 2], whole[:-1], turned, whole + b"x", None):
+            path.unlink() if damaged is None else path.write_bytes(damaged)
+            with pytest.raises(BackupError):
+                backup.restore(empty.settings, empty.endpoints, kept)
+        path.write_bytes(whole)
+    assert empty.history_keys() == []
 
 
 def test_a_whole_store_is_forgotten_in_backed_up_restored_and_goes_on(soak, start_store, tmp_path):

@@ -332,9 +332,10 @@ def test_what_no_publication_pins_is_let_go_after_a_day(shared):
         before = files()
         connection.execute("create table of_my_own.waste as select range as number from range(1000)")
         connection.execute("drop table of_my_own.waste")
-        lake.expire(connection, pinned)
+        dsn = servers.up(shared.settings).catalog_dsn
+        lake.expire(connection, shared.settings, dsn, pinned)
         assert files() == before + 1
-        lake.expire(connection, pinned, kept_for="0 seconds")
+        lake.expire(connection, shared.settings, dsn, pinned, kept_for="0 seconds")
         assert files() <= before
         kept = {snapshot for (snapshot,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()}
         assert pinned < kept
@@ -343,6 +344,33 @@ def test_what_no_publication_pins_is_let_go_after_a_day(shared):
         with publish.published(shared.settings, run_id=publication.run_id) as reader:
             counts = " union all ".join(f"select '{m}', count(*) from ecom_marts.{m}" for m in publication.marts)
             assert dict(reader.connection.execute(counts).fetchall()) == publication.marts
+
+
+def test_what_an_open_transaction_deletes_is_not_lost_where_no_snapshot_may_stay(shared, monkeypatch):
+    """DuckLake would take its commit, and keep the row, were the snapshots gone by which it tells of a conflict."""
+    monkeypatch.setattr(lake, "OPEN_SECONDS", 0)
+    dsn = servers.up(shared.settings).catalog_dsn
+    with (
+        closing(warehouse.open_warehouse(shared.settings, closed=True)) as writer,
+        closing(warehouse.open_warehouse(shared.settings, closed=True)) as open_one,
+    ):
+        writer.execute("create table of_my_own.kept as select 1 as number")
+        open_one.execute("begin")
+        assert open_one.execute("select number from of_my_own.kept").fetchall() == [(1,)]
+        writer.execute("insert into of_my_own.kept values (2)")
+        writer.execute(f"call ducklake_merge_adjacent_files('{lake.NAME}')")
+        writer.execute("create table of_my_own.later (number integer)")
+        pinned = {publication.snapshot for publication in publish.publications(shared.settings)}
+        with pytest.raises(WarehouseError, match="has a transaction open on the lake lake, and what it deletes"):
+            lake.expire(writer, shared.settings, dsn, pinned, kept_for="0 seconds")
+        lake.expire(writer, shared.settings, dsn, pinned)
+        open_one.execute("delete from of_my_own.kept where number = 1")
+        with pytest.raises(duckdb.Error, match="Transaction conflict"):
+            open_one.execute("commit")
+        lake.expire(writer, shared.settings, dsn, pinned, kept_for="0 seconds")
+        assert writer.execute("select count(*) from of_my_own.kept").fetchone() == (2,)
+        writer.execute("drop table of_my_own.kept")
+        writer.execute("drop table of_my_own.later")
 
 
 def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):

@@ -40,7 +40,7 @@ def said(tmp_path) -> Callable[..., list[list[str]]]:
     shutil.copy(ROOT / "Makefile", tmp_path / "Makefile")
     binaries = tmp_path / ".venv" / "bin"
     binaries.mkdir(parents=True)
-    for name in ("requirements.lock", "pyproject.toml"):
+    for name in ("requirements.lock", "requirements-setup.lock", "pyproject.toml"):
         (tmp_path / name).touch()
     for name in (".ready", "bin/uv"):
         (tmp_path / ".venv" / name).touch()

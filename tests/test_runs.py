@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import subprocess
 import sys
+import time
 
 import pytest
 from duckbook import runs
@@ -91,6 +93,21 @@ def test_a_reused_process_id_is_not_taken_for_the_run(tmp_path):
     run.record["process"]["started"] -= 1000
     run.save()
     assert runs.read(run.folder)["status"] == "interrupted"
+
+
+def test_a_run_is_told_from_others_whatever_its_machine_is_called_since(tmp_path, monkeypatch):
+    living, killed, elsewhere = begin(tmp_path), begin(tmp_path), begin(tmp_path)
+    killed.record["process"]["pid"] = 2**22 - 1
+    elsewhere.record["process"]["ids"] = "of another machine"
+    for run in (killed, elsewhere):
+        run.save()
+    monkeypatch.setattr(runs.socket, "gethostname", lambda: "renamed")
+    told = [runs.read(run.folder)["status"] for run in (living, killed, elsewhere)]
+    assert told == ["running", "interrupted", "running"]
+    yesterday = time.time() - 90_000
+    for path in elsewhere.folder.iterdir():
+        os.utime(path, (yesterday, yesterday))
+    assert runs.read(elsewhere.folder)["status"] == "interrupted"
 
 
 def report(run: Run, name: str, rows) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 
 from duckbook import side_by_side, versions, warehouse
-from duckbook.batches import Batch, Chronicle, Place, place
+from duckbook.batches import Batch, Chronicle, Place, file_key, place
 from duckbook.errors import IngestError
 from duckbook.reading import Reading
 from duckbook.rows import PARQUET, literal, quoted, row_number
@@ -173,7 +173,7 @@ def _batch(
     digest = md5(r.content_hash.encode(), usedforsecurity=False).hexdigest()[:8]
     batch_id = f"{r.source.table}-{batch_date:%Y%m%d}-{sequence:05d}-{digest}"
     local, counts = _written(connection, r, unchanged)
-    keys = {role: f"history/{r.source.table}/batch={batch_id}/{role}.parquet" for role in local}
+    keys = {role: file_key(r.source.table, batch_id, role) for role in local}
     with_sightings = bool(unchanged) and local.get("rows") == r.path
     numbered = ("_row_number",) if unchanged and not with_sightings and "_row_number" not in r.columns else ()
     batch = Batch(

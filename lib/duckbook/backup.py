@@ -56,7 +56,7 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     folder = folder.expanduser().resolve()
     # No ingest and no erasure meanwhile: the log is read, and then what it names.
-    with uncommitted.alone(settings):
+    with uncommitted.alone(settings, client, "a backup"):
         chronicle = commit_log.read(client, bucket)
         if not chronicle.commits:
             raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
@@ -95,7 +95,13 @@ def _take(folder: Path, chronicle: Chronicle) -> None:
 def _tell(folder: Path, chronicle: Chronicle, landed: bytes | None) -> None:
     number = chronicle.commits[-1].number if chronicle.commits else 0
     told = {"format": FORMAT, "commit": number, "digest": chronicle.digest, "as_of": str(chronicle.as_of)}
-    write_private(folder / TOLD, json.dumps(told | {"landing": landed and landed.decode()}, indent=1))
+    told |= {"landing": landed and landed.decode()}
+    write_private(folder / TOLD, json.dumps(told | {"sha256": _sum_of(told)}, indent=1))
+
+
+def _sum_of(told: dict) -> str:
+    """The checksum of what a backup says of itself."""
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
@@ -117,7 +123,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     broken = next((key for key in sums if not _is_there(folder / key, sums[key])), None)
     if broken:
         raise BackupError(f"{folder / broken} is missing or was changed, so the backup is not whole: take another one.")
-    with uncommitted.alone(settings):
+    with uncommitted.alone(settings, client, "a restore") as lease:
         if (there := commit_log.read(client, bucket)).commits and there.digest != chronicle.digest:
             raise BackupError(
                 f"s3://{bucket} holds another history already, of {len(there.commits)} commits: restore into an empty "
@@ -125,6 +131,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
             )
         _each(sums, lambda key: storage.upload(client, folder / key, bucket, key))
         # The log last, and in order, so that a restore that is killed is a history that ends earlier.
+        lease.renew()
         for key in logged:
             storage.put_bytes(client, bucket, key, (folder / key).read_bytes())
     if landed:
@@ -158,6 +165,9 @@ def _told(folder: Path) -> dict:
         raise BackupError(
             f"The backup in {folder} is of another version of duckbook: take it, or restore it, with that."
         )
+    # An earlier version wrote none.
+    if told.pop("sha256", None) not in (None, _sum_of(told)):
+        raise BackupError(f"{folder / TOLD} was changed, so the backup is not whole: take another one.")
     return told
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from hashlib import md5
+from secrets import token_hex
 
 FLOWS = ("landed", "appended", "unchanged", "unreadable")
 """The counts of rows that a batch carries; the first is the sum of the others."""
@@ -32,6 +33,11 @@ def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place
     A batch without a date has its place by its arrival, after those that declare the day on which it came.
     """
     return batch_date, not declared, source if declared else "", sequence
+
+
+def file_key(table: str, batch_id: str, role: str) -> str:
+    """A key for a file of a batch, which no other ingest or erasure gives: what one of them sweeps away is its own."""
+    return f"history/{table}/batch={batch_id}/{token_hex(4)}/{role}.parquet"
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,10 @@ class IngestError(DuckbookError):
     """A table or a batch cannot be ingested."""
 
 
+class LeaseError(DuckbookError):
+    """What this process may change alone, it holds no more."""
+
+
 class WarehouseError(DuckbookError):
     """The warehouse cannot be opened, or lacks what an earlier step makes."""
 

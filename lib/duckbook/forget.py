@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from duckbook import commit_log, forgotten, mentions, rows, storage, traces, uncommitted, warehouse
-from duckbook.batches import Batch, Chronicle, Commit, Forgetting
+from duckbook.batches import Batch, Chronicle, Commit, Forgetting, file_key
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError
 from duckbook.mentions import Cell, People
@@ -97,7 +97,11 @@ def forget(
         The object store does not answer; nothing is erased then.
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
-    with uncommitted.alone(settings), uncommitted.workspace(settings) as folder, warehouse.engine(settings) as engine:
+    with (
+        uncommitted.alone(settings, client, "an erasure") as lease,
+        uncommitted.workspace(settings) as folder,
+        warehouse.engine(settings) as engine,
+    ):
         chronicle = commit_log.read(client, bucket)
         uncommitted.sweep(settings, client, chronicle)
         if not chronicle.commits:
@@ -128,6 +132,7 @@ def forget(
         # First, because the commit takes away what the archive can be searched by.
         traces.scrub_archive(settings.runs, people)
         uncommitted.upload(settings, client, rewriting.files, rewriting.replaced)
+        lease.renew()
         commit_log.put(client, bucket, commit)
         uncommitted.sweep(settings, client, Chronicle((*chronicle.commits, commit)))
     return Erasure(commit.number, rewriting.found, rewriting.sources, people, tuple(rewriting.doubts))
@@ -360,7 +365,7 @@ class _Rewriting:
         files = {key: value for key, value in batch.files.items() if key != role}
         sums = {key: value for key, value in batch.sha256.items() if key != role}
         if left:
-            key = f"history/{batch.table}/batch={batch_id}/{role}-{self.chronicle.next_number:08d}.parquet"
+            key = file_key(batch.table, batch_id, role)
             files[role], self.files[key] = key, path
             with path.open("rb") as content:
                 sums[role] = file_digest(content, "sha256").hexdigest()

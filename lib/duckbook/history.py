@@ -69,7 +69,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         Postgres or the object store does not answer; nothing was added.
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
-    with uncommitted.alone(settings), uncommitted.workspace(settings) as folder:
+    with uncommitted.alone(settings, client, "an ingest") as lease, uncommitted.workspace(settings) as folder:
         chronicle = commit_log.read(client, bucket)
         uncommitted.sweep(settings, client, chronicle)
         arrivals.check_as_of(as_of, (), chronicle)
@@ -98,6 +98,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
             fingerprints=told,
             batches=tuple(batches),
         )
+        lease.renew()
         commit_log.put(client, bucket, commit)
         uncommitted.forget(settings)
         commit_log.checkpoint(client, bucket, chronicle)

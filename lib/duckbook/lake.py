@@ -7,6 +7,7 @@ connection (`warehouse` does), so that the workbook, dbt and the publications at
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ NAME = "lake"
 
 KEPT_FOR = "1 day"
 """How long what no publication pins stays, so that no reader is disturbed."""
+
+OPEN_SECONDS = 10
+"""How long a transaction that is open is waited for, where no snapshot may stay."""
 
 CATALOG_SECRET = "lake_postgres"
 """DuckDB's secret with the credentials of the catalog's Postgres."""
@@ -96,22 +100,68 @@ def exists(settings: Settings, dsn: str) -> bool:
         return connection.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
 
 
-def expire(connection: duckdb.DuckDBPyConnection, pinned: Iterable[int], kept_for: str = KEPT_FOR) -> None:
+def expire(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    dsn: str,
+    pinned: Iterable[int],
+    kept_for: str = KEPT_FOR,
+) -> None:
     """Let go every snapshot that is a day old and not pinned, and remove the files that were let go a day ago.
 
-    A reader of what is not published has that long to end its query.
+    A reader of what is not published has that long to end its query, and a transaction to commit: DuckLake tells by the
+    snapshots since the one that a transaction sees whether two have changed the same thing, and loses what it deletes
+    where they are gone. While one has been open for longer, nothing is let go.
 
     Parameters
     ----------
+    dsn
+        Of the Postgres of the catalog.
     kept_for
         Another time than a day, as DuckDB writes an interval: none at all where a person is to be forgotten.
+
+    Raises
+    ------
+    WarehouseError
+        A transaction is open, and another time than a day was asked for.
     """
     listed = ", ".join(map(str, sorted(pinned))) or "-1"
     old = connection.execute(
         f"select snapshot_id from {NAME}.snapshots() where snapshot_time < now() - interval '{kept_for}' "
         f"and snapshot_id not in ({listed}) and snapshot_id < (select id from {NAME}.current_snapshot())"
     ).fetchall()
+    # Asked after these were listed: whoever begins later sees one that stays.
+    until = time.monotonic() + (0 if kept_for == KEPT_FOR else OPEN_SECONDS)
+    while told := _open_transaction(settings, dsn, kept_for):
+        if time.monotonic() > until:
+            if kept_for == KEPT_FOR:
+                return
+            raise WarehouseError(
+                f"{told} has a transaction open on the lake {settings.lake_schema}, and what it deletes would be lost "
+                "if earlier snapshots went now: end it (commit it, or close its connection), and do this again. Until "
+                "then earlier snapshots hold what they held."
+            )
+        time.sleep(0.2)
     if old:
         versions = ", ".join(str(snapshot) for (snapshot,) in old)
         connection.execute(f"call ducklake_expire_snapshots('{NAME}', versions => [{versions}])")
     connection.execute(f"call ducklake_cleanup_old_files('{NAME}', older_than => now() - interval '{kept_for}')")
+
+
+def _open_transaction(settings: Settings, dsn: str, kept_for: str) -> str | None:
+    """Who has had a transaction open on the lake for so long, with its beginning; None where nobody has."""
+    from duckbook import access
+
+    with access.postgres(dsn, "the Postgres of the lake's catalog") as connection:
+        found = connection.execute(
+            "select session.usename, host(session.client_addr), date_trunc('second', session.xact_start)::text "
+            "from pg_locks inner join pg_class on pg_locks.relation = pg_class.oid "
+            "inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid "
+            "inner join pg_stat_activity as session on pg_locks.pid = session.pid "
+            "where pg_locks.database = (select oid from pg_database where datname = current_database()) "
+            # Postgres does not tell everybody when another user's transaction began.
+            "and pg_namespace.nspname = %s and coalesce(session.xact_start, now()) <= now() - %s::interval "
+            "order by session.xact_start limit 1",
+            [settings.lake_schema, kept_for],
+        ).fetchone()
+    return found and f"{found[0]} at {found[1] or 'this machine'}, since {found[2] or 'some time'},"

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from duckbook import invocation, lake, parity, publish, raw, runs, servers, sides, warehouse
+from duckbook import invocation, lake, lock, parity, publish, raw, runs, servers, sides, warehouse
 from duckbook.errors import WarehouseError
 from duckbook.parity import TableParity
 from duckbook.publication import Publication
@@ -64,7 +64,7 @@ def promote(settings: Settings, source: str, to: str) -> Promotion:
         raise WarehouseError(f"The warehouse of {source} holds nothing: `make pipeline TARGET={source}` first.")
     warehouse.preflight(target)
     with closing(warehouse.open_warehouse(target)) as connection:
-        _copy(connection, _attach(connection, origin), tables)
+        _copy(target, connection, _attach(connection, origin), tables)
     made = invocation.invoke(target, ["run", "--select", "config.materialized:view", "--no-write-json"])
     if not made.success:
         raise WarehouseError(f"dbt could not make the views of {to}: {made.exception or 'see `dbt run` in dbt/'}.")
@@ -122,7 +122,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
     return FILE
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
+def _copy(target: Settings, connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
     """Make the tables anew, all or none; what stood in their schemas besides is dropped."""
     raw.refuse_others(connection)
     connection.execute("begin")
@@ -144,4 +144,5 @@ def _copy(connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Defi
         connection.execute(f"insert into {table.name} select * from {source}.{table.name}")
         if table.comment:
             connection.execute(f"comment on table {table.name} is {literal(table.comment)}")
+    lock.check(target)
     connection.execute("commit")

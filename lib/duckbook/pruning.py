@@ -132,9 +132,11 @@ def _objects(settings: Settings) -> Iterator[Removal]:
     from duckbook import commit_log, storage
 
     bucket, client = settings.s3_historic_bucket, storage.client(servers.up(settings).s3)
+    # Listed first, so that what is committed meanwhile is in the log that is read after it.
+    listed = storage.list_objects(client, bucket, "history/")
     named = {key for batch in commit_log.read(client, bucket).batches for key in batch.files.values()}
     oldest = datetime.now(UTC) - LEFT_FOR
-    for stored in storage.list_objects(client, bucket, "history/"):
+    for stored in listed:
         key = stored.key
         if OF_A_BATCH.fullmatch(key) and key not in named and stored.put_at < oldest:
             yield Removal("leftover", key, stored.size, lambda key=key: storage.delete(client, bucket, key))

@@ -12,7 +12,7 @@ import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from duckbook import lake, personal, servers, warehouse
+from duckbook import lake, lock, personal, servers, warehouse
 from duckbook.errors import PublishError
 from duckbook.publication import Outgoing, Pinned, chosen, free_name
 from duckbook.settings import Settings
@@ -64,8 +64,9 @@ def publish(
             [name, as_of, json.dumps(rows), settings.mask_personal, snapshot, json.dumps(hidden)],
         )
         _point_at(writer, publication.run_id)
+        lock.check(settings)
         writer.execute("commit")
-        _let_go(writer, [old.run_id for old in _read(writer)[max(keep, 1) :]])
+        _let_go(settings, writer, [old.run_id for old in _read(writer)[max(keep, 1) :]])
     return publication
 
 
@@ -125,13 +126,14 @@ def roll_back(settings: Settings, run_id: str) -> Pinned:
 def remove(settings: Settings, run_id: str) -> None:
     """Let a publication go, unless it is the current one, and with it whatever of the lake no other one pins."""
     with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
-        _let_go(connection, [run_id])
+        _let_go(settings, connection, [run_id])
 
 
-def _let_go(connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
+def _let_go(settings: Settings, connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
     if names:
         connection.execute(f"delete from {TABLE} where list_contains(?, run_id) and not is_current", [names])
-    lake.expire(connection, {kept.snapshot for kept in _read(connection)})
+    pinned = {kept.snapshot for kept in _read(connection)}
+    lake.expire(connection, settings, servers.up(settings).catalog_dsn, pinned)
 
 
 def _current(connection: duckdb.DuckDBPyConnection) -> Pinned | None:

@@ -179,7 +179,7 @@ def rebuild(settings: Settings, endpoints: Endpoints) -> LoadReport:
 
 
 def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
-    from duckbook import commit_log, storage, warehouse
+    from duckbook import commit_log, lock, storage, warehouse
 
     bucket = settings.s3_historic_bucket
     chronicle = commit_log.read(storage.client(endpoints.s3), bucket)
@@ -216,6 +216,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
                 f"insert into {SCHEMA}.commits select unnest(?), unnest(?)",
                 [[commit.number for commit in lacking], [commit.digest for commit in lacking]],
             )
+        lock.check(settings)
         try:
             connection.execute("commit")
         except duckdb.TransactionException:

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, codebase, kernels, provenance, redaction, runs, telling
+from duckbook import chain, codebase, kernels, lock, provenance, redaction, runs, telling
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError, reason
 from duckbook.lock import one_writer
@@ -59,7 +59,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         parameters = chain.check(steps, request.given, request.extra)
         with telling.refusals(settings):
             _preflight(settings)
-        with one_writer(settings, "a run of the chain"):
+        with one_writer(settings, "a run of the chain") as lease:
             runs.settle(settings.runs)
             clean = redaction.Redactor(redaction.secrets_of(settings))
             record = Run.begin(
@@ -76,7 +76,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
                 readers=provenance.readers(settings),
             )
             listener.run_started(steps)
-            _carry_out(settings, request, record, steps, parameters, listener, mother)
+            _carry_out(settings, request, record, steps, parameters, listener, mother, lease)
     return record
 
 
@@ -111,13 +111,13 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
         parameters = chain.check(steps, request.given, request.extra)
         with telling.refusals(settings):
             _preflight(settings)
-        with one_writer(settings, "a run of the chain"):
+        with one_writer(settings, "a run of the chain") as lease:
             runs.settle(settings.runs)
             first, why = provenance.resume_from(record, steps, chain_file)
             known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
             again = Run.reopen(folder, first, why, **known_now)
             listener.run_started(steps[[step.name for step in steps].index(first) :])
-            _carry_out(settings, request, again, steps, parameters, listener, mother)
+            _carry_out(settings, request, again, steps, parameters, listener, mother, lease)
     return again
 
 
@@ -144,8 +144,9 @@ def _preflight(settings: Settings) -> None:
         warehouse.preflight(settings)
 
 
-def _carry_out(settings, request, record: Run, steps, parameters, listener, mother) -> None:
+def _carry_out(settings, request, record: Run, steps, parameters, listener, mother, lease) -> None:
     of_the_run = {"DUCKBOOK_RUN_ID": record.record["run_id"], "DUCKBOOK_RUN_DIR": str(record.folder)}
+    of_the_run |= {lock.TOKEN: lease.token} if lease else {}
     environment = kernels.environment_of(settings) | of_the_run
     witness = Witness(record.folder)
     if mother is not None:
@@ -161,6 +162,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
         zygote=mother,
         after_step=archivist.after_step,
         parameters=parameters,
+        see=lease.see if lease else lambda: None,
     )
     worth_telling = True
     # What an earlier attempt of the run could not write is no news.

@@ -13,7 +13,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,9 @@ USAGE = ("peak_rss_mb", "read_mb", "written_mb")
 
 TOLD = ("started_at", "ended_at", "seconds", *USAGE, "error")
 """What a step has to tell when it has ended."""
+
+SILENT_FOR = timedelta(days=1)
+"""How long a run of another machine may write nothing before it is taken for gone: longer than any step may take."""
 
 GONE = "The process of the run ended without saying so: it was killed, or the machine stopped."
 
@@ -198,7 +201,7 @@ def read(folder: Path) -> dict[str, Any]:
         raise ChainError(f"There is no run {folder.name} in the archive {folder.parent}.") from None
     except (OSError, ValueError) as error:
         raise ChainError(f"The record of run {folder.name} cannot be read ({error}).") from None
-    if record.get("status") == RUNNING and not _lives(record.get("process") or {}):
+    if record.get("status") == RUNNING and not _lives(record.get("process") or {}, folder):
         _close(record, INTERRUPTED, GONE, _last_sign(folder))
     return record
 
@@ -264,8 +267,8 @@ def latest(runs: Path) -> Path | None:
 
 
 def _last_sign(folder: Path) -> str:
-    """When a run last wrote something: it lived until then at least."""
-    written = max(path.stat().st_mtime for path in folder.iterdir())
+    """When a run last wrote something: it lived until then at least. The lock is whoever asks' own."""
+    written = max(path.stat().st_mtime for path in folder.iterdir() if not path.name.startswith("."))
     return datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -300,13 +303,24 @@ def _point_at(runs: Path, run_id: str) -> None:
 
 def _this_process() -> dict[str, Any]:
     me = psutil.Process()
-    return {"host": socket.gethostname(), "pid": me.pid, "started": round(me.create_time(), 2)}
+    told = {"host": socket.gethostname(), "pid": me.pid, "started": round(me.create_time(), 2)}
+    return told | ({"ids": _ids_of()} if _ids_of() else {})
 
 
-def _lives(process: dict[str, Any]) -> bool:
-    """Whether the process that wrote a record still runs; of another machine's process we know nothing."""
-    if process.get("host") != socket.gethostname():
-        return bool(process)
+def _ids_of() -> str | None:
+    """What the process ids of this machine, or container, belong to until it starts again, whatever its name is."""
+    try:
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return None
+
+
+def _lives(process: dict[str, Any], folder: Path) -> bool:
+    """Whether the process that wrote a record still runs; one of another machine does while it gives signs of life."""
+    here = process.get("ids") == _ids_of() if process.get("ids") else process.get("host") == socket.gethostname()
+    if not here:
+        written = datetime.fromisoformat(_last_sign(folder))
+        return bool(process) and datetime.now(UTC) - written < SILENT_FOR
     try:
         found = psutil.Process(process["pid"])
         # The start time tells a reused process id from the one that wrote the record.

@@ -77,6 +77,8 @@ class Supervisor:
         Called in a thread of its own when a step has ended, with its name; the run waits for it at its end.
     abreast
         How many steps may run side by side.
+    see
+        Called again and again while steps run; what it raises stops them.
     """
 
     run: Run
@@ -89,6 +91,7 @@ class Supervisor:
     after_step: Callable[[str], None] = lambda _name: None
     abreast: int = 2
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    see: Callable[[], None] = lambda: None
     _warm: dict[str, Kernel] = field(default_factory=dict)
 
     def get_ready(self) -> None:
@@ -132,6 +135,7 @@ class Supervisor:
                     if not at_work:
                         return failed[0] if failed else None
                     done, _ = wait(at_work, timeout=TICK, return_when=FIRST_COMPLETED)
+                    self.see()
                     for work in at_work.values():
                         work.kernel.sample()
                         if time.monotonic() > work.deadline:

@@ -36,11 +36,13 @@ def parity(left, right, schemas, sample, **_store) -> None:
 @click.option("--from", "source", default="duckdb", help="The target that is copied; duckdb where none is named.")
 def promote(to, source, **_store) -> None:
     """Copy the warehouse of one target to another, prove that they are equal, and publish there."""
-    from duckbook import promotion, terminal
+    from duckbook import promotion, sides, terminal
     from duckbook.lock import one_writer
     from duckbook.settings import settings
 
-    with one_writer(settings(), "a promotion"):
+    # What is written is the other target.
+    written = sides.of_target(settings(), to) if to in sides.TARGETS else settings()
+    with one_writer(written, "a promotion"):
         promoted = promotion.promote(settings(), source, to)
     terminal.show_parity(terminal.console(), source, to, promoted.parity)
     click.echo(f"Readers of {to} now take run {promoted.publication.run_id}, as of {promoted.publication.as_of}.")

@@ -99,7 +99,8 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
             publish.remove(settings, publication.run_id)
     if settings.target == "lake":
         with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
-            lake.expire(connection, {current.snapshot} if current else (), kept_for="0 seconds")
+            pinned = {current.snapshot} if current else set()
+            lake.expire(connection, settings, endpoints.catalog_dsn, pinned, kept_for="0 seconds")
     with warehouse.engine(settings) as engine:
         forgotten.name_people(engine, ids)
         for file in _features(settings):

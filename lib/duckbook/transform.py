@@ -14,7 +14,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from duckbook import contracts, failures, invocation, warehouse
+from duckbook import contracts, failures, invocation, lock, warehouse
 from duckbook.built import Build, Model, Test
 from duckbook.errors import TransformError
 from duckbook.processes import write_private
@@ -92,6 +92,7 @@ def build(
             arguments += ["--exclude-resource-type", "unit_test"]
         _kept_results(settings, name).unlink(missing_ok=True)
         arguments += ["--full-refresh"] if full_refresh else []
+        lock.check(settings)
         outcome = invocation.invoke(settings, arguments, manifest=invocation.take_held(settings))
         results = list(getattr(outcome.result, "results", ()))
         if results:

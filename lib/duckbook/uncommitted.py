@@ -1,13 +1,15 @@
-"""What an ingest has before its commit: a lock, a folder for its files, and objects that do not count yet.
+"""What an ingest has before its commit: a lock and a lease, a folder for its files, and objects that do not count yet.
 
 The keys of these objects are noted down before the first is put, so that the next ingest can sweep away what one that
-was killed has left. Nothing depends on that but tidiness: an object that no commit names is never read.
+was killed has left. Nothing depends on that but tidiness: an object that no commit names is never read, and no other
+ingest, on this machine or another, gives its objects these keys.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from filelock import FileLock, Timeout
 from duckbook import markers, storage
 from duckbook.batches import Chronicle
 from duckbook.errors import IngestError
+from duckbook.lease import Lease
 from duckbook.processes import write_private
 from duckbook.settings import Settings
 
@@ -75,16 +78,32 @@ def _note(settings: Settings) -> Path:
 
 
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """One ingest at a time on a machine; a second waits."""
+def alone(settings: Settings, client, what: str) -> Iterator[Lease]:
+    """One at a time changes a history: on a machine by a lock, on several by a lease, which a commit renews first.
+
+    A second one waits.
+    """
     markers.claim(settings.data)
+    lock, until = FileLock(settings.data / "ingest.lock", timeout=LOCK_SECONDS), time.monotonic() + LOCK_SECONDS
     try:
-        with FileLock(settings.data / "ingest.lock", timeout=LOCK_SECONDS):
-            yield
+        lock.acquire()
     except Timeout:
         raise IngestError(
             "Another ingest of this store has been under way for ten minutes: wait for it to end, or stop it."
         ) from None
+    try:
+        lease = Lease(client, settings.s3_historic_bucket, "history", what, settings.data / "ingest.lease")
+        while holding := lease.take():
+            if time.monotonic() > until:
+                raise IngestError(
+                    f"{holding.who} has been changing the history in s3://{settings.s3_historic_bucket} for ten "
+                    "minutes: wait for it to end, or stop it."
+                )
+            time.sleep(1)
+        with lease.kept():
+            yield lease
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -1,0 +1,233 @@
+"""Several machines on one S3: who holds a lease may commit, who has lost it stops, nobody sweeps another's files."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import pytest
+from chains import Memory, write_chain
+from duckbook import commit_log, lease, lock, raw, runs, servers, storage
+from duckbook.errors import ChainError, LeaseError
+from duckbook.lease import Lease
+from duckbook.lock import one_writer
+from duckbook.request import Request
+from duckbook.runner import run
+from landing_zone import Shop, lines, order
+
+
+@pytest.fixture
+def shared(endpoints, tmp_path) -> tuple[Shop, Shop]:
+    """Two machines, each with a data folder of its own, on one landing zone and one history."""
+    one, other = Shop(tmp_path / "one", endpoints, "leased"), Shop(tmp_path / "other", endpoints, "leased")
+    one.clear()
+    for shop in (one, other):
+        shop.settings.data.mkdir()
+    return one, other
+
+
+def lease_of(shop: Shop, seconds: float = lease.SECONDS) -> Lease:
+    note = shop.settings.data / "test.lease"
+    return Lease(shop.client, shop.settings.s3_historic_bucket, "test", "a test", note, seconds)
+
+
+def test_one_holds_a_lease_and_the_second_is_told_who(shared):
+    one, other = map(lease_of, shared)
+    assert one.take() is None
+    holding = other.take()
+    assert str(shared[0].settings.data) in holding.who
+    assert 80 < holding.left <= lease.SECONDS
+    with one.kept():
+        one.renew()
+    assert shared[0].history_keys() == []
+    assert other.take() is None
+
+
+def test_of_many_that_ask_at_once_one_gets_it(shared):
+    asked = [lease_of(shared[n % 2]) for n in range(8)]
+    for n, each in enumerate(asked):
+        each.note = each.note.with_name(f"{n}.lease")
+    got = []
+    threads = [threading.Thread(target=lambda each=each: got.append(each.take())) for each in asked]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got.count(None) == 1
+
+
+def test_a_lease_that_is_not_renewed_ends_and_its_holder_knows(shared):
+    one, other = lease_of(shared[0], seconds=4), lease_of(shared[1])
+    assert one.take() is None
+    assert other.take() is not None
+    time.sleep(4.5)
+    with pytest.raises(LeaseError, match="was not renewed in time"):
+        one.see()
+    assert other.take() is None
+    with pytest.raises(LeaseError, match="a test stops here and commits nothing more"):
+        one.renew()
+
+
+def test_a_holder_learns_from_the_server_that_another_has_it(shared):
+    one, other = map(lease_of, shared)
+    assert one.take() is None
+    storage.delete(one.client, one.bucket, one.key)
+    assert other.take() is None
+    one.see()
+    with pytest.raises(LeaseError, match=f"A test of {shared[1].settings.data} on .* has it"):
+        one.renew()
+    with pytest.raises(LeaseError):
+        one.see()
+
+
+def test_it_is_renewed_as_long_as_its_holder_works(shared, monkeypatch):
+    monkeypatch.setattr(lease, "EVERY", 0.5)
+    one, other = lease_of(shared[0], seconds=4), lease_of(shared[1])
+    assert one.take() is None
+    with one.kept():
+        time.sleep(5)
+        assert other.take() is not None
+        one.see()
+
+
+def test_the_lease_of_one_that_was_killed_goes_to_the_next_of_its_data_folder_at_once(shared):
+    for _ in range(3):
+        assert lease_of(shared[0]).take() is None
+        assert lease_of(shared[1]).take() is not None
+
+
+# Two ingests, forced to meet
+
+
+def land(shop: Shop) -> None:
+    shop.land("orders/a.ndjson", lines(*map(order, range(50)), "{oops"))
+    shop.land("customers/c.ndjson", lines({"customer_id": "c-1"}))
+
+
+def whole(shop: Shop) -> int:
+    """See that raw is made of the history alone; gives its orders."""
+    raw.rebuild(shop.settings, shop.endpoints)
+    shop.see_that_books_balance()
+    return len(shop.raw())
+
+
+def test_what_another_machine_committed_since_the_log_was_read_is_not_swept(shared, monkeypatch):
+    """One was killed with its files put, reads the log, stands still past its lease, and goes on when all has changed.
+
+    The other one has read the same landing zone meanwhile: with equal keys for equal batches its files would go.
+    """
+    one, other = shared
+    land(one)
+    with monkeypatch.context() as killed:
+        killed.setattr(commit_log, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            one.ingest()
+    left = {key for key in one.history_keys() if key.endswith(".parquet")}
+    assert left
+    real = commit_log.read
+
+    def then_stand_still(client, bucket):
+        found = real(client, bucket)
+        monkeypatch.undo()
+        time.sleep(4.5)
+        assert other.ingest().number == 1
+        return found
+
+    monkeypatch.setattr(lease, "SECONDS", 4)
+    monkeypatch.setattr("duckbook.uncommitted.Lease", lambda *given: Lease(*given, seconds=4))
+    monkeypatch.setattr(lease, "EVERY", 1000)
+    monkeypatch.setattr(commit_log, "read", then_stand_still)
+    with pytest.raises(LeaseError, match=r"was not renewed in time\), so an ingest stops here and commits nothing"):
+        one.ingest()
+    assert whole(other) == 50
+    assert whole(one) == 50
+    one.ingest()
+    assert whole(one) == 50
+    assert not left & set(one.history_keys())
+
+
+def test_two_machines_that_ingest_at_once_take_turns(shared):
+    one, other = shared
+    land(one)
+    reports = {}
+    threads = [threading.Thread(target=lambda s=shop: reports.setdefault(s, s.ingest())) for shop in shared]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(str(reports[shop].number) for shop in shared) == ["1", "None"]
+    assert whole(one) == whole(other) == 50
+
+
+# A lake that several machines share
+
+
+@pytest.fixture
+def lakes(external_settings, tmp_path):
+    """Two stores of one lake, whose Postgres and S3 are neither's own."""
+    mine = external_settings.model_copy(update={"target": "lake", "lake_schema": "leased"})
+    return mine, mine.model_copy(update={"data": tmp_path / "theirs", "runs": tmp_path / "their runs"})
+
+
+def test_a_cut_connection_to_postgres_lets_no_second_run_begin(lakes, external_endpoints):
+    import psycopg
+
+    mine, theirs = lakes
+    servers.up(mine)
+    with one_writer(mine, "a run of the chain"):
+        with psycopg.connect(external_endpoints.postgres_dsn, autocommit=True) as postgres:
+            postgres.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where pid != pg_backend_pid() "
+                "and backend_type = 'client backend'"
+            )
+        with (
+            pytest.raises(ChainError, match=r"A run of the chain of .* is at work on the lake leased"),
+            one_writer(theirs, "a run of the chain"),
+        ):
+            pass
+    with one_writer(theirs, "a run of the chain"):
+        pass
+
+
+def test_a_run_whose_lease_is_gone_stops_with_a_sentence(lakes, tmp_path, monkeypatch):
+    mine, theirs = lakes
+    monkeypatch.setattr(lease, "EVERY", 0.3)
+
+    class Robbed(Memory):
+        def step_started(self, step) -> None:
+            super().step_started(step)
+            client = storage.client(servers.up(theirs).s3)
+            held = lease.look(client, theirs.s3_historic_bucket, "lake-leased")
+            assert held.told["what"] == "a run of the chain"
+            other = Lease(client, theirs.s3_historic_bucket, "lake-leased", "another run", tmp_path / "other.lease")
+            storage.put_bytes(client, theirs.s3_historic_bucket, other.key, json.dumps(other.told).encode())
+
+    chain = write_chain(tmp_path / "nb", "never_ends", "never=succeeds")
+    record = run(mine, Request(generate=False), Robbed(), chain).record
+    assert record["status"] == "failed"
+    assert "Another run of" in record["error"]
+    assert "so a run of the chain stops here and commits nothing more" in record["error"]
+    assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
+    assert json.loads((mine.runs / runs.latest(mine.runs).name / "run.json").read_text())["status"] == "failed"
+    client = storage.client(servers.up(theirs).s3)
+    storage.delete(client, theirs.s3_historic_bucket, f"{lease.PREFIX}lake-leased.json")
+
+
+def test_a_kernel_of_a_run_that_holds_the_lake_no_more_commits_nothing(lakes, external_endpoints, monkeypatch):
+    mine, theirs = lakes
+    landed = Shop(mine.data, external_endpoints, "kernels")
+    landed.clear()
+    land(landed)
+    chosen = {"s3_historic_bucket": "kernels-past", "s3_latest_bucket": "kernels-new", "postgres_schema": "kernels"}
+    mine, theirs = (settings.model_copy(update=chosen) for settings in lakes)
+    endpoints = servers.up(mine)
+    landed.ingest()
+    with one_writer(theirs, "a run of the chain") as held:
+        monkeypatch.setattr(lock, "_held", [])  # as in a process of its own
+        monkeypatch.setenv(lock.TOKEN, "of a run that was cut off")
+        with pytest.raises(LeaseError, match=r"This run holds the lake leased no more .*has it"):
+            raw.load(mine, endpoints)
+        monkeypatch.setenv(lock.TOKEN, held.token)
+        assert raw.load(mine, endpoints).commits == (1,)
+        monkeypatch.setattr(lock, "_held", [held])
