@@ -81,7 +81,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     landed = sources.discover(settings, endpoints, client)
     stops = [text for text in [_stop(arrivals.check_complete, landed, chronicle, settings)] if text]
     new = arrivals.find_new(settings, endpoints, landed, chronicle, keep=False)
-    findings = [Finding("", name, "is not read: no source table has that name", 1) for name in landed.ignored]
+    findings = [Finding("", name, f"is not read: {why}", 1) for name, why in landed.ignored.items()]
     found = {source.table for source in landed.sources}
     findings += [
         Finding(table.name, "", "is missing", 0)
