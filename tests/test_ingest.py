@@ -90,6 +90,18 @@ def test_within_one_batch_the_later_record_of_a_key_is_the_newer(shop):
     assert shop.newest()["1"]["status"] == "shipped"
 
 
+def test_two_records_of_a_key_that_differ_in_one_batch_are_counted_and_versions_in_time_are_not(shop):
+    late = {"updated_at": "2026-05-02"}
+    rows = [order(1, note="a"), order(1, note="b"), order(1, note="a"), order(2), order(2), order(3) | late, order(3)]
+    shop.land("orders/o.ndjson", lines(*rows, order(4, note="x") | late, order(4, note="y") | late))
+    columns = "order_id text, order_item_id int, total_price numeric"
+    shop.land_table("order_items", columns, [("1", 1, "10.00"), ("1", 1, "99.00"), ("1", 2, "5.00")])
+    shop.land("reviews/r.ndjson", lines({"review_text": "x"}, {"review_text": "x"}, {"review_text": "y"}))
+    shop.ingest()
+    found = shop.query("select table_name, conflicting from ecom_raw.batches order by table_name")
+    assert [tuple(row.values()) for row in found] == [("order_items", 1), ("orders", 2), ("reviews", 0)]
+
+
 def test_another_order_of_keys_and_a_new_column_of_nulls_change_nothing(shop):
     first = order(1)
     shop.land("orders/date=2026-06-01/o.ndjson", lines(first))

@@ -161,7 +161,7 @@ levels = st.integers(0, 20_000)
 
 def test_an_ingest_never_fails_by_a_line_and_every_line_is_accounted_for(shop, soak):
     @settings(
-        max_examples=200 if soak else 4,
+        max_examples=60 if soak else 4,
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
@@ -176,8 +176,10 @@ def test_an_ingest_never_fails_by_a_line_and_every_line_is_accounted_for(shop, s
         assert batch.landed == len(written)
         kept = {row["_row_number"]: row for row in shop.raw()}
         apart = {row["row_number"]: row for row in shop.query("from ecom_raw.unreadable")}
-        assert kept.keys() | apart.keys() == set(range(1, len(written) + 1))
-        assert not kept.keys() & apart.keys()
+        # A record that is the same as the one of its key before it.
+        again = {row["_row_number"] for row in shop.query("from ecom_raw.sightings")}
+        numbers = [*kept, *apart, *again]
+        assert sorted(numbers) == list(range(1, len(written) + 1))
         for number, row in apart.items():
             assert row["original"] == written[number - 1].decode(errors="backslashreplace")
             assert row["reason"]
