@@ -5,7 +5,7 @@ import json
 from datetime import date
 
 import pytest
-from duckbook import appending, arrivals, commit_log, history, raw, rows, storage, warehouse
+from duckbook import appending, arrivals, commit_log, history, postgres_locks, raw, rows, storage, warehouse
 from duckbook.batches import Chronicle, Commit
 from duckbook.errors import IngestError, WarehouseError
 from landing_zone import AS_OF, Shop, content, lines, order
@@ -88,6 +88,18 @@ def test_within_one_batch_the_later_record_of_a_key_is_the_newer(shop):
     shop.land("orders/o.ndjson", lines(order(1, "pending"), order(1, "shipped"), order(1, "shipped")))
     assert flows(shop.ingest()) == {"appended": 2, "unchanged": 1, "unreadable": 0}
     assert shop.newest()["1"]["status"] == "shipped"
+
+
+def test_two_records_of_a_key_that_differ_in_one_batch_are_counted_and_versions_in_time_are_not(shop):
+    late = {"updated_at": "2026-05-02"}
+    rows = [order(1, note="a"), order(1, note="b"), order(1, note="a"), order(2), order(2), order(3) | late, order(3)]
+    shop.land("orders/o.ndjson", lines(*rows, order(4, note="x") | late, order(4, note="y") | late))
+    columns = "order_id text, order_item_id int, total_price numeric"
+    shop.land_table("order_items", columns, [("1", 1, "10.00"), ("1", 1, "99.00"), ("1", 2, "5.00")])
+    shop.land("reviews/r.ndjson", lines({"review_text": "x"}, {"review_text": "x"}, {"review_text": "y"}))
+    shop.ingest()
+    found = shop.query("select table_name, conflicting from ecom_raw.batches order by table_name")
+    assert [tuple(row.values()) for row in found] == [("order_items", 1), ("orders", 2), ("reviews", 0)]
 
 
 def test_another_order_of_keys_and_a_new_column_of_nulls_change_nothing(shop):
@@ -263,6 +275,32 @@ def test_values_are_kept_as_the_source_gave_them(shop):
     }  # fmt: skip
 
 
+SEPARATED = [
+    ({"note": "a\x1fstatus\x1eopen", "status": None}, {"note": "a", "status": "open"}),
+    ({"note": "a\x1f", "status": "\x1eb"}, {"note": "a\x1f\x1e", "status": "b"}),
+    ({"note": None, "status": "b"}, {"note": "", "status": "b"}),
+    ({"note": "a\x1f\x1eb"}, {"note": "a\x1fb"}),
+    ({"note": "b", "zz": None}, {"note": "b", "zz": "", "status": None}),
+]
+
+
+@pytest.mark.parametrize(("before", "after"), SEPARATED)
+def test_rows_whose_values_hold_the_separators_of_a_rows_text_are_told_apart(shop, before, after):
+    for body in (before, after):
+        shop.land("orders/o.ndjson", lines(order(1) | body))
+        assert flows(shop.ingest()) == {"appended": 1, "unchanged": 0, "unreadable": 0}
+    assert shop.newest()["1"] == {name: value for name, value in (order(1) | after).items() if value is not None} | {
+        "order_id": "1"
+    }
+
+
+def test_the_hash_of_a_row_without_separators_is_what_it_always_was(shop):
+    hashed = rows.row_hash(["a", "b"])
+    with warehouse.engine(shop.settings) as connection:
+        found = connection.execute(f"select {hashed} from (select 'x' as b, '' as a)").fetchone()
+    assert found == (11175649636794729964,), "every row of a history would be read as changed"
+
+
 # Postgres
 
 
@@ -307,6 +345,42 @@ def test_values_that_duckdb_takes_for_others_arrive_as_postgres_writes_them(shop
         ("0.00", "294276-12-31 00:00:00"),
         ("12.50", "infinity"),
     ]
+
+
+def test_money_arrives_as_a_number_whatever_the_servers_locale_and_dates_whatever_its_style(shop):
+    columns = "order_id text, order_item_id int, unit_price money, created_at timestamptz, day date, odd interval"
+    shop.land_table("order_items", columns, [("1", 1, "-1234.56", "2026-02-03 10:00:00+00", "2026-02-03", "1 day")])
+    shop.land("orders.json", lines(order(1)))
+    with shop.postgres() as connection:
+        (user,) = connection.execute("select current_user").fetchone()
+        connection.execute(f"alter role {user} set datestyle = 'German'")
+    try:
+        shop.ingest()
+    finally:
+        with shop.postgres() as connection:
+            connection.execute(f"alter role {user} reset datestyle")
+    (row,) = shop.raw("order_items")
+    assert row["unit_price"] == "-1234.56"
+    assert (row["created_at"][:19], row["day"]) == ("2026-02-03 10:00:00", "2026-02-03")
+
+
+@pytest.mark.parametrize("locked", ["order_items", "below"])
+def test_who_locks_a_table_is_told_and_not_waited_for_without_an_end(shop, monkeypatch, capsys, locked):
+    shop.land("orders.json", lines(order(1)))
+    schema = shop.settings.postgres_schema
+    shop.land_table("below", "customer_id int", [(1,)])
+    monkeypatch.setattr(postgres_locks, "TELL_SECONDS", 0.3)
+    monkeypatch.setattr(postgres_locks, "MOST_SECONDS", 1)
+    with shop.postgres() as connection:
+        connection.execute(f"create view {schema}.customers as select * from {schema}.below")
+        connection.commit()
+        connection.execute(f"lock table {schema}.{locked} in access exclusive mode")
+        (pid,) = connection.execute("select pg_backend_pid()").fetchone()
+        with pytest.raises(IngestError, match=f"{schema}.{locked} has been locked for 1 seconds .*PID {pid}, idle in"):
+            shop.ingest()
+    told = capsys.readouterr().err
+    assert f"{schema}.{locked} is locked by another session" in told and f"PID {pid}" in told
+    assert shop.ingest().number == 1
 
 
 def test_a_postgres_table_replaced_by_the_same_rows_adds_nothing(shop):
@@ -377,7 +451,12 @@ def test_objects_of_no_source_table_are_told_and_not_read(shop):
     stray = shop.land("order/typo.ndjson", lines(order(1)))
     marker = shop.land("orders/_SUCCESS", b"")
     shop.land("orders/o.ndjson", lines(order(2)))
-    assert set(shop.ingest().ignored) == {stray, marker}
+    beside = shop.land("orders.csv", b"order_id\n1\n")
+    assert shop.ingest().ignored == {
+        stray: "no source table has that name",
+        marker: "its name begins with _ or ., as those of the marks of other programs do",
+        beside: "beside the folders of the tables only TABLE.json, .ndjson and .jsonl are read, plain or compressed",
+    }
     assert len(shop.raw()) == 1
 
 

@@ -1,11 +1,16 @@
 """Objects in every format, whole and broken: what is readable comes in, what is not is kept apart or told."""
 
+import bz2
 import gzip
 import json
 
+import pyarrow
 import pytest
+from duckbook import objects, rows
 from duckbook.errors import IngestError
 from duckbook.sources import date_in_metadata, date_in_path
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from landing_zone import Shop, content, lines, order
 
 ROWS = [order(1, note="é"), order(2), order(3, "shipped")]
@@ -27,11 +32,21 @@ def document(**further) -> dict:
     return {"metadata": {"by": "them"}, "data": ROWS} | further
 
 
+def zstd(body: bytes) -> bytes:
+    packed = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(packed, "zstd") as stream:
+        stream.write(body)
+    return packed.getvalue().to_pybytes()
+
+
 FORMATS = {
     "o.ndjson": lines(*ROWS),
     "no end of line.ndjson": lines(*ROWS).rstrip(),
     "o.ndjson.gz": gzip.compress(lines(*ROWS)),
     "zipped in two parts.gz": gzip.compress(lines(ROWS[0])) + gzip.compress(lines(*ROWS[1:])),
+    "o.ndjson.zst": zstd(lines(*ROWS)),
+    "array.json.zst": zstd(json.dumps(ROWS).encode()),
+    "o.ndjson.bz2": bz2.compress(lines(*ROWS)),
     "crlf.json": b"\r\n".join(lines(*ROWS).split(b"\n")),
     "blank lines": b"\n  \n" + b"\n\n".join(lines(*ROWS).split(b"\n")),
     "bom.jsonl": b"\xef\xbb\xbf" + lines(*ROWS),
@@ -91,6 +106,17 @@ REASONS = {
     b"null": "is not a JSON object but null",
     b'{"order_id": 1, "order_id": 2}': "the column order_id stands in it twice",
     b'{"order_id": 1, "Order_ID ": 2}': "the column order_id stands in it twice",
+    b'{"order_id": 1, "_key": 2, "_KEY_of_source": 3}': "the column _key_of_source stands in it twice",
+    b'{"order_id": 1, "": 2, "unnamed": 3}': "the column unnamed stands in it twice",
+    b'{"\\ud800": 1, "\\ud800": 2}': "the column \\ud800 stands in it twice",
+    b'{"order_id": "\\udc00"}': "is not strict JSON",
+    b'{"order_id": 1, "no\\u0000te": 2}': "a name in it holds the character U+0000",
+    b'{"order_id": 1, "x": %s%s}' % (b"[" * 101, b"]" * 101): "is nested more than 100 levels deep",
+    b'{"order_id": 1, "x": %s%s}' % (b"[" * 5_000, b"]" * 5_000): "is nested more than 100 levels deep",
+    b'{"a":' * 300_000 + b"1" + b"}" * 300_000: "is nested more than 100 levels deep",
+    b'{"order_id": %s' % (b"9" * 5_000): "is not JSON: Expecting ',' delimiter at character 5014",
+    b"[" * 5_000: "is nested more than 100 levels deep",
+    b"\x00{": "is not JSON: Expecting value at character 1",
 }
 
 
@@ -103,6 +129,88 @@ def test_a_line_that_is_no_record_is_kept_with_its_text_and_the_reason(shop):
         for number, (line, reason) in enumerate(REASONS.items(), 2)
     ]
     assert [(row["_key"], row["_row_number"]) for row in shop.raw()] == [("1", 1), ("2", len(REASONS) + 2)]
+
+
+def nested(levels: int) -> bytes:
+    return b'{"order_id": 2, "note": %s%s}' % (b"[" * levels, b"]" * levels)
+
+
+@st.composite
+def hostile_lines(draw) -> bytes:
+    """A line as no program should write it: odd names and values, cut, with bytes put in, or nothing of the kind."""
+    texts = st.text(st.characters(codec=None, exclude_characters="\n"), max_size=8)
+    names = texts | st.sampled_from(["", "_key", "_key_of_source", "order_id", "Order_ID", "İ", "ſtatus", "a/b~", "\0"])
+    values = st.recursive(
+        texts | st.integers() | st.integers(10**30, 10**40) | st.floats() | st.booleans() | st.none(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+        max_leaves=5,
+    )
+    pairs = draw(st.lists(st.tuples(names, values), max_size=5))
+    line = ", ".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in pairs)
+    line = f"{{{line}}}".encode()
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(line)))
+        line = (
+            line[:at] + draw(st.binary(max_size=3) | st.sampled_from([b"\r", b"\x00", b"\xff", b'"', b"{"])) + line[at:]
+        )
+    return draw(st.sampled_from([line, line[: len(line) // 2]]) | st.binary(max_size=12) | st.builds(nested, levels))
+
+
+levels = st.integers(0, 20_000)
+
+
+def test_an_ingest_never_fails_by_a_line_and_every_line_is_accounted_for(shop, soak):
+    @settings(
+        max_examples=60 if soak else 4,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+    @given(st.lists(hostile_lines(), min_size=30, max_size=60))
+    def run(hostile):
+        shop.clear()
+        records = [order(f"sound {n}", note=f"is {n}") for n in range(len(hostile))]
+        body = b"\n".join(line for n, one in enumerate(hostile) for line in (lines(records[n]).rstrip(), one))
+        shop.land("orders/o.ndjson", body)
+        (batch,) = (batch for batch in shop.ingest().batches if batch.table == "orders")
+        written = [line.strip(objects.SPACE) for line in body.split(b"\n") if line.strip(objects.SPACE)]
+        assert batch.landed == len(written)
+        kept = {row["_row_number"]: row for row in shop.raw()}
+        apart = {row["row_number"]: row for row in shop.query("from ecom_raw.unreadable")}
+        # A record that is the same as the one of its key before it.
+        again = {row["_row_number"] for row in shop.query("from ecom_raw.sightings")}
+        numbers = [*kept, *apart, *again]
+        assert sorted(numbers) == list(range(1, len(written) + 1))
+        for number, row in apart.items():
+            assert row["original"] == written[number - 1].decode(errors="backslashreplace")
+            assert row["reason"]
+        assert [content(row) for row in kept.values() if str(row.get("order_id", "")).startswith("sound")] == records
+        for number, row in kept.items():
+            record = json.loads(written[number - 1])
+            texts = {rows.column_name(name): value for name, value in record.items() if isinstance(value, str)}
+            assert {name: row[name] for name in texts} == texts
+            assert len(set(map(rows.column_name, record))) == len(record)
+
+    run()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"order_id": 1, "data": [1, 2]},
+        {"order_id": 1, "data": [{"order_id": 5}]},
+        {"Order_ID": 1, "data": []},
+        {"order_id": 1, "metadata": {"by": "us"}, "data": [{"order_id": 5}]},
+        {"customer_id": 7, "data": ["x"]},
+    ],
+)
+def test_a_record_with_a_list_that_is_called_data_is_a_record_also_where_it_is_alone(shop, record):
+    shop.land("orders/o.ndjson", json.dumps(record).encode())
+    shop.ingest()
+    (row,) = shop.raw()
+    given = {name.lower(): value if isinstance(value, int) else json.dumps(value) for name, value in record.items()}
+    assert {name: row[name].replace(" ", "") for name in given} == {
+        name: str(value).replace(" ", "") for name, value in given.items()
+    }
 
 
 def test_an_element_of_an_array_that_is_no_record_is_kept_apart(shop):
@@ -125,6 +233,11 @@ def test_a_line_that_is_mended_at_its_source_comes_in(shop):
     [
         (lines(*ROWS).decode().encode("utf-16"), "it is not text in UTF-8"),
         (gzip.compress(lines(*ROWS) * 500)[:-300], "its gzip is broken"),
+        (zstd(lines(*ROWS) * 500)[:-10], "its zstd is broken"),
+        (bz2.compress(lines(*ROWS) * 500)[:-10], "its bzip2 is broken"),
+        (b"PK\x03\x04" + bytes(50), "it is a zip archive"),
+        (b"[" * 2_000 + b"]" * 2_000, "none of its 1 lines is a JSON object"),
+        (b'{"a":' * 2_000 + b"1" + b"}" * 2_000, "none of its 1 lines is a JSON object"),
         (b"<html>\n<body>Access denied</body>\n</html>", "none of its 3 lines is a JSON object"),
         (b"order_id,status\n1,new\n", "none of its 2 lines is a JSON object"),
         (json.dumps(ROWS).encode()[:-20], "Malformed JSON"),

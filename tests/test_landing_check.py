@@ -1,10 +1,12 @@
 """`check` says what an ingest would do, and does none of it."""
 
 import json
+from datetime import date
 
 import pytest
 import rendered
 from duckbook import warehouse
+from duckbook.errors import IngestError
 from duckbook.landing_check import _cast, check
 from duckbook.tables import Column
 from landing_zone import AS_OF, Shop, lines, order
@@ -50,6 +52,86 @@ def test_everything_that_would_stop_an_ingest_is_told_at_once(shop):
     stops = check(shop.settings, shop.endpoints).stops
     assert len(stops) == 3
     assert stops[0].startswith("orders is missing")
+
+
+def told(report) -> set:
+    return {(f.table, f.finding, f.rows, f.example) for f in report.findings}
+
+
+def test_totals_that_the_owner_knows_are_printed_per_currency(shop):
+    rows = [
+        order(1, total_amount="30.00", currency="USD", order_date="2026-05-01T10:00:00"),
+        order(1, total_amount="20.00", currency="USD", order_date="2026-05-01T10:00:00"),
+        order(2, total_amount="7,5", currency="EUR", order_date="2026-05-03T23:00:00"),
+        order(3, total_amount="1e1", currency="EUR", order_date="2026-06-02"),
+    ]
+    shop.land("orders/o.ndjson", lines(*rows))
+    items = [
+        ("1", 1, 2, "5.25", None),
+        ("1", 2, 1, "9.50", "9.50"),
+        ("2", 1, 3, "0.50", None),
+        ("9", 1, 1, "1", "1"),
+    ]
+    columns = "order_id text, order_item_id int, quantity int, unit_price numeric(18, 6), total_price numeric(10, 2)"
+    shop.land_table("order_items", columns, items)
+    report = check(shop.settings.model_copy(update={"quarantine_limit": 1}), shop.endpoints)
+    names = ("currency", "orders", "lines", "units", "items_amount", "orders_amount", "first_day", "last_day")
+    found = [tuple(str(row[name]) for name in names) for row in report.totals]
+    assert found == [
+        ("", "0", "1", "1", "1.00", "None", "None", "None"),
+        ("EUR", "2", "1", "3", "1.50", "10.00", "2026-05-03", "2026-06-02"),
+        ("USD", "1", "2", "3", "20.00", "20.00", "2026-05-01", "2026-05-01"),
+    ]
+    assert ("orders", "keys with several records that differ: the last counts", 1, "1") in told(report)
+
+
+def test_what_may_be_a_mistake_is_told_and_stops_nothing(shop):
+    future = {"order_date": "2099-01-01", "promised_at": "2099-01-01"}
+    shop.land("orders/o.ndjson", lines(order(1), order(2) | future))
+    shop.land_table("order_items", "order_id text, order_item_id int, quantity int", [("1", 1, -1), ("1", 2, 3)])
+    report = check(shop.settings, shop.endpoints)
+    assert {
+        ("orders", "order_date is after today", 1, "2099-01-01"), ("order_items", "negative quantity", 1, "-1"),
+    } <= told(report)  # fmt: skip
+    assert not [f for f in report.findings if "promised_at" in f.finding and "after" in f.finding]
+    assert report.stops == []
+    assert str(shop.ingest(as_of=None).as_of) == "2026-03-01"
+
+
+def test_keys_and_objects_that_are_gone_are_told_and_stay(shop):
+    shop.land("orders/o.ndjson", lines(order(1)))
+    shop.land("orders/p.ndjson", lines(order(5)))
+    shop.land("orders/q.ndjson", lines(order(6)), latest=True)
+    columns = "category_id int, category_name text"
+    shop.land_table("categories", columns, [(1, "a"), (2, "b"), (3, "c")])
+    shop.ingest()
+    shop.land_table("categories", columns, [(1, "a"), (4, "d")])
+    shop.land("orders/q.ndjson", lines(order(7)), latest=True)
+    shop.take_away("orders/p.ndjson")
+    report = check(shop.settings, shop.endpoints)
+    assert ("categories", "keys that are gone: their rows stay", 2, "2") in told(report)
+    assert ("orders", "is gone from the landing zone: its rows stay", 0, "") in told(report)
+    shop.ingest()
+    assert [row["gone"] for row in shop.query("select gone from ecom_raw.batches order by sequence")][-2:] == [0, 2]
+    assert shop.newest("categories").keys() == {"1", "2", "3", "4"}
+    shop.land_table("categories", columns, [])
+    shop.ingest()
+    assert shop.query("select gone from ecom_raw.batches order by sequence desc limit 1") == [{"gone": 2}]
+
+
+def test_a_batch_of_a_day_that_has_not_come_stops_unless_the_day_is_asked_for(shop):
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
+    address = shop.land("orders/date=2099-01-01/o.ndjson", lines(order(2)))
+    (stop,) = check(shop.settings, shop.endpoints).stops
+    assert stop.startswith(f"{address} declares the date 2099-01-01, which is after today")
+    with pytest.raises(IngestError, match="AS_OF=2099-01-01"):
+        shop.ingest(as_of=None)
+    assert shop.history_keys() == []
+    asked = date(2099, 1, 1)
+    assert check(shop.settings, shop.endpoints, asked).stops == []
+    assert shop.ingest(as_of=asked).as_of == asked
+    shop.land("orders/date=2098-01-01/o.ndjson", lines(order(3)))
+    assert shop.ingest(as_of=None).as_of == asked, "the history is of a later day already"
 
 
 def test_after_an_ingest_nothing_is_new(shop):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from hashlib import file_digest, md5
 from pathlib import Path
@@ -33,6 +34,9 @@ MANY_ROWS = 50_000
 
 FEW = 0.05
 """Below this share of a large batch, rows that are unchanged stay in its file, where the sightings name them."""
+
+EVERYWHERE: Place = (date.min, False, "", 0)
+"""The place of files that are compared without regard to time."""
 
 Files = dict[str, Path]
 """Key in the historic bucket → local file."""
@@ -100,10 +104,13 @@ def _append_table(
     batches: list[Batch] = []
     files: Files = {}
     places = [place(r.date or as_of, r.date is not None, r.source.name, sequences[id(r)]) for r in readings]
+    conflicting = find_conflicting(connection, readings)
+    gone = [find_gone(connection, bucket, chronicle, r)[0] for r in readings]
     found = _find_unchanged(connection, bucket, chronicle, name, readings, places)
-    for r in readings:
+    for r, keys_gone in zip(readings, gone, strict=True):
         changed = _changed_types(r, (*chronicle.batches, *batches))
         batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0), changed)
+        batch = replace(batch, conflicting=conflicting.get(str(r.path), (0, ""))[0], gone=keys_gone)
         if batch.landed != batch.appended + batch.unchanged + batch.unreadable:
             raise IngestError(
                 f"{batch.source}: {batch.landed} rows landed, but {batch.appended} appended, {batch.unchanged} "
@@ -112,6 +119,23 @@ def _append_table(
         batches.append(batch)
         files |= local
     return batches, files
+
+
+def find_conflicting(connection, readings: Sequence[Reading]) -> dict[str, tuple[int, str]]:
+    """As `versions.find_conflicting`, for readings of one table."""
+    files = [File(str(r.path), r.columns, r.types, EVERYWHERE) for r in readings if r.readable]
+    return versions.find_conflicting(connection, source_tables()[readings[0].source.table], files) if files else {}
+
+
+def find_gone(connection, bucket: str, chronicle: Chronicle, r: Reading) -> tuple[int, str]:
+    """As `versions.find_gone`, for a source that was read before; what holds the latest days moves on by itself."""
+    before = None if r.source.latest else chronicle.newest.get(r.source.name)
+    if before is None:
+        return 0, ""
+    held = {role: f"s3://{bucket}/{key}" for role, key in before.files.items()}
+    files = [File(held["rows"], before.columns, before.types, EVERYWHERE)] if "rows" in held else []
+    landed = File(str(r.path), r.columns, r.types, EVERYWHERE)
+    return versions.find_gone(connection, source_tables()[before.table], landed, files, held.get("sightings"))
 
 
 def _find_unchanged(connection, bucket: str, chronicle: Chronicle, name: str, mine, places) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -144,12 +144,22 @@ def check_still(settings: Settings, endpoints: Endpoints, read: Iterable[Source]
 def check_as_of(as_of: date | None, fresh: Sequence[Reading], chronicle: Chronicle) -> None:
     """See that an as-of date that was asked for is not before what the history or a new batch is of.
 
+    Where none was asked for, a batch is not to declare a day that has not come: the as-of date would be that day, and
+    could not go back.
+
     Raises
     ------
     IngestError
-        It is: marts that are built as of it would hold what it says has not happened yet.
+        It is: marts that are built as of it would hold what it says has not happened yet. Or a batch does.
     """
     if as_of is None:
+        known = max(filter(None, [tomorrow(), chronicle.as_of]))
+        ahead = max((r for r in fresh if r.date and r.date > known), key=lambda r: r.date, default=None)
+        if ahead:
+            raise IngestError(
+                f"{ahead.source.name} declares the date {ahead.date}, which is after today: correct the date and land "
+                f"it again, or ask for that day (AS_OF={ahead.date}). Nothing was ingested."
+            )
         return
     if chronicle.as_of and as_of < chronicle.as_of:
         raise IngestError(
@@ -164,8 +174,15 @@ def check_as_of(as_of: date | None, fresh: Sequence[Reading], chronicle: Chronic
         )
 
 
+def tomorrow() -> date:
+    """The last day that it can be today somewhere on earth."""
+    return datetime.now(UTC).date() + timedelta(days=1)
+
+
 def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading], chronicle: Chronicle) -> date:
     """The newest of the dates that sources declare, of the dates of orders that came without one, and of what was.
+
+    Orders of days that have not come tell nothing.
 
     Raises
     ------
@@ -177,13 +194,13 @@ def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading],
         if r.source.table == "orders" and r.date is None and "order_date" in r.columns:
             ordered = "try_cast(order_date as timestamp)"
             (newest,) = connection.execute(
-                f"select max({ordered})::date from {literal(str(r.path))} where {ordered} < timestamp '2200-01-01'"
+                f"select max({ordered})::date from {literal(str(r.path))} where {ordered} < ?", [tomorrow()]
             ).fetchone()
             dates.append(newest)
     known = [found for found in dates if found is not None]
     if not known:
         raise IngestError(
-            "The last day of data cannot be told: no batch declares a date and no order has an order_date. "
+            "The last day of data cannot be told: no batch declares a date and no order has an order_date up to today. "
             "Name it, as in `make pipeline AS_OF=2026-06-30`."
         )
     return max(known)

@@ -74,6 +74,10 @@ class Batch:
     with_sightings
         Whether the file of rows holds those as well that the sightings name by their numbers: to leave out a few of
         many, the file would have to be written a second time.
+    conflicting
+        Keys of which it holds several records that differ and hold from the same time: the last of them is the newest.
+    gone
+        Keys that its source held when it was read before and holds no more; not counted where it holds the latest days.
     """
 
     batch_id: str
@@ -97,6 +101,8 @@ class Batch:
     sha256: dict[str, str] = field(default_factory=dict)
     size: int = 0
     with_sightings: bool = False
+    conflicting: int = 0
+    gone: int = 0
 
     @property
     def row(self) -> dict:

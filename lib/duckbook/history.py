@@ -32,7 +32,7 @@ class IngestReport:
     batches
         The batches that came in.
     ignored
-        Objects below ``json/`` that belong to no source table, and were not read.
+        Objects below ``json/`` that were not read → why.
     held_back
         Rows and lines of people who were forgotten: left out, or brought in without what tells who they are.
     """
@@ -40,7 +40,7 @@ class IngestReport:
     as_of: date
     number: int | None
     batches: tuple[Batch, ...]
-    ignored: tuple[str, ...]
+    ignored: dict[str, str]
     held_back: int = 0
 
     @property

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import arrivals, commit_log, quarantine, sources, storage, warehouse
+from duckbook import appending, arrivals, commit_log, landing_totals, quarantine, sources, storage, warehouse
+from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
 from duckbook.reading import Reading
@@ -53,13 +54,16 @@ class CheckReport:
         One a source table: table, found, new (numbers of sources), landed, unreadable, quarantined (rows of the new
         ones; the last are those that staging would set aside beside the unreadable ones).
     findings
-        What would be set aside and why, what drifts, what is missing, what is not read.
+        What would be set aside and why, what contradicts itself, what drifts, what is missing or gone or not read.
+    totals
+        As `landing_totals.totals`, of the new sources.
     stops
         Sentences for which an ingest would fail; none when it would succeed.
     """
 
     tables: list[dict]
     findings: list[Finding]
+    totals: list[dict]
     stops: list[str]
 
 
@@ -81,12 +85,18 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     landed = sources.discover(settings, endpoints, client)
     stops = [text for text in [_stop(arrivals.check_complete, landed, chronicle, settings)] if text]
     new = arrivals.find_new(settings, endpoints, landed, chronicle, keep=False)
-    findings = [Finding("", name, "is not read: no source table has that name", 1) for name in landed.ignored]
+    findings = [Finding("", name, f"is not read: {why}", 1) for name, why in landed.ignored.items()]
     found = {source.table for source in landed.sources}
     findings += [
         Finding(table.name, "", "is missing", 0)
         for table in source_tables().values()
         if table.name not in found and not table.required
+    ]
+    here = {source.name for source in landed.sources}
+    findings += [
+        Finding(batch.table, name, "is gone from the landing zone: its rows stay", 0)
+        for name, batch in chronicle.newest.items()
+        if name not in here and not name.startswith(f"s3://{settings.s3_latest_bucket}/")
     ]
     readings: list[Reading] = []
     (settings.data / "tmp").mkdir(parents=True, exist_ok=True)
@@ -106,8 +116,10 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
             stops += filter(None, [_stop(arrivals.newest_date, connection, readings, chronicle)])
         stops += filter(None, [_stop(arrivals.check_as_of, as_of, readings, chronicle)])
         counts = {id(r): _quarantined(connection, r) for r in readings}
+        findings += _findings_of_keys(connection, settings.s3_historic_bucket, chronicle, readings)
         for r in readings:
             findings += _findings(connection, r)
+        totals = landing_totals.totals(connection, readings, _typed)
     tables = []
     for name in source_tables():
         mine = [r for r in readings if r.source.table == name]
@@ -132,7 +144,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         for r in readings
     ]
     stops += _over_the_limit(settings, held, {source.name for source in new})
-    return CheckReport(tables, findings, stops)
+    return CheckReport(tables, findings, totals, stops)
 
 
 def _over_the_limit(settings: Settings, held: list[dict], new: set[str]) -> list[str]:
@@ -162,6 +174,22 @@ def _stop(step, *arguments) -> str:
     return ""
 
 
+def _findings_of_keys(connection, bucket: str, chronicle: Chronicle, readings: list[Reading]) -> Iterator[Finding]:
+    """Keys that contradict themselves in a source, and those that a source held before and holds no more."""
+    for name in dict.fromkeys(r.source.table for r in readings):
+        mine = [r for r in readings if r.source.table == name]
+        conflicting = appending.find_conflicting(connection, mine)
+        for r in mine:
+            keys, example = conflicting.get(str(r.path), (0, ""))
+            if keys:
+                yield Finding(
+                    name, r.source.name, "keys with several records that differ: the last counts", keys, example
+                )
+            keys, example = appending.find_gone(connection, bucket, chronicle, r)
+            if keys:
+                yield Finding(name, r.source.name, "keys that are gone: their rows stay", keys, example)
+
+
 def _findings(connection: duckdb.DuckDBPyConnection, r: Reading) -> Iterator[Finding]:
     table, name = r.source.table, r.source.name
     for kind, columns in r.drift.items():
@@ -179,6 +207,40 @@ def _findings(connection: duckdb.DuckDBPyConnection, r: Reading) -> Iterator[Fin
         ).fetchone()
         if rows:
             yield Finding(table, name, f"quarantined: {what}", rows, (text or "")[:80])
+    for what, condition, example in _remarkable(r):
+        rows, text = connection.execute(
+            f"select count(*), any_value({example}) from {literal(str(r.path))} where {condition}"
+        ).fetchone()
+        if rows:
+            yield Finding(table, name, what, rows, (text or "")[:80])
+
+
+def _remarkable(r: Reading) -> Iterator[tuple[str, str, str]]:
+    """What is ingested as it is and may be a mistake: in words, as a condition, and the expression of an example."""
+    tomorrow = literal(str(arrivals.tomorrow()))
+    for column in source_tables()[r.source.table].columns:
+        if column.name not in r.columns:
+            continue
+        value = _typed(r, column.name)
+        if column.name == "quantity":
+            yield "negative quantity", f"{value} < 0", quoted(column.name)
+        if column.data_type == "timestamp" and column.name != "promised_at":
+            yield f"{column.name} is after today", f"{value} > timestamp {tomorrow}", quoted(column.name)
+
+
+def _typed(r: Reading, name: str) -> str:
+    """A column as staging would cast it; null where the source lacks it, text where nobody defined it."""
+    if name not in r.columns:
+        return "null"
+    column = next((c for c in source_tables()[r.source.table].columns if c.name == name), None)
+    cast = _cast(column).format(_text(name)) if column else ""
+    if column and column.data_type == "timestamp":
+        return f"case when ({cast}) is not null then try_cast({_text(name)} as timestamp) end"
+    return f"({cast or _text(name)})"
+
+
+def _text(name: str) -> str:
+    return f"nullif(trim({quoted(name)}), '')"
 
 
 def _quarantined(connection: duckdb.DuckDBPyConnection, r: Reading) -> int:

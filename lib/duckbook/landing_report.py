@@ -19,6 +19,8 @@ def show(out: Console, report: CheckReport) -> None:
     for row in report.tables:
         tables.add_row(row["table"], *(f"{row[name]:,}" for name in counts))
     out.print(tables)
+    if report.totals:
+        out.print(_totals(report.totals))
     # The same finding in many objects is one to a person.
     alike: dict[tuple[str, str, str], list] = {}
     for finding in report.findings:
@@ -37,3 +39,17 @@ def show(out: Console, report: CheckReport) -> None:
         out.print(f"[red]✗[/] {escape(stop)}", soft_wrap=True)
     verdict = "would fail: fix what is marked ✗" if report.stops else "would ingest this"
     out.print(f"`make pipeline GENERATE=0` {verdict}. Nothing was changed.")
+
+
+def _totals(rows: list[dict]) -> Table:
+    """What the owner of the shop knows, a row a currency."""
+    table = Table(title="What the new sources hold, the newest record of each key: is it what you know?")
+    table.add_column("currency")
+    for name in ("orders", "lines", "units", "sum of items", "sum of orders", "first day", "last day"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        amounts = ("" if row[name] is None else f"{row[name]:,.2f}" for name in ("items_amount", "orders_amount"))
+        counts = (f"{row[name]:,}" for name in ("orders", "lines", "units"))
+        days = (str(row[name] or "") for name in ("first_day", "last_day"))
+        table.add_row(escape(row["currency"]), *counts, *amounts, *days)
+    return table

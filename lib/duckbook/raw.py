@@ -46,6 +46,8 @@ BOOKKEEPING = {
         "unreadable": "bigint",
         "drift": "varchar",
         "declared": "boolean",
+        "conflicting": "bigint",
+        "gone": "bigint",
     },
     "unreadable": {
         "table_name": "varchar",
@@ -110,10 +112,11 @@ def create(connection: duckdb.DuckDBPyConnection, target: str = "duckdb") -> Non
             [SCHEMA],
         ).fetchall()
     )
-    for name, table in source_tables().items():
-        for column in table.column_names:
+    defined = {name: dict.fromkeys(table.column_names, "varchar") for name, table in source_tables().items()}
+    for name, columns in (defined | BOOKKEEPING).items():
+        for column, kind in columns.items():
             if (name, column) not in there:
-                connection.execute(f"alter table {SCHEMA}.{name} add column {quoted(column)} varchar")
+                connection.execute(f"alter table {SCHEMA}.{name} add column {quoted(column)} {kind}")
 
 
 def refuse_others(connection: duckdb.DuckDBPyConnection) -> None:

@@ -172,8 +172,12 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
             raise duckdb.NotImplementedException("values that DuckDB reads as others")
     except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.InvalidInputException):
         # Slower, in one stream, but every type has a text in Postgres.
-        cast = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}"::text' for name in named.values())
-        query = f"select {cast} from {quoted(source.schema)}.{quoted(source.relation)}"
+        # The text of money has a currency's sign, and a comma where the server's locale has one.
+        number = {column: "::numeric" for column, kind in types.items() if kind == "money"}
+        cast = ", ".join(f"{quoted(name)}{number.get(column, '')}::text" for column, name in named.items())
+        # A server may be set to write dates in another order, and each query may come by a session of its own.
+        iso = "(select set_config('datestyle', 'ISO', true)) is not null"
+        query = f"select {cast} from {quoted(source.schema)}.{quoted(source.relation)} where {iso}"
         renamed = ", ".join(f"#{n} as {quoted(column)}" for n, column in enumerate(columns, 1))
         queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
         _copy(connection, source, queried, columns, path, whole=whole)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from duckbook import objects, rows
 from duckbook.errors import IngestError
-from duckbook.rows import literal, quoted
+from duckbook.rows import listed, literal, quoted
 from duckbook.sources import StoredSource
 from duckbook.tables import source_tables
 
@@ -18,8 +18,25 @@ MOST_COLUMNS = 2_000
 TYPED_BYTES = 256 * 2**10
 """The types of an object are told from as many of its records as make up about so many bytes."""
 
-JSON_TYPES = {"VARCHAR": "text", "BOOLEAN": "boolean", "JSON": "object", "{": "object", "[": "array", "NULL": None}
+JSON_TYPES = {"VARCHAR": "text", "BOOLEAN": "boolean", "OBJECT": "object", "ARRAY": "array", "NULL": None}
 """What DuckDB calls the types of JSON → what they are called here; any other one is a number."""
+
+BRACKETS = r"""regexp_replace(regexp_replace(json, '"(?:[^"\\]|\\.)*"', '', 'g'), '[^\[\]{{}}]+', '', 'g')"""
+
+INNERMOST = r"(text, _) -> regexp_replace(text, '\[\]|\{{\}}', '', 'g')"
+
+NESTED_TOO_DEEP = (
+    f"case when strlen(json) > 2 * {objects.MOST_LEVELS} then "
+    f"list_reduce(range({objects.MOST_LEVELS})::varchar[], {INNERMOST}, {BRACKETS}) != '' else false end"
+)
+"""Whether something is left of a record's brackets when the innermost ones have been taken away so many times."""
+
+IS_RECORD = (
+    "coalesce(case when len({keys}) = 0 then json_type(json) = 'OBJECT' else "
+    "list_unique(list_transform({keys}, k -> lower(trim(k)))) = len({keys}) "
+    f"and len(list_filter({{keys}}, k -> contains(k, chr(0)))) = 0 and not {NESTED_TOO_DEEP} end, false)"
+)
+"""Whether JSON is an object that can be a row, as SQL; to be formatted with its keys."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +72,17 @@ def find(connection, source: StoredSource, opened: objects.Opened) -> Shapes:
     The records of one program have few shapes, so what is asked of each shape costs nothing. Types cost more to ask
     for than all else, and what a type breaks is set aside row by row anyway: of a large object, some records tell them.
     """
-    bare = "case len(keys) when 0 then json_type(json) = 'OBJECT' end"
-    twice = "list_unique(list_transform({}, lambda k: lower(trim(k)))) < len({})"
     one_in = max(1, opened.size // TYPED_BYTES)
-    structure = f"case when json is not null and hash(json) % {one_in} = 0 then json_structure(json)::varchar end"
-    malformed, odd, names, structures = connection.execute(
-        f"with shapes as (select json_keys(json) as keys, {bare} as bare, {structure} as structure "
-        f"from ({opened.records_sql}) group by all) "
-        f"select bool_or(keys is null), bool_or(not bare or {twice.format('keys', 'keys')}), "
-        "list_sort(list_distinct(flatten(list(keys)))), "
-        "list(distinct structure) filter (structure is not null) from shapes"
+    # Not by json_structure, which goes down into what is nested, and ends the process where that is deep.
+    typed = "list_transform(keys, k -> json_type(json, '/' || replace(replace(k, '~', '~0'), '/', '~1')))"
+    is_record = IS_RECORD.format(keys="keys")
+    shapes = (
+        f"with shapes as (select json_keys(json) as keys, {is_record} as is_record, case when is_record "
+        f"and hash(json) % {one_in} = 0 then {typed} end as types from ({opened.records_sql}) group by all) "
+    )
+    faulty, names, typed_keys, types = connection.execute(
+        f"{shapes} select bool_or(not is_record), list_sort(list_distinct(flatten(list(keys) filter (is_record)))), "
+        "list(keys) filter (types is not null), list(types) filter (types is not null) from shapes"
     ).fetchone()
     names = names or []
     if len(names) > MOST_COLUMNS:
@@ -75,21 +93,30 @@ def find(connection, source: StoredSource, opened: objects.Opened) -> Shapes:
     variants: dict[str, list[str]] = {name: [] for name in source_tables()[source.table].column_names}
     for name in names:
         variants.setdefault(rows.column_name(name), []).append(name)
-    readable = "json is not null"
-    if odd:
-        keys = "json_keys(json)"
-        readable = f"coalesce({bare.replace('keys', keys)}, not {twice.format(keys, keys)}, false)"
     given = {name: keys for name, keys in variants.items() if keys}
-    return Shapes(given, _json_types(structures or ()), bool(malformed or odd), readable)
+    readable = IS_RECORD.format(keys="json_keys(json)")
+    if clash := _clash([keys for keys in given.values() if len(keys) > 1]):
+        readable = f"({readable} and not ({clash}))"
+        (faulty,) = connection.execute(f"select bool_or(not {readable}) from ({opened.records_sql})").fetchone()
+    return Shapes(given, _json_types(typed_keys or (), types or ()), bool(faulty), readable)
 
 
-def _json_types(structures: Iterable[str]) -> dict[str, str]:
-    """Column → its types in the records that have these structures; several are joined in the order of the alphabet."""
+def _clash(groups: Iterable[list[str]]) -> str:
+    """Whether a record has two names of one column, as SQL; empty where the names themselves rule that out.
+
+    Names that differ in case or spaces alone are told apart by `IS_RECORD`, as far as DuckDB and Python agree on case.
+    """
+    apart = [
+        keys for keys in groups if not all(map(str.isascii, keys)) or len({k.strip(" ").lower() for k in keys}) > 1
+    ]
+    return " or ".join(f"len(list_filter(json_keys(json), k -> k in {listed(keys)})) > 1" for keys in apart)
+
+
+def _json_types(keys: Iterable[list[str]], types: Iterable[list[str]]) -> dict[str, str]:
+    """Column → its types in records of these names and types; several are joined in the order of the alphabet."""
     found: dict[str, set[str]] = {}
-    for structure in structures:
-        record = json.loads(structure)
-        for name, kind in record.items() if isinstance(record, dict) else ():
-            told = "{" if isinstance(kind, dict) else "[" if isinstance(kind, list) else kind
-            if word := JSON_TYPES.get(told, "number"):
+    for names, kinds in zip(keys, types, strict=True):
+        for name, kind in zip(names, kinds, strict=True):
+            if word := JSON_TYPES.get(kind, "number"):
                 found.setdefault(rows.column_name(name), set()).add(word)
     return {name: " or ".join(sorted(words)) for name, words in sorted(found.items())}

@@ -15,7 +15,7 @@ from datetime import date
 
 import psycopg
 
-from duckbook import access, storage
+from duckbook import access, postgres_locks, storage
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, ServerError, first_line
 from duckbook.settings import Settings
@@ -23,7 +23,7 @@ from duckbook.tables import source_tables
 
 PREFIX = "json/"
 
-OBJECT_KEY = re.compile(r"json/(?:(?P<folder>[^/]+)/.*|(?P<file>[^/.]+)\.(?:json|ndjson|jsonl)(?:\.gz)?)")
+OBJECT_KEY = re.compile(r"json/(?:(?P<folder>[^/]+)/.*|(?P<file>[^/.]+)\.(?:json|ndjson|jsonl)(?:\.(?:gz|zst|bz2))?)")
 
 LATEST = "latest_"
 
@@ -104,7 +104,7 @@ class PostgresSource:
         """The date that the comment of the table declares."""
         try:
             return date_in_metadata(json.loads(self.comment or "null"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -120,11 +120,11 @@ class Landed:
     sources
         In the order in which new ones arrive: table by table, the past first.
     ignored
-        Objects that belong to no source table.
+        Objects below ``json/`` that are not read → why they are not.
     """
 
     sources: tuple[Source, ...]
-    ignored: tuple[str, ...]
+    ignored: dict[str, str]
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def discover(settings: Settings, endpoints: Endpoints, client) -> Landed:
         return tables.index(source.table), source.latest, source.declared or date.max, source.name
 
     found = [*stored, *_relations(settings, endpoints)]
-    return Landed(tuple(sorted(found, key=arrival)), tuple(sorted(ignored)))
+    return Landed(tuple(sorted(found, key=arrival)), dict(sorted(ignored.items())))
 
 
 def date_in_path(path: str) -> date | None:
@@ -175,20 +175,31 @@ def date_in_metadata(metadata: object) -> date | None:
     return None
 
 
-def _objects(settings: Settings, client) -> tuple[list[StoredSource], list[str]]:
-    found, ignored = [], []
+def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, str]]:
+    found, ignored = [], {}
     for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
         for key, etag, size, _ in storage.list_objects(client, bucket, PREFIX):
             if key.endswith("/"):
                 continue
             match = OBJECT_KEY.fullmatch(key)
             table = match and (match["folder"] or match["file"])
-            # Names such as _SUCCESS and .part are how other programs mark their own.
-            if table in source_tables() and not key.rsplit("/", 1)[-1].startswith(("_", ".")):
-                found.append(StoredSource(table, bucket, key, etag, size, bucket == settings.s3_latest_bucket))
+            if why := _why_ignored(key, table):
+                ignored[f"s3://{bucket}/{key}"] = why
             else:
-                ignored.append(f"s3://{bucket}/{key}")
+                found.append(StoredSource(table, bucket, key, etag, size, bucket == settings.s3_latest_bucket))
     return found, ignored
+
+
+def _why_ignored(key: str, table: str | None) -> str:
+    """Why an object is not read; empty where it is."""
+    name = key.rsplit("/", 1)[-1]
+    if name.startswith(("_", ".")):
+        return "its name begins with _ or ., as those of the marks of other programs do"
+    if table in source_tables():
+        return ""
+    if table is None and name.partition(".")[0] in source_tables():
+        return "beside the folders of the tables only TABLE.json, .ndjson and .jsonl are read, plain or compressed"
+    return "no source table has that name"
 
 
 RELATIONS = """
@@ -228,6 +239,8 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
     """
     schema = settings.postgres_schema
     with postgres(endpoints) as connection:
+        # The size of a table is not told while it is locked.
+        postgres_locks.wait(connection, schema, names)
         # Where pg_control_system is not for everyone, one server is not told from another.
         allowed = connection.execute("select has_function_privilege('pg_control_system()', 'execute')").fetchone()[0]
         query = RELATIONS if allowed else RELATIONS.replace("(select system_identifier from pg_control_system())", "''")

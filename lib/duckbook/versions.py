@@ -56,9 +56,7 @@ def find_unchanged(
         How many rows came now.
     """
     files = [(file.path, file.place) for file in (*landed, *appended)] + list(sighted)
-    # A path for each row would take more memory than all else that is held of it.
-    paths = ", ".join(literal(path) for path, _ in files)
-    connection.execute(f"create or replace temp type file_of_rows as enum ({paths})")
+    _name_files(connection, (path for path, _ in files))
     connection.execute("create or replace temp table places (file file_of_rows, place bigint)")
     order = {place: n for n, place in enumerate(sorted({place for _, place in files}))}
     connection.execute(
@@ -105,6 +103,64 @@ def find_unchanged(
     )
 
 
+def find_conflicting(
+    connection: duckdb.DuckDBPyConnection, table: SourceTable, landed: Sequence[File]
+) -> dict[str, tuple[int, str]]:
+    """File → how many keys it has several records of that differ and hold from the same time, and one of these keys.
+
+    Of such records one alone can be the newest, and nothing but their order tells which.
+    """
+    _name_files(connection, [file.path for file in landed])
+    came = _versions(table, landed)
+    repeated = f"select hash(key) from ({came}) where key is not null group by file, hash(key) having count(*) > 1"
+    found = connection.execute(
+        f"with repeated as ({repeated}), conflicting as (select file, key from ({came}) "
+        "where hash(key) in (from repeated) and key is not null "
+        "group by file, key, told having count(distinct row_hash) > 1) "
+        "select file::varchar, count(distinct key), min(key) from conflicting group by file"
+    ).fetchall()
+    return {file: (keys, example) for file, keys, example in found}
+
+
+def find_gone(
+    connection: duckdb.DuckDBPyConnection,
+    table: SourceTable,
+    landed: File,
+    before: Sequence[File],
+    sightings: str | None,
+) -> tuple[int, str]:
+    """How many keys a source held when it was read before and holds no more, and one of these; without derived ones.
+
+    Parameters
+    ----------
+    before, sightings
+        The files of the batch before: of its rows, none or one, and of its sightings.
+    """
+    if not any(set(table.key) <= set(file.columns) for file in (landed, *before)):
+        return 0, ""
+    _name_files(connection, [landed.path, *(file.path for file in before)])
+    held, now = ([_with_own_keys(file) for file in files] for files in (before, [landed]))
+    queries = [f"select key from ({_versions(table, held)})"] if held else []
+    if sightings:
+        queries.append(f"select _key as key from {literal(sightings)}")
+    if not queries:
+        return 0, ""
+    return connection.execute(
+        f"with held as ({' union '.join(queries)}) select count(*), coalesce(min(key), '') from held "
+        f"where key is not null and key not in (select key from ({_versions(table, now)}) "
+        "where key is not null)"
+    ).fetchone()
+
+
+def _with_own_keys(file: File) -> File:
+    return replace(file, columns=[name for name in file.columns if name != "_key"])
+
+
+def _name_files(connection: duckdb.DuckDBPyConnection, paths: Iterable[str]) -> None:
+    """Make the type of the names of files: a path for each row would take more memory than all else that is held."""
+    connection.execute(f"create or replace temp type file_of_rows as enum ({', '.join(map(literal, paths))})")
+
+
 def _timed(table: SourceTable, files: Iterable[File], with_sightings: bool) -> str:
     """A CTE with the `time` from which each of the versions holds, null where it tells none.
 
@@ -120,7 +176,7 @@ def _set_range(connection, table: SourceTable, landed: Sequence[File]) -> bool:
     """Set the range of the keys that came; False where keys have several parts, or no row has one of its own."""
     if len(table.key) > 1:
         return False
-    own = [replace(file, columns=[name for name in file.columns if name != "_key"]) for file in landed]
+    own = [_with_own_keys(file) for file in landed]
     ends = connection.execute(f"select min(key), max(key) from ({_versions(table, own)})").fetchone()
     for name, end in zip(("lowest_key", "highest_key"), ends, strict=True):
         connection.execute(f"set variable {name} = ?", [end])

@@ -36,6 +36,8 @@ placed as (
         appended,
         unchanged,
         unreadable,
+        coalesce(conflicting, 0) as conflicting,
+        coalesce(gone, 0) as gone,
 
         ---------- dates
         batch_date,
