@@ -72,7 +72,9 @@ def test_every_measure_that_adds_up_is_reconciled_with_the_total_of_the_books(to
     moments, which = told
     for moment in moments:
         measures = additive()
-        wanted = sales.reconciled({mart: comparing.expected(mart, moment.books) for mart in measures}, measures)
+        wanted = sales.reconciled(
+            {mart: comparing.expected(mart, moment.books) for mart in measures}, measures, moment.books.as_of
+        )
         found = comparing.differences("reconciliation", moment.marts["reconciliation"], wanted)
         assert not found, sentence("reconciliation", found, moment, which)
 

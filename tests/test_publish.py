@@ -7,10 +7,11 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 
 import duckdb
 import pytest
-from duckbook import contracts, publish, published_files, warehouse
+from duckbook import contracts, publish, published_files, transform, warehouse
 from duckbook.errors import PublishError, WarehouseLocked
 from duckbook.settings import Settings
 from shop import copy_of
@@ -40,6 +41,30 @@ def test_every_mart_is_published_and_nothing_else(shop):
     assert publication.as_of == "2026-06-30"
     told = json.loads((shop.data / "published" / "a" / "publication.json").read_text("utf-8"))
     assert {f"{mart}.parquet": entry["sha256"] for mart, entry in told["marts"].items()} == checksums(shop, "a")
+
+
+def ingested_since(shop: Settings, day: str) -> None:
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("delete from ecom_raw.as_of")
+        connection.execute("insert into ecom_raw.as_of values (?)", [day])
+
+
+def test_marts_are_published_as_of_the_day_that_they_were_built_with_whatever_was_ingested_since(shop):
+    ingested_since(shop, "2026-07-30")
+    assert publish.publish(shop, "a").as_of == "2026-06-30"
+    # Built again from the staging of the day before, they are of that day as well.
+    transform.build(shop, "marts")
+    assert publish.publish(shop, "b").as_of == "2026-06-30"
+    with publish.published(shop) as reader:
+        last = reader.connection.execute("select max(date_day) from ecom_marts.dim_dates").fetchone()
+    assert last == (date(2026, 6, 30),)
+
+
+def test_marts_that_do_not_say_of_which_day_they_are_are_refused(shop):
+    with warehouse.open_warehouse(shop) as connection:
+        connection.execute("alter table ecom_marts.reconciliation drop column as_of")
+    with pytest.raises(PublishError, match="do not say of which day they are: build them"):
+        publish.publish(shop, "a")
 
 
 def test_readers_find_the_marts_by_the_names_of_the_warehouse(shop):

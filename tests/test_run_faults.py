@@ -13,14 +13,29 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
-from chains import begin
-from duckbook import commit_log, publish, runs, servers, storage, warehouse
-from duckbook.errors import PublishError
+from chains import Memory, begin
+from duckbook import (
+    chain,
+    codebase,
+    commit_log,
+    history,
+    landing,
+    provenance,
+    publish,
+    runner,
+    runs,
+    servers,
+    storage,
+    warehouse,
+)
+from duckbook.errors import DuckbookError, PublishError
+from duckbook.request import Request
+from duckbook.runs import Run
 from duckbook.settings import Settings
 
 STEPS = ("generate_latest", "ingest", "staging", "intermediate", "marts", "publish")
@@ -296,3 +311,128 @@ def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undis
         assert end_state(store) == expected, came_to
         servers.down(store)
         print(*came_to, sep="\n")
+
+
+def refusal(store: Settings, request: Request) -> str:
+    """The sentence by which a run is refused, in about a second, before anything of it is in the archive."""
+    before, states = runs.read_all(store.runs), [row["state"] for row in servers.status(store)]
+    started = time.process_time()
+    with pytest.raises(DuckbookError) as told:
+        runner.run(store, request, Memory())
+    assert time.process_time() - started < 1.5
+    assert runs.read_all(store.runs) == before
+    assert [row["state"] for row in servers.status(store)] == states
+    return str(told.value)
+
+
+DAY = Settings(_env_file=None).first_as_of
+
+REFUSED = {
+    "another size": (Request(values={"customers": 500}), "generated with customers=200, not 500"),
+    "as the command line gives it": (Request(values={"customers": "500"}), "generated with customers=200, not 500"),
+    "another seed": (Request(values={"seed": 7}), "generated with seed=42, not 7"),
+    "other dirt": (Request(values={"dirt": 0.1}), "generated with dirt=0.002, not 0.1"),
+    "other patterns": (Request(values={"planted": "spend_mean=60"}), "generated with planted=, not spend_mean=60"),
+    "an earlier day": (Request(as_of=DAY - timedelta(1)), f"filled up to {DAY}, and {DAY - timedelta(1)} is earlier"),
+    "an earlier next day": (
+        Request(as_of=DAY - timedelta(1), next_day=True, leave_out=("generate_history",)),
+        f"filled up to {DAY}",
+    ),
+    "an earlier day of others' data": (Request(as_of=DAY - timedelta(1), generate=False), "is earlier: take"),
+    "a size of what is there": (
+        Request(values={"customers": 500}, first="ingest"),
+        "generated with customers=200, not 500",
+    ),
+    "a later day for the marts that are there": (
+        Request(as_of=DAY + timedelta(1), only="publish"),
+        f"ecom_marts is as of {DAY}, and no step of this run changes that. Leave AS_OF out, or take that day in by",
+    ),
+    "a later day for the rows that are there": (
+        Request(as_of=DAY + timedelta(1), first="staging"),
+        f"ecom_raw is as of {DAY}, and no step",
+    ),
+    "an earlier day of what is published": (
+        Request(as_of=DAY - timedelta(1), only="explore_sales"),
+        f"the publication first is as of {DAY}, and no step of this run changes that. Leave AS_OF out.",
+    ),
+}
+"""What is asked for that does not fit what is there → the sentence."""
+
+NOTHING = {
+    "one more day": (Request(next_day=True, leave_out=("generate_history",)), "The history has not been landed"),
+    "what others landed": (Request(generate=False), "orders is missing from the landing zone"),
+    "what others landed, of a size": (Request(generate=False, values={"customers": 500}), "CUSTOMERS says what is"),
+    "realism": (Request(only="realism"), "The history has not been landed"),
+    "staging": (Request(first="staging"), "There is no warehouse warehouse.duckdb yet: run 03_ingest"),
+    "publish": (Request(only="publish"), "There is no warehouse warehouse.duckdb yet"),
+    "bi": (Request(only="bi"), "Nothing has been published yet"),
+    "explore": (Request(only="explore"), "Nothing has been published yet"),
+    "science": (Request(only="science"), "Nothing has been published yet"),
+    "learn": (Request(only="learn"), "Nothing has been published yet"),
+}
+"""What needs something that an empty data folder lacks → the sentence."""
+
+
+@pytest.mark.parametrize("asked", REFUSED)
+def test_what_does_not_fit_what_is_there_is_refused_before_a_run_begins(base, asked):
+    request, sentence = REFUSED[asked]
+    assert sentence in refusal(base, request)
+
+
+@pytest.mark.parametrize("asked", NOTHING)
+def test_what_an_empty_data_folder_lacks_is_told_before_a_run_begins(tmp_path, asked):
+    request, sentence = NOTHING[asked]
+    store = settings(tmp_path)
+    assert sentence in refusal(store, request)
+    assert not (store.data / "servers").exists()
+
+
+def failed_in(store: Settings, step: str, as_of: date) -> str:
+    """The record of a run of the chain that failed in a step."""
+    steps = [one for one in chain.read_chain() if not one.on_request]
+    run = Run.begin(
+        store.runs,
+        target=store.target,
+        as_of=as_of.isoformat(),
+        parameters={},
+        steps=[(one.name, one.notebook.name) for one in steps],
+        request=Request(as_of=as_of).as_record,
+        store=provenance.store(store),
+        code=codebase.checksums(chain.CHAIN_FILE),
+    )
+    for one in steps:
+        run.step_started(one.name)
+        run.step_ended(one.name, runs.FAILED if one.name == step else runs.SUCCEEDED)
+        if one.name == step:
+            break
+    run.end(runs.FAILED, "because")
+    return run.folder.name
+
+
+def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy):
+    store = copy("two days")
+    monday, tuesday = DAY + timedelta(1), DAY + timedelta(2)
+    steps = ("generate_latest", "ingest", "staging", "marts", "publish", "explore_sales")
+    older = {step: failed_in(store, step, monday) for step in steps}
+    sooner = {step: failed_in(store, step, DAY + timedelta(3)) for step in ("staging", "publish", "explore_sales")}
+    endpoints = servers.up(store)
+    landing.land_latest(store, endpoints, tuesday)
+    history.ingest(store, endpoints, tuesday)
+    before = [record | {"steps": None} for record in runs.read_all(store.runs)]
+    told = {}
+    for step, run_id in older.items():
+        with pytest.raises(DuckbookError) as refused:
+            runner.resume(store, run_id, Memory())
+        told[step] = str(refused.value)
+    assert f"filled up to {tuesday}, and {monday} is earlier" in told["generate_latest"]
+    assert f"The history is as of {tuesday}, and {monday} is earlier" in told["ingest"]
+    # Of these the warehouse and its readers have nothing of either day yet.
+    for step, held in (("staging", "ecom_raw"), ("marts", "ecom_intermediate"), ("publish", "ecom_marts")):
+        assert f"AS_OF={monday} is wrong: {held} is as of {DAY}" in told[step]
+    assert f"the publication first is as of {DAY}" in told["explore_sales"]
+    for run_id in sooner.values():
+        with pytest.raises(DuckbookError, match=f"is as of {DAY}, and no step"):
+            runner.resume(store, run_id, Memory())
+    assert [record | {"steps": None} for record in runs.read_all(store.runs)] == before
+    log = commit_log.read(storage.client(endpoints.s3), store.s3_historic_bucket)
+    assert log.as_of == tuesday

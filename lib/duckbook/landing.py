@@ -6,10 +6,11 @@ be done again: what is complete is left as it is, what was killed half way is wr
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duckbook import manifest as manifests
 from duckbook.endpoints import Endpoints
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 S3_TABLES = ("customers", "products", "orders", "reviews")
 POSTGRES_TABLES = ("categories", "subcategories", "order_items", "interactions")
+
+FIXED = ("customers", "seed", "dirt", "first_as_of", "planted")
+"""What a store is generated with: fixed in the landing zone from then on."""
 
 
 def manifest(settings: Settings, endpoints: Endpoints) -> Manifest | None:
@@ -67,20 +71,20 @@ def choose(
     dict
         The keyword arguments of `land_history`.
     """
-    landed = manifest(settings, endpoints)
-    chosen = {
-        "customers": customers,
-        "seed": seed,
-        "dirt": dirt,
-        "planted": planted,
-        "first_as_of": None if landed and landed.complete else as_of,
-    }
-    for name, given in chosen.items():
-        if given is None:
+    given = {"customers": customers, "seed": seed, "dirt": dirt, "planted": planted}
+    store = wanted(settings, manifest(settings, endpoints), given, as_of)
+    return {name: getattr(store, name) for name in FIXED}
+
+
+def wanted(settings: Settings, landed: Manifest | None, given: Mapping[str, Any], as_of: date | None) -> Manifest:
+    """The store that `choose` chooses beside what has been landed."""
+    chosen = {name: given.get(name) for name in FIXED} | {"first_as_of": None if landed and landed.complete else as_of}
+    for name, value in chosen.items():
+        if value is None:
             source = landed if landed and name not in settings.model_fields_set else settings
             chosen[name] = getattr(source, name)
     chosen["planted"] = " ".join(sorted(chosen["planted"].replace(",", " ").split()))
-    return chosen
+    return Manifest(**chosen)
 
 
 def land_history(
@@ -113,7 +117,7 @@ def land_history(
     wanted = Manifest(customers, seed, dirt, first_as_of, planted=planted)
     found = manifest(settings, endpoints)
     if found and found.complete:
-        _refuse_another(settings, found, wanted)
+        refuse_another(settings, found, wanted)
         return found.history
 
     from duckbook.landing_writer import Writer
@@ -122,7 +126,7 @@ def land_history(
 
     with Writer(settings, endpoints) as writer:
         if found is None:
-            writer.refuse_what_others_landed()
+            refuse_what_others_landed(writer.found())
         elif found != wanted:
             # A killed load of another size may have left objects that this one would not overwrite.
             writer.forget_history()
@@ -152,10 +156,10 @@ def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[d
     """
     found = manifest(settings, endpoints)
     if found is None or not found.complete:
-        raise LandingError("The history has not been landed: run 01_generate_history.ipynb first, or `make pipeline`.")
+        raise LandingError(NO_HISTORY)
     if as_of.isoformat() in found.latest and as_of == found.last_as_of:
         return found.latest[as_of.isoformat()]
-    _refuse_the_past(found, as_of)
+    refuse_the_past(found, as_of)
 
     from duckbook.landing_writer import Writer
     from duckbook.store.parameters import planting
@@ -201,8 +205,18 @@ def _land_tables(writer, store: Store, prefix: str, window: Window) -> None:
         writer.put_table(store, prefix, table, window.until, records.SLICES[table](store, window))
 
 
-def _refuse_another(settings: Settings, found: Manifest, wanted: Manifest) -> None:
-    for name in ("customers", "seed", "dirt", "first_as_of", "planted"):
+NO_HISTORY = "The history has not been landed: run 01_generate_history.ipynb first, or `make pipeline`."
+
+
+def refuse_another(settings: Settings, found: Manifest, wanted: Manifest) -> None:
+    """See that the store that is wanted is the one that has been landed.
+
+    Raises
+    ------
+    LandingError
+        It is another one.
+    """
+    for name in FIXED:
         have, want = getattr(found, name), getattr(wanted, name)
         if have != want:
             there = f"{name}={have}"
@@ -212,7 +226,29 @@ def _refuse_another(settings: Settings, found: Manifest, wanted: Manifest) -> No
             )
 
 
-def _refuse_the_past(found: Manifest, as_of: date) -> None:
+def refuse_what_others_landed(found: Sequence[str]) -> None:
+    """See that no data lie in the landing zone that were not generated: they would be mixed with ours, or lost.
+
+    Raises
+    ------
+    LandingError
+        There are some.
+    """
+    if found:
+        raise LandingError(
+            f"The landing zone holds data that was not generated here, such as {found[0]}: run what is landed by "
+            "`make pipeline GENERATE=0`, or take another data folder (DATA=folder) to generate a store."
+        )
+
+
+def refuse_the_past(found: Manifest, as_of: date) -> None:
+    """See that an as-of date is not before what has been landed.
+
+    Raises
+    ------
+    LandingError
+        It is.
+    """
     if found.last_as_of and as_of < found.last_as_of:
         raise LandingError(
             f"The landing zone has been filled up to {found.last_as_of}, and {as_of} is earlier: take "

@@ -25,7 +25,6 @@ from duckdb import DuckDBPyConnection
 
 from duckbook import storage, warehouse
 from duckbook.endpoints import Endpoints
-from duckbook.errors import LandingError
 from duckbook.settings import Settings
 from duckbook.store import dirt
 from duckbook.store.records import dirt_keys
@@ -89,8 +88,8 @@ class Writer:
             if GENERATED.fullmatch(found.key):
                 storage.delete(self._s3, bucket, found.key)
 
-    def refuse_what_others_landed(self) -> None:
-        """Raise a `LandingError` where data lies that was not generated: it would be mixed with ours, or lost."""
+    def found(self) -> list[str]:
+        """What lies in the landing zone, whoever landed it."""
         settings = self._settings
         found = [
             f"s3://{bucket}/{next(iter(there)).key}"
@@ -102,12 +101,7 @@ class Writer:
         listed = f"select tablename from pg_tables where schemaname = '{schema}' and tablename in ({ours}) order by 1"
         query = "select * from postgres_query(?, ?)"
         rows = self._connection.execute(query, [warehouse.LANDING_DATABASE, listed]).fetchall()
-        found += [f"Postgres table {schema}.{name}" for (name,) in rows]
-        if found:
-            raise LandingError(
-                f"The landing zone holds data that was not generated here, such as {found[0]}: run what is landed by "
-                "`make pipeline GENERATE=0`, or take another data folder (DATA=folder) to generate a store."
-            )
+        return found + [f"Postgres table {schema}.{name}" for (name,) in rows]
 
     def put_object(self, store: Store, bucket: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
         """Land records of a table as one object of JSON lines, those that are soiled last."""

@@ -10,10 +10,12 @@ import json
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from functools import lru_cache
+from pathlib import Path
 
 from duckbook import storage
 from duckbook.endpoints import Endpoints, S3Endpoint
 from duckbook.errors import LandingError
+from duckbook.processes import write_private
 from duckbook.settings import Settings
 
 KEY = "landing.json"
@@ -94,6 +96,21 @@ def write(settings: Settings, endpoints: Endpoints, manifest: Manifest) -> None:
         values[name] = values[name].isoformat() if values[name] else None
     data = json.dumps(values, indent=1).encode()
     storage.put_bytes(_client(endpoints.s3), settings.s3_historic_bucket, KEY, data)
+    if settings.embedded_s3:
+        write_private(_copy(settings), data)
+
+
+def written(settings: Settings) -> Manifest | None:
+    """What this store has generated into its own object store, told while that is down; None where it has not."""
+    try:
+        return parse(_copy(settings).read_bytes(), str(_copy(settings)))
+    except FileNotFoundError:
+        return None
+
+
+def _copy(settings: Settings) -> Path:
+    """A copy beside the embedded servers, so that it goes when they do."""
+    return settings.data / "servers" / f"{settings.s3_historic_bucket}.{KEY}"
 
 
 @lru_cache(maxsize=4)

@@ -13,6 +13,7 @@ import json
 import os
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
             mart: Outgoing(query, declared[mart].sorted_by, declared[mart].personal if masked else ())
             for mart, query in queries.items()
         }
-        as_of = connection.execute("select max(as_of)::varchar from ecom_raw.as_of").fetchone()[0]
+        as_of = str(built_as_of(connection))
         return _keeper(settings).publish(settings, connection, marts, run_id, as_of, keep)
 
 
@@ -169,6 +170,25 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> list[str]:
     if not marts:
         raise PublishError("The warehouse holds no marts: run 06_marts.ipynb first, or `make pipeline`.")
     return marts
+
+
+def built_as_of(connection: duckdb.DuckDBPyConnection) -> date:
+    """The as-of date that the marts of a warehouse were built with, whatever was ingested since.
+
+    Raises
+    ------
+    PublishError
+        They were built by a version that did not say.
+    """
+    import duckdb
+
+    try:
+        (as_of,) = connection.execute(f"select max(as_of) from {SCHEMA}.reconciliation").fetchone()
+    except (duckdb.BinderException, duckdb.CatalogException):
+        as_of = None
+    if as_of is None:
+        raise PublishError("The marts do not say of which day they are: build them by `make pipeline FROM=staging`.")
+    return as_of
 
 
 def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:

@@ -44,7 +44,8 @@ class Request:
     def of_run(cls, record: dict[str, Any]) -> Request:
         """The request of a run; what was resolved since is kept, such as the as-of date of "one more day"."""
         asked = record["request"] | {"as_of": date.fromisoformat(record["as_of"]) if record["as_of"] else None}
-        settled = {name: record["parameters"][name] for name in GENERATED if name in record["parameters"]}
+        generated = any(step["name"].startswith("generate_") for step in record["steps"])
+        settled = {name: record["parameters"][name] for name in GENERATED if generated and name in record["parameters"]}
         return cls(**asked | {"leave_out": tuple(asked["leave_out"]), "values": asked["values"] | settled})
 
     @property

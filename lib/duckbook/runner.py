@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, codebase, kernels, lock, provenance, redaction, runs, telling
+from duckbook import chain, codebase, kernels, lock, prerequisites, provenance, redaction, runs, telling
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError, reason
 from duckbook.lock import one_writer
@@ -59,13 +59,14 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         parameters = chain.check(steps, request.given, request.extra)
         with telling.refusals(settings):
             _preflight(settings)
+            held = prerequisites.check(settings, request, steps)
         with one_writer(settings, "a run of the chain") as lease:
             runs.settle(settings.runs)
             clean = redaction.Redactor(redaction.secrets_of(settings))
             record = Run.begin(
                 settings.runs,
                 target=settings.target,
-                as_of=request.given.get("as_of"),
+                as_of=held.isoformat() if held else request.given.get("as_of"),
                 parameters=clean.scrub(request.parameters(settings)),
                 steps=[(step.name, step.notebook.name) for step in steps],
                 request=clean.scrub(request.as_record),
@@ -111,14 +112,20 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
         parameters = chain.check(steps, request.given, request.extra)
         with telling.refusals(settings):
             _preflight(settings)
+            first, _ = provenance.resume_from(record, steps, chain_file)
+            prerequisites.check(settings, request, _from(first, steps))
         with one_writer(settings, "a run of the chain") as lease:
             runs.settle(settings.runs)
             first, why = provenance.resume_from(record, steps, chain_file)
             known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
             again = Run.reopen(folder, first, why, **known_now)
-            listener.run_started(steps[[step.name for step in steps].index(first) :])
+            listener.run_started(_from(first, steps))
             _carry_out(settings, request, again, steps, parameters, listener, mother, lease)
     return again
+
+
+def _from(first: str, steps: list[chain.Step]) -> list[chain.Step]:
+    return steps[[step.name for step in steps].index(first) :]
 
 
 def _refuse_early(settings: Settings) -> None:
@@ -207,8 +214,10 @@ def _work(settings, request, record: Run, steps, parameters, supervisor: Supervi
             endpoints = servers.up(settings)
         supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
         record.scrub = redaction.Redactor(supervisor.secrets).scrub
-        as_of = _as_of(settings, endpoints, request)
-        record.record["as_of"] = as_of.isoformat() if as_of else None
+        as_of = None
+        if any("as_of" in step.parameters for step in steps):
+            as_of = _as_of(settings, endpoints, request)
+            record.record["as_of"] = as_of.isoformat() if as_of else None
         if request.generate:
             from duckbook import landing
 

@@ -119,6 +119,18 @@ def running(settings: Settings) -> bool:
     return all(row["state"] != "stopped" for row in status(settings))
 
 
+@contextmanager
+def as_found_on_error(settings: Settings) -> Iterator[None]:
+    """Stop the embedded servers again where the block fails and none of them ran before it."""
+    ran = any(server.is_running() for server in _embedded(settings))
+    try:
+        yield
+    except BaseException:
+        if not ran:
+            down(settings)
+        raise
+
+
 def preflight(settings: Settings) -> None:
     """See in about a second that a person's own Postgres and S3 can be reached and signed in to.
 

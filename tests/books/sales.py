@@ -156,7 +156,7 @@ def _arrival(as_of: date):
     return told
 
 
-def reconciled(marts: dict[str, Rows], additive: dict[str, list[str]]) -> Rows:
+def reconciled(marts: dict[str, Rows], additive: dict[str, list[str]], as_of: date) -> Rows:
     """Does every mart add up? The total of each additive measure of each fact mart, by the books."""
     return [
         {
@@ -165,6 +165,7 @@ def reconciled(marts: dict[str, Rows], additive: dict[str, list[str]]) -> Rows:
             "mart_total": (total := Decimal(sum(row[measure] or 0 for row in marts[mart]))),
             "staging_total": total,
             "equal": True,
+            "as_of": as_of,
         }
         for mart, measures in additive.items()
         for measure in measures

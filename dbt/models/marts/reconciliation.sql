@@ -518,7 +518,8 @@ compared as (
         mart_totals.measure,
         mart_totals.mart_total,
         staging_totals.staging_total,
-        mart_totals.mart_total = staging_totals.staging_total as equal
+        mart_totals.mart_total = staging_totals.staging_total as equal,
+        {{ as_of() }} as as_of
     from mart_totals
     left join staging_totals on mart_totals.measure = staging_totals.measure
 
