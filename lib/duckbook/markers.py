@@ -21,7 +21,7 @@ OURS = frozenset(
     {
         *(MARK, "servers", "warehouse.duckdb", "warehouse.duckdb.wal", "published", "features", "models", "bi"),
         *("dbt", "docs", "duckdb_extensions", "ipython", "tmp", "fingerprints.json"),
-        *("ingest.lock", "ingest-open.json", "writer.lock", "writer.json"),
+        *("ingest.lock", "ingest.lease", "ingest-open.json", "writer.lock", "writer.json"),
     }
 )
 """Whatever duckbook makes in a data folder."""
@@ -52,4 +52,5 @@ def is_ours(data: Path) -> bool:
 
 def made(data: Path, name: str) -> bool:
     """Whether an entry of a data folder was made by duckbook."""
-    return name in OURS and name not in processes.read_json(data / MARK).get("before", ())
+    is_lease_of_a_lake = name.startswith("lake-") and name.endswith(".lease")
+    return (name in OURS or is_lease_of_a_lake) and name not in processes.read_json(data / MARK).get("before", ())
