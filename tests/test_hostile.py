@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 
+import nbformat
 import psycopg
 import pytest
 from duckbook import servers, storage
-from duckbook.settings import Settings
+from duckbook.inspection import read_parameters
+from duckbook.settings import ROOT, Settings
 from duckbook.tables import source_tables
 
 DUCKBOOK = str(Path(sys.executable).parent / "duckbook")
@@ -74,11 +81,12 @@ COUNTS = {"customers": 60, "products": 5, "orders": ORDERS, "reviews": 120, "cat
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory) -> Iterator[tuple[Path, str]]:
+def archive() -> Iterator[tuple[Path, str]]:
     """The archive of a chain over such data, with its explorations, and what its commands said."""
-    folder = tmp_path_factory.mktemp("hostile")
+    # Where everybody may enter, as into a folder of one's own; pytest's is closed.
+    folder = Path(tempfile.mkdtemp(prefix="""it's "a" {shop} {{ path }} 100% """))
     store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
-    for made in (folder.parent, folder, store.data, store.runs):
+    for made in (folder, store.data, store.runs):
         made.mkdir(exist_ok=True)
         made.chmod(0o755)
     environment = os.environ | {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "COLUMNS": "200"}
@@ -108,6 +116,7 @@ def archive(tmp_path_factory) -> Iterator[tuple[Path, str]]:
         assert done.returncode == 0, said
     yield store.runs, said
     servers.down(store)
+    shutil.rmtree(folder)
 
 
 def test_the_terminal_gets_no_escape_of_the_data(archive):
@@ -119,14 +128,34 @@ def test_no_file_can_be_read_by_others_though_the_folder_can(archive):
     runs, _ = archive
     data = runs.parent / "data"
     # What the data folder keeps of the wheels are links to what everybody may read.
-    files = [path for folder in (runs, data) for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    assert {"warehouse.duckdb", "run.json"} <= {path.name for path in files}
-    assert [path for path in files if path.stat().st_mode & 0o077 and _is_reachable(path, runs.parent)] == []
+    files = [
+        path for folder in (runs, data) for path in folder.rglob("*") if not path.is_dir() and not path.is_symlink()
+    ]
+    assert {"warehouse.duckdb", "run.json", "secrets.json"} <= {path.name for path in files}
+    stranger = {"user": 65533, "group": 65533, "extra_groups": []} if os.geteuid() == 0 else {}
+    if not stranger:
+        pytest.skip("only root can try as somebody else")
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-c", OPENING],
+        input="\0".join(map(str, files)),
+        capture_output=True,
+        text=True,
+        **stranger,
+    )
+    assert (done.returncode, done.stdout.split("\0")) == (0, [""]), done.stderr
 
 
-def _is_reachable(path: Path, root: Path) -> bool:
-    """Whether somebody else may enter every folder on the way to a file."""
-    return all(folder.stat().st_mode & 0o001 for folder in path.parents if folder.is_relative_to(root))
+OPENING = """
+import sys, os
+for path in sys.stdin.read().split(chr(0)):
+    for flags in (os.O_RDONLY, os.O_WRONLY | os.O_NONBLOCK):
+        try:
+            os.open(path, flags)
+        except OSError:
+            continue
+        print(path, end=chr(0))
+"""
+"""Opens files, and says which could be."""
 
 
 def test_no_page_runs_what_data_hold(archive, chromium):
@@ -149,3 +178,30 @@ def test_no_page_runs_what_data_hold(archive, chromium):
                 tab.evaluate('document.querySelectorAll(\'img[src="x"], a[href^="javascript:alert"]\').length') == 0
             ), page
     assert dialogs == []
+
+
+STATEMENT = re.compile(r"\b(select|from|where|create|drop|insert|attach|copy|alter|delete|update|comment on|call|set) ")
+
+
+def test_no_value_is_pasted_between_quotes_of_sql():
+    """What is not a literal goes through `rows.literal` or `rows.quoted`, or is bound."""
+    found = []
+    for file in sorted((ROOT / "lib").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+                pasted = any(after is None and (before or "")[-1:] in {"'", '"'} for before, after in pairwise(texts))
+                if pasted and STATEMENT.search(" ".join(filter(None, texts))):
+                    found.append(f"{file.name}:{node.lineno}")
+    assert found == []
+
+
+def test_no_text_that_a_person_gives_is_pasted_into_the_sql_of_a_notebook():
+    """jupysql fills in what stands in braces as it is: numbers, dates and names that the settings have checked."""
+    found = []
+    for file in sorted((ROOT / "notebooks").rglob("*.ipynb")):
+        texts = {name for name, parameter in read_parameters(file).items() if "str" in parameter.type}
+        for cell in nbformat.read(file, as_version=4).cells:
+            named = re.findall(r"\{\{(.*?)\}\}", cell.source) if cell.source.startswith("%%sql") else []
+            found += [f"{file.name}: {name}" for expression in named for name in texts if name in expression]
+    assert found == []

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from chains import duckbook
 from duckbook.chain import CHAIN_FILE, read_chain
@@ -22,8 +27,9 @@ READY = """name => {
 
 
 @pytest.fixture
-def lab(start_store, tmp_path) -> Iterator[str]:
-    """The address of a JupyterLab that `make lab` opened on an empty store; its notebooks are never saved."""
+def lab(start_store, tmp_path) -> Iterator[tuple[str, psutil.Process]]:
+    """The address of a JupyterLab that `make lab` opened on an empty store, and its process; nothing is saved in it."""
+    runtime = Path(tempfile.mkdtemp())
     store = start_store("lab", customers=200)
     (tmp_path / "jupyter_lab_config.json").write_text(
         json.dumps({"LabApp": {"expose_app_in_browser": True, "open_browser": False}}), "utf-8"
@@ -35,16 +41,17 @@ def lab(start_store, tmp_path) -> Iterator[str]:
         store,
         "lab",
         JUPYTER_CONFIG_DIR=str(tmp_path),
-        JUPYTER_RUNTIME_DIR=str(tmp_path / "runtime"),
+        JUPYTER_RUNTIME_DIR=str(runtime),
         JUPYTERLAB_SETTINGS_DIR=str(tmp_path / "settings"),
         JUPYTERLAB_WORKSPACES_DIR=str(tmp_path / "workspaces"),
         DUCKBOOK_CUSTOMERS="200",
     )
     try:
-        yield address(tmp_path / "runtime")
+        yield address(runtime), psutil.Process(process.pid)
     finally:
         process.terminate()
         process.communicate(timeout=60)
+        shutil.rmtree(runtime)
 
 
 def address(runtime: Path) -> str:
@@ -76,12 +83,28 @@ def choose(tab, menu: str, item: str) -> None:
     tab.get_by_role("menuitem", name=item, exact=True).click()
 
 
+def refuses_strangers(url: str, lab: psutil.Process) -> None:
+    """See that a JupyterLab and its kernels listen on one port, which answers nobody without the token."""
+    ours = [lab, *lab.children(recursive=True)]
+    listening = [(p.pid, c.laddr) for p in ours for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    ((pid, listened),) = listening
+    assert (pid, listened.ip) == (lab.pid, "127.0.0.1")
+    kernels = [path for p in ours for c in p.net_connections("unix") if (path := c.laddr) and "-ipc-" in path]
+    assert kernels
+    assert not any(Path(path).stat().st_mode & 0o077 and Path(path).parent.stat().st_mode & 0o077 for path in kernels)
+    for path in ("api/kernels", "api/contents", "api/sessions", "files/06_marts.ipynb", "lab/api/workspaces"):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{url}{path}", timeout=10)
+        assert refused.value.code == 403, path
+
+
 def test_notebooks_run_in_jupyterlab_by_run_all_cells(lab, chromium, soak):
     """All of them in `make soak`; else the first, for `make nbval` runs all of them in kernels of the same kind."""
     notebooks = [step.notebook for step in read_chain() if is_canonical(step)][: None if soak else 1]
     steps = [notebook.relative_to(CHAIN_FILE.parent).as_posix() for notebook in notebooks]
     tab = chromium.new_page()
-    tab.goto(lab)
+    url, process = lab
+    tab.goto(url)
     tab.wait_for_function("window.jupyterapp?.shell.currentWidget", timeout=60_000)
     # A notebook that came too early leaves nothing behind that would hinder the others.
     early = run_all_cells(tab, "06_marts.ipynb")
@@ -92,4 +115,5 @@ def test_notebooks_run_in_jupyterlab_by_run_all_cells(lab, chromium, soak):
         cells = run_all_cells(tab, name)
         assert [cell["error"] for cell in cells if cell["error"]] == [], name
         assert all(cell["count"] for cell in cells), name
+    refuses_strangers(url.partition("lab?")[0], process)
     tab.close()

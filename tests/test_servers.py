@@ -1,6 +1,8 @@
 """The embedded servers: real ones, kept and found again, safe against kills and races, closed to strangers."""
 
 import contextlib
+import http.client
+import itertools
 import json
 import os
 import random
@@ -363,6 +365,48 @@ def test_no_port_gives_a_stranger_what_is_stored(store_settings, endpoints, tmp_
     # What the stranger lacks is the certificate: the owner's tools are answered.
     config = store_settings.data / "servers" / "s3.config"
     assert bucket in weed_shell("fs.ls /buckets", store_settings, config, {})
+
+
+def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, endpoints):
+    """Some ports tell that they live, and of which disk; none tells or changes what is stored."""
+    client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
+    storage.put_bytes(client, bucket, "guarded/secret-name", b"precious")
+    paths = ["/", "/buckets/", f"/{bucket}", f"/{bucket}/guarded/secret-name", f"/{bucket}?list-type=2&prefix=guarded"]
+    paths += [f"/buckets/{bucket}/guarded/secret-name", f"/col/delete?collection={bucket}", "/vol/vacuum", "/submit"]
+    paths += [
+        "/dir/assign",
+        "/cluster/status",
+        "/status",
+        "/metrics",
+        "/ui/index.html",
+        "/debug/pprof/heap",
+        "/api/config",
+    ]
+    told, tried = [], 0
+    for port in ports_of(store_settings):
+        for method, path in itertools.product(("GET", "PUT", "POST", "DELETE"), paths):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                connection.request(method, path, body=b"x")
+                answer = connection.getresponse()
+                tried += 1
+                if answer.status < 300 and ((method == "DELETE" and bucket in path) or b"guarded" in answer.read()):
+                    told.append((port, method, path))
+            connection.close()
+    assert told == []
+    assert tried > 5 * len(paths)
+    assert storage.get_bytes(client, bucket, "guarded/secret-name") == b"precious"
+    storage.delete(client, bucket, "guarded/secret-name")
+    for user in ("duckbook", "postgres", "ecom_reader"):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(host="127.0.0.1", port=endpoints.postgres_dsn.rpartition(":")[2].split("/")[0], user=user)
+
+
+def test_nobody_else_can_speak_to_the_sockets_of_the_object_store(store_settings, endpoints):
+    ports = json.loads((store_settings.data / "servers" / "s3.json").read_text()).values()
+    sockets = [path for port in ports for path in object_store._sockets(port)]
+    assert sockets
+    assert [path for path in sockets if path.stat().st_mode & 0o022] == []
 
 
 def test_every_grpc_port_wants_a_certificate_of_ours(store_settings, endpoints):

@@ -218,8 +218,8 @@ def execute(
     write_private(output, "{}")
     try:
         execute_notebook(
-            str(notebook),
-            str(output),
+            _plain(notebook),
+            _plain(output),
             parameters=parameters,
             engine_name=ENGINE,
             progress_bar=False,
@@ -232,6 +232,11 @@ def execute(
         raise (failures or [CellFailed(None, redactor.text(str(error)))])[0] from None
     if failures:
         raise failures[0]
+
+
+def _plain(path: Path) -> str:
+    """A path that papermill takes as it stands: it fills in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def _sentence(error: CellExecutionError) -> str:

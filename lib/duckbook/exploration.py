@@ -25,7 +25,8 @@ def choose(
     """Put the parameters of a notebook into the table ``chosen``, one row, for its SQL to filter by.
 
     SQL reads them as ``(select category from chosen)``: a value is bound and never pasted into a query, so that a quote
-    in a name is a quote and nothing else. A parameter that is None is null there, and means all.
+    in a name is a quote and nothing else. A parameter that is None is null there, and means all. Where the database is
+    open to be read alone, the table is ``parameters.chosen``.
 
     Parameters
     ----------
@@ -52,7 +53,13 @@ def choose(
         _refuse_unknown(connection, name, values[name], query)
     kinds = ["date" if name.startswith("period_") else _kind(value) for name, value in values.items()]
     columns = ", ".join(f'cast(? as {kind}) as "{name}"' for name, kind in zip(values, kinds, strict=True))
-    connection.execute(f"create or replace temp table chosen as select {columns}", list(values.values()))
+    place = "chosen"
+    if connection.execute(
+        "select readonly from duckdb_databases() where database_name = current_database()"
+    ).fetchone()[0]:
+        connection.execute("attach if not exists ':memory:' as parameters")
+        place = "parameters.chosen"
+    connection.execute(f"create or replace table {place} as select {columns}", list(values.values()))
 
 
 def _date(name: str, value: Any, months: bool) -> date | None:

@@ -16,6 +16,7 @@ from duckbook import datasheet
 from duckbook.datasheet import Dictionary
 from duckbook.errors import PublishError
 from duckbook.publish import Published
+from duckbook.rows import literal
 
 if TYPE_CHECKING:
     import duckdb
@@ -130,9 +131,8 @@ def _label_parameters(published: Published, day: date) -> dict[str, Any]:
 def _copy(published: Published, query: str, parameters: dict[str, Any], folder: Path, version: int) -> None:
     """Run a query into ``QUERY.parquet``, which is there whole or not at all and says what it is."""
     making, told = folder / f".{query}.making", f"{{features_version: '{version}', as_of: '{parameters['as_of']}'}}"
-    target = str(making).replace("'", "''")
     options = f"(format parquet, compression zstd, kv_metadata {told})"
-    published.connection.execute(f"copy ({_sql(query)}) to '{target}' {options}", parameters)
+    published.connection.execute(f"copy ({_sql(query)}) to {literal(str(making))} {options}", parameters)
     making.replace(folder / f"{query}.parquet")
 
 

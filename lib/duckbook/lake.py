@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from duckbook.errors import WarehouseError, first_line
+from duckbook.rows import literal
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,19 +60,20 @@ def attach(
     """
     import duckdb
 
-    chosen = [f"metadata_schema '{settings.lake_schema}'", f"meta_secret '{CATALOG_SECRET}'"]
+    chosen = [f"metadata_schema {literal(settings.lake_schema)}", f"meta_secret '{CATALOG_SECRET}'"]
     if read_only or snapshot is not None:
         # Without it a reader would make the catalog of a lake that nobody has written to yet.
         chosen += ["read_only", "create_if_not_exists false"]
     else:
         # Whoever is forgotten is to be found in the files, so no row is kept in the catalog instead.
-        chosen += [f"data_path '{data_path(settings)}'", "data_inlining_row_limit 0"]
+        chosen += [f"data_path {literal(data_path(settings))}", "data_inlining_row_limit 0"]
     if snapshot is not None:
         chosen.append(f"snapshot_version {snapshot}")
     connection.execute("load ducklake")
     for again in (True, False):
         try:
-            connection.execute(f"attach if not exists 'ducklake:postgres:{options}' as {NAME} ({', '.join(chosen)})")
+            where = literal(f"ducklake:postgres:{options}")
+            connection.execute(f"attach if not exists {where} as {NAME} ({', '.join(chosen)})")
             return
         except duckdb.Error as error:
             # Two that make the catalog of a new lake at once: the second one finds it made.
@@ -127,7 +129,7 @@ def expire(
     """
     listed = ", ".join(map(str, sorted(pinned))) or "-1"
     old = connection.execute(
-        f"select snapshot_id from {NAME}.snapshots() where snapshot_time < now() - interval '{kept_for}' "
+        f"select snapshot_id from {NAME}.snapshots() where snapshot_time < now() - interval {literal(kept_for)} "
         f"and snapshot_id not in ({listed}) and snapshot_id < (select id from {NAME}.current_snapshot())"
     ).fetchall()
     # Asked after these were listed: whoever begins later sees one that stays.
@@ -144,8 +146,10 @@ def expire(
         time.sleep(0.2)
     if old:
         versions = ", ".join(str(snapshot) for (snapshot,) in old)
-        connection.execute(f"call ducklake_expire_snapshots('{NAME}', versions => [{versions}])")
-    connection.execute(f"call ducklake_cleanup_old_files('{NAME}', older_than => now() - interval '{kept_for}')")
+        connection.execute(f"call ducklake_expire_snapshots({literal(NAME)}, versions => [{versions}])")
+    connection.execute(
+        f"call ducklake_cleanup_old_files({literal(NAME)}, older_than => now() - interval {literal(kept_for)})"
+    )
 
 
 def _open_transaction(settings: Settings, dsn: str, kept_for: str) -> str | None:

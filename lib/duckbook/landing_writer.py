@@ -25,6 +25,7 @@ from duckdb import DuckDBPyConnection
 
 from duckbook import storage, warehouse
 from duckbook.endpoints import Endpoints
+from duckbook.rows import literal
 from duckbook.settings import Settings
 from duckbook.store import dirt
 from duckbook.store.records import dirt_keys
@@ -97,8 +98,9 @@ class Writer:
             if (there := storage.list_objects(self._s3, bucket, "json/"))
         ]
         schema = settings.postgres_schema
-        ours = ", ".join(f"'{name}', 'latest_{name}'" for name in source_tables())
-        listed = f"select tablename from pg_tables where schemaname = '{schema}' and tablename in ({ours}) order by 1"
+        ours = ", ".join(literal(f"{prefix}{name}") for name in source_tables() for prefix in ("", "latest_"))
+        of = f"schemaname = {literal(schema)} and tablename in ({ours})"
+        listed = f"select tablename from pg_tables where {of} order by 1"
         query = "select * from postgres_query(?, ?)"
         rows = self._connection.execute(query, [warehouse.LANDING_DATABASE, listed]).fetchall()
         return found + [f"Postgres table {schema}.{name}" for (name,) in rows]
@@ -163,8 +165,7 @@ class Writer:
 
     def _write(self, records: pa.Table, name: str) -> Path:
         path = self.folder / name
-        quoted = str(path).replace("'", "''")
-        self._connection.execute(f"copy (select * from records) to '{quoted}' {_AS_JSON}")
+        self._connection.execute(f"copy (select * from records) to {literal(str(path))} {_AS_JSON}")
         return path
 
     def _lines(self, records: pa.Table) -> list[str]:
@@ -192,7 +193,7 @@ class Writer:
         statements = (
             f"drop table if exists {schema}.{name}",
             f"alter table {schema}.{name}__new rename to {name}",
-            f"comment on table {schema}.{name} is '{declared}'",
+            f"comment on table {schema}.{name} is {literal(declared)}",
         )
         for statement in statements:
             postgres.execute("call postgres_execute(?, ?)", [warehouse.LANDING_DATABASE, statement])

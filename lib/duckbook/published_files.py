@@ -18,7 +18,7 @@ from duckbook import side_by_side
 from duckbook.errors import PublishError
 from duckbook.processes import write_private
 from duckbook.publication import Outgoing, Publication, chosen, free_name
-from duckbook.rows import PARQUET
+from duckbook.rows import PARQUET, literal, quoted
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ def publish(
 
     def written(cursor: duckdb.DuckDBPyConnection, mart: str) -> dict[str, int | str]:
         outgoing, file = marts[mart], making / f"{mart}.parquet"
-        order = ", ".join(f'"{column}"' for column in outgoing.sorted_by) or "all"
+        order = ", ".join(map(quoted, outgoing.sorted_by)) or "all"
         rows_in_order = f"{outgoing.query} order by {order}"
-        (rows,) = cursor.execute(f"copy ({rows_in_order}) to '{_quoted(file)}' {PARQUET}").fetchone()
+        (rows,) = cursor.execute(f"copy ({rows_in_order}) to {literal(str(file))} {PARQUET}").fetchone()
         return {"rows": rows, "sha256": _sha256(file)}
 
     # Each cursor has a transaction of its own, and sees the same: who opens a file for reading keeps writers out.
@@ -82,8 +82,8 @@ def attach(
     else:
         publication = chosen(publications(settings), current(settings), as_of, run_id)
     for mart in publication.marts:
-        file = _quoted(_folder(settings) / publication.run_id / f"{mart}.parquet")
-        connection.execute(f"create view {SCHEMA}.{mart} as select * from read_parquet('{file}')")
+        file = literal(str(_folder(settings) / publication.run_id / f"{mart}.parquet"))
+        connection.execute(f"create view {SCHEMA}.{quoted(mart)} as select * from read_parquet({file})")
     return publication
 
 
@@ -165,7 +165,3 @@ def _prune(settings: Settings, keep: int) -> None:
 def _sha256(file: Path) -> str:
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-def _quoted(file: Path) -> str:
-    return str(file).replace("'", "''")

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from duckbook import lake, lock, personal, servers, warehouse
 from duckbook.errors import PublishError
 from duckbook.publication import Outgoing, Pinned, chosen, free_name
+from duckbook.rows import literal
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def publish(
         The lake, in the transaction in which the marts were looked at.
     """
     (snapshot,) = connection.execute(f"select id from {lake.NAME}.current_snapshot()").fetchone()
-    counts = " union all ".join(f"select '{mart}', count(*) from {SCHEMA}.{mart}" for mart in marts)
+    counts = " union all ".join(f"select {literal(mart)}, count(*) from {SCHEMA}.{mart}" for mart in marts)
     rows = dict(connection.execute(counts).fetchall())
     with closing(warehouse.open_warehouse(settings, closed=True)) as writer:
         writer.execute(f"create schema if not exists {TABLE.split('.')[0]}")

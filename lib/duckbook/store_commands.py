@@ -125,16 +125,26 @@ def backup(folder, **_store) -> None:
     )
 
 
+LONGEST_RUNTIME = 103 - len("/kernel-00000000-0000-0000-0000-000000000000-ipc-5")
+
+
 @click.command()
 @store_options
 def lab(**_store) -> None:
     """Open the notebooks in JupyterLab, with the servers up."""
+    import tempfile
+
+    from jupyter_core.paths import jupyter_runtime_dir
+
     from duckbook import servers
     from duckbook.settings import ROOT, settings
 
     servers.preflight(settings())
     servers.up(settings())
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    # Kernels have their sockets there, and the path of a socket has at most about 100 characters.
+    if len(os.fsencode(jupyter_runtime_dir())) > LONGEST_RUNTIME:
+        os.environ["JUPYTER_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="duckbook-lab-")
     # JupyterLab takes the place of this process, so that Ctrl-C and its exit status are its own.
     os.chdir(ROOT / "notebooks")
     command = [
@@ -142,6 +152,8 @@ def lab(**_store) -> None:
         "-m",
         "jupyterlab",
         "--ServerApp.ip=127.0.0.1",
+        # Whoever may connect to a kernel's port can read what its cells print; to a file of ours nobody else may.
+        "--KernelManager.transport=ipc",
         f"--ServerApp.root_dir={ROOT / 'notebooks'}",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -18,6 +18,7 @@ from duckbook import lake, motherduck
 from duckbook.cursors import Within
 from duckbook.endpoints import Endpoints, S3Endpoint
 from duckbook.errors import WarehouseError, WarehouseLocked
+from duckbook.rows import literal
 from duckbook.settings import Settings
 
 EXTENSIONS = ("httpfs", "postgres_scanner", "ducklake", "motherduck")
@@ -89,7 +90,7 @@ def take_half(connection: duckdb.DuckDBPyConnection) -> None:
     What it keeps beyond that is read once more at best, and the rest is left to those who work beside it.
     """
     (limit,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone()
-    connection.execute(f"set memory_limit = '{limit // 2}B'")
+    connection.execute(f"set memory_limit = {literal(f'{limit // 2}B')}")
 
 
 @contextlib.contextmanager
@@ -225,7 +226,7 @@ def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, rea
     options = _use_postgres(connection, "landing_postgres", endpoints.postgres_dsn)
     mode = ", read_only" if read_only else ""
     connection.execute(
-        f"attach if not exists {_quoted(options)} as {LANDING_DATABASE} (type postgres, secret landing_postgres{mode})"
+        f"attach if not exists {literal(options)} as {LANDING_DATABASE} (type postgres, secret landing_postgres{mode})"
     )
 
 
@@ -244,16 +245,12 @@ def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) 
     _create_secret(
         connection, secret, "postgres", {names[key]: str(value) for key, value in parts.items() if key in names}
     )
-    return " ".join(f"{key}={value}" for key, value in parts.items() if key not in names)
+    return psycopg.conninfo.make_conninfo("", **{key: value for key, value in parts.items() if key not in names})
 
 
 def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:
-    listed = ", ".join(f"{key} {_quoted(value)}" for key, value in values.items())
+    listed = ", ".join(f"{key} {literal(value)}" for key, value in values.items())
     connection.execute(f"create or replace temporary secret {name} (type {kind}, {listed})")
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _in_utc(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
