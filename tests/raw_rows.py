@@ -30,7 +30,7 @@ class Raw:
         self.arrivals += 1
         batch_id = f"{table}-{on}-{self.arrivals}"
         batch = (batch_id, table, system, f"json/{table}/{on}", on, self.arrivals, batch_id, on)
-        self._insert("batches", [(*batch, len(rows), 0, 0, 0, "{}", True)])
+        self._insert("batches", [(*batch, len(rows), 0, 0, 0, "{}", True, 0, 0)])
         appended = unchanged = 0
         for number, row in enumerate(rows, start=1):
             key, content = _key(table, row), _hash(row)
