@@ -6,6 +6,7 @@
 #   AS_OF                   last day of the data         TARGET   duckdb, lake or motherduck
 #   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
 #   BACKUP=folder           of backup and restore        CUSTOMER            customer_id of a person to forget
+#   RECORDS="…"             records to forget, as listed
 
 SHELL := /bin/bash
 PYTHON ?= python3

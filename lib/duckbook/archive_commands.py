@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, visible
 from duckbook.options import complete_publication, complete_run, store_options
 
 
@@ -62,7 +62,7 @@ def prune(dry_run, **_store) -> None:
 
     removed, unseen = pruning.prune(settings(), dry_run=dry_run)
     for removal in removed:
-        click.echo(f"{removal.kind:<12} {removal.size / 1e6:10,.1f} MB  {removal.name}")
+        click.echo(f"{removal.kind:<12} {removal.size / 1e6:10,.1f} MB  {visible(removal.name)}")
     counts = {kind: sum(removal.kind == kind for removal in removed) for kind in pruning.KINDS}
     told = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
     freed = sum(removal.size for removal in removed) / 1e6

@@ -88,11 +88,6 @@ def admit(postgres: psycopg.Connection, settings: Settings, schema: str) -> None
     postgres.execute(sql.SQL("grant select on all tables in schema {} to {}").format(named, role))
 
 
-def passwords(data: Path) -> list[str]:
-    """The passwords that are kept for readers, which must not be written anywhere else."""
-    return list(read_json(data / "bi" / "reader.json").values())
-
-
 def _file(settings: Settings) -> Path:
     return settings.data / "bi" / "reader.json"
 

@@ -6,6 +6,7 @@ that had one fails, because a secret on its way into a file is a fault even when
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
@@ -22,6 +23,9 @@ MASK = "***"
 
 # Shorter values, and single words such as "postgres", occur in any text and open nothing that is worth hiding.
 SHORTEST = 6
+
+KEPT = ("servers/secrets.json", "bi/reader.json")
+"""The files of a data folder that keep passwords."""
 
 FRAGMENT = 8
 """So many characters of a long secret are told from all other text: tables and errors are cut, and lines wrapped."""
@@ -142,11 +146,10 @@ def secrets_of(settings: Settings, endpoints: Endpoints | None = None) -> list[s
     """
     import psycopg.conninfo
 
-    from duckbook import bi_reader
-    from duckbook.processes import read_json
-
-    found = settings.secrets() + bi_reader.passwords(settings.data)
-    found += read_json(settings.data / "servers" / "secrets.json").values()
+    found = settings.secrets()
+    for file in KEPT:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            found += json.loads((settings.data / file).read_text("utf-8")).values()
     found += [os.environ.get(name, "") for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")]
     dsns = [
         dsn.get_secret_value() for dsn in (settings.postgres_dsn, settings.bi_postgres_dsn, settings.lake_dsn) if dsn

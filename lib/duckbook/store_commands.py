@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, visible
 from duckbook.options import store_options, when_option
 
 
@@ -187,7 +187,7 @@ def clean(yes, **_store) -> None:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     left = sorted(path.name for path in folder.iterdir())
     if left:
-        click.echo(f"Removed the store in {folder}, and left what is not of it: {', '.join(left[:5])}.")
+        click.echo(f"Removed the store in {folder}, and left what is not of it: {visible(', '.join(left[:5]))}.")
     else:
         folder.rmdir()
         click.echo(f"Removed {folder}.")
