@@ -57,7 +57,7 @@ def choose(
     if connection.execute(
         "select readonly from duckdb_databases() where database_name = current_database()"
     ).fetchone()[0]:
-        connection.execute("attach if not exists ':memory:' as parameters")
+        connection.execute("attach if not exists ':memory:' as parameters (read_write)")
         place = "parameters.chosen"
     connection.execute(f"create or replace table {place} as select {columns}", list(values.values()))
 
