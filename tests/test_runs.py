@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import duckdb
 import pytest
 from duckbook import runs
 from duckbook.errors import ChainError
@@ -171,6 +172,40 @@ def test_the_beginning_of_a_long_secret_in_a_table_that_is_cut_is_replaced():
     redactor = Redactor(["0123456789abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ"])
     assert redactor.text("| 0123456789abcdefghijklmnopqrstuvwxyz0123456789A... |").startswith("| ***")
     assert redactor.hits == 1
+
+
+SECRET = "7f3a9b0c2d4e6f8091a2b3c4d5e6f70819aabbcc"
+
+
+def test_any_part_of_a_secret_of_eight_characters_and_more_is_replaced():
+    redactor = Redactor([SECRET])
+    for size in (8, 9, 13, 29, 39):
+        for at in range(len(SECRET) - size + 1):
+            part = SECRET[at : at + size]
+            assert redactor.text(f"LINE 1: ...{part}' ^") == "LINE 1: ...***' ^", part
+    assert redactor.text(f"{SECRET[:20]}\n    {SECRET[20:]}") == "***\n    ***"
+
+
+def test_a_part_of_a_secret_is_found_in_a_text_of_megabytes():
+    redactor = Redactor([SECRET, "another-Secret-of-1-more"])
+    filling = "select * from a_table where hash = '00112233445566778899' – é; " * 20_000
+    assert redactor.text(f"{filling}{SECRET[5:17]}{filling}") == f"{filling}***{filling}"
+    assert redactor.hits == 1
+
+
+def test_what_duckdb_cuts_of_a_statement_shows_no_part_of_a_secret():
+    with duckdb.connect() as connection:
+        for before in range(0, 90, 3):
+            with pytest.raises(duckdb.Error) as raised:
+                connection.execute(f"create secret {'a' * before} (type s3, secret '{SECRET}', region 'x' 'y')")
+            text = Redactor([SECRET]).text(str(raised.value))
+            assert not any(SECRET[at : at + 8] in text for at in range(len(SECRET) - 7)), text
+
+
+def test_words_and_dates_of_a_password_are_no_secrets_by_themselves():
+    redactor = Redactor(["warehouse-2026-06-30-of-Mary", "postgresql://me:s3cret-word-99@db.example.org:5432/sales"])
+    text = "the warehouse of 2026-06-30 at db.example.org:5432/sales"
+    assert redactor.text(text) == text
 
 
 def test_tokens_of_well_known_shapes_are_replaced_without_being_known():
