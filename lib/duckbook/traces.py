@@ -84,9 +84,7 @@ def _texts(runs: Path) -> Iterator[tuple[Path, str]]:
 
 
 def discard_warehouse(settings: Settings) -> None:
-    """Remove the warehouse file, to be made again from the history; of a lake the tables are made again."""
-    if settings.target != "duckdb":
-        return
+    """Remove the warehouse file, to be made again from the history, also where another target is worked on."""
     for name in ("", ".wal"):
         settings.warehouse_path.with_name(f"{settings.warehouse_path.name}{name}").unlink(missing_ok=True)
 
@@ -122,8 +120,7 @@ def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace
         forgotten.name_people(engine, people.ids)
         traces = [_in_history(settings, endpoints, engine, people), _in_warehouse(settings, people)]
         traces.append(_in_publications(settings, engine))
-        if settings.target == "lake":
-            traces.append(_in_lake(settings, endpoints, engine))
+        traces += _in_lake(settings, endpoints, engine)
         traces += _in_bi(settings, endpoints, engine)
         features = _features(settings)
         held = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in features)
@@ -194,13 +191,14 @@ def _in_publications(settings: Settings, engine) -> Trace:
     return Trace("publications", f"{len(files)} files", found)
 
 
-def _in_lake(settings: Settings, endpoints: Endpoints, engine) -> Trace:
-    """Files of the lake, those of snapshots before the present one too."""
+def _in_lake(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
+    """Files of the lake, those of snapshots before the present one too; also where another target is worked on."""
     bucket, prefix = lake.data_path(settings).removeprefix("s3://").split("/", 1)
     stored = storage.list_objects(storage.client(endpoints.s3), bucket, prefix)
     keys = [found.key for found in stored if found.key.endswith(".parquet")]
     held = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
-    return Trace("lake", f"{len(keys)} files", held)
+    again = " (make forget TARGET=lake)" if held and settings.target != "lake" else ""
+    return [Trace("lake", f"{len(keys)} files{again}", held)] if keys or settings.target == "lake" else []
 
 
 def _of_views(published: publish.Published, engine) -> Trace:
