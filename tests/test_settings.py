@@ -71,6 +71,8 @@ def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
         ("FIRST_AS_OF", "2026-02-30"),
         ("DATA", __file__),
         ("DATA", f"{__file__}/below"),
+        ("DATA", "/tmp/the #1 shop"),
+        ("DATA", "/tmp/what?"),
         ("POSTGRES_SCHEMA", "Ecom"),
         ("POSTGRES_SCHEMA", "e-com"),
         ("POSTGRES_SCHEMA", "pg_mine"),

@@ -110,6 +110,13 @@ class Settings(BaseSettings):
             raise ValueError("must be a folder, not a file")
         return folder
 
+    @field_validator("data")
+    @classmethod
+    def _as_dbt_reads_it(cls, value: Path) -> Path:
+        if {"#", "?"} & set(str(value)):
+            raise ValueError("must have no # and no ? in its path, which dbt-duckdb takes for the end of it")
+        return value
+
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
     _days = field_validator("first_as_of")(setting_values.as_of_date)
     _pairs = field_validator("planted")(setting_values.number_pairs)
