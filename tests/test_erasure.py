@@ -110,11 +110,12 @@ def left(shop: Shop, servers_folder) -> list[str]:
 
 def erase(shop: Shop, store_settings, *ids: str, records: tuple[str, ...] = ()) -> forget.Erasure:
     """What the command does, but for the build."""
-    erasure = forget.forget(shop.settings, shop.endpoints, ids, records)
+    told = []
+    erasure = forget.forget(shop.settings, shop.endpoints, ids, records, told.extend)
+    assert tuple(told) == erasure.doubts
     traces.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
     shop.see_that_books_balance()
-    traces.scrub_logs(store_settings, erasure.people)
     assert servers.vacuum(store_settings) == []
     return erasure
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,13 +169,13 @@ def forget(customer_ids, records, **_store) -> None:
     servers.preflight(chosen)
     with one_writer(chosen, "an erasure"):
         endpoints = servers.up(chosen)
-        erasure = forgetting.forget(chosen, endpoints, customer_ids, records.split())
+        tell = partial(terminal.show_doubts, terminal.console())
+        erasure = forgetting.forget(chosen, endpoints, customer_ids, records.split(), tell)
         traces.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
     _run(_from_raw())
     with one_writer(chosen, "an erasure"):
         traces.remove(chosen, endpoints, sorted(erasure.people.ids))
-        traces.scrub_logs(chosen, erasure.people)
         unreached = servers.vacuum(chosen)
         found = traces.look(chosen, endpoints, erasure.people)
     terminal.show_erasure(terminal.console(), erasure, found, unreached, traces.numbered(chosen, erasure.people))

@@ -8,7 +8,7 @@ ingest deletes what is left of it, or not. A warehouse that was loaded before is
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import file_digest
 from pathlib import Path
@@ -80,7 +80,11 @@ class Erasure:
 
 
 def forget(
-    settings: Settings, endpoints: Endpoints, customer_ids: Sequence[str], records: Sequence[str] = ()
+    settings: Settings,
+    endpoints: Endpoints,
+    customer_ids: Sequence[str],
+    records: Sequence[str] = (),
+    tell: Callable[[list[Doubt]], object] = lambda _: None,
 ) -> Erasure:
     """Erase people from the history, and keep them out of it.
 
@@ -88,6 +92,8 @@ def forget(
     ----------
     records
         Further records to erase, as `Doubt.record` names them.
+    tell
+        Called with what is doubtful before anything is erased: afterwards nothing is known that it could be found by.
 
     Raises
     ------
@@ -129,8 +135,10 @@ def forget(
             batches=(),
             forgotten=Forgetting(salt, tuple(unknown), rewriting.amended, tuple(sorted(mails))),
         )
-        # First, because the commit takes away what the archive can be searched by.
+        # First, because the commit takes away what all else can be searched by.
+        tell(rewriting.doubts)
         traces.scrub_archive(settings.runs, people)
+        traces.scrub_logs(settings, people)
         uncommitted.upload(settings, client, rewriting.files, rewriting.replaced)
         lease.renew()
         commit_log.put(client, bucket, commit)

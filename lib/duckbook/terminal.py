@@ -22,7 +22,7 @@ from duckbook.compare import Section
 from duckbook.errors import visible
 
 if TYPE_CHECKING:
-    from duckbook.forget import Erasure
+    from duckbook.forget import Doubt, Erasure
     from duckbook.parity import TableParity
     from duckbook.traces import Trace
 
@@ -206,23 +206,26 @@ def show_erasure(
             "backups and logs of writes, for as long as its own rules keep them."
         )
     if erasure.doubts:
-        _show_doubts(out, erasure)
+        out.print(f"{len(erasure.doubts):,} records that may be theirs were listed at the beginning: read them.")
 
 
-def _show_doubts(out: Console, erasure: Erasure) -> None:
+def show_doubts(out: Console, doubts: list[Doubt]) -> None:
+    """List records that may be of people who are forgotten, with the command that erases them too."""
     from duckbook.forget import command
 
+    if not doubts:
+        return
     out.print(
-        f"{len(erasure.doubts):,} records may be of these people, and were left as they are. Read them, for they are "
-        "not listed again; for a customer who is the same person, forget that customer_id too:"
+        f"{len(doubts):,} records may be of these people, and are left as they are. Read them, for they are not listed "
+        "again; for a customer who is the same person, forget that customer_id too:"
     )
-    for doubt in erasure.doubts:
+    for doubt in doubts:
         of = f"customer {doubt.customer}, " if doubt.customer else ""
         text = doubt.text if len(doubt.text) <= LONGEST else f"{doubt.text[:LONGEST]}…"
         for line in (f"  {doubt.record}  {of}{doubt.why}  ({doubt.source})", f"    {text}"):
             out.print(" ".join(line.split("\n")), markup=False, soft_wrap=True)
     out.print("This erases those that are theirs, once the others are struck out:")
-    out.print(f"  {command(erasure.doubts)}", markup=False, soft_wrap=True)
+    out.print(f"  {command(doubts)}", markup=False, soft_wrap=True)
 
 
 def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -> None:
