@@ -77,15 +77,6 @@ def test_a_worked_answer_passes_its_check(check, name):
     assert verdict.solved, verdict.sentence
 
 
-def test_an_order_whose_id_reads_as_sql_is_traced_and_nothing_else_is(connections):
-    for order_id in ("it's one", "x' or '1'='1"):
-        exploration.choose(connections["trace"], order_id=order_id)
-        for notebook in ("exercises", "exercise_answers"):
-            (answer,) = connections["trace"].execute(queries(notebook)["trace"]).fetchall()
-            assert answer[0] == 0
-    exploration.choose(connections["trace"], order_id=exercises.order_to_trace(connections["trace"]))
-
-
 def test_the_exercises_do_not_hold_their_answers():
     asked, answered = queries("exercises"), queries("exercise_answers")
     assert asked.keys() == answered.keys() == exercises.EXERCISES.keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import tempfile
 import time
 import urllib.error
@@ -83,12 +84,26 @@ def choose(tab, menu: str, item: str) -> None:
     tab.get_by_role("menuitem", name=item, exact=True).click()
 
 
+def kind_of_zmq(port: int) -> bytes:
+    """What kind of socket ZeroMQ has on a port, by the handshake of its protocol."""
+    said = b"\x05READY\x0bSocket-Type\0\0\0\x04PUSH"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
+        stream.sendall(b"\xff" + bytes(8) + b"\x7f\x03\0NULL" + bytes(48) + bytes([4, len(said)]) + said)
+        answer = b""
+        while b"Socket-Type" not in answer or len(answer.partition(b"Socket-Type")[2]) < 7:
+            answer += stream.recv(200)
+    kind = answer.partition(b"Socket-Type")[2]
+    return kind[4 : 4 + kind[3]]
+
+
 def refuses_strangers(url: str, lab: psutil.Process) -> None:
-    """See that a JupyterLab and its kernels listen on one port, which answers nobody without the token."""
+    """See that a JupyterLab answers nobody without the token, and that its kernels tell nobody what they print."""
     ours = [lab, *lab.children(recursive=True)]
     listening = [(p.pid, c.laddr) for p in ours for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-    ((pid, listened),) = listening
-    assert (pid, listened.ip) == (lab.pid, "127.0.0.1")
+    assert {address.ip for _, address in listening} == {"127.0.0.1"}
+    assert len([pid for pid, _ in listening if pid == lab.pid]) == 1
+    # What is left of a kernel's ports takes the words of its subprocesses, with a password, and says nothing.
+    assert {kind_of_zmq(address.port) for pid, address in listening if pid != lab.pid} <= {b"PULL"}
     kernels = [path for p in ours for c in p.net_connections("unix") if (path := c.laddr) and "-ipc-" in path]
     assert kernels
     assert not any(Path(path).stat().st_mode & 0o077 and Path(path).parent.stat().st_mode & 0o077 for path in kernels)
