@@ -90,10 +90,11 @@ def kind_of_zmq(port: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
         stream.sendall(b"\xff" + bytes(8) + b"\x7f\x03\0NULL" + bytes(48) + bytes([4, len(said)]) + said)
         answer = b""
-        while b"Socket-Type" not in answer or len(answer.partition(b"Socket-Type")[2]) < 7:
-            answer += stream.recv(200)
+        # One that expects another kind at its end hangs up.
+        while len(answer.partition(b"Socket-Type")[2]) < 8 and (piece := stream.recv(200)):
+            answer += piece
     kind = answer.partition(b"Socket-Type")[2]
-    return kind[4 : 4 + kind[3]]
+    return kind[4 : 4 + kind[3]] if kind else b"another"
 
 
 def refuses_strangers(url: str, lab: psutil.Process) -> None:
