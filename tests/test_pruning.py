@@ -9,7 +9,7 @@ import time
 import pytest
 from chains import duckbook
 from duckbook import commit_log, markers, page, pruning, publish, runs, servers, storage, traces
-from duckbook.errors import ChainError
+from duckbook.errors import ChainError, WarehouseError
 from duckbook.lock import one_writer
 from duckbook.runs import Run
 from duckbook.settings import Settings
@@ -108,6 +108,7 @@ def test_what_was_there_before_duckbook_came_is_left(tmp_path):
     publication(store, "ours", 0)
     assert names(pruning.prune(store)) == []
     traces.discard_warehouse(store)
+    traces.check_warehouse(store)
     (store.data / "models").mkdir()
     process = duckbook(store, "clean", "--yes")
     said, _ = process.communicate()
@@ -115,6 +116,15 @@ def test_what_was_there_before_duckbook_came_is_left(tmp_path):
     assert "left what is not of it: docs, published, tmp" in said
     assert [(store.data / name).read_text() for name in theirs] == ["five years"] * len(theirs)
     assert not (store.data / "models").exists()
+
+
+def test_a_warehouse_of_somebody_elses_is_not_deleted(tmp_path):
+    store = settings(tmp_path)
+    store.data.mkdir()
+    store.warehouse_path.write_bytes(b"mine")
+    markers.claim(store.data)
+    with pytest.raises(WarehouseError, match="was there before duckbook"):
+        traces.check_warehouse(store)
 
 
 def test_a_folder_that_is_no_data_folder_is_not_cleaned_and_one_of_an_earlier_version_is(tmp_path):

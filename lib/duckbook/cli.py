@@ -169,6 +169,7 @@ def forget(customer_ids, records, **_store) -> None:
     servers.preflight(chosen)
     with one_writer(chosen, "an erasure"):
         endpoints = servers.up(chosen)
+        traces.check_warehouse(chosen)
         tell = partial(terminal.show_doubts, terminal.console())
         erasure = forgetting.forget(chosen, endpoints, customer_ids, records.split(), tell)
         traces.discard_warehouse(chosen)

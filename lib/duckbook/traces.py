@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from duckbook import commit_log, forgotten, lake, mentions, publish, storage, warehouse
+from duckbook import commit_log, forgotten, lake, markers, mentions, publish, storage, warehouse
 from duckbook.endpoints import Endpoints
-from duckbook.errors import ServerError
+from duckbook.errors import ServerError, WarehouseError
 from duckbook.mentions import People
 from duckbook.personal import MASK
 from duckbook.processes import write_private
@@ -81,6 +81,22 @@ def _texts(runs: Path) -> Iterator[tuple[Path, str]]:
     for file in sorted(runs.rglob("*")) if runs.exists() else ():
         if file.is_file() and not file.is_symlink() and b"\0" not in (content := file.read_bytes()):
             yield file, content.decode("utf-8", errors="surrogateescape")
+
+
+def check_warehouse(settings: Settings) -> None:
+    """See that the warehouse file is ours to remove.
+
+    Raises
+    ------
+    WarehouseError
+        It was in the data folder before duckbook came.
+    """
+    path = settings.warehouse_path
+    if path.exists() and markers.is_ours(settings.data) and not markers.made(settings.data, path.name):
+        raise WarehouseError(
+            f"{path} was there before duckbook, so it is not deleted, and deleted rows would stay in it: take what is "
+            "yours out of it, delete it, and try again."
+        )
 
 
 def discard_warehouse(settings: Settings) -> None:
