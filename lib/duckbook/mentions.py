@@ -406,8 +406,8 @@ def _in_rows(engine, people: People, files: Sequence[str], is_theirs: str) -> It
         for file, place, of, theirs, *values in fetched:
             told = {column: str(value) for column, value in zip(columns, values, strict=True) if value is not None}
             told.pop("customer_id", None)
-            if of is None:
-                told["name"] = f"{told.get('first_name', '')} {told.get('last_name', '')}"
+            if of is None and "first_name" in told and "last_name" in told:
+                told["first and last name"] = f"{told['first_name']} {told['last_name']}"
             for column, text in told.items():
                 if mention := people.in_text(text):
                     yield Cell(file, place, column, text, of, mention, theirs)
