@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from duckbook import side_by_side, versions, warehouse
-from duckbook.batches import Batch, Chronicle, Place, file_key, place
+from duckbook.batches import Batch, Chronicle, Place, file_key, lies_in, place
 from duckbook.errors import IngestError
 from duckbook.reading import Reading
 from duckbook.rows import PARQUET, literal, quoted, row_number
@@ -183,10 +183,7 @@ def _changed_types(r: Reading, before: Sequence[Batch]) -> list[str]:
     for here in (False, True):
         for batch in before:
             if (batch.table, batch.system) == (r.source.table, r.source.system):
-                same_place = batch.source == r.source.origin or batch.source.startswith(
-                    (f"{r.source.origin}/", f"{r.source.origin}.")
-                )
-                known |= batch.types if same_place or not here else {}
+                known |= batch.types if lies_in(batch.source, r.source.origin) or not here else {}
     return [f"{name}: {known[name]}, now {now}" for name, now in r.types.items() if known.get(name, now) != now]
 
 

@@ -21,7 +21,7 @@ from duckbook.reading import Reading
 from duckbook.redaction import Redactor, secrets_of
 from duckbook.rows import literal
 from duckbook.settings import Settings
-from duckbook.sources import Landed, PostgresSource, Source
+from duckbook.sources import Landed, PostgresSource, Source, StoredSource
 from duckbook.tables import source_tables
 
 SMALL_BYTES = 4 * 2**20
@@ -87,7 +87,18 @@ def find_new(
     tables = [source for source in landed.sources if isinstance(source, PostgresSource)]
     found = fingerprints.find(settings, endpoints, tables, keep=keep)
     current = [replace(s, fingerprint=found.get(s.name, s.fingerprint)) for s in landed.sources]
-    return [s for s in current if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name)]
+    return [
+        s
+        for s in current
+        if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name) or _is_back(s, chronicle)
+    ]
+
+
+def _is_back(source: Source, chronicle: Chronicle) -> bool:
+    """Whether an object has been put again since its batch was withdrawn."""
+    before = chronicle.last_read.get(source.name)
+    put_before = chronicle.withdrawn.get(before.batch_id) if before else None
+    return put_before is not None and isinstance(source, StoredSource) and source.put_at > put_before
 
 
 def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source], folder: Path) -> list[Reading]:
