@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duckbook import arrivals, commit_log, storage, uncommitted, versions, warehouse
-from duckbook.batches import Batch, Chronicle, Commit, Withdrawal
+from duckbook.batches import Batch, Chronicle, Commit, Withdrawal, file_key
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError
 from duckbook.rows import PARQUET, listed, literal
@@ -54,7 +54,11 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         The object store does not answer; nothing is withdrawn then.
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
-    with uncommitted.alone(settings), uncommitted.workspace(settings) as folder, warehouse.engine(settings) as engine:
+    with (
+        uncommitted.alone(settings, client, "a withdrawal") as lease,
+        uncommitted.workspace(settings) as folder,
+        warehouse.engine(settings) as engine,
+    ):
         chronicle = commit_log.read(client, bucket)
         uncommitted.sweep(settings, client, chronicle)
         warehouse.use_s3(engine, endpoints.s3)
@@ -72,6 +76,7 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         commit = Commit(chronicle.next_number, chronicle.digest, as_of, (), {}, (), withdrawn=withdrawal)
         files_of_them = [key for batch in batches for key in batch.files.values()]
         uncommitted.upload(settings, client, left.files, [*left.replaced, *files_of_them])
+        lease.renew()
         commit_log.put(client, bucket, commit)
         uncommitted.sweep(settings, client, Chronicle((*chronicle.commits, commit)))
     return Withdrawn(tuple(batches), as_of, left.kept)
@@ -134,7 +139,6 @@ class _Left:
 
     def __init__(self, engine, bucket: str, chronicle: Chronicle, gone: Sequence[Batch], redated: dict, folder: Path):
         self.engine, self.bucket, self.folder, self.gone = engine, bucket, folder, gone
-        self.number = chronicle.next_number
         self.files: dict[str, Path] = {}
         self.replaced: list[str] = []
         self.amended: dict[str, dict[str, Any]] = {name: dict(values) for name, values in redated.items()}
@@ -231,7 +235,7 @@ class _Left:
             if role == "rows" or flows["unchanged"]:
                 path = seen.with_name(f"{role}.parquet")
                 self.engine.execute(f"copy ({query} order by {number}) to {literal(str(path))} {PARQUET}")
-                key = f"history/{batch.table}/batch={batch.batch_id}/{role}-{self.number:08d}.parquet"
+                key = file_key(batch.table, batch.batch_id, role)
                 written[role], self.files[key] = key, path
         self.replaced += [key for role, key in batch.files.items() if role in queries]
         files = {role: key for role, key in batch.files.items() if role not in queries} | written
