@@ -87,26 +87,30 @@ def _read_of_one_shape(connection, alike, numbers, pack, folder: Path, records) 
     shape = next(iter(alike.values()))
     table = pack[numbers[next(iter(alike))]]
     keyless = reading.without_key(table, shape.columns, ())
+    places = f"[{', '.join(str(numbers[file]) for file in alike)}][list_position({listed(alike)}, file)]"
     connection.execute(
-        "create or replace temp table pack as "
-        f"select *, {row_hash(shape.columns)} as _row_hash, {keyless} as _keyless "
+        f"create or replace temp table pack as select *, {places} as file_index, "
+        f"{row_hash(shape.columns)} as _row_hash, {keyless} as _keyless "
         f"from (select file, {', '.join(shape.selected)} from ({records(alike)}))"
     )
-    sums = connection.execute("select file, count(*) from pack group by file having not bool_or(_keyless)").fetchall()
-    columns = (*shape.columns, "_row_hash")
-    for file, landed in sums:
-        number = numbers[file]
+    counted = connection.execute(
+        "select file_index, any_value(file), count(*) from pack group by file_index having not bool_or(_keyless)"
+    ).fetchall()
+    if not counted:
+        return
+    columns, together = (*shape.columns, "_row_hash"), folder / f"pack-{counted[0][0]}"
+    sound = ", ".join(str(number) for number, *_ in counted)
+    # One statement for all of them costs a fifth of one for each. By one thread, and so in the order of each object:
+    # the place of a row in the file is its number.
+    connection.execute(
+        f"copy (select {', '.join(map(quoted, columns))}, cast(null as varchar) as _key, file_index from pack "
+        f"where file_index in ({sound}) order by rowid) "
+        f"to {literal(str(together))} (partition_by (file_index), {PARQUET.strip('()')})"
+    )
+    for number, file, landed in counted:
+        (written,) = (together / f"file_index={number}").iterdir()
         path = folder / str(number) / "read.parquet"
-        # In the order of the object, for the place of a row in the file is its number.
-        connection.execute(
-            f"copy (select {', '.join(map(quoted, columns))}, cast(null as varchar) as _key from pack "
-            f"where file = {literal(file)} order by rowid) to {literal(str(path))} {PARQUET}"
-        )
+        written.replace(path)
         Path(file).unlink()
-        source = pack[number]
-        yield (
-            number,
-            Reading(
-                source, source.declared, path, columns, alike[file].types, landed, landed, None, source.fingerprint
-            ),
-        )
+        source, types = pack[number], alike[file].types
+        yield number, Reading(source, source.declared, path, columns, types, landed, landed, None, source.fingerprint)
