@@ -7,6 +7,7 @@
 #   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
 #   BACKUP=folder           of backup and restore        CUSTOMER            customer_id of a person to forget
 #   RECORDS="…"             records to forget, as listed
+#   BATCH                   batch_id or address of a source to withdraw
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -26,7 +27,7 @@ SIZE := $(call option,CUSTOMERS,customers) $(call option,SEED,seed) $(call optio
 WHEN := $(call option,AS_OF,as-of)
 NO_GENERATE := $(if $(filter 0 no false,$(GENERATE)),--no-generate)
 STEPS := $(NO_GENERATE) $(call option,FROM,from) $(call option,UNTIL,until) $(call option,ONLY,only)
-export CUSTOMERS SEED DIRT PLANTED AS_OF DATA TARGET FROM UNTIL ONLY RUN WITH A B TO BACKUP CUSTOMER RECORDS
+export CUSTOMERS SEED DIRT PLANTED AS_OF DATA TARGET FROM UNTIL ONLY RUN WITH A B TO BACKUP CUSTOMER RECORDS BATCH
 
 # A variable that a command does not know is refused: `make pipeline CUSTOMER=1000` would take the default size for good.
 KNOWN_pipeline := CUSTOMERS SEED DIRT PLANTED AS_OF GENERATE FROM UNTIL ONLY
@@ -43,6 +44,7 @@ KNOWN_outputs := SCIENCE
 KNOWN_bench := BENCH
 KNOWN_mutate := MUTANT
 KNOWN_forget := CUSTOMER RECORDS
+KNOWN_withdraw := BATCH
 KNOWN_backup := BACKUP
 KNOWN_restore := BACKUP
 KNOWN := DATA TARGET PYTHON VENV SHELL UV_COMPILE $(foreach goal,$(MAKECMDGOALS),$(KNOWN_$(goal)))
@@ -74,7 +76,7 @@ realism: $(VENV)/.ready ## hold the generated store against published figures (5
 explore: $(VENV)/.ready ## ask the published marts about sales, customers, products, the funnel and operations
 	@$(DUCKBOOK) run $(STORE) --only explore
 
-.PHONY: bi bi-env forget backup restore
+.PHONY: bi bi-env forget withdraw backup restore
 bi: $(VENV)/.ready ## copy the published marts to where BI reads them: a Postgres schema, and Parquet in S3
 	@$(DUCKBOOK) run $(STORE) --only bi
 
@@ -166,6 +168,9 @@ lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 
 forget: $(VENV)/.ready ## erase a person for good, and prove it: make forget CUSTOMER=customer_id
 	@$(DUCKBOOK) forget $(STORE) $(call option,RECORDS,records) $(call argument,CUSTOMER)
+
+withdraw: $(VENV)/.ready ## take a batch back out of the history: make withdraw BATCH=batch_id
+	@$(DUCKBOOK) withdraw $(STORE) $(call argument,BATCH)
 
 backup: $(VENV)/.ready ## copy history and bookkeeping into a folder: make backup BACKUP=folder
 	@$(DUCKBOOK) backup $(STORE) $(call argument,BACKUP)

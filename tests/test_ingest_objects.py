@@ -6,7 +6,7 @@ import json
 
 import pyarrow
 import pytest
-from duckbook import objects, rows
+from duckbook import objects, packs, rows
 from duckbook.errors import IngestError
 from duckbook.sources import date_in_metadata, date_in_path
 from hypothesis import HealthCheck, given, settings
@@ -211,6 +211,32 @@ def test_a_record_with_a_list_that_is_called_data_is_a_record_also_where_it_is_a
     assert {name: row[name].replace(" ", "") for name in given} == {
         name: str(value).replace(" ", "") for name, value in given.items()
     }
+
+
+def test_many_tiny_objects_are_read_together_as_each_would_be_by_itself(shop, monkeypatch):
+    """Of several shapes and formats, some of them broken, without a key, empty, or with names of one column."""
+    bodies = [
+        *(lines(order(n), order(f"{n}b", "shipped", note=n)) for n in range(8)),
+        *(json.dumps([order(n), order(n)]).encode() for n in range(20, 24)),
+        lines(*({"order_id": f"{n}c", "total_amount": n} for n in range(50))),
+        lines(order(30), "{oops"),
+        lines({"Order_ID": 31}, {"order_id ": 32}),
+        lines({"order_id": 33, "_key": 1}, {"order_id": 34, "_KEY": 2}),
+        lines({"status": "no key"}, {"status": "no key"}),
+        b"",
+        json.dumps(document()).encode(),
+        gzip.compress(lines(order(35))),
+    ]
+    states = []
+    for most in (100, 1):
+        shop.clear()
+        monkeypatch.setattr(packs, "MOST", most)
+        for n, body in enumerate(bodies):
+            shop.land(f"orders/o{n:02d}.json", body)
+            shop.land(f"reviews/r{n:02d}.json", lines({"review_text": f"{n}"}, {"review_text": f"{n}"}))
+        report = shop.ingest()
+        states.append((shop.dump(), [(b.batch_id, b.columns, b.types, b.drift) for b in report.batches]))
+    assert states[0] == states[1]
 
 
 def test_an_element_of_an_array_that_is_no_record_is_kept_apart(shop):

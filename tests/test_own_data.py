@@ -214,6 +214,17 @@ def test_running_it_again_adds_nothing(run, store):
     assert {r["table"]: r["staged"] for r in again["tables"]} == {r["table"]: r["staged"] for r in run["tables"]}
 
 
+def test_a_run_that_only_reads_is_of_the_datas_day_and_says_nothing_of_a_generated_shop(run, store):
+    done = subprocess.run([DUCKBOOK, "run", "--only", "bi"], env=store, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    folder = (Path(store["DUCKBOOK_RUNS"]) / "latest").resolve()
+    record = json.loads((folder / "run.json").read_text("utf-8"))
+    assert record["as_of"] == run["as_of"] == "2026-03-06"
+    assert record["parameters"] == {"generate": False}
+    assert "as of 2026-03-06" in done.stdout
+    assert "2026-06-30" not in (folder / "index.html").read_text("utf-8")
+
+
 def test_more_quarantined_rows_than_the_limit_fail_the_run_before_it_publishes_until_they_are_mended(
     run, store, external_endpoints
 ):

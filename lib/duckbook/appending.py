@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from duckbook import side_by_side, versions, warehouse
-from duckbook.batches import Batch, Chronicle, Place, file_key, place
+from duckbook.batches import Batch, Chronicle, Place, file_key, lies_in, place
 from duckbook.errors import IngestError
 from duckbook.reading import Reading
 from duckbook.rows import PARQUET, literal, quoted, row_number
@@ -107,8 +107,9 @@ def _append_table(
     conflicting = find_conflicting(connection, readings)
     gone = [find_gone(connection, bucket, chronicle, r)[0] for r in readings]
     found = _find_unchanged(connection, bucket, chronicle, name, readings, places)
+    types = _Types(readings, [batch for batch in chronicle.batches if batch.table == name])
     for r, keys_gone in zip(readings, gone, strict=True):
-        changed = _changed_types(r, (*chronicle.batches, *batches))
+        changed = types.changed(r)
         batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0), changed)
         batch = replace(batch, conflicting=conflicting.get(str(r.path), (0, ""))[0], gone=keys_gone)
         if batch.landed != batch.appended + batch.unchanged + batch.unreadable:
@@ -117,6 +118,7 @@ def _append_table(
                 f"unchanged and {batch.unreadable} unreadable do not add up to them. Nothing was ingested."
             )
         batches.append(batch)
+        types.learn(batch)
         files |= local
     return batches, files
 
@@ -177,17 +179,25 @@ def _overtaken(before: Sequence[Batch], places: Sequence[Place]) -> list[Batch]:
     return found
 
 
-def _changed_types(r: Reading, before: Sequence[Batch]) -> list[str]:
-    """Columns whose type is another than where its table lay before; or, for a new place, in its system."""
-    known: dict[str, str] = {}
-    for here in (False, True):
+class _Types:
+    """The types of the columns of a table as they were last: where each source lies, and in its system."""
+
+    def __init__(self, readings: Sequence[Reading], before: Sequence[Batch]) -> None:
+        self._origins = {r.source.origin for r in readings}
+        self._known: dict[str, dict[str, str]] = {}
         for batch in before:
-            if (batch.table, batch.system) == (r.source.table, r.source.system):
-                same_place = batch.source == r.source.origin or batch.source.startswith(
-                    (f"{r.source.origin}/", f"{r.source.origin}.")
-                )
-                known |= batch.types if same_place or not here else {}
-    return [f"{name}: {known[name]}, now {now}" for name, now in r.types.items() if known.get(name, now) != now]
+            self.learn(batch)
+
+    def learn(self, batch: Batch) -> None:
+        """Take note of the types of a batch."""
+        places = [batch.system, *(origin for origin in self._origins if lies_in(batch.source, origin))]
+        for place_or_system in places:
+            self._known.setdefault(place_or_system, {}).update(batch.types)
+
+    def changed(self, r: Reading) -> list[str]:
+        """Columns whose type is another than where its table lay before; or, for a new place, in its system."""
+        known = self._known.get(r.source.system, {}) | self._known.get(r.source.origin, {})
+        return [f"{name}: {known[name]}, now {now}" for name, now in r.types.items() if known.get(name, now) != now]
 
 
 def _batch(

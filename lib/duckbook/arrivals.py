@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import fingerprints, reading, side_by_side, sources, warehouse
+from duckbook import fingerprints, packs, reading, side_by_side, sources, warehouse
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, ServerError, first_line
@@ -21,7 +21,7 @@ from duckbook.reading import Reading
 from duckbook.redaction import Redactor, secrets_of
 from duckbook.rows import literal
 from duckbook.settings import Settings
-from duckbook.sources import Landed, PostgresSource, Source
+from duckbook.sources import Landed, PostgresSource, Source, StoredSource
 from duckbook.tables import source_tables
 
 SMALL_BYTES = 4 * 2**20
@@ -87,11 +87,29 @@ def find_new(
     tables = [source for source in landed.sources if isinstance(source, PostgresSource)]
     found = fingerprints.find(settings, endpoints, tables, keep=keep)
     current = [replace(s, fingerprint=found.get(s.name, s.fingerprint)) for s in landed.sources]
-    return [s for s in current if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name)]
+    return [
+        s
+        for s in current
+        if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name) or _is_back(s, chronicle)
+    ]
 
 
-def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source], folder: Path) -> list[Reading]:
+def _is_back(source: Source, chronicle: Chronicle) -> bool:
+    """Whether an object has been put again since its batch was withdrawn."""
+    before = chronicle.last_read.get(source.name)
+    put_before = chronicle.withdrawn.get(before.batch_id) if before else None
+    return put_before is not None and isinstance(source, StoredSource) and source.put_at > put_before
+
+
+def read_all(
+    connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source], folder: Path, *, stop: bool = True
+) -> list[Reading | IngestError]:
     """Read sources, some side by side, into files below a folder; nothing else is changed.
+
+    Parameters
+    ----------
+    stop
+        Whether a source that cannot be read ends it; else the error stands in the place of its reading.
 
     Returns
     -------
@@ -104,18 +122,32 @@ def read_all(connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source
         A source cannot be read.
     """
 
-    def read(cursor: duckdb.DuckDBPyConnection, number: int) -> Reading:
+    def read(cursor: duckdb.DuckDBPyConnection, number: int) -> Reading | IngestError:
         mine = folder / str(number)
-        mine.mkdir()
-        return reading.read(cursor, client, new[number], mine)
+        mine.mkdir(exist_ok=True)
+        try:
+            return reading.read(cursor, client, new[number], mine)
+        except IngestError as error:
+            if stop:
+                raise
+            return error
 
-    def read_in_turn(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading]:
+    def read_in_turn(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | IngestError]:
         return {number: read(cursor, number) for number in numbers}
 
-    small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES]
+    def read_together(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | IngestError]:
+        pack = {number: new[number] for number in numbers}
+        found = packs.read(cursor, client, pack, folder) if len(pack) > 1 else {}
+        return found | read_in_turn(cursor, [number for number in numbers if number not in found])
+
+    tiny = {n: s for n, s in enumerate(new) if isinstance(s, StoredSource) and s.size < packs.TINY_BYTES}
+    small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES and n not in tiny]
+    done: dict[int, Reading | IngestError] = {}
     # For little data, DuckDB spends more on sharing a statement out than it saves.
     with warehouse.threads(connection, most=1):
-        done = dict(zip(small, side_by_side.each(connection, read, small, SMALL_AT_ONCE), strict=True))
+        for found in side_by_side.each(connection, read_together, packs.of(tiny), SMALL_AT_ONCE):
+            done |= found
+        done |= dict(zip(small, side_by_side.each(connection, read, small, SMALL_AT_ONCE), strict=True))
     # Of a system one after the other: two documents that are large would not fit into the memory together.
     large = [
         [n for n, source in enumerate(new) if source.size >= SMALL_BYTES and source.system == system]

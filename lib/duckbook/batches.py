@@ -7,6 +7,7 @@ history; a batch belongs to the history if and only if a commit names it. Commit
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from functools import cached_property
@@ -38,6 +39,18 @@ def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place
 def file_key(table: str, batch_id: str, role: str) -> str:
     """A key for a file of a batch, which no other ingest or erasure gives: what one of them sweeps away is its own."""
     return f"history/{table}/batch={batch_id}/{token_hex(4)}/{role}.parquet"
+
+
+def lies_in(source: str, origin: str) -> bool:
+    """Whether a source lies at a place in the landing zone."""
+    return source == origin or source.startswith((f"{origin}/", f"{origin}."))
+
+
+def read_value(name: str, value: object) -> object:
+    """A value of a batch as it is, of what JSON made of it."""
+    if name in {"batch_date", "as_of"}:
+        return date.fromisoformat(str(value))
+    return tuple(value) if name == "columns" else value
 
 
 @dataclass(frozen=True)
@@ -150,8 +163,27 @@ class Forgetting:
 
 
 @dataclass(frozen=True)
+class Withdrawal:
+    """Which batches a commit took out of the history.
+
+    Attributes
+    ----------
+    batches
+        Batch id → when its object had been put, as far as it was there; where that is put again, it is landed anew.
+    amended
+        As of `Forgetting`: of batches that had seen rows of these again, and hold them now.
+    """
+
+    batches: dict[str, str]
+    amended: dict[str, dict]
+
+
+NOTHING = Withdrawal({}, {})
+
+
+@dataclass(frozen=True)
 class Commit:
-    """What one ingest added to the history, or what was erased from it.
+    """What one ingest added to the history, or what was taken from it.
 
     Attributes
     ----------
@@ -161,8 +193,8 @@ class Commit:
         Places in the landing zone where tables were found: a place that was there and is missing is an error.
     fingerprints
         Source → fingerprint, of sources that changed their fingerprint but not their content.
-    forgotten
-        What was erased; None in the commit of an ingest.
+    forgotten, withdrawn
+        What was erased, and which batches were taken out; both None in the commit of an ingest.
     """
 
     number: int
@@ -172,6 +204,12 @@ class Commit:
     fingerprints: dict[str, str]
     batches: tuple[Batch, ...]
     forgotten: Forgetting | None = None
+    withdrawn: Withdrawal | None = None
+
+    @property
+    def amended(self) -> dict[str, dict]:
+        """Batch id → what is different since of a batch that came before; where it is anything, raw is made anew."""
+        return (self.forgotten or self.withdrawn or NOTHING).amended
 
     @cached_property
     def text(self) -> str:
@@ -196,22 +234,16 @@ class Commit:
         if raw.pop("format") != FORMAT:
             raise ValueError("a format of another version of duckbook")
         batches = tuple(
-            Batch(
-                **batch
-                | {
-                    "batch_date": date.fromisoformat(batch["batch_date"]),
-                    "as_of": date.fromisoformat(batch["as_of"]),
-                    "columns": tuple(batch["columns"]),
-                }
-            )
-            for batch in raw["batches"]
+            Batch(**{name: read_value(name, value) for name, value in batch.items()}) for batch in raw["batches"]
         )
         as_of, origins = date.fromisoformat(raw["as_of"]), tuple(raw["origins"])
         told = raw.get("forgotten")
         forgotten = told and Forgetting(
             told["salt"], tuple(told["people"]), told["amended"], tuple(told.get("mails", ()))
         )
-        commit = cls(**raw | {"batches": batches, "as_of": as_of, "origins": origins, "forgotten": forgotten})
+        withdrawn = raw.get("withdrawn") and Withdrawal(**raw["withdrawn"])
+        read = {"batches": batches, "as_of": as_of, "origins": origins, "forgotten": forgotten, "withdrawn": withdrawn}
+        commit = cls(**raw | read)
         # The digest is that of what was written, also when a later version would write it otherwise.
         commit.__dict__["text"] = text if isinstance(text, str) else text.decode()
         return commit
@@ -225,17 +257,28 @@ class Chronicle:
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
-        """Every batch, in order of arrival, as it is since people were forgotten."""
+        """Every batch but those that were withdrawn, in order of arrival, as it is since anything was taken out."""
         amended: dict[str, dict] = {}
         for commit in self.commits:
-            for batch_id, values in commit.forgotten.amended.items() if commit.forgotten else ():
-                columns = {"columns": tuple(values["columns"])} if "columns" in values else {}
-                amended[batch_id] = amended.get(batch_id, {}) | values | columns
+            for batch_id, values in commit.amended.items():
+                amended[batch_id] = amended.get(batch_id, {}) | {
+                    name: read_value(name, v) for name, v in values.items()
+                }
         return tuple(
             replace(batch, **amended[batch.batch_id]) if batch.batch_id in amended else batch
-            for commit in self.commits
-            for batch in commit.batches
+            for batch in self.arrived
+            if batch.batch_id not in self.withdrawn
         )
+
+    @property
+    def arrived(self) -> Iterator[Batch]:
+        """Every batch that ever arrived, as it did."""
+        return (batch for commit in self.commits for batch in commit.batches)
+
+    @cached_property
+    def withdrawn(self) -> dict[str, str]:
+        """The batches that were withdrawn, as in `Withdrawal`."""
+        return {name: put for c in self.commits if c.withdrawn for name, put in c.withdrawn.batches.items()}
 
     @cached_property
     def forgotten(self) -> frozenset[str]:
@@ -258,6 +301,11 @@ class Chronicle:
         return {batch.source: batch for batch in self.batches}
 
     @cached_property
+    def last_read(self) -> dict[str, Batch]:
+        """Source → the batch that was read of it last, also where that was withdrawn."""
+        return {batch.source: batch for batch in self.arrived}
+
+    @cached_property
     def fingerprints(self) -> dict[str, str | None]:
         """Source → fingerprint at the last ingest that saw it change."""
         found: dict[str, str | None] = {}
@@ -267,8 +315,11 @@ class Chronicle:
 
     @property
     def origins(self) -> set[str]:
-        """Every place in the landing zone where a table was found."""
-        return {origin for commit in self.commits for origin in commit.origins}
+        """Every place in the landing zone where a table was found, unless all that it held was withdrawn."""
+        found = {origin for commit in self.commits for origin in commit.origins}
+        held = {batch.source for batch in self.batches}
+        gone = {batch.source for batch in self.arrived} - held
+        return {o for o in found if not any(lies_in(s, o) for s in gone) or any(lies_in(s, o) for s in held)}
 
     @property
     def as_of(self) -> date | None:
@@ -288,4 +339,4 @@ class Chronicle:
     @property
     def next_sequence(self) -> int:
         """Number of the next batch to arrive."""
-        return max((batch.sequence for batch in self.batches), default=0) + 1
+        return max((batch.sequence for batch in self.arrived), default=0) + 1

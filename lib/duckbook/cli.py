@@ -184,6 +184,31 @@ def forget(customer_ids, records, **_store) -> None:
 
 
 @cli.command()
+@store_options
+@click.argument("batches", nargs=-1, required=True, metavar="BATCH…")
+def withdraw(batches, **_store) -> None:
+    """Take batches back out of the history, and publish without them.
+
+    A BATCH is a batch_id of ecom_raw.batches, or the address of a source, whose newest batch is meant. It comes in
+    again when the source is landed anew.
+    """
+    from duckbook import raw, servers, withdrawal
+    from duckbook.lock import one_writer
+    from duckbook.settings import settings
+
+    chosen = settings()
+    servers.preflight(chosen)
+    with one_writer(chosen, "a withdrawal"):
+        endpoints = servers.up(chosen)
+        withdrawn = withdrawal.withdraw(chosen, endpoints, batches)
+        raw.load(chosen, endpoints)
+    for batch in withdrawn.batches:
+        click.echo(f"Withdrawn: {batch.batch_id}, {batch.landed:,} rows of {batch.source}.")
+    click.echo(f"The history is as of {withdrawn.as_of}. What was withdrawn is read again once it is landed anew.")
+    _run(_from_raw())
+
+
+@cli.command()
 @click.option("--customers", type=int, help="Customers of the canonical run, where not as many as it usually has.")
 @click.option("--science", is_flag=True, help="The notebooks that want the larger store, instead of the chain's.")
 def outputs(customers, science) -> None:

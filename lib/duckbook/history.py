@@ -109,7 +109,9 @@ def _without_repeats(readings: Sequence[Reading], chronicle: Chronicle) -> tuple
     """What brings something, and what was read only to find that it is as it was."""
     fresh, same = [], []
     for r in readings:
-        before = chronicle.newest.get(r.source.name)
+        before = chronicle.last_read.get(r.source.name)
+        if before and before.batch_id in chronicle.withdrawn and r.source.fingerprint is not None:
+            before = None  # What was withdrawn has been landed anew; of a view that cannot be told.
         told = before and (before.content_hash, before.batch_date if before.declared else None)
         (same if told == (r.content_hash, r.date) else fresh).append(r)
     return fresh, same

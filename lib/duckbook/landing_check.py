@@ -7,9 +7,10 @@ warehouse is written, and on servers of a person's own nothing is made.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 
 import duckdb
@@ -19,11 +20,13 @@ from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
 from duckbook.reading import Reading
-from duckbook.rows import key, literal, quoted
+from duckbook.rows import key, listed, literal, quoted
 from duckbook.settings import Settings
 from duckbook.tables import Column, source_tables
 
 EXAMPLES = 3
+
+FILES_AT_ONCE = 200
 
 
 @dataclass(frozen=True)
@@ -104,21 +107,20 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         tempfile.TemporaryDirectory(prefix="check-", dir=settings.data / "tmp") as folder,
         arrivals.reader(settings, endpoints, new) as connection,
     ):
-        for number, source in enumerate(new):
-            mine = Path(folder) / str(number)
-            mine.mkdir()
-            try:
-                readings += arrivals.read_all(connection, client, [source], mine)
-            except IngestError as error:
-                stops.append(str(error))
+        for found_of in arrivals.read_all(connection, client, new, Path(folder), stop=False):
+            if isinstance(found_of, IngestError):
+                stops.append(str(found_of))
+            else:
+                readings.append(found_of)
         # Without orders there is no date to be told, and that they are missing is told already.
         if readings and not as_of and "orders" in found:
             stops += filter(None, [_stop(arrivals.newest_date, connection, readings, chronicle)])
         stops += filter(None, [_stop(arrivals.check_as_of, as_of, readings, chronicle)])
-        counts = {id(r): _quarantined(connection, r) for r in readings}
+        counted = _count(connection, readings)
+        counts = {id(r): counted.get(str(r.path), (0, []))[0] for r in readings}
         findings += _findings_of_keys(connection, settings.s3_historic_bucket, chronicle, readings)
         for r in readings:
-            findings += _findings(connection, r)
+            findings += _findings(connection, r, counted.get(str(r.path), (0, []))[1])
         totals = landing_totals.totals(connection, readings, _typed)
     tables = []
     for name in source_tables():
@@ -190,7 +192,7 @@ def _findings_of_keys(connection, bucket: str, chronicle: Chronicle, readings: l
                 yield Finding(name, r.source.name, "keys that are gone: their rows stay", keys, example)
 
 
-def _findings(connection: duckdb.DuckDBPyConnection, r: Reading) -> Iterator[Finding]:
+def _findings(connection: duckdb.DuckDBPyConnection, r: Reading, counted: Iterable[Counted]) -> Iterator[Finding]:
     table, name = r.source.table, r.source.name
     for kind, columns in r.drift.items():
         if columns:
@@ -201,18 +203,39 @@ def _findings(connection: duckdb.DuckDBPyConnection, r: Reading) -> Iterator[Fin
             f"from {literal(str(r.unreadable[0]))} group by why order by why"
         ).fetchall()
         yield from (Finding(table, name, f"unreadable: {why}", rows, text[:80]) for why, rows, text in found)
-    for what, fault, example in _faults(r):
-        rows, text = connection.execute(
-            f"select count(*), any_value({example}) from {literal(str(r.path))} where {fault}"
-        ).fetchone()
-        if rows:
-            yield Finding(table, name, f"quarantined: {what}", rows, (text or "")[:80])
-    for what, condition, example in _remarkable(r):
-        rows, text = connection.execute(
-            f"select count(*), any_value({example}) from {literal(str(r.path))} where {condition}"
-        ).fetchone()
-        if rows:
-            yield Finding(table, name, what, rows, (text or "")[:80])
+    yield from (Finding(table, name, what, rows, (text or "")[:80]) for what, rows, text in counted if rows)
+
+
+Counted = tuple[str, int, str | None]
+"""What was looked for, in how many rows it was found, and an example."""
+
+
+def _count(connection: duckdb.DuckDBPyConnection, readings: Iterable[Reading]) -> dict[str, tuple[int, list[Counted]]]:
+    """File → how many rows staging would set aside, and what is told of its rows; files that are alike at once."""
+
+    def told(r: Reading) -> tuple[str, tuple[str, ...]]:
+        return r.source.table, r.columns
+
+    found = {}
+    for _, group in groupby(sorted((r for r in readings if r.readable), key=told), key=told):
+        alike = list(group)
+        faults = [(f"quarantined: {what}", fault, example) for what, fault, example in _faults(alike[0])]
+        asked = [*faults, *_remarkable(alike[0])]
+        any_fault = " or ".join(f"({fault})" for _, fault, _ in faults) or "false"
+        counts = ", ".join(
+            f"count(*) filter ({condition}), any_value({example}) filter ({condition})"
+            for _, condition, example in asked
+        )
+        for n in range(0, len(alike), FILES_AT_ONCE):
+            files = listed(str(r.path) for r in alike[n : n + FILES_AT_ONCE])
+            rows = connection.execute(
+                f"select filename, count(*) filter ({any_fault}){', ' if counts else ''}{counts} "
+                f"from read_parquet({files}, filename = true) group by filename"
+            ).fetchall()
+            for file, set_aside, *values in rows:
+                each = zip((what for what, *_ in asked), values[::2], values[1::2], strict=True)
+                found[file] = (set_aside, list(each))
+    return found
 
 
 def _remarkable(r: Reading) -> Iterator[tuple[str, str, str]]:
@@ -241,12 +264,6 @@ def _typed(r: Reading, name: str) -> str:
 
 def _text(name: str) -> str:
     return f"nullif(trim({quoted(name)}), '')"
-
-
-def _quarantined(connection: duckdb.DuckDBPyConnection, r: Reading) -> int:
-    faults = " or ".join(f"({fault})" for _, fault, _ in _faults(r))
-    query = f"select count(*) from {literal(str(r.path))} where {faults or 'false'}"
-    return connection.execute(query).fetchone()[0] if r.readable else 0
 
 
 def _faults(r: Reading) -> Iterator[tuple[str, str, str]]:

@@ -191,8 +191,10 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
         refuse_others(connection)
         create(connection, settings.target)
         lacking = chronicle.commits[_applied(connection, chronicle) :] if not anew else chronicle.commits
-        # A warehouse that was loaded before somebody was forgotten is made anew from what the history holds now.
-        anew = anew or (len(lacking) < len(chronicle.commits) and any(commit.forgotten for commit in lacking))
+        # A warehouse that was loaded before somebody was forgotten, or a batch withdrawn, is made anew from what the
+        # history holds now.
+        taken_out = any(commit.forgotten or commit.withdrawn for commit in lacking)
+        anew = anew or (len(lacking) < len(chronicle.commits) and taken_out)
         if anew:
             lacking = chronicle.commits
             for name in (*source_tables(), *BOOKKEEPING):

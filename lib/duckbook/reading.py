@@ -210,14 +210,14 @@ def _copy(
     That key is of the content and tells the first row of its kind; whether there are others is seen when all are read.
     `whole` are the columns that hold nothing but whole numbers, as in `rows.key`.
     """
-    key = f"case when {_without_key(source, columns, whole)} then md5({rows.content(columns)}) || '#1' end as _key"
+    key = f"case when {without_key(source, columns, whole)} then md5({rows.content(columns)}) || '#1' end as _key"
     connection.execute(
         f"copy (select {kept}, {rows.row_hash(columns)} as _row_hash, {key} from ({query})) "
         f"to {literal(str(path))} {PARQUET}"
     )
 
 
-def _without_key(source: Source, columns: list[str], whole: Collection[str]) -> str:
+def without_key(source: Source, columns: list[str], whole: Collection[str]) -> str:
     """Whether a row lacks a part of its business key, as SQL."""
     key = source_tables()[source.table].key
     if not set(key) <= set(columns):

@@ -59,8 +59,11 @@ class Request:
         """The parameters of the run that were asked for."""
         return self.values | ({"as_of": self.as_of.isoformat()} if self.as_of else {})
 
-    def parameters(self, settings: Settings) -> dict[str, Any]:
-        """All parameters of a run, as far as they are known before it begins."""
+    def parameters(self, settings: Settings, generates: bool) -> dict[str, Any]:
+        """All parameters of a run, as far as they are known before it begins.
+
+        Of a run that generates nothing, what the settings would generate says nothing.
+        """
         chosen = {name: getattr(settings, name) for name in GENERATED}
-        generated = chosen | {"first_as_of": settings.first_as_of.isoformat()} if self.generate else {}
-        return generated | {"generate": self.generate} | self.given | self.extra
+        generated = chosen | {"first_as_of": settings.first_as_of.isoformat()} if generates else {}
+        return generated | {"generate": generates} | self.given | self.extra

@@ -67,7 +67,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
                 settings.runs,
                 target=settings.target,
                 as_of=held.isoformat() if held else request.given.get("as_of"),
-                parameters=clean.scrub(request.parameters(settings)),
+                parameters=clean.scrub(request.parameters(settings, _generates(steps))),
                 steps=[(step.name, step.notebook.name) for step in steps],
                 request=clean.scrub(request.as_record),
                 store=provenance.store(settings),
@@ -218,7 +218,7 @@ def _work(settings, request, record: Run, steps, parameters, supervisor: Supervi
         if any("as_of" in step.parameters for step in steps):
             as_of = _as_of(settings, endpoints, request)
             record.record["as_of"] = as_of.isoformat() if as_of else None
-        if request.generate:
+        if _generates(steps):
             from duckbook import landing
 
             chosen = landing.choose(settings, endpoints, **request.values, as_of=as_of)
@@ -230,6 +230,10 @@ def _work(settings, request, record: Run, steps, parameters, supervisor: Supervi
     record.record["publication"] = provenance.publication(settings, record.record["run_id"])
     record.record["readers"] = provenance.readers(settings)
     return failed
+
+
+def _generates(steps: list[chain.Step]) -> bool:
+    return any(step.group == "generate" for step in steps)
 
 
 def _write_pages(record: Run) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from duckbook import objects, rows
 from duckbook.errors import IngestError
@@ -41,12 +41,16 @@ IS_RECORD = (
 
 @dataclass(frozen=True)
 class Shapes:
-    """The names that the records of an object use, and whether some cannot be read."""
+    """The names that the records of an object use, and whether some cannot be read.
+
+    `readable` says of a record whether it can, as SQL; `readable_here` that this says more of these than of any.
+    """
 
     variants: dict[str, list[str]]
     types: dict[str, str]
     faulty: bool
     readable: str
+    readable_here: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -73,17 +77,44 @@ def find(connection, source: StoredSource, opened: objects.Opened) -> Shapes:
     for than all else, and what a type breaks is set aside row by row anyway: of a large object, some records tell them.
     """
     one_in = max(1, opened.size // TYPED_BYTES)
+    query = _asked(f"select json, '' as file from ({opened.records_sql})", one_in)
+    _, *told = connection.execute(query).fetchone() or ("", False, [], [], [])
+    found = _shapes(source, *told)
+    if found.readable_here:
+        query = f"select bool_or(not {found.readable}) from ({opened.records_sql})"
+        found = replace(found, faulty=bool(connection.execute(query).fetchone()[0]))
+    return found
+
+
+def find_each(connection, sources: Mapping[str, StoredSource], records_sql: str) -> dict[str, Shapes]:
+    """As `find`, of several small objects at once; without those of which a second look is needed.
+
+    Parameters
+    ----------
+    sources
+        File → source.
+    records_sql
+        A query for the records, as JSON in the column `json`, and the `file` of each.
+    """
+    found = connection.execute(_asked(records_sql, 1)).fetchall()
+    shapes = {file: _shapes(sources[file], *told) for file, *told in found}
+    return {file: shape for file, shape in shapes.items() if not shape.readable_here and not shape.faulty}
+
+
+def _asked(records_sql: str, one_in: int) -> str:
+    """A query for file, whether some records are none, the names, and the names and types of typed shapes."""
     # Not by json_structure, which goes down into what is nested, and ends the process where that is deep.
     typed = "list_transform(keys, k -> json_type(json, '/' || replace(replace(k, '~', '~0'), '/', '~1')))"
     is_record = IS_RECORD.format(keys="keys")
-    shapes = (
-        f"with shapes as (select json_keys(json) as keys, {is_record} as is_record, case when is_record "
-        f"and hash(json) % {one_in} = 0 then {typed} end as types from ({opened.records_sql}) group by all) "
+    return (
+        f"with shapes as (select file, json_keys(json) as keys, {is_record} as is_record, case when is_record "
+        f"and hash(json) % {one_in} = 0 then {typed} end as types from ({records_sql}) group by all) "
+        "select file, bool_or(not is_record), list_sort(list_distinct(flatten(list(keys) filter (is_record)))), "
+        "list(keys) filter (types is not null), list(types) filter (types is not null) from shapes group by file"
     )
-    faulty, names, typed_keys, types = connection.execute(
-        f"{shapes} select bool_or(not is_record), list_sort(list_distinct(flatten(list(keys) filter (is_record)))), "
-        "list(keys) filter (types is not null), list(types) filter (types is not null) from shapes"
-    ).fetchone()
+
+
+def _shapes(source: StoredSource, faulty: bool, names: list[str] | None, keys: list, types: list) -> Shapes:
     names = names or []
     if len(names) > MOST_COLUMNS:
         raise IngestError(
@@ -93,12 +124,12 @@ def find(connection, source: StoredSource, opened: objects.Opened) -> Shapes:
     variants: dict[str, list[str]] = {name: [] for name in source_tables()[source.table].column_names}
     for name in names:
         variants.setdefault(rows.column_name(name), []).append(name)
-    given = {name: keys for name, keys in variants.items() if keys}
+    given = {name: found for name, found in variants.items() if found}
     readable = IS_RECORD.format(keys="json_keys(json)")
-    if clash := _clash([keys for keys in given.values() if len(keys) > 1]):
+    clash = _clash([found for found in given.values() if len(found) > 1])
+    if clash:
         readable = f"({readable} and not ({clash}))"
-        (faulty,) = connection.execute(f"select bool_or(not {readable}) from ({opened.records_sql})").fetchone()
-    return Shapes(given, _json_types(typed_keys or (), types or ()), bool(faulty), readable)
+    return Shapes(given, _json_types(keys or (), types or ()), bool(faulty), readable, bool(clash))
 
 
 def _clash(groups: Iterable[list[str]]) -> str:

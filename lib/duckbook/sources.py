@@ -41,7 +41,10 @@ PATH_DATES = (
 
 @dataclass(frozen=True)
 class StoredSource:
-    """An object in S3 that holds rows of a table; `latest` where it lies in the bucket of the latest days."""
+    """An object in S3 that holds rows of a table; `latest` where it lies in the bucket of the latest days.
+
+    `put_at` is the time at which it was put, in ISO text.
+    """
 
     table: str
     bucket: str
@@ -49,6 +52,7 @@ class StoredSource:
     fingerprint: str
     size: int
     latest: bool
+    put_at: str = ""
 
     system = "s3"
 
@@ -178,7 +182,7 @@ def date_in_metadata(metadata: object) -> date | None:
 def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, str]]:
     found, ignored = [], {}
     for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
-        for key, etag, size, _ in storage.list_objects(client, bucket, PREFIX):
+        for key, etag, size, put_at in storage.list_objects(client, bucket, PREFIX):
             if key.endswith("/"):
                 continue
             match = OBJECT_KEY.fullmatch(key)
@@ -186,7 +190,8 @@ def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, 
             if why := _why_ignored(key, table):
                 ignored[f"s3://{bucket}/{key}"] = why
             else:
-                found.append(StoredSource(table, bucket, key, etag, size, bucket == settings.s3_latest_bucket))
+                latest = bucket == settings.s3_latest_bucket
+                found.append(StoredSource(table, bucket, key, etag, size, latest, put_at.isoformat()))
     return found, ignored
 
 

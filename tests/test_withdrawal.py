@@ -1,0 +1,141 @@
+"""A batch that is withdrawn has never been: what is left is what a history without it holds, and it stays away."""
+
+import random
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import date
+from unittest.mock import patch
+
+import pytest
+import rendered
+from duckbook import appending, warehouse
+from duckbook.errors import IngestError
+from duckbook.withdrawal import withdraw
+from landing_zone import Shop, content, lines, order
+
+BAD = "orders/date=2026-06-02/o.ndjson"
+
+
+@pytest.fixture(scope="module")
+def one_shop(tmp_path_factory, endpoints) -> Shop:
+    return Shop(tmp_path_factory.mktemp("withdrawn"), endpoints, "withdrawn")
+
+
+@pytest.fixture
+def shop(one_shop) -> Shop:
+    one_shop.clear()
+    return one_shop
+
+
+def take_out(shop: Shop, *names: str):
+    from duckbook import raw
+
+    done = withdraw(shop.settings, shop.endpoints, names)
+    raw.load(shop.settings, shop.endpoints)
+    shop.see_that_books_balance()
+    return done
+
+
+def staged(shop: Shop, table: str = "orders") -> dict[str, dict]:
+    """Key → content that staging takes for the newest."""
+    with warehouse.open_warehouse(shop.settings) as connection:
+        rendered.stage(connection)
+    rows = shop.query(f"""
+        select rows.* from ecom_raw.{table} as rows
+        inner join ecom_staging.base_{table} as base using (_batch_id, _row_number) where base._state = 'staged'
+    """)
+    return {row["_key"] or row["_row_hash"]: content(row) for row in rows}
+
+
+def text(rows: list[dict]) -> dict[str, dict]:
+    return {str(row["order_id"]): {name: str(value) for name, value in row.items()} for row in rows}
+
+
+@pytest.fixture(params=["small batches", "large batches"])
+def of_size(request) -> Iterator[None]:
+    """The file of a large batch keeps the few rows that its sightings name: here of all batches, however many."""
+    with patch.multiple(appending, MANY_ROWS=0, FEW=1) if request.param == "large batches" else nullcontext():
+        yield
+
+
+def test_rows_of_a_withdrawn_batch_count_no_more_and_those_that_others_saw_again_stay(shop, of_size):
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1), order(2)))
+    address = shop.land(BAD, lines(order(1, "wrong"), order(2), order(3), order(4, "wrong"), "{oops"))
+    shop.land("orders/date=2026-06-03/o.ndjson", lines(order(3), order(1, "wrong"), order(5)))
+    shop.ingest()
+    shop.land("orders/date=2026-06-04/o.ndjson", lines(order(3), order(2)))
+    shop.ingest()
+    done = take_out(shop, address)
+    assert [batch.source for batch in done.batches] == [address]
+    assert done.kept == 2
+    assert staged(shop) == text([order(1, "wrong"), order(2), order(3), order(5)])
+    assert shop.query("from ecom_raw.unreadable") == []
+    assert not [key for key in shop.history_keys() if done.batches[0].batch_id in key]
+    assert shop.ingest().number is None, "it is remembered"
+    assert staged(shop).keys() == {"1", "2", "3", "5"}
+    with pytest.raises(IngestError, match="withdrawn already"):
+        take_out(shop, done.batches[0].batch_id)
+
+
+def test_a_withdrawn_batch_comes_in_again_when_it_is_landed_anew(shop):
+    shop.land("orders/o.ndjson", lines(order(1)))
+    address = shop.land(BAD, lines(order(2)))
+    table = f"postgres:{shop.settings.postgres_schema}.order_items"
+    columns = "order_id text, order_item_id int, quantity int"
+    shop.land_table("order_items", columns, [("1", 1, 5)])
+    shop.ingest()
+    take_out(shop, address, table)
+    assert (len(shop.raw()), len(shop.raw("order_items"))) == (1, 0)
+    assert shop.ingest().number is None
+    shop.land(BAD, lines(order(2)))
+    shop.land_table("order_items", columns, [("1", 1, 5)])
+    assert len(shop.ingest().batches) == 2
+    assert (len(shop.raw()), len(shop.raw("order_items"))) == (2, 1)
+
+
+def test_the_as_of_date_goes_back_with_the_batch_that_told_it(shop):
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
+    shop.land("customers/c.ndjson", lines({"customer_id": 1}))
+    address = shop.land("orders/date=2099-01-01/o.ndjson", lines(order(2)))
+    shop.ingest(as_of=date(2099, 1, 1))
+    assert take_out(shop, address).as_of == date(2026, 6, 1)
+    assert {str(row["batch_date"]) for row in shop.query("select batch_date from ecom_raw.batches")} == {"2026-06-01"}
+    assert shop.query("select as_of::varchar as as_of from ecom_raw.as_of") == [{"as_of": "2026-06-01"}]
+    shop.take_away("orders/date=2099-01-01/o.ndjson")
+    shop.land("orders/date=2026-06-02/o.ndjson", lines(order(3)))
+    assert shop.ingest(as_of=None).as_of == date(2026, 6, 2)
+
+
+def test_a_batch_that_nobody_knows_is_told(shop):
+    shop.land("orders/o.ndjson", lines(order(1)))
+    shop.ingest()
+    with pytest.raises(IngestError, match="no batch orders-1: take a batch_id"):
+        take_out(shop, "orders-1")
+
+
+def test_what_is_left_is_what_a_history_without_the_batch_holds(shop, of_size, soak):
+    if not soak:
+        pytest.skip("in make soak: a history of each of many random sequences, with the batch and without")
+    for seed in range(12):
+        chance = random.Random(seed)
+        days = list(range(1, 6))
+        bodies = {
+            day: lines(*(order(n, chance.choice("aab")) for n in range(6) if chance.random() < 0.8)) for day in days
+        }
+        reviews = {day: lines(*({"review_text": chance.choice("xy")} for _ in range(3))) for day in days}
+        arrival, bad = chance.sample(days, len(days)), chance.choice(days)
+        states = []
+        for left_out in ([bad], []):
+            shop.clear()
+            for day in arrival:
+                if day not in left_out:
+                    shop.land(f"orders/date=2026-05-0{day}/o.ndjson", bodies[day])
+                    shop.land(f"reviews/date=2026-05-0{day}/r.ndjson", reviews[day])
+                    shop.ingest()
+            if not left_out:
+                named = f"s3://{shop.settings.s3_historic_bucket}/json"
+                objects = (f"orders/date=2026-05-0{bad}/o.ndjson", f"reviews/date=2026-05-0{bad}/r.ndjson")
+                take_out(shop, *(f"{named}/{key}" for key in objects))
+            texts = sorted(row["review_text"] for row in staged(shop, "reviews").values())
+            states.append((staged(shop), texts))
+        assert states[0] == states[1], f"seed {seed}"
