@@ -224,15 +224,33 @@ def main() -> None:
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:
-        click.echo(visible(str(error)), err=True)
+        click.echo(visible(_explained(str(error))), err=True)
         sys.exit(error.exit_status)
     except OSError as error:
-        click.echo(visible(reason(error)), err=True)
+        click.echo(visible(_explained(reason(error))), err=True)
         sys.exit(1)
     except click.exceptions.Abort as abort:
         # click turns every KeyboardInterrupt into this.
         click.echo("Stopped.", err=True)
         sys.exit(128 + abort.__cause__.args[0] if isinstance(abort.__cause__, Stopped) else 130)
+    except Exception as error:
+        # Libraries say in their own ways that a disk is full; whatever else they raise is ours to mend.
+        said = reason(error)
+        if (explained := _explained(said)) == said:
+            raise
+        click.echo(visible(explained), err=True)
+        sys.exit(1)
+
+
+def _explained(said: str) -> str:
+    """An error, and where it came of a full disk the folder that lies on it."""
+    from duckbook import room
+    from duckbook.settings import settings
+
+    try:
+        return room.explained(said, settings())
+    except (DuckbookError, OSError):
+        return said
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
