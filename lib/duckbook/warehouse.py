@@ -257,5 +257,6 @@ def _quoted(text: str) -> str:
 
 
 def _in_utc(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    connection.execute("set timezone = 'UTC'")
+    # For its cursors too, on which `%sql` and what works side by side run: else they take the machine's.
+    connection.execute("set global timezone = 'UTC'")
     return connection
