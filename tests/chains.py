@@ -68,6 +68,33 @@ def duckbook(store: Settings, *arguments: str, **environment: str) -> subprocess
     )
 
 
+ELSEWHERE = {
+    "clock": {"TZ": "Pacific/Kiritimati"},
+    "language": {"LC_ALL": "tr_TR.UTF-8", "LANG": "de_DE.UTF-8"},
+    "no language": {"LC_ALL": "C"},
+    "no home": {"HOME": "/nonexistent/home"},
+    "libpq": {
+        "PGSSLMODE": "require",
+        "PGSERVICE": "nonsense",
+        "PGOPTIONS": "-c search_path=nowhere -c timezone=Asia/Tokyo",
+        "PGHOST": "10.255.255.1",
+        "PGPORT": "1",
+        "PGUSER": "stranger",
+        "PGPASSWORD": "wrong",
+        "PGDATABASE": "nothing",
+        "PGPASSFILE": "/nonexistent",
+        "PGCLIENTENCODING": "SQL_ASCII",
+        "PGTZ": "Asia/Tokyo",
+        "PGDATESTYLE": "German",
+    },
+    "AWS": {"AWS_PROFILE": "nobody", "AWS_ENDPOINT_URL": "http://10.255.255.1", "AWS_CONFIG_FILE": "/nonexistent"},
+}
+"""What another machine's shell may hold, and what makes no difference to a shop with servers of its own."""
+
+ODD = "O'Brien's \"Läden\" $x; y"
+"""A folder's name as people have them."""
+
+
 def begin(store: Settings) -> None:
     """Take a store through its history and its first day, up to the marts, by the library alone."""
     endpoints = servers.up(store)

@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 from chains import Memory, write_chain
-from duckbook import preflight, runs
-from duckbook.errors import SettingError
+from duckbook import backup, chain, forget, history, preflight, publish, raw, room, runs, servers, traces
+from duckbook.errors import DuckbookError, SettingError, reason
 from duckbook.request import Request
-from duckbook.runner import run
+from duckbook.runner import resume, run
 from duckbook.runs import Run
 from duckbook.settings import Settings
+from landing_zone import AS_OF, Shop, lines, order
 
 WRITE_DOWN = "import os, sys; open(sys.argv[1], 'a').write(os.environ['DUCKBOOK_RUN_SENTENCE'] + chr(10))"
 
 
-@pytest.fixture
-def small_disk(tmp_path) -> Path:
-    """A folder on a file system of 30 MB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
+@contextlib.contextmanager
+def mounted(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A file system of its own in a folder."""
+    folder.mkdir(exist_ok=True)
+    options = ["-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs"]
+    if subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode:
         pytest.skip("only root may make a small file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A folder on a file system of 30 MB."""
+    with mounted(tmp_path / "small", 30) as folder:
+        yield folder
 
 
 def fill(folder: Path, free: int) -> None:
@@ -49,8 +62,113 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(small_disk, t
     assert not (small_disk / "new").exists()
 
 
-@pytest.mark.parametrize("room", [0, 5_000, 100_000, 300_000, 700_000])
-def test_an_archive_that_fills_up_tells_the_truth_and_calls_for_help(small_disk, tmp_path, monkeypatch, room):
+def shop_of(data: Path, endpoints, name: str = "fulldisk") -> Shop:
+    """A shop whose data folder lies where it is said, and whose servers lie elsewhere."""
+    shop = Shop(data / "data", endpoints, name)
+    shop.clear()
+    shop.settings.data.mkdir()
+    for day in ("2026-05-31", "2026-06-30"):
+        orders = [order(n, f"status of {day}", customer_id=n % 50) for n in range(2_000)]
+        shop.land(f"orders/date={day}/o.ndjson", lines(*orders, "{oops"))
+        shop.land(f"customers/date={day}/c.ndjson", lines(*({"customer_id": n, "city": day} for n in range(50))))
+    return shop
+
+
+def refused(settings: Settings, disk: Path, do, free: int = 20_000) -> None:
+    """See that something says whose disk is full, and goes through when there is room again."""
+    fill(disk, free)
+    with pytest.raises((DuckbookError, OSError, duckdb.Error)) as caught:
+        do()
+    said = room.explained(reason(caught.value), settings)
+    assert "There is no room left on the disk of" in said, said
+    assert str(disk) in said, said
+    assert said.endswith(": free some, and go on.")
+    (disk / "filler").unlink()
+    do()
+
+
+def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
+    small_disk, tmp_path, endpoints, store_settings
+):
+    """From the landing zone to raw, a backup, a restore, an erasure: each is refused once, in order."""
+    undisturbed = shop_of(tmp_path, endpoints, "roomy")
+    undisturbed.ingest()
+    shop = shop_of(small_disk, endpoints)
+    of_shop = (shop.settings, shop.endpoints)
+    refused(shop.settings, small_disk, lambda: history.ingest(*of_shop, AS_OF))
+    refused(shop.settings, small_disk, lambda: raw.load(*of_shop))
+    shop.see_that_books_balance()
+    dumped = [{table: len(rows) for table, rows in each.dump().items()} for each in (shop, undisturbed)]
+    assert dumped[0] == dumped[1]
+    kept = small_disk / "kept"
+    refused(shop.settings.model_copy(update={"runs": kept}), small_disk, lambda: backup.back_up(*of_shop, kept))
+    empty = Shop(small_disk / "again", endpoints, "again")
+    empty.clear()
+    backup.restore(empty.settings, empty.endpoints, kept)
+    refused(empty.settings, small_disk, lambda: raw.load(empty.settings, empty.endpoints), free=0)
+    assert {table: len(rows) for table, rows in empty.dump().items()} == dumped[1]
+    refused(shop.settings, small_disk, lambda: forget.forget(*of_shop, ["7"]))
+    traces.discard_warehouse(shop.settings)
+    raw.load(*of_shop)
+    shop.see_that_books_balance()
+    assert "7" not in {row["_key"] for row in shop.raw("customers")}
+
+
+def test_marts_are_not_published_by_half_on_a_full_disk(built_shop, tmp_path):
+    built, _ = built_shop
+    with mounted(tmp_path / "small", 120) as disk:
+        shutil.copytree(built.data, disk / "data", symlinks=True)
+        shop = built.model_copy(update={"data": disk / "data"})
+        publish.publish(shop, "first")
+        refused(shop, disk, lambda: publish.publish(shop, "second"))
+        assert [publication.run_id for publication in publish.publications(shop)] == ["second", "first"]
+        with publish.published(shop, run_id="first") as first, publish.published(shop) as second:
+            counts = [{m: reader.connection.execute(f"select count(*) from ecom_marts.{m}").fetchone() for m in
+                       reader.publication.marts} for reader in (first, second)]  # fmt: skip
+        assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("disk", ["data", "archive"])
+def test_a_chain_that_meets_a_full_disk_in_any_step_is_resumed_and_ends_as_undisturbed(disk, soak, tmp_path):
+    """Each step once, each time in a store of its own: the alarm is called, the record whole, the marts the same."""
+    if not soak:
+        pytest.skip("some minutes of work: make soak")
+    steps = [step.name for step in chain.select(chain.read_chain(), always=("bi",))]
+    expected, written = None, tmp_path / "told"
+    for step in [None, *steps]:
+        with mounted(tmp_path / "data", 1_500) as data, mounted(tmp_path / "archive", 300) as archive:
+            command = f'{sys.executable} -c "{WRITE_DOWN}" {written}'
+            folders = {"data": data / "data", "runs": archive / "runs"}
+            shop = Settings(**folders, customers=300, bi=True, on_failure=command, _env_file=None)
+            full = {"data": data, "archive": archive}[disk]
+
+            class Filling(Memory):
+                def step_started(self, begun, step=step, full=full) -> None:
+                    super().step_started(begun)
+                    if begun.name == step and not (full / "filler").exists():
+                        fill(full, 50_000)
+
+            try:
+                record = run(shop, Request(values={"customers": 300}), Filling())
+                on_disk = json.loads((record.folder / "run.json").read_text("utf-8"))
+                if step and on_disk["status"] != "succeeded":
+                    assert on_disk["status"] == "failed"
+                    assert "There is no room left on the disk of" in on_disk["error"], on_disk["error"]
+                    assert str(full) in on_disk["error"]
+                    assert f"Run {record.folder.name} of the store" in written.read_text()
+                    (full / "filler").unlink()
+                    assert resume(shop, record.folder.name, Memory()).record["status"] == "succeeded", step
+                with publish.published(shop) as reader:
+                    sums = "select sum(revenue), sum(units), count(*) from ecom_marts.fct_order_details"
+                    found = reader.connection.execute(sums).fetchone(), reader.publication.marts
+                expected = expected or found
+                assert found == expected, step
+            finally:
+                servers.down(shop)
+
+
+@pytest.mark.parametrize("free", [0, 5_000, 100_000, 300_000, 700_000])
+def test_an_archive_that_fills_up_tells_the_truth_and_calls_for_help(small_disk, tmp_path, monkeypatch, free):
     """The disk is filled when the first step begins: run.json is whole and says failed, and the command was called."""
     written = tmp_path / "told"
     command = f'{sys.executable} -c "{WRITE_DOWN}" {written}'
@@ -59,10 +177,10 @@ def test_an_archive_that_fills_up_tells_the_truth_and_calls_for_help(small_disk,
     class Filling(Memory):
         def step_started(self, step) -> None:
             super().step_started(step)
-            fill(small_disk, room)
+            fill(small_disk, free)
 
-    chain = write_chain(tmp_path / "nb", "fails", "never=succeeds")
-    record = run(settings, Request(generate=False), Filling(), chain)
+    written_chain = write_chain(tmp_path / "nb", "fails", "never=succeeds")
+    record = run(settings, Request(generate=False), Filling(), written_chain)
     on_disk = json.loads((record.folder / "run.json").read_text("utf-8"))
     assert on_disk["status"] == "failed"
     assert not (record.folder / ".room").exists()

@@ -255,10 +255,10 @@ def main() -> None:
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:
-        click.echo(_shown(str(error)), err=True)
+        click.echo(_shown(_explained(str(error))), err=True)
         sys.exit(error.exit_status)
     except OSError as error:
-        click.echo(_shown(reason(error)), err=True)
+        click.echo(_shown(_explained(reason(error))), err=True)
         sys.exit(1)
     except click.exceptions.Abort as abort:
         # click turns every KeyboardInterrupt into this.
@@ -267,10 +267,24 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except Exception:
-        # A fault of ours: the traceback says where, and quotes what a library said.
-        click.echo(_shown(traceback.format_exc()), err=True)
+    except Exception as error:
+        # Libraries say in their own ways that a disk is full. Else it is a fault of ours: the traceback says where, and
+        # quotes what a library said.
+        said = reason(error)
+        explained = _explained(said)
+        click.echo(_shown(traceback.format_exc() if explained == said else explained), err=True)
         sys.exit(1)
+
+
+def _explained(said: str) -> str:
+    """An error, and where it came of a full disk the folder that lies on it."""
+    from duckbook import room
+    from duckbook.settings import settings
+
+    try:
+        return room.explained(said, settings())
+    except (DuckbookError, OSError):
+        return said
 
 
 def _shown(text: str) -> str:

@@ -11,6 +11,8 @@ import re
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """All control characters but the tab and the end of a line."""
 
+NO_ROOM = "There is no room left on the disk: free some, and go on."
+
 
 class DuckbookError(Exception):
     """Base of the family: whatever duckbook raises on purpose."""
@@ -93,6 +95,5 @@ def visible(text: str) -> str:
 def reason(error: BaseException) -> str:
     """An error as the reason that something failed for: of ours its sentence, of a full disk one as well."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        where = f" of {error.filename}" if error.filename else ""
-        return f"There is no room left on the disk{where}: free some, and go on."
+        return NO_ROOM.replace("disk", f"disk of {error.filename}", 1) if error.filename else NO_ROOM
     return str(error) if isinstance(error, DuckbookError) else f"{type(error).__name__}: {error}"

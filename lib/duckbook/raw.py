@@ -13,7 +13,7 @@ from itertools import groupby
 
 import duckdb
 
-from duckbook import rows
+from duckbook import room, rows
 from duckbook.batches import Batch, Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError, first_line
@@ -224,7 +224,9 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
         lock.check(settings)
         try:
             connection.execute("commit")
-        except duckdb.TransactionException:
+        except duckdb.TransactionException as error:
+            if room.SIGNS.search(str(error)):
+                raise WarehouseError(f"Nothing was loaded: {first_line(error)}.") from None
             raise WarehouseError(
                 "Another process loaded the same warehouse at the same moment; this one added nothing: run it again."
             ) from None

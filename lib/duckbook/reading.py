@@ -15,7 +15,7 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import objects, rows, shapes
+from duckbook import objects, room, rows, shapes
 from duckbook.errors import IngestError, first_line
 from duckbook.rows import PARQUET, literal, quoted
 from duckbook.sources import PostgresSource, Source, StoredSource
@@ -97,6 +97,8 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
         # The file that DuckDB names is our copy, or the source that the sentence names already.
         why = re.sub(r',? in file "[^"]*"|while reading file "[^"]*" ', "", first_line(error)).rstrip(". ")
         why = why.partition(": ")[2].replace(str(folder), "")
+        if room.SIGNS.search(why):
+            raise IngestError(f"{source.name} was not read: {why}.") from error
         raise IngestError(f"{source.name} cannot be read: {why}. Fix it at its source and land it again.") from error
 
 

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, codebase, kernels, lock, prerequisites, provenance, redaction, runs, telling
+from duckbook import chain, codebase, kernels, lock, prerequisites, provenance, redaction, room, runs, telling
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError, reason
 from duckbook.lock import one_writer
@@ -170,6 +170,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
         after_step=archivist.after_step,
         parameters=parameters,
         see=lease.see if lease else lambda: None,
+        explain=lambda error: room.explained(error, settings),
     )
     worth_telling = True
     # What an earlier attempt of the run could not write is no news.
@@ -190,7 +191,8 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
             record.end(runs.INTERRUPTED, f"It was stopped by {how}.")
             raise
         except (DuckbookError, OSError) as error:
-            record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(reason(error)))
+            said = redaction.Redactor(supervisor.secrets).text(reason(error))
+            record.end(runs.FAILED, room.explained(said, settings))
         except BaseException as error:
             record.end(runs.FAILED, redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}"))
             raise
@@ -198,6 +200,8 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
             supervisor.discard()
             _archive(record, lambda: archivist.end(redaction.Redactor(supervisor.secrets)))
             _archive(record, lambda: _write_pages(record))
+            if room.is_short(record.record["error"] or "", settings):
+                _stop_servers(settings)
             if worth_telling and record.record["status"] != runs.SUCCEEDED:
                 telling.tell(settings, record, redaction.Redactor(supervisor.secrets))
             witness.dismiss()
@@ -234,6 +238,14 @@ def _work(settings, request, record: Run, steps, parameters, supervisor: Supervi
 
 def _generates(steps: list[chain.Step]) -> bool:
     return any(step.group == "generate" for step in steps)
+
+
+def _stop_servers(settings: Settings) -> None:
+    """Stop servers that met a full disk: for a minute after there is room again they refuse to write."""
+    from duckbook import servers
+
+    with contextlib.suppress(DuckbookError, OSError):
+        servers.down(settings)
 
 
 def _write_pages(record: Run) -> None:

@@ -261,9 +261,11 @@ def _mark_killed_cell(notebook: Path) -> None:
 
 
 def latest(runs: Path) -> Path | None:
-    """The folder of the newest run, or None when there is none."""
+    """The folder of the newest run, or None when there is none, or it is another user's."""
     pointer = runs / "latest"
-    return pointer.resolve() if (pointer / "run.json").exists() else None
+    with contextlib.suppress(PermissionError):
+        return pointer.resolve() if (pointer / "run.json").exists() else None
+    return None
 
 
 def _last_sign(folder: Path) -> str:

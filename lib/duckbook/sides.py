@@ -138,7 +138,7 @@ def _file(settings: Settings, path: Path) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(str(path), read_only=True, config=warehouse.engine_config(settings))
     except duckdb.Error as error:
         raise WarehouseError(f"The file {path} cannot be read: {first_line(error)}.") from None
-    connection.execute("set timezone = 'UTC'")
+    connection.execute("set global timezone = 'UTC'")
     return connection
 
 

@@ -5,6 +5,7 @@ For any S3 server: nothing here is peculiar to one of them. A failed request is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -43,21 +45,27 @@ class StoredObject(NamedTuple):
     put_at: datetime
 
 
-@lru_cache(maxsize=1)
-def _session() -> boto3.Session:
-    """A session of our own, which has read the megabytes that describe S3 once it has made a client."""
-    return boto3.Session()
+@lru_cache(maxsize=2)
+def _session(local: bool) -> boto3.Session:
+    """A session of our own, which has read the megabytes that describe S3 once it has made a client.
+
+    For a server of this machine it reads no profile of AWS: the shell may name one that is not there.
+    """
+    if not local:
+        return boto3.Session()
+    nothing = {"profile": (None, [], None, None), "config_file": (None, [], os.devnull, None)}
+    return boto3.Session(botocore_session=botocore.session.Session(session_vars=nothing))
 
 
-def warm() -> None:
+def warm(local: bool = True) -> None:
     """Read what a first client reads, for later ones of this process and of those that split off from it."""
-    client(S3Endpoint("http://127.0.0.1", "us-east-1", "nobody", "nothing"))
+    client(S3Endpoint("http://127.0.0.1" if local else None, "us-east-1", "nobody", "nothing"))
 
 
-def prepare(_settings: Settings, apart: bool) -> None:
+def prepare(settings: Settings, apart: bool) -> None:
     """As `warm`, for a zygote; in a process `apart` it would be lost."""
     if not apart:
-        warm()
+        warm(settings.embedded_s3)
 
 
 def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
@@ -84,7 +92,7 @@ def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
         ignore_configured_endpoint_urls=True,
         **({"proxies": {}} if local else {}),
     )
-    return _session().client(
+    return _session(local).client(
         "s3",
         endpoint_url=s3.url,
         region_name=s3.region,

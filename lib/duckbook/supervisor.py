@@ -79,6 +79,8 @@ class Supervisor:
         How many steps may run side by side.
     see
         Called again and again while steps run; what it raises stops them.
+    explain
+        Adds to the error of a step what is known of its cause.
     """
 
     run: Run
@@ -92,6 +94,7 @@ class Supervisor:
     abreast: int = 2
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     see: Callable[[], None] = lambda: None
+    explain: Callable[[str], str] = str
     _warm: dict[str, Kernel] = field(default_factory=dict)
 
     def get_ready(self) -> None:
@@ -191,7 +194,7 @@ class Supervisor:
         failure = future.exception()
         if failure is not None:
             said = reason(failure) if isinstance(failure, OSError) else str(failure)
-            status, error = runs.FAILED, work.redactor.text(said)
+            status, error = runs.FAILED, self.explain(work.redactor.text(said))
         if work.kernel.killed_because == PAST_ITS_LIMIT:
             cell = getattr(failure, "cell", None)
             where = f" in cell {cell}" if cell else ""

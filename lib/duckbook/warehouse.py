@@ -254,5 +254,6 @@ def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, 
 
 
 def _in_utc(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    connection.execute("set timezone = 'UTC'")
+    # For its cursors too, on which `%sql` and what works side by side run: else they take the machine's.
+    connection.execute("set global timezone = 'UTC'")
     return connection
