@@ -86,7 +86,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
     # Before the imports that take a second: a wrong setting is told at once.
     chosen = settings()
 
-    from duckbook import runner, runs, terminal
+    from duckbook import provenance, runner, runs, terminal
     from duckbook.chain import CHAIN_FILE
 
     out = terminal.console()
@@ -96,7 +96,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
             do = runner.resume if isinstance(asked, str) else runner.run
             record = do(chosen, asked, listener, chain_file or CHAIN_FILE)
     except KeyboardInterrupt:
-        newest = runs.latest(chosen.runs)
+        newest = runs.latest(chosen.runs, provenance.store(chosen))
         told = runs.read(newest) if newest is not None and listener.began else None
         if told and told["status"] != runs.SUCCEEDED:
             terminal.show_failure(terminal.console(stderr=True), told, None, runner.resume_command(told))
@@ -111,12 +111,12 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
         sys.exit(1)
 
 
-def _from_raw() -> Any:
+def _from_raw(purpose: str) -> Any:
     """What makes everything of raw again, for whoever reads it."""
     from duckbook.request import Request
     from duckbook.settings import settings
 
-    return Request(first="staging", last="bi" if settings().bi else "publish", generate=False)
+    return Request(first="staging", last="bi" if settings().bi else "publish", generate=False, purpose=purpose)
 
 
 @cli.command()
@@ -130,7 +130,7 @@ def rebuild(**_store) -> None:
     servers.preflight(settings())
     with one_writer(settings(), "a rebuild"):
         raw.rebuild(settings(), servers.up(settings()))
-    _run(_from_raw())
+    _run(_from_raw("rebuild"))
 
 
 @cli.command()
@@ -148,7 +148,7 @@ def restore(folder, **_store) -> None:
         restored = backup.restore(settings(), endpoints, folder)
         raw.rebuild(settings(), endpoints)
     click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
-    _run(_from_raw())
+    _run(_from_raw("restore"))
 
 
 @cli.command()
@@ -168,7 +168,7 @@ def forget(customer_ids, **_store) -> None:
         erasure = forgetting.forget(chosen, endpoints, customer_ids)
         traces.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
-    _run(_from_raw())
+    _run(_from_raw("forget"))
     with one_writer(chosen, "an erasure"):
         traces.remove(chosen, endpoints, erasure.ids)
         servers.vacuum(chosen)
