@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from duckbook import as_found
 from duckbook.errors import DuckbookError, visible
 from duckbook.options import complete_publication, complete_run, store_options
 
@@ -58,6 +59,7 @@ def compare(before, after, **_store) -> None:
 @click.command()
 @store_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@as_found.command
 def prune(dry_run, **_store) -> None:
     """Remove the oldest runs and publications, and what killed ones have left.
 
@@ -80,6 +82,7 @@ def prune(dry_run, **_store) -> None:
 @click.command()
 @store_options
 @click.argument("run_id", shell_complete=complete_publication)
+@as_found.command
 def rollback(run_id, **_store) -> None:
     """Point readers at the publication of an earlier run."""
     from duckbook import publish
@@ -101,6 +104,7 @@ def report(**_store) -> None:
 
 @click.command()
 @store_options
+@as_found.command
 def docs(**_store) -> None:
     """Build dbt's documentation of the warehouse as one page, and open it."""
     from duckbook import transform

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from duckbook import archive_commands, store_commands, target_commands
+from duckbook import archive_commands, as_found, store_commands, target_commands
 from duckbook.errors import DuckbookError, reason, visible
 from duckbook.options import (
     complete_run,
@@ -121,6 +121,7 @@ def _from_raw(purpose: str) -> Any:
 
 @cli.command()
 @store_options
+@as_found.command
 def rebuild(**_store) -> None:
     """Make the warehouse again from the history in S3 alone, and publish it."""
     from duckbook import raw, servers
@@ -136,6 +137,7 @@ def rebuild(**_store) -> None:
 @cli.command()
 @store_options
 @click.argument("folder", type=click.Path(path_type=Path))
+@as_found.command
 def restore(folder, **_store) -> None:
     """Make an empty store again from a backup, through to the published marts."""
     from duckbook import backup, raw, servers
@@ -143,10 +145,12 @@ def restore(folder, **_store) -> None:
     from duckbook.settings import settings
 
     servers.preflight(settings())
+    backup.check(settings(), folder)
     with one_writer(settings(), "a restore"):
         endpoints = servers.up(settings())
         restored = backup.restore(settings(), endpoints, folder)
         raw.rebuild(settings(), endpoints)
+        backup.end(settings())
     click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
     _run(_from_raw("restore"))
 
@@ -154,6 +158,7 @@ def restore(folder, **_store) -> None:
 @cli.command()
 @store_options
 @click.argument("customer_ids", nargs=-1, required=True, metavar="CUSTOMER_ID…")
+@as_found.command
 def forget(customer_ids, **_store) -> None:
     """Erase people for good, publish without them, and prove it; later landings do not bring them back."""
     from duckbook import forget as forgetting

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 SCHEMA = "ecom_marts"
 
+MAKING, GONE = ".making-", ".gone-"
+"""How the names of folders begin that are being made, and being removed."""
+
 LEFT = "left"
 """A file in the folder of a publication, as old as the moment at which readers were pointed at another one."""
 
@@ -48,7 +51,7 @@ def publish(
     """
     folder = _folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    making = folder / f".making-{run_id}"
+    making = folder / f"{MAKING}{run_id}"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
 
@@ -93,7 +96,7 @@ def attach(
 
 def publications(settings: Settings) -> list[Publication]:
     """The publications that are kept, newest first; one that lacks a file is none."""
-    files = sorted(_folder(settings).glob("*/publication.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    files = sorted(_told(settings), key=lambda file: file.stat().st_mtime, reverse=True)
     return [_read(file.parent) for file in files if _is_whole(file.parent)]
 
 
@@ -125,8 +128,10 @@ def remove(settings: Settings, run_id: str) -> None:
 
 
 def leftovers(settings: Settings) -> list[Path]:
-    """The folders of what was killed while it was made or removed."""
-    return [path for path in _folder(settings).glob("*/") if path.name != _pointer(settings) and not _is_whole(path)]
+    """The folders of what was killed while it was made or removed; others in their place are somebody's own."""
+    found = [path for path in _folder(settings).glob("*/") if path.name.startswith((MAKING, GONE))]
+    broken = [file.parent for file in _told(settings) if not _is_whole(file.parent)]
+    return found + [path for path in broken if path.name != _pointer(settings)]
 
 
 def folder_of(settings: Settings, publication: Publication) -> Path | None:
@@ -137,6 +142,10 @@ def folder_of(settings: Settings, publication: Publication) -> Path | None:
 
 def _folder(settings: Settings) -> Path:
     return settings.data / "published"
+
+
+def _told(settings: Settings) -> list[Path]:
+    return list(_folder(settings).glob("[!.]*/publication.json"))
 
 
 def _current(settings: Settings) -> Path:
@@ -189,9 +198,12 @@ def _tidy(settings: Settings, keep: int) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a publication so that one whose removal is killed half way is none."""
-    (folder / "publication.json").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a publication at once, and then its files, so that one whose removal is killed half way is none."""
+    gone = folder if folder.name.startswith(GONE) else folder.with_name(GONE + folder.name.removeprefix(MAKING))
+    if gone != folder:
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _sha256(file: Path) -> str:
