@@ -37,6 +37,7 @@ KNOWN_resume := RUN
 KNOWN_compare := RUN WITH
 KNOWN_rollback := RUN
 KNOWN_prune := DRY_RUN
+KNOWN_list := ALL
 KNOWN_parity := A B
 KNOWN_promote := A TO
 KNOWN_nbval := SCIENCE
@@ -93,8 +94,8 @@ resume: $(VENV)/.ready ## go on with a run that failed: make resume RUN=run_id
 	@$(DUCKBOOK) resume $(call argument,RUN) $(STORE)
 
 .PHONY: list compare rollback prune
-list: $(VENV)/.ready ## list the runs, newest first
-	@$(DUCKBOOK) list $(STORE)
+list: $(VENV)/.ready ## list the runs of the data folder, newest first (ALL=1: those of all)
+	@$(DUCKBOOK) list $(STORE) $(if $(filter-out 0 no false,$(ALL)),--all)
 
 compare: $(VENV)/.ready ## put two runs beside each other: make compare RUN=run_id WITH=run_id (the newest)
 	@$(DUCKBOOK) compare $(STORE) $(call argument,RUN) $(call argument,WITH)

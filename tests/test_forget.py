@@ -375,7 +375,7 @@ def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(sh
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     empty.land(f"orders/date={MAY}/o.ndjson", lines(HIS))
     empty.ingest()
-    with pytest.raises(BackupError, match="holds another history already"):
+    with pytest.raises(BackupError, match="holds a history already, of 1 commits: restore into an empty data folder"):
         backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
     broken = next((tmp_path / "kept" / "history").rglob("rows.parquet"))
     broken.write_bytes(b"something else")

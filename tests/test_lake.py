@@ -9,12 +9,13 @@ import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import duckdb
 import pytest
 from chains import ELSEWHERE, ODD, begin, duckbook, load_and_build
-from duckbook import invocation, lake, promotion, publish, raw, runs, servers, sides, warehouse
+from duckbook import invocation, lake, promotion, pruning, publish, raw, runs, servers, sides, warehouse
 from duckbook.errors import ChainError, DuckbookError, PublishError, ServerError, WarehouseError
 from duckbook.lock import one_writer
 from duckbook.parity import compare
@@ -394,6 +395,21 @@ def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
             assert later.connection.execute(query).fetchone() == before
             with pytest.raises(duckdb.Error, match="read-only"):
                 later.connection.execute("delete from lake.ecom_marts.dim_customers")
+
+
+def test_a_clean_up_lets_go_what_is_beyond_the_bounds_and_readers_have_left(shared, monkeypatch):
+    store = shared.settings.model_copy(update={"keep_publications": 1})
+    first, latest = shared.promoted.publication.run_id, publish.current(store).run_id
+    publish.roll_back(store, first)
+    publish.roll_back(store, latest)
+    assert [removal.name for removal in pruning.prune(store, dry_run=True)[0] if removal.kind == "publication"] == []
+    monkeypatch.setattr("duckbook.publication.GRACE", timedelta(0))
+    removed, _ = pruning.prune(store)
+    assert [removal.name for removal in removed if removal.kind == "publication"] == [first]
+    assert [kept.run_id for kept in publish.publications(store)] == [latest]
+    with publish.published(store) as reader:
+        assert reader.publication.run_id == latest
+        assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 100
 
 
 def test_raw_is_made_again_from_the_history_alone(shared):

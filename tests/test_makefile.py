@@ -104,3 +104,8 @@ def test_a_dry_run_is_asked_for_by_a_variable():
     assert re.search(r"duckbook prune *$", make("-n", "prune"), flags=re.MULTILINE)
     assert "--dry-run" in make("-n", "prune", "DRY_RUN=1")
     assert "--dry-run" not in make("-n", "prune", "DRY_RUN=0")
+
+
+def test_all_runs_are_listed_by_a_variable():
+    assert re.search(r"duckbook list *$", make("-n", "list"), flags=re.MULTILINE)
+    assert "--all" in make("-n", "list", "ALL=1")

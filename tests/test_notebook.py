@@ -45,6 +45,12 @@ def test_reports_are_json_whatever_the_rows_are_made_of(book):
     assert (facts / "monthly.json").stat().st_mode & 0o077 == 0
 
 
+def test_a_report_lies_in_the_folder_of_its_step(book, monkeypatch):
+    monkeypatch.setenv("DUCKBOOK_RUN_STEP", "marts")
+    book.report("tests", [{"test": "unique", "status": "passed"}])
+    assert [path.name for path in (book.run_dir / "facts" / "marts").iterdir()] == ["tests.json"]
+
+
 def test_a_report_outside_a_run_goes_nowhere(tmp_path):
     Notebook(Settings(data=tmp_path / "data", _env_file=None)).report("tables", [{"table": "orders"}])
     assert list(tmp_path.iterdir()) == []

@@ -192,8 +192,8 @@ def test_a_run_without_tests_says_nothing_of_them(tmp_path):
 def test_a_run_tells_what_it_was_made_of_and_what_it_made(tmp_path):
     record = make(tmp_path)
     lineage = [{"batch_id": f"b{n}", "size": 1000, "new": n == 0, "sha256": {"rows": "ab" * 32}} for n in range(3)]
-    (record.folder / "facts").mkdir()
-    (record.folder / "facts" / "lineage.json").write_text(json.dumps(lineage))
+    (record.folder / "facts" / "ingest").mkdir(parents=True)
+    (record.folder / "facts" / "ingest" / "lineage.json").write_text(json.dumps(lineage))
     record.step_ended("ingest", runs.SUCCEEDED)
     marts = {"dim_dates": {"rows": 5, "sha256": "cd" * 32}}
     record.record["publication"] = {"name": "one", "as_of": "2026-06-30", "marts": marts}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
 
 import pytest
 from chains import duckbook
-from duckbook import commit_log, markers, page, pruning, publish, runs, servers, storage, traces
-from duckbook.errors import ChainError, WarehouseError
+from duckbook import commit_log, markers, page, provenance, pruning, publish, runs, servers, storage, traces
+from duckbook.errors import ChainError, PublishError, WarehouseError
 from duckbook.lock import one_writer
 from duckbook.runs import Run
 from duckbook.settings import Settings
@@ -19,7 +20,7 @@ def settings(folder, **chosen) -> Settings:
     return Settings(data=folder / "data", runs=folder / "runs", _env_file=None, **chosen)
 
 
-def run_that(store: Settings, status: str, **more) -> str:
+def run_that(store: Settings, status: str, /, **more) -> str:
     record = Run.begin(store.runs, target="duckdb", as_of=None, parameters={}, steps=[("one", "one.ipynb")])
     record.record |= more
     if status != runs.RUNNING:
@@ -67,6 +68,16 @@ def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what
     assert names(pruning.prune(store)) == []
 
 
+def test_runs_of_another_data_folder_stay(tmp_path):
+    """It has bounds of its own, and may have readers of what an old run of it made."""
+    store = settings(tmp_path, keep_runs=1)
+    theirs = [run_that(store, runs.SUCCEEDED, store="another") for _ in range(2)]
+    ours = [run_that(store, runs.SUCCEEDED, store=provenance.store(store)) for _ in range(2)]
+    theirs.append(run_that(store, runs.SUCCEEDED, store="another"))
+    assert names(pruning.prune(store)) == [("run", ours[0])]
+    assert sorted([*theirs, ours[1]]) == sorted(record["run_id"] for record in runs.read_all(store.runs))
+
+
 def test_leftovers_of_killed_ones_go_when_they_are_old(tmp_path):
     store = settings(tmp_path)
     markers.claim(store.data)
@@ -78,6 +89,79 @@ def test_leftovers_of_killed_ones_go_when_they_are_old(tmp_path):
     assert names(pruning.prune(store)) == [("leftover", "published/.making-old"), ("leftover", "tmp/spilled.tmp")]
     assert not (store.data / "published/.making-old").exists()
     assert (store.data / "published/.making-new").exists()
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """A function that does something, which is killed after it has removed so many files or folders."""
+
+    def do(count: int, work) -> bool:
+        done = itertools.count()
+        with monkeypatch.context() as patched:
+            for removes in (os.unlink, os.rmdir):
+
+                def counted(*arguments, removes=removes, **options):
+                    of_the_lock = str(arguments[0]).endswith("writer.json")
+                    if not of_the_lock and next(done) == count:
+                        raise Killed
+                    return removes(*arguments, **options)
+
+                patched.setattr(os, removes.__name__, counted)
+            try:
+                work()
+            except Killed:
+                return True
+        return False
+
+    return do
+
+
+def test_a_clean_up_that_is_killed_at_any_point_leaves_only_what_is_whole(tmp_path, killed_after, monkeypatch):
+    """What is listed can be gone back to, and the next clean-up takes the rest."""
+    monkeypatch.setattr("duckbook.publication.GRACE", pruning.timedelta(0))
+    points = 0
+    while True:
+        store = settings(tmp_path / str(points), keep_runs=1, keep_publications=1)
+        ids = [run_that(store, runs.SUCCEEDED) for _ in range(2)]
+        for age, name in enumerate(["newest", "older", "oldest"]):
+            publication(store, name, age)
+        publish.roll_back(store, "newest")
+        was_killed = killed_after(points, lambda store=store: pruning.prune(store))
+        for kept in publish.publications(store):
+            assert (store.data / "published" / kept.run_id / "dim_dates.parquet").stat().st_size == 1000
+            assert publish.roll_back(store, kept.run_id).marts == {"dim_dates": 1}
+        publish.roll_back(store, "newest")
+        for record in runs.read_all(store.runs):
+            assert (store.runs / record["run_id"] / "index.html").exists()
+        left = {path.name for path in (store.data / "published").glob("*/")}
+        gone = left - {kept.run_id for kept in publish.publications(store)}
+        for name in gone:
+            with pytest.raises(PublishError, match=f"no publication {name}: kept are newest"):
+                publish.roll_back(store, name)
+        for path in (*(store.data / "published").glob("*/"), *store.runs.glob("*/")):
+            os.utime(path, (0, 0))
+        pruning.prune(store)
+        assert {path.name for path in (store.data / "published").glob("*/")} == {"newest"}
+        assert [path.name for path in store.runs.glob("*/") if not path.is_symlink()] == ids[1:]
+        if not was_killed:
+            break
+        points += 1
+    assert points > 6
+
+
+def test_a_publication_that_readers_were_sent_away_from_stays_for_a_while(tmp_path, monkeypatch):
+    store = settings(tmp_path, keep_publications=1)
+    for age, name in enumerate(["newest", "older", "oldest"]):
+        publication(store, name, age)
+    publish.roll_back(store, "oldest")
+    publish.roll_back(store, "newest")
+    assert names(pruning.prune(store, dry_run=True)) == [("publication", "older")]
+    monkeypatch.setattr("duckbook.publication.GRACE", -pruning.LEFT_FOR)
+    assert names(pruning.prune(store)) == [("publication", "older"), ("publication", "oldest")]
 
 
 def test_objects_of_the_history_that_no_commit_names_go_and_all_others_stay(store_settings, endpoints, monkeypatch):

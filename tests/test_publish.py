@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 import json
 import os
 import subprocess
 import sys
-from datetime import date
+from datetime import date, timedelta
 
 import duckdb
 import pytest
-from duckbook import contracts, publish, published_files, transform, warehouse
+from duckbook import contracts, publication, publish, published_files, transform, warehouse
 from duckbook.errors import PublishError, WarehouseLocked
+from duckbook.publication import Keeper
 from duckbook.settings import Settings
 from shop import copy_of
 
@@ -29,7 +32,7 @@ def checksums(shop: Settings, name: str) -> dict[str, str]:
 
 
 def test_every_mart_is_published_and_nothing_else(shop):
-    publication = publish.publish(shop, "a")
+    made = publish.publish(shop, "a")
     with warehouse.open_warehouse(shop, read_only=True) as connection:
         names = {
             name
@@ -37,8 +40,8 @@ def test_every_mart_is_published_and_nothing_else(shop):
                 "select table_name from duckdb_tables() where schema_name = 'ecom_marts'"
             ).fetchall()
         }
-    assert set(publication.marts) == names - {"reconciliation"}
-    assert publication.as_of == "2026-06-30"
+    assert set(made.marts) == names - {"reconciliation"}
+    assert made.as_of == "2026-06-30"
     told = json.loads((shop.data / "published" / "a" / "publication.json").read_text("utf-8"))
     assert {f"{mart}.parquet": entry["sha256"] for mart, entry in told["marts"].items()} == checksums(shop, "a")
 
@@ -213,10 +216,51 @@ def test_a_run_that_publishes_again_leaves_its_first_publication_to_its_readers(
     assert reader.connection.execute("select count(*) from ecom_marts.dim_dates").fetchone()[0] > 0
 
 
-def test_the_last_few_publications_stay_and_one_can_go_back(shop):
+@pytest.mark.parametrize("target", publish.KEPT_BY)
+def test_what_keeps_publications_offers_all_that_is_asked_of_it(target):
+    """Every function of the protocol, with its parameters, their types and their order."""
+    keeper = importlib.import_module(f"duckbook.{publish.KEPT_BY[target]}")
+    asked = {name: function for name, function in vars(Keeper).items() if inspect.isfunction(function)}
+    offered = {name: vars(keeper)[name] for name in asked if not name.startswith("_")}
+    assert len(offered) == 6
+    for name, function in offered.items():
+        wanted = list(inspect.signature(asked[name]).parameters.values())[1:]
+        found = list(inspect.signature(function).parameters.values())
+        told = [[(one.name, one.annotation, one.kind, one.default) for one in side] for side in (found, wanted)]
+        assert told[0] == told[1], name
+
+
+def test_a_publication_is_not_taken_from_under_its_readers(shop, monkeypatch):
+    """After going back to the oldest one, the next two publications leave it to those who read it."""
+    for name in "abc":
+        publish.publish(shop, name, keep=3)
+    publish.roll_back(shop, "a")
+    with publish.published(shop) as reader:
+        for name in "de":
+            publish.publish(shop, name, keep=1)
+            assert publish.current(shop).run_id == name
+        assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 0
+    monkeypatch.setattr(publication, "GRACE", -timedelta(hours=1))
+    publish.publish(shop, "f", keep=2)
+    assert [kept.run_id for kept in publish.publications(shop)] == ["f", "e"]
+
+
+def test_a_publication_that_lacks_a_file_is_none(shop):
+    for name in "ab":
+        publish.publish(shop, name)
+    (shop.data / "published" / "a" / "dim_dates.parquet").unlink()
+    with pytest.raises(PublishError, match="There is no publication a: kept are b"):
+        publish.roll_back(shop, "a")
+    (shop.data / "published" / "b" / "dim_dates.parquet").unlink()
+    with pytest.raises(PublishError, match="The publication b is gone: publish again"):
+        publish.published(shop)
+
+
+def test_the_last_few_publications_stay_and_one_can_go_back(shop, monkeypatch):
+    monkeypatch.setattr(publication, "GRACE", timedelta(0))
     for name in "abcd":
         publish.publish(shop, name, keep=3)
-    assert [publication.run_id for publication in publish.publications(shop)] == ["d", "c", "b"]
+    assert [kept.run_id for kept in publish.publications(shop)] == ["d", "c", "b"]
     assert publish.roll_back(shop, "b").run_id == "b"
     assert publish.published(shop).publication.run_id == "b"
     with pytest.raises(PublishError, match="kept are d, c, b"):

@@ -11,7 +11,8 @@ import time
 
 import duckdb
 import pytest
-from duckbook import runs
+from chains import duckbook
+from duckbook import page, provenance, runs
 from duckbook.errors import ChainError
 from duckbook.redaction import Redactor, secrets_of
 from duckbook.runs import Run
@@ -89,6 +90,40 @@ def test_a_run_whose_process_was_killed_reads_as_interrupted_and_is_settled(tmp_
     assert [c["metadata"]["papermill"]["status"] for c in cells] == ["failed", "pending"]
 
 
+def test_the_newest_run_is_that_of_the_data_folder_and_a_list_says_what_each_was(tmp_path):
+    ours, theirs = (Settings(data=tmp_path / name, runs=tmp_path / "runs", _env_file=None) for name in ("a", "b"))
+    made = {}
+    for store, kind in ((ours, "latest"), (ours, "explore"), (theirs, "pipeline")):
+        made[kind] = begin(ours.runs, store=provenance.store(store), kind=kind, code={})
+        made[kind].end(runs.FAILED, "because")
+    here = provenance.store(ours)
+    assert runs.latest(ours.runs).name == made["pipeline"].folder.name
+    assert runs.latest(ours.runs, here).name == made["explore"].folder.name
+    Run.reopen(made["latest"].folder, "one", "it was failed").end(runs.FAILED, "again")
+    assert runs.find(ours.runs, "latest", here).name == made["latest"].folder.name
+    assert runs.find(ours.runs, "latest", provenance.store(theirs)).name == made["pipeline"].folder.name
+    with pytest.raises(ChainError, match="There is no run of nowhere in the archive"):
+        runs.find(ours.runs, "latest", "nowhere")
+    (listed, _), (both, _) = (duckbook(ours, "list", *option).communicate(timeout=60) for option in ((), ("--all",)))
+    told = [tuple(line.split()[n] for n in (0, 1, 2, -1)) for line in listed.splitlines()]
+    assert told == [(made[kind].folder.name, kind, "failed", here) for kind in ("explore", "latest")]
+    assert [line.split()[1] for line in both.splitlines()] == ["pipeline", "explore", "latest"]
+    assert both.splitlines()[0].endswith(str(theirs.data))
+    state, _ = duckbook(ours, "status").communicate(timeout=60)
+    assert f"newest run   {made['latest'].folder.name} latest failed" in state
+    assert "archive      2 runs" in state
+    index = page.write_index(ours.runs).read_text("utf-8")
+    for store, kind in ((ours, "latest"), (theirs, "pipeline")):
+        assert f'<td class="left">{kind}</td><td class="left">{store.data}</td>' in index
+
+
+def test_a_record_of_an_earlier_version_is_of_every_data_folder_and_says_what_it_was(tmp_path):
+    folder = begin(tmp_path, request={"only": "explore"}).folder
+    assert runs.latest(tmp_path, "anything").name == folder.name
+    assert runs.kind(runs.read(folder)) == "explore"
+    assert runs.kind(runs.read(begin(tmp_path).folder)) == "pipeline"
+
+
 def test_a_reused_process_id_is_not_taken_for_the_run(tmp_path):
     run = begin(tmp_path)
     run.record["process"]["started"] -= 1000
@@ -111,22 +146,22 @@ def test_a_run_is_told_from_others_whatever_its_machine_is_called_since(tmp_path
     assert runs.read(elsewhere.folder)["status"] == "interrupted"
 
 
-def report(run: Run, name: str, rows) -> None:
-    (run.folder / "facts").mkdir(exist_ok=True)
-    (run.folder / "facts" / f"{name}.json").write_text(json.dumps(rows), "utf-8")
+def report(run: Run, step: str, name: str, rows) -> None:
+    (run.folder / "facts" / step).mkdir(parents=True, exist_ok=True)
+    (run.folder / "facts" / step / f"{name}.json").write_text(json.dumps(rows), "utf-8")
 
 
 def test_facts_of_several_steps_are_merged_by_their_keys(tmp_path):
     run = begin(tmp_path)
-    report(run, "tables", [{"table": "orders", "landed": 5}, {"table": "reviews", "landed": 1}])
-    report(run, "tests", [{"test": "unique", "status": "passed"}])
     run.step_started("one")
+    report(run, "one", "tables", [{"table": "orders", "landed": 5}, {"table": "reviews", "landed": 1}])
+    report(run, "one", "tests", [{"test": "unique", "status": "passed"}])
     run.step_ended("one", runs.SUCCEEDED)
-    report(run, "tables", [{"table": "orders", "raw": 5, "staged": 5}])
-    report(run, "tests", [{"name": "unique", "status": "fail"}, {"name": "fresh", "status": "warn"}])
-    report(run, "run", {"as_of": "2026-07-01", "status": "succeeded"})
-    report(run, "figures", [{"name": "Orders", "value": 5}])
     run.step_started("two")
+    report(run, "two", "tables", [{"table": "orders", "raw": 5, "staged": 5}])
+    report(run, "two", "tests", [{"name": "unique", "status": "fail"}, {"name": "fresh", "status": "warn"}])
+    report(run, "two", "run", {"as_of": "2026-07-01", "status": "succeeded"})
+    report(run, "two", "figures", [{"name": "Orders", "value": 5}])
     run.step_ended("two", runs.SUCCEEDED)
     record = on_disk(run)
     assert record["tables"] == [
@@ -142,10 +177,31 @@ def test_facts_of_several_steps_are_merged_by_their_keys(tmp_path):
 def test_a_step_that_is_done_again_does_not_count_its_tests_twice(tmp_path):
     run = begin(tmp_path)
     for _ in range(2):
-        report(run, "tests", [{"test": "unique", "status": "passed"}])
         run.step_started("one")
+        report(run, "one", "tests", [{"test": "unique", "status": "passed"}])
         run.step_ended("one", runs.SUCCEEDED)
     assert on_disk(run)["tests"]["passed"] == 1
+
+
+def test_what_steps_report_side_by_side_is_counted_for_the_step_that_said_it(tmp_path):
+    run = begin(tmp_path)
+    for name, status in (("one", "passed"), ("two", "failed")):
+        run.step_started(name)
+        report(run, name, "tests", [{"test": name, "status": status}])
+    run.step_ended("two", runs.FAILED)
+    assert [(test["step"], test["test"]) for test in on_disk(run)["test_results"]] == [("two", "two")]
+    run.step_ended("one", runs.SUCCEEDED)
+    assert {test["step"]: test["test"] for test in on_disk(run)["test_results"]} == {"one": "one", "two": "two"}
+    assert on_disk(run)["tests"] == {"passed": 1, "failed": 1, "warned": 0}
+
+
+def test_what_an_attempt_reported_that_failed_is_not_counted_for_the_next_one(tmp_path):
+    run = begin(tmp_path)
+    run.step_started("one")
+    report(run, "one", "figures", [{"name": "Orders", "value": 5}])
+    run.step_started("one")
+    run.step_ended("one", runs.SUCCEEDED)
+    assert "facts" not in on_disk(run)
 
 
 def test_a_missing_run_is_told_by_name(tmp_path):

@@ -8,20 +8,26 @@ from pathlib import Path
 
 import click
 
+from duckbook import as_found
 from duckbook.errors import DuckbookError, visible
 from duckbook.options import complete_publication, complete_run, store_options
 
 
 @click.command(name="list")
 @store_options
-def list_runs(**_store) -> None:
-    """List the runs, newest first."""
-    from duckbook import runs
+@click.option("--all", "every", is_flag=True, help="Those of other data folders as well.")
+def list_runs(every, **_store) -> None:
+    """List the runs of the data folder, newest first."""
+    from duckbook import provenance, runs
     from duckbook.settings import settings
 
-    for record in runs.read_all(settings().runs):
-        seconds = "" if record["seconds"] is None else f"{record['seconds']:8.1f} s"
-        click.echo(f"{record['run_id']}  {record['status']:<12}{record['as_of'] or '':<12}{seconds}")
+    here = provenance.store(settings())
+    for record in runs.read_all(settings().runs, None if every else here):
+        seconds = "" if record["seconds"] is None else f"{record['seconds']:.1f} s"
+        told = (
+            f"{record['run_id']}  {runs.kind(record):<18}{record['status']:<12}{record['as_of'] or '':<12}{seconds:>10}"
+        )
+        click.echo(visible(f"{told}  {record.get('store') or ''}".rstrip()))
 
 
 @click.command()
@@ -29,10 +35,10 @@ def list_runs(**_store) -> None:
 @click.argument("run_id", default="latest", shell_complete=complete_run)
 def show(run_id, **_store) -> None:
     """Show how a run ended; the newest where none is named."""
-    from duckbook import runs, terminal
+    from duckbook import provenance, runs, terminal
     from duckbook.settings import settings
 
-    folder = (settings().runs / run_id).resolve()
+    folder = runs.find(settings().runs, run_id, provenance.store(settings()))
     terminal.show_summary(terminal.console(), runs.read(folder), folder / "index.html")
 
 
@@ -42,16 +48,18 @@ def show(run_id, **_store) -> None:
 @click.argument("after", default="latest", shell_complete=complete_run)
 def compare(before, after, **_store) -> None:
     """Put two runs beside each other; the second is the newest where none is named."""
-    from duckbook import compare, runs, terminal
+    from duckbook import compare, provenance, runs, terminal
     from duckbook.settings import settings
 
-    old, new = (runs.read((settings().runs / run_id).resolve()) for run_id in (before, after))
+    here = provenance.store(settings())
+    old, new = (runs.read(runs.find(settings().runs, run_id, here)) for run_id in (before, after))
     terminal.show_comparison(terminal.console(), old, new, compare.compare(old, new))
 
 
 @click.command()
 @store_options
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@as_found.command
 def prune(dry_run, **_store) -> None:
     """Remove the oldest runs and publications, and what killed ones have left.
 
@@ -74,6 +82,7 @@ def prune(dry_run, **_store) -> None:
 @click.command()
 @store_options
 @click.argument("run_id", shell_complete=complete_publication)
+@as_found.command
 def rollback(run_id, **_store) -> None:
     """Point readers at the publication of an earlier run."""
     from duckbook import publish
@@ -86,18 +95,16 @@ def rollback(run_id, **_store) -> None:
 @click.command()
 @store_options
 def report(**_store) -> None:
-    """Open the page of the newest run."""
-    from duckbook import runs
+    """Open the page of the newest run of the data folder."""
+    from duckbook import provenance, runs
     from duckbook.settings import settings
 
-    folder = runs.latest(settings().runs)
-    if folder is None:
-        raise DuckbookError("There is no run yet: make one with `make pipeline`.")
-    _open(folder / "index.html")
+    _open(runs.find(settings().runs, "latest", provenance.store(settings())) / "index.html")
 
 
 @click.command()
 @store_options
+@as_found.command
 def docs(**_store) -> None:
     """Build dbt's documentation of the warehouse as one page, and open it."""
     from duckbook import transform

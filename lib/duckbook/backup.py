@@ -15,14 +15,17 @@ from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from pathlib import Path
 
-from duckbook import commit_log, landing, manifest, storage, uncommitted
+from duckbook import commit_log, landing, manifest, sources, storage, uncommitted
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import BackupError, IngestError
-from duckbook.processes import write_private
+from duckbook.processes import read_json, write_private
 from duckbook.settings import Settings
 
 TOLD = "backup.json"
+
+BEGUN = "restoring.json"
+"""A file in the data folder that names the backup from which it is being restored."""
 
 FORMAT = 1
 
@@ -104,15 +107,43 @@ def _sum_of(told: dict) -> str:
     return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
-    """Put a backup into a store that has no history; where the store was generated, land its data again.
-
-    What is made of the history is not made here: load raw and build after it, as `duckbook restore` does.
+def check(settings: Settings, folder: Path) -> None:
+    """See, before any server is started, that a folder holds a backup, and that the data folder is empty.
 
     Raises
     ------
     BackupError
-        The folder is no whole backup, or the store has a history already; nothing was changed.
+        One of them is not so.
+    """
+    chronicle, _ = _read(folder.expanduser().resolve())
+    made = [path for path in (settings.warehouse_path, settings.data / "published") if path.exists()]
+    if made and not _is_begun(settings, chronicle):
+        raise BackupError(f"{settings.data} holds a store already ({made[0].name}): {ELSEWHERE}")
+
+
+ELSEWHERE = "restore into an empty data folder (DATA=folder). Nothing was changed."
+
+
+def _is_begun(settings: Settings, chronicle: Chronicle) -> bool:
+    """Whether a restore of this backup was begun here and has not ended: it goes on, whatever is there of it."""
+    return read_json(settings.data / BEGUN).get("digest") == chronicle.digest
+
+
+def end(settings: Settings) -> None:
+    """Note that all that is made of a restored history is there."""
+    (settings.data / BEGUN).unlink(missing_ok=True)
+
+
+def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
+    """Put a backup into an empty store; where the store was generated, land its data again.
+
+    What is made of the history is not made here: load raw and build after it, and then `end`, as `duckbook restore`
+    does.
+
+    Raises
+    ------
+    BackupError
+        The folder is no whole backup, or the store is not empty; nothing was changed.
     ServerError
         The object store does not answer; the restore can be run again.
     """
@@ -124,11 +155,8 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     if broken:
         raise BackupError(f"{folder / broken} is missing or was changed, so the backup is not whole: take another one.")
     with uncommitted.alone(settings, client, "a restore") as lease:
-        if (there := commit_log.read(client, bucket)).commits and there.digest != chronicle.digest:
-            raise BackupError(
-                f"s3://{bucket} holds another history already, of {len(there.commits)} commits: restore into an empty "
-                "store (DATA=folder), or name another bucket."
-            )
+        _refuse_full(settings, endpoints, client, chronicle, landed)
+        write_private(settings.data / BEGUN, json.dumps({"digest": chronicle.digest}))
         _each(sums, lambda key: storage.upload(client, folder / key, bucket, key))
         # The log last, and in order, so that a restore that is killed is a history that ends earlier.
         lease.renew()
@@ -138,6 +166,19 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
         _land_again(settings, endpoints, landed.encode())
     size = sum((folder / key).stat().st_size for key in (*sums, *logged))
     return Backup(folder, chronicle.commits[-1].number, str(chronicle.as_of), len(sums) + len(logged), 0, 0, size)
+
+
+def _refuse_full(settings: Settings, endpoints: Endpoints, client, chronicle: Chronicle, landed: str | None) -> None:
+    """See that nothing is there but what an earlier try to restore this backup has left."""
+    bucket, there = settings.s3_historic_bucket, commit_log.read(client, settings.s3_historic_bucket).commits
+    begun = _is_begun(settings, chronicle)
+    if there and not (begun and there == chronicle.commits[: len(there)]):
+        raise BackupError(f"s3://{bucket} holds a history already, of {len(there)} commits: {ELSEWHERE}")
+    if landed and not begun:
+        found = sources.discover(settings, endpoints, client).sources
+        if found or landing.manifest(settings, endpoints):
+            what = found[0].name if found else f"s3://{bucket}/{manifest.KEY}"
+            raise BackupError(f"The landing zone holds data already, such as {what}: {ELSEWHERE}")
 
 
 def _land_again(settings: Settings, endpoints: Endpoints, landed: bytes) -> None:
@@ -156,6 +197,8 @@ def _land_again(settings: Settings, endpoints: Endpoints, landed: bytes) -> None
 
 def _told(folder: Path) -> dict:
     """What a folder says of the backup in it."""
+    if not folder.is_dir():
+        raise BackupError(f"There is no folder {folder}: name the one into which `make backup` wrote.")
     try:
         told = json.loads((folder / TOLD).read_text("utf-8"))
         known = told["format"] == FORMAT

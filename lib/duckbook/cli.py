@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from duckbook import archive_commands, store_commands, target_commands
+from duckbook import archive_commands, as_found, store_commands, target_commands
 from duckbook.errors import DuckbookError, reason, visible
 from duckbook.options import (
     complete_run,
@@ -89,7 +89,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
     # Before the imports that take a second: a wrong setting is told at once.
     chosen = settings()
 
-    from duckbook import runner, runs, terminal
+    from duckbook import provenance, runner, runs, terminal
     from duckbook.chain import CHAIN_FILE
 
     out = terminal.console()
@@ -99,7 +99,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
             do = runner.resume if isinstance(asked, str) else runner.run
             record = do(chosen, asked, listener, chain_file or CHAIN_FILE)
     except KeyboardInterrupt:
-        newest = runs.latest(chosen.runs)
+        newest = runs.latest(chosen.runs, provenance.store(chosen))
         told = runs.read(newest) if newest is not None and listener.began else None
         if told and told["status"] != runs.SUCCEEDED:
             terminal.show_failure(terminal.console(stderr=True), told, None, runner.resume_command(told))
@@ -114,16 +114,17 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
         sys.exit(1)
 
 
-def _from_raw() -> Any:
+def _from_raw(purpose: str) -> Any:
     """What makes everything of raw again, for whoever reads it."""
     from duckbook.request import Request
     from duckbook.settings import settings
 
-    return Request(first="staging", last="bi" if settings().bi else "publish", generate=False)
+    return Request(first="staging", last="bi" if settings().bi else "publish", generate=False, purpose=purpose)
 
 
 @cli.command()
 @store_options
+@as_found.command
 def rebuild(**_store) -> None:
     """Make the warehouse again from the history in S3 alone, and publish it."""
     from duckbook import raw, servers
@@ -133,12 +134,13 @@ def rebuild(**_store) -> None:
     servers.preflight(settings())
     with one_writer(settings(), "a rebuild"):
         raw.rebuild(settings(), servers.up(settings()))
-    _run(_from_raw())
+    _run(_from_raw("rebuild"))
 
 
 @cli.command()
 @store_options
 @click.argument("folder", type=click.Path(path_type=Path))
+@as_found.command
 def restore(folder, **_store) -> None:
     """Make an empty store again from a backup, through to the published marts."""
     from duckbook import backup, raw, servers
@@ -146,18 +148,21 @@ def restore(folder, **_store) -> None:
     from duckbook.settings import settings
 
     servers.preflight(settings())
+    backup.check(settings(), folder)
     with one_writer(settings(), "a restore"):
         endpoints = servers.up(settings())
         restored = backup.restore(settings(), endpoints, folder)
         raw.rebuild(settings(), endpoints)
+        backup.end(settings())
     click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
-    _run(_from_raw())
+    _run(_from_raw("restore"))
 
 
 @cli.command()
 @store_options
 @click.option("--records", default="", help="Records to erase that an erasure has listed, with blanks between them.")
 @click.argument("customer_ids", nargs=-1, metavar="CUSTOMER_ID…")
+@as_found.command
 def forget(customer_ids, records, **_store) -> None:
     """Erase people for good, publish without them, and prove it; later landings do not bring them back."""
     from duckbook import forget as forgetting
@@ -174,7 +179,7 @@ def forget(customer_ids, records, **_store) -> None:
         erasure = forgetting.forget(chosen, endpoints, customer_ids, records.split(), tell)
         traces.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
-    _run(_from_raw())
+    _run(_from_raw("forget"))
     with one_writer(chosen, "an erasure"):
         traces.remove(chosen, endpoints, sorted(erasure.people.ids))
         unreached = servers.vacuum(chosen)

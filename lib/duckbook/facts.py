@@ -1,7 +1,7 @@
 """Facts that notebooks report to the archive, and how those of several steps make one record.
 
-A notebook leaves ``facts/NAME.json`` in the folder of its run (`notebook.Notebook.report`). When its step has ended
-they are put aside under the step's name, so that a step that is done again replaces what it said.
+A notebook leaves ``facts/STEP/NAME.json`` in the folder of its run (`notebook.Notebook.report`), which are merged when
+its step has ended. A step that is done again replaces what it said.
 """
 
 from __future__ import annotations
@@ -40,15 +40,11 @@ def merge(record: dict[str, Any], folder: Path, step: str) -> None:
     record
         The content of ``run.json``; it is changed.
     folder
-        Where notebooks leave their facts.
+        Where notebooks leave their facts, each in a folder of its step.
     step
         The name of the step that has ended.
     """
-    mine = folder / step
-    for report in sorted(folder.glob("*.json")):
-        mine.mkdir(mode=0o700, exist_ok=True)
-        report.replace(mine / report.name)
-    for report in sorted(mine.glob("*.json")):
+    for report in sorted((folder / step).glob("*.json")):
         rows = json.loads(report.read_text("utf-8"))
         if report.stem == "lineage":
             record["lineage"] = _lineage(rows, report, folder.parent)

@@ -96,7 +96,7 @@ def write(settings: Settings, endpoints: Endpoints, manifest: Manifest) -> None:
         values[name] = values[name].isoformat() if values[name] else None
     data = json.dumps(values, indent=1).encode()
     storage.put_bytes(_client(endpoints.s3), settings.s3_historic_bucket, KEY, data)
-    if settings.embedded_s3:
+    if settings.embedded_s3 and _copy(settings).parent.is_dir():
         write_private(_copy(settings), data)
 
 

@@ -21,7 +21,7 @@ OURS = frozenset(
     {
         *(MARK, "servers", "warehouse.duckdb", "warehouse.duckdb.wal", "published", "features", "models", "bi"),
         *("dbt", "docs", "duckdb_extensions", "ipython", "tmp", "fingerprints.json"),
-        *("ingest.lock", "ingest.lease", "ingest-open.json", "writer.lock", "writer.json"),
+        *("restoring.json", "ingest.lock", "ingest.lease", "ingest-open.json", "writer.lock", "writer.json"),
     }
 )
 """Whatever duckbook makes in a data folder."""

@@ -241,6 +241,10 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
     )
 
 
+def remove(settings: Settings, run_id: str) -> None:
+    """Remove nothing: the one publication that is kept is the current one."""
+
+
 def _read(connection: duckdb.DuckDBPyConnection, database: str) -> list[Publication]:
     import duckdb
 

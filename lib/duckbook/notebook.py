@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from duckbook.endpoints import Endpoints
 
-RUN_DIR = "DUCKBOOK_RUN_DIR"
+RUN_DIR, RUN_STEP = "DUCKBOOK_RUN_DIR", "DUCKBOOK_RUN_STEP"
 """Environment variable by which the chain tells a kernel the folder of the run."""
 
 SQL_MAGIC = {
@@ -142,7 +142,7 @@ class Notebook:
         self.checks.append(Check(name, expected, found, verdict))
 
     def report(self, name: str, rows: Iterable[dict] | pd.DataFrame | dict) -> None:
-        """Hand facts to the run's archive, as ``facts/NAME.json`` in the folder of the run.
+        """Hand facts to the run's archive, as ``facts/STEP/NAME.json`` in the folder of the run.
 
         Parameters
         ----------
@@ -163,7 +163,7 @@ class Notebook:
         text = json.dumps(rows if isinstance(rows, dict) else list(rows), default=_as_json, indent=1)
         if self.run_dir is not None:
             self._refuse_secrets(name, text)
-            folder = self.run_dir / "facts"
+            folder = self.run_dir / "facts" / os.environ.get(RUN_STEP, "")
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_private(folder / f"{name}.json", text)
 

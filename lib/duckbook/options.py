@@ -60,10 +60,10 @@ def complete_step(_context: click.Context, _parameter: click.Parameter, begun: s
 
 def complete_run(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
     """The ids of the runs in the archive, newest first, for the shell's completion."""
-    from duckbook import runs
+    from duckbook import provenance, runs
     from duckbook.settings import settings
 
-    ids = [record["run_id"] for record in runs.read_all(settings().runs)]
+    ids = [record["run_id"] for record in runs.read_all(settings().runs, provenance.store(settings()))]
     return [run_id for run_id in ["latest", *ids] if run_id.startswith(begun)]
 
 

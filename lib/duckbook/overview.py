@@ -47,22 +47,23 @@ def _published(settings: Settings) -> str:
 def _history(settings: Settings) -> str:
     """What the newest run that looked at the history told of it, for asking S3 takes longer than a look."""
     here = provenance.store(settings)
-    told = (r["lineage"] for r in runs.read_all(settings.runs) if r.get("store") == here and r.get("lineage"))
+    told = (r["lineage"] for r in runs.read_all(settings.runs, here) if r.get("lineage"))
     lineage = next(told, None)
     return f"{lineage['batches']:,} batches, {lineage['bytes'] / 1e6:,.1f} MB" if lineage else "not known before a run"
 
 
 def _runs(settings: Settings) -> list[tuple[str, str]]:
-    newest = runs.latest(settings.runs)
+    here = provenance.store(settings)
+    newest = runs.latest(settings.runs, here)
     if newest is None:
         return [("newest run", "none yet")]
     record = runs.read(newest)
     seconds = "" if record["seconds"] is None else f" in {record['seconds']:.1f} s"
     as_of = f", as of {record['as_of']}" if record["as_of"] else ""
-    told = [("newest run", f"{record['run_id']} {record['status']}{seconds}{as_of}")]
+    told = [("newest run", f"{record['run_id']} {runs.kind(record)} {record['status']}{seconds}{as_of}")]
     if record["error"]:
         told.append(("", record["error"]))
-    kept = runs.read_all(settings.runs)
+    kept = runs.read_all(settings.runs, here)
     over = f"; {len(kept) - settings.keep_runs} more than DUCKBOOK_KEEP_RUNS: make prune"
-    told_size = f"{len(kept)} runs, {size_of(settings.runs) / 1e6:,.1f} MB"
+    told_size = f"{len(kept)} runs, {sum(size_of(settings.runs / run['run_id']) for run in kept) / 1e6:,.1f} MB"
     return [*told, ("archive", told_size + (over if len(kept) > settings.keep_runs else ""))]

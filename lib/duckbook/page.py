@@ -75,6 +75,8 @@ def write_index(archive: Path) -> Path:
             record
             | {
                 "mark": MARKS[record["status"]],
+                "kind": runs.kind(record),
+                "store": record.get("store") or "",
                 "landed": sum(row.get("landed") or 0 for row in record["tables"]) if record["tables"] else None,
                 "orders": figures.get("Orders", ""),
                 "revenue": figures.get("Revenue", ""),

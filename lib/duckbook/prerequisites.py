@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
 
-from duckbook import landing, manifest, publish, servers
+from duckbook import as_found, landing, manifest, publish, servers
 from duckbook.chain import Step
 from duckbook.endpoints import Endpoints
 from duckbook.errors import ChainError, IngestError, LandingError, PublishError, WarehouseLocked
@@ -49,7 +49,7 @@ def check(settings: Settings, request: Request, steps: Sequence[Step]) -> date |
     names = {step.name for step in steps}
     before = {need for step in steps for need in step.needs if need not in names}
     generates = any(step.group == "generate" for step in steps)
-    with servers.as_found_on_error(settings):
+    with as_found.on_error(settings):
         if generates or "generate_history" in before or any(name in request.values for name in GENERATED):
             _check_generated(settings, request, names, before)
         if "ingest" in names:

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from duckbook import markers, publish, runs, servers
+from duckbook import markers, provenance, publish, published_files, runs, servers
 from duckbook.lock import one_writer
+from duckbook.publication import beyond
 from duckbook.settings import Settings
 
 LEFT_FOR = timedelta(days=1)
@@ -24,6 +25,8 @@ LEFT_FOR = timedelta(days=1)
 
 OF_A_BATCH = re.compile(r"history/(\w+)/batch=\1-\d{8}-\d{5,}-[0-9a-f]+/(rows|sightings|unreadable)(-\d{8})?\.parquet")
 """The keys that an ingest gives: what else lies below history/ is somebody else's."""
+
+RUN = re.compile(r"\d{8}T\d{6}-\d{3}")
 
 KINDS = ("run", "publication", "leftover")
 
@@ -84,8 +87,10 @@ def size_of(folder: Path) -> int:
 
 def _runs(settings: Settings) -> Iterator[Removal]:
     current = publish.current(settings)
-    newest = runs.latest(settings.runs)
-    for record in runs.read_all(settings.runs)[settings.keep_runs :]:
+    here = provenance.store(settings)
+    newest = runs.latest(settings.runs, here)
+    # Which run of another data folder made what its readers take, only that folder can tell.
+    for record in runs.read_all(settings.runs, here)[settings.keep_runs :]:
         name = record["run_id"]
         made = current is not None and (record.get("publication") or {}).get("name") == current.run_id
         if record["status"] != runs.RUNNING and not made and (newest is None or newest.name != name):
@@ -93,26 +98,25 @@ def _runs(settings: Settings) -> Iterator[Removal]:
 
 
 def _publications(settings: Settings) -> Iterator[Removal]:
-    folder, current = settings.data / "published", publish.current(settings)
-    for publication in publish.publications(settings)[settings.keep_publications :]:
-        if current is not None and publication.run_id == current.run_id:
-            continue
+    current = publish.current(settings)
+    kept = publish.publications(settings)
+    for publication in beyond(kept, current and current.run_id, settings.keep_publications):
         name = publication.run_id
-        if settings.target == "lake":
-            # What it frees is told by nobody: a lake removes files a day after the last snapshot that named them.
-            yield Removal("publication", name, 0, lambda name=name: publish.remove(settings, name))
-        else:
-            yield _folder("publication", folder / name)
+        # What it frees of a lake is told by nobody: that removes files a day after the last snapshot that named them.
+        size = 0 if settings.target == "lake" else size_of(settings.data / "published" / name)
+        yield Removal("publication", name, size, lambda name=name: publish.remove(settings, name))
 
 
 def _local(settings: Settings) -> Iterator[Removal]:
-    """What a killed publication, a killed ingest or DuckDB left in the data folder."""
+    """What killed publications, ingests, clean-ups and DuckDB left in the data folder and in the archive."""
     oldest = time.time() - LEFT_FOR.total_seconds()
-    left = [*settings.data.glob("published/.making-*")]
-    left += settings.data.glob("tmp/*") if markers.made(settings.data, "tmp") else ()
-    for path in left:
-        if path.lstat().st_mtime < oldest:
-            name = path.relative_to(settings.data).as_posix()
+    left = [(settings.data, path) for path in published_files.leftovers(settings)]
+    if markers.made(settings.data, "tmp"):
+        left += [(settings.data, path) for path in settings.data.glob("tmp/*")]
+    left += [(settings.runs, path) for path in settings.runs.glob("*/") if RUN.fullmatch(path.name)]
+    for root, path in left:
+        if path.lstat().st_mtime < oldest and not (path / "run.json").exists():
+            name = path.relative_to(root).as_posix()
             if path.is_dir() and not path.is_symlink():
                 yield _folder("leftover", path, name)
             else:
@@ -120,7 +124,12 @@ def _local(settings: Settings) -> Iterator[Removal]:
 
 
 def _folder(kind: str, path: Path, name: str | None = None) -> Removal:
-    return Removal(kind, name or path.name, size_of(path), lambda: shutil.rmtree(path))
+    def remove() -> None:
+        # First what makes it a run: one whose removal is killed half way is none.
+        (path / "run.json").unlink(missing_ok=True)
+        shutil.rmtree(path)
+
+    return Removal(kind, name or path.name, size_of(path), remove)
 
 
 def _object_store_answers(settings: Settings) -> bool:

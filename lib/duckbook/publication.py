@@ -1,12 +1,20 @@
-"""What a publication is, wherever it is kept, and the sentences for one that is not there."""
+"""What a publication is, what a keeper of publications offers, and the sentences for one that is not there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from duckbook.errors import PublishError
+from duckbook.settings import Settings
+
+if TYPE_CHECKING:
+    import duckdb
+
+GRACE = timedelta(hours=1)
+"""For so long a publication stays after readers were pointed at another one, whatever the settings keep."""
 
 Kept = TypeVar("Kept", bound="Publication")
 
@@ -19,6 +27,8 @@ class Publication:
     as_of: str | None
     marts: dict[str, int]
     masked: bool = True
+    left_at: datetime | None = field(default=None, kw_only=True, compare=False)
+    """When readers were last pointed at another one; None while they take it, and where they never did."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,56 @@ class Outgoing:
     query: str
     sorted_by: tuple[str, ...]
     personal: tuple[str, ...]
+
+
+class Keeper(Protocol):
+    """What keeps the publications of a target; a module is one."""
+
+    def publish(
+        self,
+        settings: Settings,
+        connection: duckdb.DuckDBPyConnection,
+        marts: dict[str, Outgoing],
+        run_id: str,
+        as_of: str | None,
+        keep: int,
+    ) -> Publication:
+        """Publish the marts of a warehouse, point readers at them, and keep the newest `keep` publications."""
+
+    def attach(
+        self, connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str | None, run_id: str | None
+    ) -> Publication:
+        """Make a view a mart of a publication, in the schema ``ecom_marts`` of a connection."""
+
+    def publications(self, settings: Settings) -> Sequence[Publication]:
+        """The publications that are kept, newest first."""
+
+    def current(self, settings: Settings) -> Publication | None:
+        """The publication that readers take, or None."""
+
+    def roll_back(self, settings: Settings, run_id: str) -> Publication:
+        """Point readers at an earlier publication."""
+
+    def remove(self, settings: Settings, run_id: str) -> None:
+        """Remove a publication, unless it is the current one."""
+
+
+def beyond(kept: Sequence[Kept], current: str | None, keep: int) -> list[Kept]:
+    """The publications that may be removed: not of the newest few, not current, and left by readers a while ago.
+
+    Parameters
+    ----------
+    kept
+        All of them, newest first.
+    current
+        Name of the one that readers take.
+    """
+    since = datetime.now(UTC) - GRACE
+    return [
+        publication
+        for publication in kept[max(keep, 1) :]
+        if publication.run_id != current and (publication.left_at is None or publication.left_at < since)
+    ]
 
 
 def chosen(kept: list[Kept], current: Kept | None, as_of: str | None = None, run_id: str | None = None) -> Kept:

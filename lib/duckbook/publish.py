@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from duckbook import contracts, personal, runs
 from duckbook.errors import PublishError
-from duckbook.publication import Outgoing, Publication
+from duckbook.publication import Keeper, Outgoing, Publication
 from duckbook.rows import PARQUET, literal
 from duckbook.settings import Settings
 
@@ -36,7 +36,7 @@ BAD = {"fail", "error", "runtime error", "skipped"}
 
 
 KEPT_BY = {"duckdb": "published_files", "lake": "published_snapshots", "motherduck": "motherduck"}
-"""Target → the module that keeps its publications; all of them offer the same five functions."""
+"""Target → the module that keeps its publications, a `Keeper`."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def files(settings: Settings, published: Published, folder: Path) -> dict[str, P
 
 def publications(settings: Settings) -> list[Publication]:
     """The publications that are kept, newest first."""
-    return _keeper(settings).publications(settings)
+    return list(_keeper(settings).publications(settings))
 
 
 def current(settings: Settings) -> Publication | None:
@@ -145,7 +145,7 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
     Raises
     ------
     PublishError
-        It is not kept.
+        It is not kept, or not whole.
     """
     return _keeper(settings).roll_back(settings, run_id)
 
@@ -155,7 +155,7 @@ def remove(settings: Settings, run_id: str) -> None:
     _keeper(settings).remove(settings, run_id)
 
 
-def _keeper(settings: Settings) -> Any:
+def _keeper(settings: Settings) -> Keeper:
     # Imported by name, because a look at the files of a local publication is to load no DuckDB.
     return importlib.import_module(f"duckbook.{KEPT_BY[settings.target]}")
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duckbook import side_by_side
 from duckbook.errors import PublishError
 from duckbook.processes import write_private
-from duckbook.publication import Outgoing, Publication, chosen, free_name
+from duckbook.publication import Outgoing, Publication, beyond, chosen, free_name
 from duckbook.rows import PARQUET, literal, quoted
 from duckbook.settings import Settings
 
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     import duckdb
 
 SCHEMA = "ecom_marts"
+
+MAKING, GONE = ".making-", ".gone-"
+"""How the names of folders begin that are being made, and being removed."""
+
+LEFT = "left"
+"""A file in the folder of a publication, as old as the moment at which readers were pointed at another one."""
 
 
 def publish(
@@ -44,7 +51,7 @@ def publish(
     """
     folder = _folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    making = folder / f".making-{run_id}"
+    making = folder / f"{MAKING}{run_id}"
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(mode=0o700)
 
@@ -63,7 +70,7 @@ def publish(
     final = folder / free_name(run_id, (path.name for path in folder.iterdir()))
     making.replace(final)
     _point_at(settings, final.name)
-    _prune(settings, keep)
+    _tidy(settings, keep)
     return _read(final)
 
 
@@ -88,9 +95,9 @@ def attach(
 
 
 def publications(settings: Settings) -> list[Publication]:
-    """The publications that are kept, newest first."""
-    folders = _folder(settings).glob("*/publication.json")
-    return [_read(file.parent) for file in sorted(folders, key=lambda f: f.stat().st_mtime, reverse=True)]
+    """The publications that are kept, newest first; one that lacks a file is none."""
+    files = sorted(_told(settings), key=lambda file: file.stat().st_mtime, reverse=True)
+    return [_read(file.parent) for file in files if _is_whole(file.parent)]
 
 
 def current(settings: Settings) -> Publication | None:
@@ -107,7 +114,7 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
     Raises
     ------
     PublishError
-        It is not kept.
+        It is not kept, or not whole.
     """
     publication = chosen(publications(settings), None, run_id=run_id)
     _point_at(settings, run_id)
@@ -116,8 +123,15 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
 
 def remove(settings: Settings, run_id: str) -> None:
     """Remove a publication, unless it is the current one."""
-    if _current(settings).name != run_id:
-        shutil.rmtree(_folder(settings) / run_id)
+    if _pointer(settings) != run_id:
+        _remove(_folder(settings) / run_id)
+
+
+def leftovers(settings: Settings) -> list[Path]:
+    """The folders of what was killed while it was made or removed; others in their place are somebody's own."""
+    found = [path for path in _folder(settings).glob("*/") if path.name.startswith((MAKING, GONE))]
+    broken = [file.parent for file in _told(settings) if not _is_whole(file.parent)]
+    return found + [path for path in broken if path.name != _pointer(settings)]
 
 
 def folder_of(settings: Settings, publication: Publication) -> Path | None:
@@ -130,36 +144,66 @@ def _folder(settings: Settings) -> Path:
     return settings.data / "published"
 
 
+def _told(settings: Settings) -> list[Path]:
+    return list(_folder(settings).glob("[!.]*/publication.json"))
+
+
 def _current(settings: Settings) -> Path:
-    folder = _folder(settings)
-    try:
-        named = folder / (folder / "CURRENT").read_text("utf-8").strip()
-    except FileNotFoundError:
+    if (name := _pointer(settings)) is None:
         chosen([], None)  # says that nothing has been published
-        raise
-    if not (named / "publication.json").is_file():
-        raise PublishError(f"The publication {named.name} is gone: publish again with 07_publish.ipynb.")
+    named = _folder(settings) / name
+    if not _is_whole(named):
+        raise PublishError(f"The publication {name} is gone: publish again with 07_publish.ipynb.")
     return named
+
+
+def _pointer(settings: Settings) -> str | None:
+    """Name of the publication that readers take, whether it is there or not."""
+    try:
+        return (_folder(settings) / "CURRENT").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether all files of a publication are there."""
+    try:
+        told = json.loads((folder / "publication.json").read_text("utf-8"))
+    except FileNotFoundError:
+        return False
+    return all((folder / f"{mart}.parquet").is_file() for mart in told["marts"])
 
 
 def _read(folder: Path) -> Publication:
     told = json.loads((folder / "publication.json").read_text("utf-8"))
     rows = {mart: entry["rows"] for mart, entry in told["marts"].items()}
+    left = folder / LEFT
+    left_at = datetime.fromtimestamp(left.stat().st_mtime, UTC) if left.exists() else None
     # What was published before there were masks holds the values.
-    return Publication(folder.name, told["as_of"], rows, told.get("masked", False))
+    return Publication(folder.name, told["as_of"], rows, told.get("masked", False), left_at=left_at)
 
 
 def _point_at(settings: Settings, name: str) -> None:
+    before = _pointer(settings)
+    if before and before != name and (folder := _folder(settings) / before).is_dir():
+        write_private(folder / LEFT, "")
     write_private(_folder(settings) / "CURRENT", name + "\n")
 
 
-def _prune(settings: Settings, keep: int) -> None:
-    """Remove what is beyond the last few, and what a killed publication left."""
-    kept = {publication.run_id for publication in publications(settings)[: max(keep, 1)]} | {_current(settings).name}
-    for folder in _folder(settings).iterdir():
-        ours = folder.name.startswith(".making-") or (folder / "publication.json").is_file()
-        if ours and folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
+def _tidy(settings: Settings, keep: int) -> None:
+    """Remove what is beyond the last few, and what was killed while it was made or removed."""
+    gone = [_folder(settings) / old.run_id for old in beyond(publications(settings), _pointer(settings), keep)]
+    for folder in (*gone, *leftovers(settings)):
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a publication at once, and then its files, so that one whose removal is killed half way is none."""
+    gone = folder if folder.name.startswith(GONE) else folder.with_name(GONE + folder.name.removeprefix(MAKING))
+    if gone != folder:
+        shutil.rmtree(gone, ignore_errors=True)
+        folder.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _sha256(file: Path) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from duckbook import lake, lock, personal, servers, warehouse
 from duckbook.errors import PublishError
-from duckbook.publication import Outgoing, Pinned, chosen, free_name
+from duckbook.publication import Outgoing, Pinned, beyond, chosen, free_name
 from duckbook.rows import literal
 from duckbook.settings import Settings
 
@@ -27,11 +27,11 @@ TABLE = "ecom_published.publications"
 
 COLUMNS = (
     "run_id varchar, as_of varchar, marts varchar, masked boolean, snapshot_id bigint, personal varchar, "
-    "is_current boolean"
+    "is_current boolean, left_at timestamptz"
 )
 """One row a publication; `marts` is JSON of mart → rows, `personal` of mart → the columns that readers see masked.
 
-A higher snapshot is a newer publication.
+A higher snapshot is a newer publication. `left_at` is when readers were pointed at another one.
 """
 
 
@@ -56,18 +56,19 @@ def publish(
     with closing(warehouse.open_warehouse(settings, closed=True)) as writer:
         writer.execute(f"create schema if not exists {TABLE.split('.')[0]}")
         writer.execute(f"create table if not exists {TABLE} ({COLUMNS})")
+        _know_when_left(writer)
         writer.execute("begin")
         name = free_name(run_id, (kept.run_id for kept in _read(writer)))
         hidden = {mart: list(outgoing.personal) for mart, outgoing in marts.items()}
         publication = Pinned(name, as_of, rows, settings.mask_personal, snapshot, hidden)
         writer.execute(
-            f"insert into {TABLE} values (?, ?, ?, ?, ?, ?, false)",
+            f"insert into {TABLE} values (?, ?, ?, ?, ?, ?, false, null)",
             [name, as_of, json.dumps(rows), settings.mask_personal, snapshot, json.dumps(hidden)],
         )
         _point_at(writer, publication.run_id)
         lock.check(settings)
         writer.execute("commit")
-        _let_go(settings, writer, [old.run_id for old in _read(writer)[max(keep, 1) :]])
+        _let_go(settings, writer, [old.run_id for old in beyond(_read(writer), name, keep)])
     return publication
 
 
@@ -120,6 +121,7 @@ def roll_back(settings: Settings, run_id: str) -> Pinned:
     """
     publication = chosen(publications(settings), None, run_id=run_id)
     with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
+        _know_when_left(connection)
         _point_at(connection, run_id)
     return publication
 
@@ -145,16 +147,21 @@ def _read(connection: duckdb.DuckDBPyConnection, where: str = "") -> list[Pinned
     catalog = "select 1 from system.information_schema.tables where concat_ws('.', table_schema, table_name) = ?"
     if not connection.execute(f"{catalog} and table_catalog = ?", [TABLE, lake.NAME]).fetchone():
         return []
-    told = "run_id, as_of, marts, masked, snapshot_id, personal"
-    rows = connection.execute(f"select {told} from {lake.NAME}.{TABLE} {where} order by snapshot_id desc").fetchall()
+    query = f"from {lake.NAME}.{TABLE} {where} order by snapshot_id desc"
+    rows = connection.execute(query).fetchall()
     return [
-        Pinned(run_id, as_of, json.loads(marts), masked, snapshot, json.loads(hidden))
-        for run_id, as_of, marts, masked, snapshot, hidden in rows
+        Pinned(run_id, as_of, json.loads(marts), masked, snapshot, json.loads(hidden), left_at=next(iter(left), None))
+        for run_id, as_of, marts, masked, snapshot, hidden, _, *left in rows
     ]
 
 
+def _know_when_left(connection: duckdb.DuckDBPyConnection) -> None:
+    """Add the column to a table that an earlier version made."""
+    connection.execute(f"alter table {TABLE} add column if not exists left_at timestamptz")
+
+
 def _point_at(connection: duckdb.DuckDBPyConnection, name: str) -> None:
-    changed = "where is_current or run_id = $name"
-    connection.execute(f"update {TABLE} set is_current = (run_id = $name) {changed}", {"name": name})
+    changed = "is_current = (run_id = $name), left_at = case when run_id <> $name then now() end"
+    connection.execute(f"update {TABLE} set {changed} where is_current or run_id = $name", {"name": name})
     if connection.execute(f"select count(*) from {TABLE} where is_current").fetchone() != (1,):
         raise PublishError(f"The publication {name} is gone: publish again with 07_publish.ipynb.")

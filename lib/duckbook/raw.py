@@ -176,7 +176,7 @@ def rebuild(settings: Settings, endpoints: Endpoints) -> LoadReport:
     Raises
     ------
     WarehouseError, IngestError
-        As `load`; raw is then as it was.
+        As `load`, or there is no history; raw is then as it was.
     """
     return _load(settings, endpoints, anew=True)
 
@@ -186,6 +186,8 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
 
     bucket = settings.s3_historic_bucket
     chronicle = commit_log.read(storage.client(endpoints.s3), bucket)
+    if anew and not chronicle.commits:
+        raise IngestError(f"There is no history in s3://{bucket} to make raw of, so it is left as it is. {RESTORE}")
     with warehouse.open_warehouse(settings, closed=True) as connection:
         connection.execute("begin")
         refuse_others(connection)

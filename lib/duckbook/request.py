@@ -28,6 +28,8 @@ class Request:
         Parameters for whichever notebooks have them.
     first, last, only, generate, leave_out
         Which steps, see `chain.select`.
+    purpose
+        The command that runs them for a purpose of its own, such as rebuild; empty for those that run steps.
     """
 
     as_of: date | None = None
@@ -39,6 +41,7 @@ class Request:
     only: str | None = None
     generate: bool = True
     leave_out: tuple[str, ...] = ()
+    purpose: str = ""
 
     @classmethod
     def of_run(cls, record: dict[str, Any]) -> Request:
@@ -53,6 +56,11 @@ class Request:
         """The request as ``run.json`` holds it, so that the run can be resumed as it was asked for."""
         as_of = self.as_of.isoformat() if self.as_of else None
         return asdict(self) | {"as_of": as_of, "leave_out": list(self.leave_out)}
+
+    @property
+    def kind(self) -> str:
+        """What kind of run it is, for those who look for it later."""
+        return self.purpose or ("latest" if self.next_day else self.only or "pipeline")
 
     @property
     def given(self) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
                 parameters=clean.scrub(request.parameters(settings, _generates(steps))),
                 steps=[(step.name, step.notebook.name) for step in steps],
                 request=clean.scrub(request.as_record),
+                kind=request.kind,
                 store=provenance.store(settings),
                 git=provenance.git(),
                 versions=provenance.versions(),
@@ -92,7 +93,7 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
     ChainError
         The run succeeded, still runs, or is of another store or target.
     """
-    folder = (settings.runs / run_id).resolve()
+    folder = runs.find(settings.runs, run_id, provenance.store(settings))
     record = runs.read(folder)
     if record["status"] not in {runs.FAILED, runs.INTERRUPTED}:
         raise ChainError(f"Run {record['run_id']} {record['status']}: only a failed or interrupted run is resumed.")

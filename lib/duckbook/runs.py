@@ -11,6 +11,7 @@ import contextlib
 import copy
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -168,7 +169,8 @@ class Run:
         return self._steps[name]
 
     def step_started(self, name: str) -> None:
-        """Note that a step runs from now on."""
+        """Note that a step runs from now on; what an earlier attempt at it left is gone."""
+        shutil.rmtree(self.folder / "facts" / name, ignore_errors=True)
         self.step(name).update(status=RUNNING, started_at=now())
         self.save()
 
@@ -206,14 +208,26 @@ def read(folder: Path) -> dict[str, Any]:
     return record
 
 
-def read_all(runs: Path) -> list[dict[str, Any]]:
-    """The records of all runs, newest first; folders without a readable record are left out."""
+def read_all(runs: Path, store: str | None = None) -> list[dict[str, Any]]:
+    """The records of all runs, newest first; folders without a readable record are left out.
+
+    Parameters
+    ----------
+    store
+        The data folder whose runs are meant, as `provenance.store` names it; None: all of them.
+    """
     found = []
     for folder in sorted(runs.glob("*/run.json"), reverse=True) if runs.is_dir() else []:
         if not folder.parent.is_symlink():
             with contextlib.suppress(ChainError):
                 found.append(read(folder.parent))
-    return found
+    # Records of earlier versions name no data folder, and count for each.
+    return [record for record in found if store is None or record.get("store") in (store, None)]
+
+
+def kind(record: dict[str, Any]) -> str:
+    """What kind of run it was: pipeline, latest, rebuild, or the step or group of steps that it did alone."""
+    return record.get("kind") or (record.get("request") or {}).get("only") or "pipeline"
 
 
 def settle(runs: Path) -> list[str]:
@@ -260,12 +274,36 @@ def _mark_killed_cell(notebook: Path) -> None:
     write_private(notebook, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
 
 
-def latest(runs: Path) -> Path | None:
-    """The folder of the newest run, or None when there is none, or it is another user's."""
+def latest(runs: Path, store: str | None = None) -> Path | None:
+    """The folder of the run that began last, or was resumed last, or None when there is none; `store` as `read_all`."""
     pointer = runs / "latest"
-    with contextlib.suppress(PermissionError):
-        return pointer.resolve() if (pointer / "run.json").exists() else None
-    return None
+    if store is None:
+        # An archive may be another user's.
+        with contextlib.suppress(PermissionError):
+            return pointer.resolve() if (pointer / "run.json").exists() else None
+        return None
+    newest = max(read_all(runs, store), key=_last_begun, default=None)
+    return newest and runs / newest["run_id"]
+
+
+def find(runs: Path, run_id: str, store: str) -> Path:
+    """The folder of a run, where ``latest`` means the newest one of a data folder.
+
+    Raises
+    ------
+    ChainError
+        There is none.
+    """
+    if run_id != "latest":
+        return (runs / run_id).resolve()
+    folder = latest(runs, store)
+    if folder is None:
+        raise ChainError(f"There is no run of {store} in the archive {runs} yet: make one with `make pipeline`.")
+    return folder
+
+
+def _last_begun(record: dict[str, Any]) -> str:
+    return record["resumed"][-1]["at"] if record.get("resumed") else record["started_at"]
 
 
 def _last_sign(folder: Path) -> str:

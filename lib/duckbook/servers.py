@@ -24,6 +24,9 @@ from duckbook.settings import Settings
 
 LOCK_SECONDS = 180
 
+started: set[Path] = set()
+"""Data folders whose servers were down until this process started them."""
+
 LIBPQ = (
     "PGSERVICE",
     "PGSSL",
@@ -119,18 +122,6 @@ def running(settings: Settings) -> bool:
     return all(row["state"] != "stopped" for row in status(settings))
 
 
-@contextmanager
-def as_found_on_error(settings: Settings) -> Iterator[None]:
-    """Stop the embedded servers again where the block fails and none of them ran before it."""
-    ran = any(server.is_running() for server in _embedded(settings))
-    try:
-        yield
-    except BaseException:
-        if not ran:
-            down(settings)
-        raise
-
-
 def preflight(settings: Settings) -> None:
     """See in about a second that a person's own Postgres and S3 can be reached and signed in to.
 
@@ -176,6 +167,8 @@ def _ready(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | Non
     if not all(server.is_ready() for server in wanted):
         with _locked(settings), ThreadPoolExecutor() as pool:
             idle = [server for server in wanted if not server.is_ready()]
+            if not any(server.is_running() for server in (postgres, store)):
+                started.add(settings.data)
             for starting in [pool.submit(server.start) for server in idle]:
                 starting.result()
     return (postgres if settings.embedded_postgres else None), (store if settings.embedded_s3 else None)

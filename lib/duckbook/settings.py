@@ -209,7 +209,7 @@ def read_settings(env_file: Path | None = ROOT / ".env") -> Settings:
     from_file = _names_in(env_file) if env_file and env_file.is_file() else []
     known = variables()
     # Set by the chain for its kernels and for the command of `on_failure`, and not for a person to choose.
-    internal = {f"{PREFIX}RUN_{what}" for what in ("ID", "DIR", "LEASE", "SENTENCE", "PAGE")}
+    internal = {f"{PREFIX}RUN_{what}" for what in ("ID", "DIR", "STEP", "LEASE", "SENTENCE", "PAGE")}
     for name in sorted({*os.environ, *from_file}):
         if name.startswith(PREFIX) and name not in known and name not in internal:
             near = difflib.get_close_matches(name, known, n=1)

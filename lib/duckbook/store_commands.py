@@ -8,12 +8,14 @@ from pathlib import Path
 
 import click
 
+from duckbook import as_found
 from duckbook.errors import DuckbookError, visible
 from duckbook.options import store_options, when_option
 
 
 @click.command()
 @store_options
+@as_found.command
 def up(**_store) -> None:
     """Start Postgres and the object store, and say where they are."""
     from duckbook import servers
@@ -27,6 +29,7 @@ def up(**_store) -> None:
 
 @click.command()
 @store_options
+@as_found.command
 def env(**_store) -> None:
     """Print how to reach the servers, passwords included, as lines for a shell: for programs that land data."""
     import shlex
@@ -55,6 +58,7 @@ def env(**_store) -> None:
 
 @click.command()
 @store_options
+@as_found.command
 def bi_env(**_store) -> None:
     """Print how BI reaches the published marts, its role's password included, as lines for a shell."""
     import shlex
@@ -96,6 +100,7 @@ def status(**_store) -> None:
 @click.command()
 @store_options
 @when_option
+@as_found.command
 def check_landing(as_of, **_store) -> None:
     """Look at what has landed before it is ingested, and change nothing; fails where a run would."""
     from duckbook import landing_check, landing_report, servers, terminal
@@ -111,6 +116,7 @@ def check_landing(as_of, **_store) -> None:
 @click.command()
 @store_options
 @click.argument("folder", type=click.Path(path_type=Path))
+@as_found.command
 def backup(folder, **_store) -> None:
     """Copy history and bookkeeping into a folder, from which `restore` makes the store again."""
     from duckbook import backup as backups

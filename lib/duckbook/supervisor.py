@@ -110,7 +110,8 @@ class Supervisor:
             self._warm[waiting[0].name] = self._new_kernel(waiting[0])
 
     def _new_kernel(self, step: Step) -> Kernel:
-        return Kernel(step.notebook.parent, self.environment, imports_of(step), self.witness.watch, self.zygote)
+        of_the_step = self.environment | {"DUCKBOOK_RUN_STEP": step.name}
+        return Kernel(step.notebook.parent, of_the_step, imports_of(step), self.witness.watch, self.zygote)
 
     def carry_out(self) -> str | None:
         """Do the steps until they are done or one fails; steps that only read what is published go on all the same.
@@ -212,7 +213,7 @@ class Supervisor:
         return status
 
     def _clean_reports(self, work: _Work) -> None:
-        for report in (self.run.folder / "facts").glob("*.json"):
+        for report in (self.run.folder / "facts" / work.step.name).glob("*.json"):
             write_private(report, work.redactor.text(report.read_text("utf-8")))
 
     def _abandon(self, at_work: dict[Future, _Work]) -> None:

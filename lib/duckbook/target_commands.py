@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from duckbook import as_found
 from duckbook.options import store_options
 
 
@@ -15,6 +16,7 @@ from duckbook.options import store_options
 @click.argument("right")
 @click.option("--schema", "schemas", multiple=True, help="A schema to look at, such as ecom_marts; may be given often.")
 @click.option("--sample", type=click.IntRange(1), help="Look at the rows of about so many keys a table, not at all.")
+@as_found.command
 def parity(left, right, schemas, sample, **_store) -> None:
     """Hold two targets against each other, table by table; exit status 1 where they differ.
 
@@ -34,6 +36,7 @@ def parity(left, right, schemas, sample, **_store) -> None:
 @store_options
 @click.argument("to")
 @click.option("--from", "source", default="duckdb", help="The target that is copied; duckdb where none is named.")
+@as_found.command
 def promote(to, source, **_store) -> None:
     """Copy the warehouse of one target to another, prove that they are equal, and publish there."""
     from duckbook import promotion, sides, terminal

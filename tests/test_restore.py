@@ -1,0 +1,131 @@
+"""A backup is put into an empty data folder and into no other, and a command that fails leaves no server behind."""
+
+from __future__ import annotations
+
+import pytest
+from chains import duckbook
+from duckbook import as_found, backup, cli, landing, manifest, raw, servers, storage
+from duckbook.errors import BackupError, IngestError
+from duckbook.settings import Settings
+from landing_zone import AS_OF, Shop, lines, order
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory, endpoints):
+    """A shop with a history of two commits, and the folder of its backup."""
+    shop = Shop(tmp_path_factory.mktemp("backed up"), endpoints, "backedup")
+    shop.clear()
+    for day in ("2026-05-31", "2026-06-30"):
+        shop.land(f"orders/date={day}/o.ndjson", lines(order(f"o-{day}")))
+        shop.ingest()
+    folder = tmp_path_factory.mktemp("backups") / "kept"
+    assert backup.back_up(shop.settings, endpoints, folder).commit == 2
+    return shop, folder
+
+
+@pytest.fixture
+def empty(endpoints, tmp_path) -> Shop:
+    shop = Shop(tmp_path / "restored", endpoints, "restored")
+    shop.clear()
+    return shop
+
+
+def restore(shop: Shop, folder) -> None:
+    """As the command does, up to raw."""
+    backup.check(shop.settings, folder)
+    assert backup.restore(shop.settings, shop.endpoints, folder).as_of == str(AS_OF)
+    raw.rebuild(shop.settings, shop.endpoints)
+    backup.end(shop.settings)
+
+
+def test_a_data_folder_that_holds_a_store_is_left_as_it_is(kept, empty):
+    shop, folder = kept
+    before = shop.dump()
+    with pytest.raises(BackupError, match=r"holds a store already \(warehouse.duckdb\): restore into an empty"):
+        restore(shop, folder)
+    assert shop.dump() == before
+    # Its own history is one as well, where the warehouse is lost.
+    shop.lose_warehouse()
+    with pytest.raises(BackupError, match="holds a history already, of 2 commits: restore into an empty data folder"):
+        restore(shop, folder)
+    raw.load(shop.settings, shop.endpoints)
+    restore(empty, folder)
+    assert empty.dump() == before
+    with pytest.raises(BackupError, match="holds a store already"):
+        restore(empty, folder)
+
+
+@pytest.mark.parametrize("killed_in", ["upload", "put_bytes", "rebuild"])
+def test_a_restore_that_is_killed_goes_on_when_it_is_done_again(kept, empty, monkeypatch, killed_in):
+    shop, folder = kept
+    with monkeypatch.context() as patched:
+        done, module = [], raw if killed_in == "rebuild" else storage
+        does = getattr(module, killed_in)
+
+        def killed(*arguments, **options):
+            done.append(does(*arguments, **options))
+            raise KeyboardInterrupt
+
+        patched.setattr(module, killed_in, killed)
+        with pytest.raises(KeyboardInterrupt):
+            restore(empty, folder)
+    assert done
+    restore(empty, folder)
+    assert empty.dump() == shop.dump()
+    assert not (empty.settings.data / backup.BEGUN).exists()
+
+
+def test_a_backup_is_not_landed_over_data_that_are_there(kept, empty, monkeypatch):
+    """The store in the backup was generated, and would be landed again."""
+    _, folder = kept
+    chosen = landing.choose(empty.settings, empty.endpoints)
+    manifest.write(empty.settings, empty.endpoints, manifest.Manifest(**chosen))
+    landed = storage.get_bytes(empty.client, empty.settings.s3_historic_bucket, manifest.KEY).decode()
+    monkeypatch.setattr(backup, "_read", lambda path, read=backup._read: (read(path)[0], landed))
+    with pytest.raises(BackupError, match="The landing zone holds data already, such as"):
+        restore(empty, folder)
+    assert empty.history_keys() == []
+    storage.delete(empty.client, empty.settings.s3_historic_bucket, manifest.KEY)
+
+
+def test_a_folder_that_is_not_there_is_told_and_no_server_started(tmp_path):
+    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    process = duckbook(store, "restore", str(tmp_path / "nowhere"))
+    _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (
+        1,
+        f"There is no folder {tmp_path}/nowhere: name the one into which `make backup` wrote.\n",
+    )
+    assert not store.data.exists()
+
+
+def test_raw_is_not_made_of_a_history_that_is_gone(kept, empty):
+    empty.land("orders/date=2026-06-30/o.ndjson", lines(order("o-1")))
+    empty.ingest()
+    before = empty.dump()
+    storage.delete_prefix(empty.client, empty.settings.s3_historic_bucket, "history/")
+    with pytest.raises(IngestError, match="There is no history in s3://restored-past to make raw of"):
+        raw.rebuild(empty.settings, empty.endpoints)
+    assert empty.dump() == before
+
+
+def test_servers_that_a_command_started_which_fails_are_stopped_again(tmp_path):
+    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    with pytest.raises(BackupError), as_found.on_error(store):
+        backup.back_up(store, servers.up(store), tmp_path / "kept")
+    assert {row["state"] for row in servers.status(store)} == {"stopped"}
+    try:
+        servers.up(store)
+        with pytest.raises(BackupError), as_found.on_error(store):
+            backup.back_up(store, servers.up(store), tmp_path / "kept")
+        assert {row["state"] for row in servers.status(store)} == {"running"}
+    finally:
+        servers.down(store)
+
+
+def test_every_command_that_may_start_servers_stops_them_where_it_fails():
+    """A run leaves them to whoever resumes it; the others start none, or have nothing else to do."""
+    others = {"run", "latest", "resume", "lab", "down", "status", "list", "show", "compare", "report", "clean"}
+    others |= {"outputs", "stale"}
+    wrapped = {name for name, command in cli.cli.commands.items() if hasattr(command.callback, "__wrapped__")}
+    assert wrapped == set(cli.cli.commands) - others
