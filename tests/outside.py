@@ -4,10 +4,10 @@
   credit notes with negative quantities, a quarter of the customers missing, one country before all others.
 - `olist`: the tables of Olist's Brazilian marketplace: several times of an order, freight by item, payments, reviews,
   states of Brazil, categories in Portuguese, no visits.
-- `shopify`: an export of orders with their line items: its own statuses, guests, addresses of several countries, a year.
+- `shopify`: an export of orders with their lines: statuses of its own, guests, addresses of several countries, a year.
 
-No row is taken from anywhere: shapes and columns are those of the formats, values are drawn. Each shop gives the rows of
-our tables by name, as a person's own program would from their files; `land` puts them where docs/landing.md says.
+No row is taken from anywhere: shapes and columns are those of the formats, values are drawn. Each shop gives the rows
+of our tables by name, as a person's own program would from their files; `land` puts them where docs/landing.md says.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def olist(orders: int = 2600, seed: int = 2) -> Tables:
     draw = random.Random(seed)
     key = lambda: f"{draw.getrandbits(128):032x}"  # noqa: E731
     cities, weights = [(city, state) for city, state, _ in CITIES], [weight for *_, weight in CITIES]
-    buyers = [(key(), *draw.choices(cities, weights)[0], draw.randint(1000, 99999)) for _ in range(int(orders * 0.96))]
+    buyers = [(key(), *draw.choices(cities, weights)[0], draw.randint(1000, 99999)) for _ in range(orders)]
     products = [
         {"product_id": key(), "category_id": draw.choice(CATEGORIES) if draw.random() < 0.98 else None,
          "base_price": str(_money(draw, 10, 400)), "weight_kg": draw.randint(100, 9000) / 1000}
@@ -151,7 +151,8 @@ def olist(orders: int = 2600, seed: int = 2) -> Tables:
         {"customer_id": buyer, "city": city, "state": state, "country": "BR"} for buyer, city, state, _ in buyers
     ]
     for n, placed in enumerate(_moments(draw, datetime(2016, 10, 1), datetime(2018, 8, 28), orders)):
-        buyer, city, state, code = buyers[n] if n < len(buyers) else draw.choice(buyers)
+        # Of a hundred orders four are of somebody who has bought before.
+        buyer, city, state, code = buyers[draw.randrange(n) if n and draw.random() < 0.04 else n]
         order, bought = key(), draw.choices(products, k=draw.choices((1, 2, 3), (88, 9, 3))[0])
         freight = sum((_money(draw, 7, 60) for _ in bought), Decimal(0))
         status = draw.choices(
@@ -207,6 +208,7 @@ def shopify(orders: int = 2400, seed: int = 3) -> Tables:
         for n, home in enumerate(draw.choices(addresses, weights, k=1500))
     ]
     tables: Tables = {"orders": [], "order_items": []}
+    refunded = {"refunded": 9, "partially_refunded": 1}
     for n, placed in enumerate(_moments(draw, datetime(2025, 7, 1), datetime(2026, 6, 28), orders), start=1001):
         email, address = draw.choice(buyers)
         status = draw.choices(
@@ -219,7 +221,7 @@ def shopify(orders: int = 2400, seed: int = 3) -> Tables:
         shipping = Decimal("0.00") if subtotal > 75 else Decimal("5.90")
         tables["orders"].append({
             "order_id": f"#{n}", "customer_id": None if draw.random() < 0.2 else email, "status": status,
-            "order_date": f"{placed:%Y-%m-%d %H:%M:%S} -0400", "discount_amount": str(discount),
+            "order_date": f"{placed:%Y-%m-%dT%H:%M:%S}-04:00", "discount_amount": str(discount),
             "shipping_cost": str(shipping), "total_amount": str(subtotal - discount + shipping),
             "payment_method": draw.choice(("Shopify Payments", "PayPal Express Checkout")),
             "shipping_address": address, "billing_address": address,
@@ -227,7 +229,7 @@ def shopify(orders: int = 2400, seed: int = 3) -> Tables:
         tables["order_items"] += [
             {"order_id": f"#{n}", "order_item_id": line, "product_id": sku, "quantity": quantity, "unit_price": price,
              "total_price": price * quantity,
-             "refund_amount": price * quantity if status == "refunded" or (status[:9] == "partially" and line == 1) else None}
+             "refund_amount": price * quantity if line <= refunded.get(status, 0) else None}
             for line, (sku, price, quantity) in enumerate(lines, start=1)
         ]  # fmt: skip
     return tables

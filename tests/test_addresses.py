@@ -87,7 +87,9 @@ def read() -> dict[str, tuple]:
     """What int_addresses reads of each address."""
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("create schema ecom_staging")
-        connection.execute("create table ecom_staging.stg_customers (customer_id text, city text, state text, country text)")
+        connection.execute(
+            "create table ecom_staging.stg_customers (customer_id text, city text, state text, country text)"
+        )
         connection.executemany("insert into ecom_staging.stg_customers values (?, ?, ?, ?)", CUSTOMERS)
         columns = "customer_id text, shipping_address text, billing_address text"
         connection.execute(f"create table ecom_staging.stg_orders ({columns})")
@@ -120,7 +122,9 @@ def test_an_address_is_read_as_its_country_writes_it(address, read):
     ],
 )
 def test_a_state_that_is_written_out_has_the_code_of_its_country(state, country, known_as):
-    query = f"select {rendered.macro('as_state', 'state', 'country')} from (select $1::text as state, $2::text as country)"
+    query = (
+        f"select {rendered.macro('as_state', 'state', 'country')} from (select $1::text as state, $2::text as country)"
+    )
     assert duckdb.execute(query, [state, country]).fetchone()[0] == known_as
 
 
@@ -129,5 +133,7 @@ def test_the_names_of_american_states_are_those_of_the_seed():
         seed = {row["state_name"].lower().replace(".", ""): row["state"] for row in csv.DictReader(file)}
     known = duckdb.execute(f"select unnest(map_entries({rendered.macro('states')}))").fetchall()
     country = "united states|"
-    named = {entry["key"].removeprefix(country): entry["value"] for (entry,) in known if entry["key"].startswith(country)}
+    named = {
+        entry["key"].removeprefix(country): entry["value"] for (entry,) in known if entry["key"].startswith(country)
+    }
     assert named == seed | {code.lower(): code for code in seed.values()}

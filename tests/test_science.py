@@ -65,7 +65,9 @@ def test_the_size_that_is_asked_for_is_enough():
 def test_too_few_customers_are_told_with_the_remedy_that_helps():
     with pytest.raises(NotEnough, match=r"hold 4,999 customers.*at least 5,000.*CUSTOMERS=5000"):
         science.require(published(4_999), is_generated=True)
-    with pytest.raises(NotEnough, match=r"hold 499 customers, and this notebook needs at least 500: it can say nothing of fewer\.$"):
+    with pytest.raises(
+        NotEnough, match=r"hold 499 customers, and this notebook needs at least 500: it can say nothing of fewer\.$"
+    ):
         science.require(published(499), is_generated=False)
 
 

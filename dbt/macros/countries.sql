@@ -254,13 +254,14 @@
         'Zimbabwe': 'zw|zwe',
         'Åland Islands': 'ax|ala|aland|aland islands',
     } -%}
-    {%- set pairs = [] -%}
+    {%- set keys, values = [], [] -%}
     {%- for country, spellings in spellings_of.items() -%}
         {%- for spelling in [country | lower] + spellings.split('|') if spelling -%}
-            {%- do pairs.append("'" ~ (spelling | replace("'", "''")) ~ "': '" ~ (country | replace("'", "''")) ~ "'") -%}
+            {%- do keys.append("'" ~ (spelling | replace("'", "''")) ~ "'") -%}
+            {%- do values.append("'" ~ (country | replace("'", "''")) ~ "'") -%}
         {%- endfor -%}
     {%- endfor -%}
-    map {{ '{' ~ (pairs | join(', ')) ~ '}' }}
+    map([{{ keys | join(', ') }}], [{{ values | join(', ') }}])
 {%- endmacro %}
 
 
@@ -322,14 +323,14 @@
             'tlaxcala': 'TLA', 'veracruz de ignacio de la llave': 'VER', 'yucatan': 'YUC', 'zacatecas': 'ZAC',
         },
     } -%}
-    {%- set pairs = [] -%}
+    {%- set keys, values = [], [] -%}
     {%- for country, codes in codes_of.items() -%}
         {%- for name, code in codes.items() -%}
-            {%- do pairs.append("'" ~ (country | lower) ~ '|' ~ name ~ "': '" ~ code ~ "'") -%}
-            {%- do pairs.append("'" ~ (country | lower) ~ '|' ~ (code | lower) ~ "': '" ~ code ~ "'") -%}
+            {%- do keys.extend(["'" ~ (country | lower) ~ '|' ~ name ~ "'", "'" ~ (country ~ '|' ~ code) | lower ~ "'"]) -%}
+            {%- do values.extend(["'" ~ code ~ "'", "'" ~ code ~ "'"]) -%}
         {%- endfor -%}
     {%- endfor -%}
-    map {{ '{' ~ (pairs | join(', ')) ~ '}' }}
+    map([{{ keys | join(', ') }}], [{{ values | join(', ') }}])
 {%- endmacro %}
 
 

@@ -15,8 +15,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nbformat.v4 import new_output
 from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
+from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError

@@ -1,7 +1,7 @@
 """Pictures of places that need no network: a map of the United States, and bars for the rest of the world.
 
-The map has a tile a state, in rows and columns that resemble the country. Every state has the same size, so that a small
-one is seen as well as a large one, and its letters and its figure stand in it, so that the map reads in black and white.
+The map has a tile a state, in rows and columns that resemble the country. Every state has the same size, so that a
+small one is seen as well as a large one, and its letters and its figure stand in it: it reads in black and white.
 """
 
 from __future__ import annotations

@@ -16,7 +16,13 @@ Place = tuple[str | None, str | None, str | None]
 
 NOWHERE: Place = (None, None, None)
 HOME_COUNTRY = "United States"
-STATED = {"usa": HOME_COUNTRY, "brazil": "Brazil", "germany": "Germany", "deutschland": "Germany", "uk": "United Kingdom"}
+STATED = {
+    "usa": HOME_COUNTRY,
+    "brazil": "Brazil",
+    "germany": "Germany",
+    "deutschland": "Germany",
+    "uk": "United Kingdom",
+}
 """How the addresses of the books write a country at their end."""
 
 _TAIL = re.compile(r"(?:(?P<city>.*?)\s+)?(?P<state>[A-Za-z]{2})\s+(?P<code>\d{5}(?:-\d{4})?)")
@@ -74,7 +80,9 @@ class Places:
                     orderers[address][country] += 1
         self._countries = {place: _most(found, HOME_COUNTRY.lower()) for place, found in countries.items()}
         self._orderers = {address: _most(found, HOME_COUNTRY.lower()) for address, found in orderers.items()}
-        written = [self.of_customer(version) for version in versions] + [self.of_address(address) for address in addresses]
+        written = [self.of_customer(version) for version in versions] + [
+            self.of_address(address) for address in addresses
+        ]
         names: dict[str, Counter] = defaultdict(Counter)
         spelt: dict[Place, Counter] = defaultdict(Counter)
         for city, state, country in written:

@@ -4,6 +4,20 @@
 ) }}
 
 -- depends_on: {{ ref('base_orders') }}, {{ ref('base_customers') }}, {{ ref('stg_batches') }}
+{%- set canadian_code = '[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]' %}
+{%- set british_code = '[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}' %}
+-- 'IL 62701', or 'FPO AP 96601', where the city stands in the same part.
+{%- set american_tail = '^(.*?)[\\s-]*\\b([A-Za-z]{2})\\s+([0-9]{5}(?:-[0-9]{4})?)$' %}
+-- 'Toronto ON M5H 2N2', 'SP 01310-100'.
+{%- set other_tail = '^(.*?)[\\s-]*\\b([A-Z]{2,3})[\\s-]+([0-9]{4,6}(?:-[0-9]{3,4})?|' ~ canadian_code ~ ')$' %}
+-- 'London SW1A 2AA', 'California 90210', and 'Berlin 10117' where a country follows.
+{%- set ending = '^([^0-9]*[^0-9\\s-])[\\s-]+(' ~ british_code ~ '|[0-9]{5}(?:-[0-9]{4})?)$' %}
+{%- set ending_of_country = '^([^0-9]*[^0-9\\s-])[\\s-]+(' ~ postal_code() ~ ')$' %}
+-- '10117 Berlin', '1012 LG Amsterdam', '111 22 Stockholm', '00-950 Warszawa'.
+{%- set code_before_city = '[0-9]{4} [A-Z]{2}|[0-9]{4,6}(?:-[0-9]{3})?|[0-9]{3} [0-9]{2}|[0-9]{2}-[0-9]{3}' %}
+{%- set beginning = '^(?:[A-Z]{1,3}-)?(' ~ code_before_city ~ ')\\s+([^0-9]+)$' %}
+-- A code before a city or after one, where two letters that follow are a country and no state.
+{%- set before_country = '^([A-Z]{1,3}-)?[0-9]{4,6}\\s+\\pL|\\pL[\\s-]+([0-9]{5}(-[0-9]{3,4})?|' ~ canadian_code ~ ')$' %}
 with
 
 orders as not materialized (
@@ -60,10 +74,7 @@ ended as (
         parts,
         {{ as_spelling('parts[-1]') }} as last_part,
         regexp_extract(parts[-1], '^(.*[0-9]\S*)\s+([^0-9]{2,})$', ['before', 'country']) as after_code,
-        -- A part with a code before it: what then is two letters is a country and no state.
-        len(parts) > 2 and regexp_matches(
-            parts[-2], '^([A-Z]{1,3}-)?[0-9]{4,6}\s+\pL|\pL[\s-]+([0-9]{5}|[0-9]{5}-[0-9]{3,4}|[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9])$'
-        ) as follows_code
+        len(parts) > 2 and regexp_matches(parts[-2], '{{ before_country }}') as follows_code
     from split
 
 ),
@@ -100,8 +111,10 @@ without_country as (
             -- No other country has codes like these.
             case
                 when not regexp_matches(parts[-1], '[0-9]') then null
-                when regexp_matches(parts[-1], '\b[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]$') then 'Canada'
-                when regexp_matches(parts[-1], '\b[A-Z]{1,2}[0-9][0-9A-Z]? [0-9][A-Z]{2}$') then 'United Kingdom'
+                when regexp_matches(parts[-1], '\b{{ canadian_code }}$') then 'Canada'
+                when regexp_matches(parts[-1], '\b{{ british_code | replace(' ?', ' ') }}$')
+                    -- Jersey, Guernsey and the Isle of Man write them too.
+                    then case when not regexp_matches(parts[-1], '\b(JE|GY|IM)[0-9]') then 'United Kingdom' end
                 when regexp_matches(parts[-1], '(^|\b[A-Z]{2}[\s-]+)[0-9]{5}-[0-9]{3}$') then 'Brazil'
             end
         ) as stated_country,
@@ -138,36 +151,18 @@ matched as (
     select
         *,
         len(parts) as part_count,
-        -- 'IL 62701', or 'FPO AP 96601', where the city stands in the same part; 'Toronto ON M5H 2N2', 'SP 01310-100'.
         case
-            when may_be_united_states then regexp_extract(
-                parts[-1],
-                '^(.*?)[\s-]*\b([A-Za-z]{2})\s+([0-9]{5}(?:-[0-9]{4})?)$',
-                ['city', 'state', 'postal_code']
-            )
-            else regexp_extract(
-                parts[-1],
-                '^(.*?)[\s-]*\b([A-Z]{2,3})[\s-]+([0-9]{4,6}(?:-[0-9]{3,4})?|[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9])$',
-                ['city', 'state', 'postal_code']
-            )
+            when may_be_united_states
+                then regexp_extract(parts[-1], '{{ american_tail }}', ['city', 'state', 'postal_code'])
+            else regexp_extract(parts[-1], '{{ other_tail }}', ['city', 'state', 'postal_code'])
         end as tail,
-        -- 'London SW1A 2AA', 'California 90210', and 'Berlin 10117' where a country follows.
         case
-            when stated_country is not null and not may_be_united_states
-                then regexp_extract(parts[-1], '^([^0-9]*[^0-9\s-])[\s-]+({{ postal_code() }})$', ['words', 'postal_code'])
-            else regexp_extract(
-                parts[-1],
-                '^([^0-9]*[^0-9\s-])[\s-]+([A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|[0-9]{5}(?:-[0-9]{4})?)$',
-                ['words', 'postal_code']
-            )
+            when may_be_united_states then regexp_extract(parts[-1], '{{ ending }}', ['words', 'postal_code'])
+            else regexp_extract(parts[-1], '{{ ending_of_country }}', ['words', 'postal_code'])
         end as ending,
-        -- '10117 Berlin', '1012 LG Amsterdam', '111 22 Stockholm'.
         case
-            when len(parts) > 1 or stated_country is not null then regexp_extract(
-                parts[-1],
-                '^(?:[A-Z]{1,3}-)?([0-9]{4} [A-Z]{2}|[0-9]{4,6}(?:-[0-9]{3})?|[0-9]{3} [0-9]{2}|[0-9]{2}-[0-9]{3})\s+([^0-9]+)$',
-                ['postal_code', 'words']
-            )
+            when len(parts) > 1 or stated_country is not null
+                then regexp_extract(parts[-1], '{{ beginning }}', ['postal_code', 'words'])
         end as beginning
     from with_code
 
