@@ -84,7 +84,7 @@ def few(books, chosen, said):
 def not_known(books, chosen, said):
     frame = books.mart("fct_order_details")
     missing = {
-        "costs": frame.margin_amount[frame.units != 0].isna().all() or frame.uncosted_units.sum() == frame.units.sum(),
+        "costs": frame.unit_cost.isna().all(),
         "discounts": frame.discount_amount.sum() == 0,
         "returns": frame.returned_units.sum() == 0,
     }

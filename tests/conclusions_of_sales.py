@@ -54,8 +54,11 @@ def _lines(books: Books) -> pd.DataFrame:
     frame["day"] = [value if isinstance(value, date) else None for value in frame.date_key.map(days)]
     for column in ("revenue", "net_amount", "gross_amount", "discount_amount", "cancelled_amount", "refund_amount"):
         frame[column] = frame[column].astype(float)
-    products = books.mart("dim_products")[["product_key", "product_name", "category_name", "subcategory_name"]]
-    places = books.mart("dim_locations")[["location_key", "city", "state", "region"]]
+    products = books.mart("dim_products")
+    products = products.assign(
+        product_name=products.product_name.where(products.product_name != "unknown", products.product_id)
+    )[["product_key", "product_name", "category_name", "subcategory_name"]]
+    places = books.mart("dim_locations")[["location_key", "city", "state", "region", "country"]]
     unknown = books.mart("dim_customers")[["customer_key", "is_unknown"]]
     return frame.merge(products, on="product_key").merge(places, on="location_key").merge(unknown, on="customer_key")
 
@@ -232,17 +235,33 @@ def best_category(books, chosen, said):
 
 @says(
     "08",
-    rf"(?P<name>.+) is the (?:state|city of \w+) {LEADS}",
-    r"(?P<name>.+) is the (?P<only>only) (?:state|city of \w+?)\.?",
+    rf"(?P<name>.+) is the (?P<kind>state|country|city of \w+) {LEADS}",
+    r"(?P<name>.+) is the (?P<only>only) (?P<kind>state|country|city of \w+?)\.?",
 )
 def best_place(books, chosen, said):
-    leading(lines(books, chosen), "city" if chosen["state"] else "state", said)
+    frame = lines(books, chosen)
+    if chosen["state"]:
+        assert said["kind"] == f"city of {chosen['state']}"
+        leading(frame, "city", said)
+        return
+    orders = frame.drop_duplicates("order_key")
+    known, american = orders.country != "unknown", orders.country == "United States"
+    kind = "country"
+    if 2 * american.sum() > known.sum():
+        # Orders to other countries are in the total, and to no state.
+        kind, frame = "state", frame.assign(state=frame.state.where(frame.country == "United States", "unknown"))
+    elif orders.country[known].nunique() < 2 and set(orders.state) != {"unknown"}:
+        kind = "state"
+    assert said["kind"] == kind
+    leading(frame, kind, said)
 
 
 @says("08", r"The (?:category|subcategory of .+) of what was sold is not known\.?", r"Where orders go is not known\.?")
 def not_known(books, chosen, said):
     frame = lines(books, chosen)
-    assert set(frame.category_name) == {"unknown"} or set(frame.state) == {"unknown"}
+    assert set(frame.category_name) == {"unknown"} or (
+        set(frame.state) == {"unknown"} and set(frame.country) == {"unknown"}
+    )
 
 
 @says(

@@ -55,6 +55,7 @@ def _environment() -> jinja2.Environment:
     }
     for name in (
         "casts",
+        "countries",
         "keys",
         "versions",
         "history",

@@ -81,6 +81,24 @@ def test_a_question_that_fails_leaves_the_others_going_and_the_run_red(store):
     assert record["error"].startswith("fails: cell 3")
 
 
+def test_a_question_without_enough_data_is_left_out_with_a_sentence_and_the_run_succeeds(store):
+    alone = {"needs": [], "group": "science"}
+    done = ended(store, "has_too_little", "other=succeeds", has_too_little=alone, other=alone)
+    left_out, other = done.record["steps"]
+    sentence = (
+        "The published marts hold 3 <b>reviews</b>, and this notebook needs at least 30: it can say nothing of fewer."
+    )
+    assert (left_out["status"], left_out["error"]) == ("skipped", sentence)
+    assert (other["status"], done.record["status"], done.record["error"]) == ("succeeded", "succeeded", None)
+    cells = json.loads((done.folder / "has_too_little.ipynb").read_text("utf-8"))["cells"]
+    (said,) = cells[2]["outputs"]
+    assert "".join(said["data"]["text/markdown"]) == f"**Left out.** {sentence.replace('<', '&lt;')}"
+    assert [cell["metadata"]["papermill"]["status"] for cell in cells] == ["completed"] * 3 + ["pending"] * 2
+    page = (done.folder / "has_too_little.html").read_text("utf-8")
+    assert "The published marts hold 3 &lt;b&gt;reviews" in page
+    assert "The cell that failed" not in page
+
+
 def test_a_step_of_the_pipeline_does_not_begin_after_a_failure(store):
     alone = {"needs": [], "group": "science"}
     steps = "fails", "slow=sleeps", "later=succeeds"

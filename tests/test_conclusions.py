@@ -46,7 +46,7 @@ SHOPS = {
     "no patterns": Made(3000, (("planted", PLANTED_NONE),), frozenset({"late", "affinity", "price", "device"})),
 }
 
-STOPS = r"^(DuckbookError|PublishError): .+\."
+STOPS = r"^(DuckbookError|NotEnough|PublishError): .+\."
 """The sentences by which a notebook may end: a parameter that cannot be meant, or nothing at all."""
 
 

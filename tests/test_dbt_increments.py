@@ -103,7 +103,9 @@ ROWS = {
             "customer_id": st.sampled_from(["a", "b", None]),
             "status": st.sampled_from(["pending", "shipped"]),
             "order_date": st.sampled_from(["2026-05-31", "2026-06-02", "2026-06-02T18:00:00", "2026-06-04", None]),
-            "shipping_address": st.sampled_from(["1 Elm St, P, IL 60601", "2 Elm St", None]),
+            "shipping_address": st.sampled_from(
+                ["1 Elm St, P, IL 60601", "2 Elm St", "3 Elm St, Q", "4 Elm St, R", "Canada", None]
+            ),
             "updated_at": st.sampled_from(["2026-06-01", "2026-06-02", None]),
         }
     ),

@@ -7,13 +7,16 @@ from datetime import date
 import duckdb
 import pytest
 from duckbook import exploration
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, NotEnough
 
 
 def test_nothing_at_all_stops_with_the_parameters_to_change():
     with pytest.raises(DuckbookError, match=r"There are no orders: change state='ZZ' in the parameters cell"):
         exploration.require(0, 200, "orders", state="ZZ", category=None)
-    with pytest.raises(DuckbookError, match="run the pipeline with more customers"):
+
+
+def test_nothing_at_all_without_a_parameter_is_no_failure():
+    with pytest.raises(NotEnough, match=r"^The published marts hold no orders\.$"):
         exploration.require(0, 200, "orders", state=None)
 
 

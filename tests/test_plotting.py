@@ -189,6 +189,7 @@ def test_bars_of_several_series_differ_by_more_than_their_colour(shown):
 
 def test_titles_side_by_side_do_not_overlap(shown):
     for axes in plotting.chart("Two things", columns=3, size=(9, 3)):
+        axes.plot([1, 2])
         axes.set_title("A title of one chart of several that is much too long for the width of it")
     figure, *_ = shown()
     boxes = [axes.title.get_window_extent() for axes in figure.axes]
@@ -202,3 +203,38 @@ def test_ticks_keep_their_sign_and_large_numbers_have_no_factor(shown):
     assert axes.yaxis.get_offset_text().get_text() == ""
     plotting.percent(axes.xaxis)
     assert [axes.xaxis.get_major_formatter()(value, 0) for value in (0.5, -0.005, 0.1234)] == ["50%", "−0.5%", "12.3%"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "is_shown"),
+    [
+        (lambda axes: None, False),
+        (lambda axes: axes.barh([], []), False),
+        (lambda axes: axes.bar(["a", "b"], [0, 0.0]), False),
+        (lambda axes: axes.bar(["a", "b"], [np.nan, np.nan]), False),
+        (lambda axes: axes.errorbar([], [], yerr=[[], []], fmt="o"), False),
+        (lambda axes: axes.plot([1, 2], [np.nan, np.nan]), False),
+        (lambda axes: (axes.axhline(1), axes.axvline(0)), False),
+        (lambda axes: axes.scatter([], []), False),
+        (lambda axes: axes.bar(["a", "b"], [0, 1]), True),
+        (lambda axes: axes.errorbar([1], [2], yerr=[[1], [1]], fmt="o"), True),
+        (lambda axes: axes.plot([1], [2]), True),
+        (lambda axes: axes.scatter([1], [1]), True),
+        (lambda axes: axes.fill_between([1, 2], [1, 2], [2, 3]), True),
+        (lambda axes: axes.imshow([[0]]), True),
+    ],
+)
+def test_a_chart_of_nothing_is_its_title_alone(shown, monkeypatch, draw, is_shown):
+    told = []
+    monkeypatch.setattr("duckbook.exploration.tell", told.append)
+    axes = plotting.chart(
+        "Nothing is known of it, which takes a title that is so long that it breaks into two lines of text"
+    )
+    draw(axes)
+    if is_shown:
+        assert shown()[1]
+    else:
+        plotting.show()
+        assert matplotlib.pyplot.get_fignums() == []
+    expected = ["Nothing is known of it, which takes a title that is so long that it breaks into two lines of text"]
+    assert told == ([] if is_shown else expected)

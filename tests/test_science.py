@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from duckbook import landing, language, models, planted, science, servers, storage, warehouse
 from duckbook.chain import read_chain
-from duckbook.errors import ScienceError
+from duckbook.errors import NotEnough, ScienceError
 from duckbook.settings import Settings
 
 CARD = models.Card(
@@ -58,12 +58,17 @@ def published(customers: int) -> duckdb.DuckDBPyConnection:
 
 
 def test_the_size_that_is_asked_for_is_enough():
-    assert science.require(published(science.ENOUGH)) == 5_000
+    assert science.require(published(science.ENOUGH), is_generated=True) == 5_000
+    assert science.require(published(science.ENOUGH_OF_ONES_OWN), is_generated=False) == 500
 
 
 def test_too_few_customers_are_told_with_the_remedy_that_helps():
-    with pytest.raises(ScienceError, match=r"hold 499 customers.*at least 5,000.*CUSTOMERS=5000"):
-        science.require(published(499))
+    with pytest.raises(NotEnough, match=r"hold 4,999 customers.*at least 5,000.*CUSTOMERS=5000"):
+        science.require(published(4_999), is_generated=True)
+    with pytest.raises(
+        NotEnough, match=r"hold 499 customers, and this notebook needs at least 500: it can say nothing of fewer\.$"
+    ):
+        science.require(published(499), is_generated=False)
 
 
 def test_a_parameter_out_of_its_range_is_refused_by_name():

@@ -94,7 +94,7 @@
     select built.order_id
     from {{ this }} as built
     inner join {{ ref('int_addresses') }} as addresses on built.shipping_address_key = addresses.address_key
-    where addresses.location_key <> {{ unknown_key() }} and addresses.location_key <> built.location_key
+    where {{ is_placed('addresses') }} and addresses.location_key <> built.location_key
 {%- endmacro %}
 
 

@@ -26,16 +26,6 @@
 {%- endmacro %}
 
 
-{# A country. The United States have one spelling; other countries are as the source writes them. #}
-{% macro as_country(column) -%}
-    case
-        when replace({{ as_enum(column) }}, '.', '') in ('us', 'usa', 'united states', 'united states of america')
-            then 'United States'
-        else {{ as_name(column) }}
-    end
-{%- endmacro %}
-
-
 {# An id stays text. '123.0', as a spreadsheet or a data frame writes it, is 123. #}
 {% macro as_id(column) -%}
     nullif(case when ends_with(trim({{ column }}), '.0') then regexp_replace(trim({{ column }}), '^(-?[0-9]+)[.]0$', '\1') else trim({{ column }}) end, '')

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from duckbook.errors import ScienceError
+from duckbook.errors import NotEnough
 
 STEPS = 200
 """More than any data took; the steps end when the slope stands still."""
@@ -67,7 +67,7 @@ def fit(units: Any, log_price: Any, product: Any, week: Any | None = None) -> Sl
         alone = _without(x, mean, effects)
         information = (mean * alone**2).sum()
         if not information > 1e-9:
-            raise ScienceError("No product changed its price against the others: there is no elasticity to be found.")
+            raise NotEnough("No product changed its price against the others: there is no elasticity to be found.")
         step = float((alone * (y - mean)).sum() / information)
         slope += float(np.clip(step, -1.0, 1.0))
         mean = _fitted(y, np.exp(slope * x), effects)

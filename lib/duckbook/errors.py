@@ -78,6 +78,10 @@ class ScienceError(DuckbookError):
     """Data are too few or not of the kind that a model wants."""
 
 
+class NotEnough(ScienceError):
+    """Data are too few, or lack what an analysis asks for: its notebook ends with this sentence, and no step fails."""
+
+
 def first_line(said: object) -> str:
     """The first line of what a library says in an error, without its full stop: the rest is hints and positions.
 

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
+from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 
-from duckbook.errors import ChainError
+from duckbook.errors import ChainError, NotEnough
+from duckbook.exploration import plain
 from duckbook.kernels import Kernel
 from duckbook.processes import write_private
 from duckbook.redaction import Redactor
@@ -62,6 +64,7 @@ class TruthfulManager(NotebookExecutionManager):
         self.on_cell = on_cell
         self.running: int | None = None
         self.failure: CellFailed | None = None
+        self.left_out: str | None = None
 
     def save(self, **kwargs) -> None:
         """Save whole or not at all, for the owner alone."""
@@ -112,6 +115,14 @@ class TruthfulManager(NotebookExecutionManager):
         self.failure = CellFailed(number, self.redactor.text(reason))
         return self.failure
 
+    def leave_out(self, index: int, sentence: str) -> None:
+        """Put the sentence by which the cell ends the notebook in the place of its error; later cells stay pending."""
+        cell, self.left_out, self.running = self.nb.cells[index], self.redactor.text(sentence), None
+        words = {"text/markdown": f"**Left out.** {plain(self.left_out)}", "text/plain": self.left_out}
+        cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
+        cell.outputs.append(new_output("display_data", words))
+        self.cell_complete(cell, cell_index=index)
+
     def _code_number(self, index: int) -> int:
         return sum(cell.cell_type == "code" for cell in self.nb.cells[: index + 1])
 
@@ -141,6 +152,9 @@ class Client(PapermillNotebookClient):
             try:
                 self.execute_cell(cell, index)
             except CellExecutionError as error:
+                if error.ename == NotEnough.__name__:
+                    manager.leave_out(index, ANSI.sub("", error.evalue))
+                    return
                 manager.failed(_sentence(error))
                 manager.cell_exception(self.nb.cells[index], cell_index=index, exception=error)
                 manager.running = None
@@ -181,6 +195,8 @@ class Engine(NBClientEngine):
             manager.notebook_complete()
         if manager.failure is not None:
             kwargs["failures"].append(manager.failure)
+        if manager.left_out is not None:
+            kwargs["left_out"].append(manager.left_out)
         return manager.nb
 
 
@@ -193,7 +209,7 @@ papermill_engines.register(ENGINE, Engine)
 
 def execute(
     notebook: Path, output: Path, parameters: dict[str, Any], kernel: Kernel, redactor: Redactor, on_cell=None
-) -> None:
+) -> str | None:
     """Execute a notebook and save it, executed, as `output`.
 
     Parameters
@@ -209,12 +225,18 @@ def execute(
     on_cell
         Called with the number of each code cell that begins.
 
+    Returns
+    -------
+    str or None
+        Why the notebook ended early, where it says of the data that they are not enough (`NotEnough`).
+
     Raises
     ------
     CellFailed
         A cell failed or the kernel died; `kernel.killed_because` says so where it was killed on purpose.
     """
     failures: list[CellFailed] = []
+    left_out: list[str] = []
     write_private(output, "{}")
     try:
         execute_notebook(
@@ -227,11 +249,13 @@ def execute(
             redactor=redactor,
             on_cell=on_cell,
             failures=failures,
+            left_out=left_out,
         )
     except PapermillExecutionError as error:
         raise (failures or [CellFailed(None, redactor.text(str(error)))])[0] from None
     if failures:
         raise failures[0]
+    return left_out[0] if left_out else None
 
 
 def _plain(path: Path) -> str:

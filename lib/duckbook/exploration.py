@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from duckbook.errors import DuckbookError
+from duckbook.errors import DuckbookError, NotEnough
 
 if TYPE_CHECKING:
     import duckdb
@@ -112,16 +112,19 @@ def require(found: int, enough: int, what: str, **filters: Any) -> None:
     ------
     DuckbookError
         None is left; the sentence names the parameters to change.
+    NotEnough
+        There is none at all: what is asked of them is left out, and no step fails.
     """
     chosen = ", ".join(f"{name}={value!r}" for name, value in filters.items() if value is not None)
+    if not found and chosen:
+        raise DuckbookError(f"There are no {what}: change {chosen} in the parameters cell.")
     if not found:
-        remedy = f"change {chosen} in the parameters cell" if chosen else "run the pipeline with more customers"
-        raise DuckbookError(f"There are no {what}: {remedy}.")
+        raise NotEnough(f"The published marts hold no {what}.")
     if found < enough:
         from IPython.display import Markdown, display
 
-        remedy = "Widen the period, or drop a filter." if chosen else "Take more customers."
-        display(Markdown(f"**Only {found:,} {what}**: too few to read a pattern from. {remedy}"))
+        remedy = " Widen the period, or drop a filter." if chosen else ""
+        display(Markdown(f"**Only {found:,} {what}**: too few to read a pattern from.{remedy}"))
 
 
 def hours(busy: Iterable[int]) -> str:

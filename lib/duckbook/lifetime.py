@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from duckbook.errors import ScienceError
+from duckbook.errors import NotEnough, ScienceError
 from duckbook.likelihood import Fit, maximum
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
     says = (x > 0) & (z > 0)
     x, z = x[says], z[says]
     if len(x) < 50:
-        raise ScienceError("Gamma-gamma wants at least 50 customers whose repeat purchases have a positive mean value.")
+        raise NotEnough("Gamma-gamma wants at least 50 customers whose repeat purchases have a positive mean value.")
     scale = z.mean()
 
     def loss(logs: np.ndarray) -> float:
@@ -177,7 +177,7 @@ def expected_value(fit: Fit, frequency: Any, mean_value: Any) -> np.ndarray:
     x, own = _spend(frequency, mean_value)
     p, q, gamma = fit.values
     if q <= 1:
-        raise ScienceError(f"Gamma-gamma with q = {q:.3f} has no mean: the values differ too much between customers.")
+        raise NotEnough(f"Gamma-gamma with q = {q:.3f} has no mean: the values differ too much between customers.")
     return p * (gamma + x * own) / (p * x + q - 1)
 
 

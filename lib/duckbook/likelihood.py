@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from duckbook.errors import ScienceError
+from duckbook.errors import NotEnough
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,9 @@ def maximum(loss: Any, names: tuple[str, ...], start: np.ndarray, customers: int
         information = _hessian(loss, logs) * customers
         if (np.linalg.eigvalsh(information) > 0).all():
             return Fit(names, np.exp(logs), np.linalg.inv(information), -loss(logs) * customers, customers)
-    raise ScienceError(f"The likelihood of {', '.join(names)} has no maximum in these data: take more customers.")
+    raise NotEnough(
+        f"The likelihood of {', '.join(names)} has no maximum in these data: they are too few, or too much alike."
+    )
 
 
 def _hessian(loss: Any, at: np.ndarray, step: float = 1e-3) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""A map of the United States that needs no network: a tile a state, in rows and columns that resemble the country.
+"""Pictures of places that need no network: a map of the United States, and bars for the rest of the world.
 
-Every state has the same size, so that a small one is seen as well as a large one, and its letters and its figure stand
-in it, so that the map reads in black and white.
+The map has a tile a state, in rows and columns that resemble the country. Every state has the same size, so that a
+small one is seen as well as a large one, and its letters and its figure stand in it: it reads in black and white.
 """
 
 from __future__ import annotations
@@ -33,6 +33,51 @@ TILES = {
     if state != ".."
 }
 """State → column from the west and row from the north."""
+
+
+STATES = tuple(TILES)
+"""The states that the map has, by their two letters."""
+
+HOME = "United States"
+
+MOST = 12
+"""As many bars are drawn, those of the largest figures."""
+
+
+def level(places: pd.DataFrame) -> tuple[str, pd.Series, bool]:
+    """Choose what kind of place a store is looked at by: American states, countries, or the states of its one country.
+
+    Parameters
+    ----------
+    places
+        One row per order, or with their number in a column `orders`; `country` and `state` as dim_locations has them.
+
+    Returns
+    -------
+    tuple
+        The kind of place, the name of the place of each row, and whether the map can show them. Beside American states
+        another country is a place of its own; a state is never taken for that of another country.
+    """
+    known = places.country != "unknown"
+    orders = places.orders if "orders" in places else known.map(lambda _: 1)
+    if 2 * orders[places.country == HOME].sum() > orders[known].sum():
+        # What has no country known is nowhere on the map.
+        return "state", places.state.where(places.country == HOME, places.country), True
+    if places.country[known].nunique() > 1 or (places.state == "unknown").all():
+        return "country", places.country, False
+    return "state", places.state, False
+
+
+def bars(title: str, values: pd.Series, write: Callable[[float], str], *, unit: str) -> Any:
+    """Draw a figure of each place as a bar, the largest first; parameters as those of `tiles`."""
+    top = values.dropna().astype(float).sort_values(ascending=False, kind="stable").head(MOST)[::-1]
+    axes = plotting.chart(title, x=unit, size=(8, 1.4 + 0.22 * len(top)))
+    axes.barh(top.index, top, color=plotting.BLUE)
+    plotting.label_bars(axes, [write(value) for value in top])
+    axes.xaxis.set_major_formatter(lambda value, _position: write(value))
+    axes.margins(x=0.12)
+    axes.grid(axis="y", visible=False)
+    return axes
 
 
 def tiles(title: str, values: pd.Series, write: Callable[[float], str], *, unit: str) -> Any:

@@ -187,7 +187,7 @@ def label_line(axes: Axes, text: str) -> None:
 
 
 def show() -> None:
-    """Show the newest chart, and nothing else below the cell.
+    """Show the newest chart, and nothing else below the cell; of one without data its title alone, as a sentence.
 
     Where pictures are not seen its words stand: as the alternative text in the pages and in what is exported of the
     notebook, and as the plain text of the output, which nbval compares.
@@ -204,6 +204,13 @@ def show() -> None:
     from duckbook.alternative import describe
 
     figure = plt.gcf()
+    if not any(map(_has_data, figure.axes)):
+        # A chart of nothing says nothing but its title.
+        from duckbook.exploration import tell
+
+        tell(" ".join(figure.get_suptitle().split()))
+        plt.close(figure)
+        return
     for axes in figure.axes:
         _wrap_title(axes)
         _tell_bars_apart(axes)
@@ -215,6 +222,24 @@ def show() -> None:
     metadata["image/png"] = metadata.get("image/png", {}) | {"alt": words}
     display(data | {"text/plain": words}, metadata=metadata, raw=True)
     plt.close(figure)
+
+
+def _has_data(axes: Axes) -> bool:
+    """Whether a chart shows anything but its axes and lines of reference: bars of nothing, and no point, are none."""
+    import numpy as np
+    from matplotlib.container import BarContainer
+
+    bars = [bar for one in axes.containers if isinstance(one, BarContainer) for bar in one]
+    others = [patch for patch in axes.patches if patch not in bars]
+    in_data = [line for line in axes.lines if all(line.get_transform().contains_branch_seperately(axes.transData))]
+    shapes = [group.get_paths() for group in axes.collections if len(group.get_offsets())]
+    return bool(
+        any(np.nan_to_num(bar.get_width() * bar.get_height()) for bar in bars)
+        or others
+        or any(np.isfinite(line.get_xydata()).all(axis=1).any() for line in in_data)
+        or any(len(path.vertices) for paths in shapes for path in paths)
+        or axes.images
+    )
 
 
 def _wrap_title(axes: Axes) -> None:

@@ -24,7 +24,8 @@ from duckbook import facts
 from duckbook.errors import ChainError
 from duckbook.processes import write_private
 
-# What a step or a run can be. A step is `waiting` until it runs; in a run that ended without it, it is `skipped`.
+# What a step or a run can be. A step is `waiting` until it runs; in a run that ended without it, it is `skipped`,
+# and so is one whose notebook says that its data are not enough.
 WAITING, RUNNING, SUCCEEDED = "waiting", "running", "succeeded"
 FAILED, INTERRUPTED, SKIPPED = "failed", "interrupted", "skipped"
 

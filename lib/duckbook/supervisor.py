@@ -146,7 +146,7 @@ class Supervisor:
                             work.kernel.kill(PAST_ITS_LIMIT)
                     for future in done:
                         work = at_work.pop(future)
-                        if self._finish(future, work) != runs.SUCCEEDED:
+                        if self._finish(future, work) not in {runs.SUCCEEDED, runs.SKIPPED}:
                             failed.append(work.step.name)
                         afterwards.submit(self.after_step, work.step.name)
             except BaseException:
@@ -177,11 +177,11 @@ class Supervisor:
         self.listener.step_started(step)
         return _Work(step, kernel, time.monotonic() + step.timeout, Redactor(self.secrets))
 
-    def _execute(self, work: _Work) -> None:
+    def _execute(self, work: _Work) -> str | None:
         from duckbook import execution
 
         step = work.step
-        execution.execute(
+        return execution.execute(
             step.notebook.resolve(),
             (self.run.folder / step.notebook.name).resolve(),
             self.parameters.get(step.name, {}),
@@ -196,6 +196,9 @@ class Supervisor:
         if failure is not None:
             said = reason(failure) if isinstance(failure, OSError) else str(failure)
             status, error = runs.FAILED, self.explain(work.redactor.text(said))
+        elif (error := future.result()) is not None:
+            # Its data are not enough: it says so, and nothing failed.
+            status = runs.SKIPPED
         if work.kernel.killed_because == PAST_ITS_LIMIT:
             cell = getattr(failure, "cell", None)
             where = f" in cell {cell}" if cell else ""

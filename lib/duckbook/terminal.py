@@ -125,6 +125,9 @@ class LiveListener:
 def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
     """The steps, the reconciliation of rows and marts, the tests, and where the page is."""
     out.print(_steps_table(record))
+    for step in record["steps"]:
+        if step["status"] == runs.SKIPPED and step["error"]:
+            out.print(f"{step['name']} was left out: {step['error']}", markup=False, soft_wrap=True)
     if record["tables"]:
         for table in _rows_tables(record["tables"], out):
             # In a terminal narrower than the numbers are long, lines are wrapped by the terminal, and not cut.

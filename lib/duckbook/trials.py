@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from duckbook.errors import ScienceError
+from duckbook.errors import NotEnough
 from duckbook.statements import Estimate, share
 
 
@@ -40,7 +40,7 @@ def welch(outcome: Any, treated: Any, significance: float = 0.05) -> Effect:
     y, is_treated = np.asarray(outcome, dtype=float), np.asarray(treated, dtype=bool)
     groups = y[is_treated], y[~is_treated]
     if min(map(len, groups)) < 2 or not y.std():
-        raise ScienceError("A comparison needs two groups of at least two customers, and outcomes that differ.")
+        raise NotEnough("A comparison needs two groups of at least two customers, and outcomes that differ.")
     found = stats.ttest_ind(*groups, equal_var=False)
     limits = found.confidence_interval(1 - significance)
     return Effect(groups[0].mean() - groups[1].mean(), float(limits.low), float(limits.high), float(found.pvalue))

@@ -96,11 +96,10 @@ class Books:
     @cached_property
     def places(self) -> Places:
         """Where customers live or lived, and orders go."""
-        orders = self.staged("orders").values()
         return Places(
             self.customers.values(),
             [version for found in self.customer_versions.values() for version in found],
-            [order[name] for order in orders for name in ("shipping_address", "billing_address")],
+            self.staged("orders").values(),
         )
 
     @cached_property

@@ -18,13 +18,15 @@ AS_OF = (date(2026, 6, 28), date(2026, 6, 29), date(2026, 6, 30))
 HOMES = (
     ("Portland", "OR", "USA"), ("portland", "or", "United States"), ("PORTLAND", "OR", None), ("Austin", "TX", "u.s."),
     ("Austin", "TX", "united states"), ("Toronto", "ON", "Canada"), ("Paris", None, "France"), (None, "TX", "US"),
-    (None, None, "Germany"), (None, None, None), (" Boise ", " id", "United States of America"),
+    (None, None, "Germany"), ("Berlin", None, "DE"), (None, None, None), (" Boise ", " id", "United States of America"),
     ("New\t York", "ny", "U.S.A."), ("new york", "NY", "usa"), ("Berlin", None, "GERMANY"), ("BERLIN", None, "germany"),
 )  # fmt: skip
 ADDRESSES = (
     "1 Elm St, Portland, OR 97201", "1 Elm St, PORTLAND, or 97201-1234", "2 Oak St\nAustin, TX 73301", "3 Main St",
     "3 Main St, Apt 4", "4 Main St, Paris", "5 Main St, IL 62701", "USNV Smith\nFPO AP 96601", " ", None,
     "6 Bay St, Toronto, ON 12345", "7 Main St, Apt 9, Springfield, IL 62701", "NV 89501",
+    "8 Elm St, Portland, Oregon, USA", "9 Rua A, Florianópolis, SC, Brazil", "Germany", "1 Allee, Deutschland",
+    "2 High St, Leeds, UK", "4 Main St, Nowhere",
 )  # fmt: skip
 MONEY = (
     "0", "0.00", 0, 7, 3.33, "3.33", " 12.50 ", "1e1", "19.995", "19.994", "0.005", "100", "33.34", "0.01", None,

@@ -49,8 +49,9 @@ def state(raw: str) -> str | None:
 
 
 def country(raw: str) -> str | None:
-    """A name; `US`, `USA`, `U.S.A.` and `United States of America` are `United States`, in any case."""
-    return "United States" if (word(raw) or "").replace(".", "") in AMERICA else name(raw)
+    """A name; `US`, `USA`, `U.S.A.`, `United States of America` are `United States` in any case, `DE` is `Germany`."""
+    spelling = (word(raw) or "").replace(".", "")
+    return "United States" if spelling in AMERICA else {"de": "Germany", "germany": "Germany"}.get(spelling, name(raw))
 
 
 def email(raw: str) -> str | None:

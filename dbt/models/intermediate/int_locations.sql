@@ -103,9 +103,9 @@ joined as (
         countries.country
     from locations
     left join countries on locations.country_key = countries.country_key
-    -- IN is Indiana in one country only.
+    -- IN is Indiana in one country only, and SC a state of Brazil too.
     left join us_states
-        on locations.state = us_states.state and coalesce(countries.country, 'United States') = 'United States'
+        on locations.state = us_states.state and countries.country = 'United States'
 
 )
 

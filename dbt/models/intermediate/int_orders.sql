@@ -69,9 +69,15 @@ joined as (
         orders.customer_id,
         shipping.address_key as shipping_address_key,
         billing.address_key as billing_address_key,
-        -- Where the order goes; where the address does not tell, where the customer lived when it was placed.
+        -- Where the order goes; where the address does not tell, or no more than the customer's country, where the customer
+        -- lived when it was placed.
         coalesce(
-            case when shipping.location_key <> {{ unknown_key() }} then shipping.location_key end,
+            case
+                when
+                    {{ is_placed('shipping') }}
+                    or lower(shipping.country) is distinct from lower(customer_versions.country)
+                    then nullif(shipping.location_key, {{ unknown_key() }})
+            end,
             customer_versions.location_key,
             {{ unknown_key() }}
         ) as location_key,

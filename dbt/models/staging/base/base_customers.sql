@@ -27,7 +27,7 @@ typed as (
         {{ as_enum('education') }} as education,
         {{ as_enum('location_type') }} as location_type,
         {{ as_name('city') }} as city,
-        upper({{ as_name('state') }}) as state,
+        {{ as_state('state', as_country('country')) }} as state,
         {{ as_country('country') }} as country,
         {{ as_enum('preferred_channel') }} as preferred_channel,
         {{ as_enum('acquisition_channel') }} as acquisition_channel,
