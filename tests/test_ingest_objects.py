@@ -218,6 +218,7 @@ def test_many_tiny_objects_are_read_together_as_each_would_be_by_itself(shop, mo
     bodies = [
         *(lines(order(n), order(f"{n}b", "shipped", note=n)) for n in range(8)),
         *(json.dumps([order(n), order(n)]).encode() for n in range(20, 24)),
+        *(lines(order(n, file="f", json=1, _keyless=2, n=3, pack=4, filename="x", number=n)) for n in range(60, 63)),
         lines(*({"order_id": f"{n}c", "total_amount": n} for n in range(50))),
         lines(order(30), "{oops"),
         lines({"Order_ID": 31}, {"order_id ": 32}),

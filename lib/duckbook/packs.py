@@ -87,14 +87,15 @@ def _read_of_one_shape(connection, alike, numbers, pack, folder: Path, records) 
     shape = next(iter(alike.values()))
     table = pack[numbers[next(iter(alike))]]
     keyless = reading.without_key(table, shape.columns, ())
-    places = f"[{', '.join(str(numbers[file]) for file in alike)}][list_position({listed(alike)}, file)]"
+    places = f"[{', '.join(str(numbers[file]) for file in alike)}][list_position({listed(alike)}, _source)]"
+    # Names of our own bookkeeping: no column of a source is called so.
     connection.execute(
-        f"create or replace temp table pack as select *, {places} as file_index, "
-        f"{row_hash(shape.columns)} as _row_hash, {keyless} as _keyless "
-        f"from (select file, {', '.join(shape.selected)} from ({records(alike)}))"
+        f"create or replace temp table pack as select *, {places} as _batch_id, "
+        f"{row_hash(shape.columns)} as _row_hash, not ({keyless}) as _readable "
+        f"from (select file as _source, {', '.join(shape.selected)} from ({records(alike)}))"
     )
     counted = connection.execute(
-        "select file_index, any_value(file), count(*) from pack group by file_index having not bool_or(_keyless)"
+        "select _batch_id, any_value(_source), count(*) from pack group by _batch_id having bool_and(_readable)"
     ).fetchall()
     if not counted:
         return
@@ -103,12 +104,12 @@ def _read_of_one_shape(connection, alike, numbers, pack, folder: Path, records) 
     # One statement for all of them costs a fifth of one for each. By one thread, and so in the order of each object:
     # the place of a row in the file is its number.
     connection.execute(
-        f"copy (select {', '.join(map(quoted, columns))}, cast(null as varchar) as _key, file_index from pack "
-        f"where file_index in ({sound}) order by rowid) "
-        f"to {literal(str(together))} (partition_by (file_index), {PARQUET.strip('()')})"
+        f"copy (select {', '.join(map(quoted, columns))}, cast(null as varchar) as _key, _batch_id from pack "
+        f"where _batch_id in ({sound}) order by rowid) "
+        f"to {literal(str(together))} (partition_by (_batch_id), {PARQUET.strip('()')})"
     )
     for number, file, landed in counted:
-        (written,) = (together / f"file_index={number}").iterdir()
+        (written,) = (together / f"_batch_id={number}").iterdir()
         path = folder / str(number) / "read.parquet"
         written.replace(path)
         Path(file).unlink()
