@@ -346,19 +346,21 @@ def _telling(column: str, value: str, *, whole: bool) -> set[str]:
 
 
 def _of_others(engine, files: dict[str, list[str]], asked: dict, own: Collection[str], is_theirs: str) -> set[str]:
-    """Which texts stand in the same columns of rows of other people too."""
+    """Which texts stand in the rows of other people too."""
     spelled = {text: f" {words(text)} " for text in own if words(text)}
     pieces = sorted({re.escape(max(tokens, key=len)) for text in own if (tokens := _tokens(text))})
     found: set[str] = set()
-    for table, columns in asked.items():
-        for column in map(quoted, (*columns[0], *columns[1]) if pieces else ()):
-            query = (
-                f"select distinct {column} from {read(files[table])} where not {is_theirs} "
-                f"and coalesce(trim(customer_id), '') != '' and regexp_matches(strip_accents({column}), ?)"
-            )
-            for (value,) in engine.execute(query, [f"(?i){'|'.join(pieces)}"]).fetchall():
-                folded = f" {words(value)} "
-                found |= {text for text, words_of in spelled.items() if words_of in folded}
+    for table, (declared, further) in asked.items():
+        if not pieces or not (declared or further):
+            continue
+        query = (
+            f"select distinct value from (select unnest([{', '.join(map(quoted, [*declared, *further]))}]) as value "
+            f"from {read(files[table])} where not {is_theirs} and coalesce(trim(customer_id), '') != '') "
+            "where regexp_matches(strip_accents(value), ?)"
+        )
+        for (value,) in engine.execute(query, [f"(?i){'|'.join(pieces)}"]).fetchall():
+            folded = f" {words(value)} "
+            found |= {text for text, words_of in spelled.items() if words_of in folded}
     return found
 
 
