@@ -237,6 +237,23 @@ def test_sources_that_never_name_a_person_are_left_alone(shop):
     assert [row["review_text"] for row in shop.raw("reviews")] == ["good"]
 
 
+def test_what_others_have_too_is_not_taken_for_hers(shop):
+    """A date, and the e-mail of a clerk, in columns that nobody declared."""
+    shop.clear()
+    clerk = {"clerk": "clerk@shop.example", "seen": "2026-06-30 10:00:00"}
+    shop.land(f"customers/date={MAY}/c.ndjson", lines(ADA | clerk, BOB | clerk))
+    guests = [order(f"g-{n}", customer_id=None, shipping_address=f"{n} Oak St", **clerk) for n in range(3)]
+    broken = '{"order_id": "o-9", "clerk": "clerk@shop.example", "seen": "2026-06-30 10:00:00"'
+    shop.land(f"orders/date={MAY}/o.ndjson", lines(HERS | clerk, *guests, broken))
+    shop.ingest()
+    erasure = erase(shop)
+    assert erasure.rows == {"customers": 1, "orders": 1}
+    assert erasure.doubts == ()
+    assert [row.get("shipping_address") for row in shop.raw() if row["order_id"] != "o-1"] == [
+        "0 Oak St", "1 Oak St", "2 Oak St",
+    ]  # fmt: skip
+
+
 def test_one_more_person_is_forgotten_with_the_same_salt_and_the_first_stays_so(shop):
     erase(shop, "7")
     erase(shop, "8")

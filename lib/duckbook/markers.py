@@ -6,7 +6,6 @@ it is known by its locks and its servers, and gets one.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -40,9 +39,14 @@ def claim(data: Path) -> None:
     mine = mark.with_name(f".{MARK}.{os.getpid()}")
     processes.write_private(mine, json.dumps({"what": WHAT, "before": before}, indent=1) + "\n")
     # Another process may have marked it meanwhile, and begun to fill it: the first mark counts.
-    with contextlib.suppress(FileExistsError):
+    try:
         os.link(mine, mark)
-    mine.unlink()
+    except FileExistsError:
+        pass
+    except OSError:  # A file system without links.
+        if not mark.exists():
+            mine.replace(mark)
+    mine.unlink(missing_ok=True)
 
 
 def is_ours(data: Path) -> bool:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 E_MAIL = re.compile(r"[^\s\"'<>()\[\]{},;:|=\\/]+@[\w-]+(?:\.[\w-]+)*")
 
 PHONE = re.compile(r"(?<![\w.-])\+?\(?\d[\d ()/.-]{5,}\d(?![\w.-])")
+ABROAD = re.compile(r"(?<!\w)\+\d[\d ()/.-]{5,}\d(?![\w.-])")
+PHONES = re.compile("phone|mobile|tel|fax", re.IGNORECASE)
+"""How a phone is written, with the code of its country too, and which columns hold phones."""
 
 DIGITS = 8
 """A number of fewer is not taken for somebody's phone."""
@@ -297,31 +300,35 @@ def known(engine: duckdb.DuckDBPyConnection, ids: Iterable[str], files: dict[str
     is_theirs
         Whether a row is of one of them, as SQL.
     """
-    own: dict[str, set[str]] = {}
-    names: set[tuple[str, str]] = set()
+    asked = {table: _asked(engine, table, addresses) for table, addresses in files.items()}
+    own: set[str] = set()
     mails: set[str] = set()
-    for table, addresses in files.items():
-        columns = columns_of(engine, addresses)
-        if "customer_id" not in columns:
+    names: set[tuple[str, str]] = set()
+    for table, (declared, further) in asked.items():
+        columns = [*declared, *further]
+        if not columns:
             continue
-        declared = {column.name: column for column in source_tables()[table].columns}
-        telling = {name for name, column in declared.items() if column.personal and column.data_type == "varchar"}
-        asked = [c for c in sorted(columns - set(rows.ROW_COLUMNS)) if c not in declared or c in telling]
-        if not asked:
-            continue
-        query = f"select distinct {', '.join(map(quoted, asked))} from {read(addresses)} where {is_theirs}"
+        query = f"select distinct {', '.join(map(quoted, columns))} from {read(files[table])} where {is_theirs}"
         for found in engine.execute(query).fetchall():
-            values = {c: value.strip() for c, value in zip(asked, found, strict=True) if value and value.strip()}
+            values = {c: value.strip() for c, value in zip(columns, found, strict=True) if value and value.strip()}
             if "first_name" in values and "last_name" in values:
                 names.add((values.pop("first_name"), values.pop("last_name")))
             for column, value in values.items():
-                for text in _telling(value, whole=column in declared and not column.endswith("_name")):
-                    own.setdefault(text, set()).add(column)
-                if column == "email":
-                    mails.add(value)
-    others = _of_others(engine, files, own, is_theirs)
+                own |= _telling(column, value, whole=column in declared and not column.endswith("_name"))
+            mails |= {values["email"]} if "email" in values else set()
+    others = _of_others(engine, files, asked, own, is_theirs)
     shared = {text for text in others if "@" not in text or text in mails}
     return People(frozenset(ids), frozenset({*own, *telling_ids(ids)} - others), frozenset(shared), frozenset(names))
+
+
+def _asked(engine, table: str, files: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The columns of a table that tell of its customer: those which say so, and those that nobody declared."""
+    there = columns_of(engine, files) - set(rows.ROW_COLUMNS)
+    if "customer_id" not in there:
+        return [], []
+    declared = {column.name: column for column in source_tables()[table].columns}
+    personal = [name for name, column in declared.items() if column.personal and column.data_type == "varchar"]
+    return [name for name in personal if name in there], sorted(there - declared.keys())
 
 
 def telling_ids(ids: Iterable[str]) -> set[str]:
@@ -329,32 +336,31 @@ def telling_ids(ids: Iterable[str]) -> set[str]:
     return {person for person in ids if len(person) >= SHORTEST and (not person.isdigit() or len(person) >= DIGITS)}
 
 
-def _telling(value: str, *, whole: bool) -> set[str]:
+def _telling(column: str, value: str, *, whole: bool) -> set[str]:
     """E-mails and phones in a value, and all of it where its column says that it tells who somebody is."""
     found = set(E_MAIL.findall(value))
-    found |= {phone for phone in PHONE.findall(value) if sum(map(str.isdigit, phone)) >= DIGITS}
+    # Dates and amounts look like phones, too.
+    pattern = PHONE if PHONES.search(column) else ABROAD
+    found |= {phone for phone in pattern.findall(value) if sum(map(str.isdigit, phone)) >= DIGITS}
     return found | ({value} if whole and len(value) >= SHORTEST else set())
 
 
-def _of_others(engine, files: dict[str, list[str]], own: Iterable[str], is_theirs: str) -> set[str]:
-    """Which texts stand as a whole value in rows of other people too."""
-    plain: dict[str, set[str]] = {}
-    for text in own:
-        plain.setdefault(words(text), set()).add(text)
+def _of_others(engine, files: dict[str, list[str]], asked: dict, own: Collection[str], is_theirs: str) -> set[str]:
+    """Which texts stand in the rows of other people too."""
+    spelled = {text: f" {words(text)} " for text in own if words(text)}
+    pieces = sorted({re.escape(max(tokens, key=len)) for text in own if (tokens := _tokens(text))})
     found: set[str] = set()
-    for table, addresses in files.items():
-        columns = columns_of(engine, addresses)
-        for column in source_tables()[table].columns:
-            if not (column.personal and column.data_type == "varchar" and {column.name, "customer_id"} <= columns):
-                continue
-            name = quoted(column.name)
-            query = (
-                f"select distinct {name} from {read(addresses)} where not {is_theirs} "
-                f"and coalesce(trim(customer_id), '') != '' and lower(strip_accents(trim({name}))) in "
-                f"(select lower(strip_accents(trim(text))) from (select unnest(?::varchar[]) as text))"
-            )
-            for (value,) in engine.execute(query, [list(own)]).fetchall():
-                found |= plain.get(words(value), set())
+    for table, (declared, further) in asked.items():
+        if not pieces or not (declared or further):
+            continue
+        query = (
+            f"select distinct value from (select unnest([{', '.join(map(quoted, [*declared, *further]))}]) as value "
+            f"from {read(files[table])} where not {is_theirs} and coalesce(trim(customer_id), '') != '') "
+            "where regexp_matches(strip_accents(value), ?)"
+        )
+        for (value,) in engine.execute(query, [f"(?i){'|'.join(pieces)}"]).fetchall():
+            folded = f" {words(value)} "
+            found |= {text for text, words_of in spelled.items() if words_of in folded}
     return found
 
 
