@@ -190,6 +190,24 @@ def test_an_archive_that_fills_up_tells_the_truth_and_calls_for_help(small_disk,
     assert runs.read(record.folder)["status"] == "failed"
 
 
+def test_where_even_the_room_that_was_kept_is_taken_the_pages_go_before_the_record(tmp_path, monkeypatch):
+    """As where another step writes into the room that was freed, which a chain did."""
+    record = Run.begin(tmp_path, target="duckdb", as_of=None, parameters={}, steps=[], git={}, versions={})
+    page = record.folder / "01_a.html"
+    page.write_text("a page")
+    real = runs.write_private
+
+    def full(path: Path, content) -> None:
+        if page.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        real(path, content)
+
+    monkeypatch.setattr(runs, "write_private", full)
+    record.end(runs.FAILED, "no room")
+    assert json.loads((record.folder / "run.json").read_text())["error"] == "no room"
+    assert [path.name for path in record.folder.iterdir()] == ["run.json"]
+
+
 def test_the_room_that_is_kept_is_used_once(tmp_path, monkeypatch):
     """A write that fails for want of room succeeds when the room that was kept is given free."""
     record = Run.begin(tmp_path, target="duckdb", as_of=None, parameters={}, steps=[], git={}, versions={})

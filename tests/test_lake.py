@@ -94,10 +94,10 @@ def _last_line(printed: str) -> Any:
 def shared(start_store, request) -> Lake:
     """A tiny store whose second day is a run of the chain on the lake, while others read and one writes.
 
-    Two read, and four in `make soak`: each costs the run a core's share. Before it the data folder was moved, and the
+    One reads, and four in `make soak`: each costs the run a core's share. Before it the data folder was moved, and the
     run's shell is one of another place, of which nothing may be seen in what it made.
     """
-    reading = 4 if request.config.getoption("--soak") else 2
+    reading = 4 if request.config.getoption("--soak") else 1
     begun = start_store("lake", customers=200)
     begin(begun)
     promoted = promotion.promote(begun, "duckdb", "lake")

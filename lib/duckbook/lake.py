@@ -70,6 +70,10 @@ def attach(
     if snapshot is not None:
         chosen.append(f"snapshot_version {snapshot}")
     connection.execute("load ducklake")
+    # Of several that commit in one moment one is first, and the others try again: as it comes ten times, with pauses
+    # that grow, and a slow machine has lost all ten; here a hundred times, a tenth of a second apart.
+    connection.execute("set global ducklake_max_retry_count = 100")
+    connection.execute("set global ducklake_retry_backoff = 1")
     for again in (True, False):
         try:
             where = literal(f"ducklake:postgres:{options}")

@@ -17,6 +17,9 @@ REFUSED = re.compile(r"InternalError|S3 does not write")
 
 SHARE = 0.01
 
+SAID = re.compile(re.escape(NO_ROOM).replace("disk:", "disk( of [^:]*)?:"))
+"""The sentence that `errors.reason` gives, which knows the file at best."""
+
 
 def is_short(error: str, settings: Settings) -> bool:
     """Whether an error came of a disk that is full."""
@@ -32,7 +35,7 @@ def explained(error: str, settings: Settings) -> str:
     # What failed to be written may be gone again, and its room with it: the fuller one it is.
     (name, *_) = named or sorted(folders, key=lambda name: _free(folders[name]))
     told = f"There is no room left on the disk of {name}={folders[name]}: free some, and go on."
-    return error.replace(NO_ROOM, told) if NO_ROOM in error else f"{error.rstrip('. ')}. {told}"
+    return SAID.sub(lambda _: told, error) if SAID.search(error) else f"{error.rstrip('. ')}. {told}"
 
 
 def _is_low(folder: Path) -> bool:

@@ -52,7 +52,7 @@ def seconds_between(start: str, end: str) -> float:
     return round(max(between.total_seconds(), 0), 3)
 
 
-ROOM, ROOM_BYTES = ".room", 2**18
+ROOM, ROOM_BYTES = ".room", 2**20
 """A file that gives its room to the record of a run when the disk is full."""
 
 
@@ -157,13 +157,19 @@ class Run:
     def save(self) -> None:
         """Write ``run.json``, whole or not at all, without what `scrub` takes out of it."""
         written = json.dumps(self.scrub(copy.deepcopy(self.record)), indent=1, ensure_ascii=False)
-        try:
-            write_private(self.folder / "run.json", written)
-        except OSError:
-            if not (self.folder / ROOM).exists():
-                raise
-            (self.folder / ROOM).unlink()
-            write_private(self.folder / "run.json", written)
+        # Where there is no room: first what was kept goes, then pages, which are made of the notebooks again.
+        for spare in (None, ROOM, "*.html"):
+            for path in self.folder.glob(spare) if spare else ():
+                path.unlink(missing_ok=True)
+            try:
+                write_private(self.folder / "run.json", written)
+                break
+            except OSError:
+                if spare == "*.html":
+                    raise
+        if spare and self.record["status"] == RUNNING:
+            with contextlib.suppress(OSError):
+                self.keep_room()
 
     def step(self, name: str) -> dict[str, Any]:
         """The entry of a step."""
