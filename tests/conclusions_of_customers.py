@@ -74,11 +74,6 @@ def few(books, chosen, said):
     assert number(said["n"]) == (customers(books, chosen).bought > 0).sum() < 200
 
 
-@says("17", r"No buyer is known(: no order names a customer, so that the sections below stay empty)?\.")
-def nobody(books, chosen, said):
-    assert not (customers(books, chosen).bought > 0).any()
-
-
 @says(
     "17", r"(?P<all>[\d,]+) customers, of whom (?P<n>[\d,]+) have bought, (?P<again>[\d,]+) of these more than once\."
 )

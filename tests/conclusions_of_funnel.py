@@ -67,11 +67,6 @@ def steps(books: Books, chosen: dict) -> tuple[int, int, int]:
     return tuple(int(frame[name].sum()) for name in ("sessions", "carting_sessions", "buying_sessions"))
 
 
-@says("19", r"No visit is known(: the source lists no interactions, so that the sections below stay empty)?\.?")
-def nothing_is_known(books, chosen, said):
-    assert steps(books, chosen)[0] == 0
-
-
 @says("19", r"Only (?P<n>[\d,]+) visits: too few to read a pattern from\..*")
 def few(books, chosen, said):
     assert number(said["n"]) == steps(books, chosen)[0] < 2000

@@ -230,7 +230,7 @@ def overdue(books, chosen, said):
     assert not {"promised times", "times of delivery"} & unrecorded(frame)
 
 
-@says("21", r"(?P<mart>\w+) has (?P<rows>[\d,]+) rows(?P<most>, the most of all marts)?")
+@says("21", r"(?P<mart>\w+) has (?P<rows>[\d,]+) rows(?P<most>, the most of all marts)?\.?")
 def rows_of_marts(books, chosen, said):
     rows = {file.stem: len(pd.read_parquet(file)) for file in books.folder.glob("*.parquet")}
     assert number(said["rows"]) == rows[said["mart"]]

@@ -94,6 +94,8 @@ def test_a_question_without_enough_data_is_left_out_with_a_sentence_and_the_run_
     (said,) = cells[2]["outputs"]
     assert "".join(said["data"]["text/markdown"]) == f"**Left out.** {sentence.replace('<', '&lt;')}"
     assert [cell["metadata"]["papermill"]["status"] for cell in cells] == ["completed"] * 3 + ["pending"] * 2
+    overview = (done.folder / "index.html").read_text("utf-8")
+    assert "1 of 2 steps succeeded, and 1 had not enough data" in overview
     page = (done.folder / "has_too_little.html").read_text("utf-8")
     assert "The published marts hold 3 &lt;b&gt;reviews" in page
     assert "The cell that failed" not in page

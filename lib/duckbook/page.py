@@ -214,6 +214,9 @@ def _headline(record: dict[str, Any]) -> str:
     if record["status"] == runs.SUCCEEDED:
         new = sum(row.get("appended") or 0 for row in record["tables"])
         rows = f", {new:,} new rows" if new else ", no new rows" if record["tables"] else ""
+        left_out = sum(step["status"] == runs.SKIPPED for step in steps)
+        if left_out:
+            return f"{len(steps) - left_out} of {len(steps)} steps succeeded, and {left_out} had not enough data{rows}"
         return f"{f'All {len(steps)} steps' if len(steps) > 1 else 'The step'} succeeded{rows}"
     if record["status"] == runs.RUNNING:
         running = [step["name"] for step in steps if step["status"] == runs.RUNNING]
