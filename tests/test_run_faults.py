@@ -20,6 +20,7 @@ import psutil
 import pytest
 from chains import Memory, begin
 from duckbook import (
+    backup,
     chain,
     codebase,
     commit_log,
@@ -436,3 +437,83 @@ def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy)
     assert [record | {"steps": None} for record in runs.read_all(store.runs)] == before
     log = commit_log.read(storage.client(endpoints.s3), store.s3_historic_bucket)
     assert log.as_of == tuesday
+
+
+COMMANDS = {
+    "promote": ("promote", "lake"),
+    "parity": ("parity", "duckdb", "RUN"),
+    "backup": ("backup", "BACKUP"),
+    "restore": ("restore", "BACKUP", "--data", "EMPTY"),
+    "check-landing": ("check-landing",),
+    "forget": ("forget", "1"),
+    "rebuild": ("rebuild",),
+    "prune": ("prune",),
+    "rollback": ("rollback", "RUN"),
+    "docs": ("docs",),
+}
+"""Name → the words; RUN is a publication, BACKUP the folder of a backup, EMPTY a data folder without anything."""
+
+FEW = ("promote", "backup", "check-landing")
+"""What is interrupted in `make test`; `make soak` interrupts all, several times each."""
+
+
+@pytest.fixture(scope="module")
+def backed_up(base, tmp_path_factory) -> Path:
+    """The folder of a backup of the store."""
+    folder = tmp_path_factory.mktemp("backups") / "kept"
+    backup.back_up(base, servers.up(base), folder)
+    servers.down(base)
+    return folder
+
+
+def has_begun(process: subprocess.Popen) -> bool:
+    """Whether a command listens to signals, and has spent time on what it is for."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(process.pid).cpu_times().user > 0.6
+    return True
+
+
+def state(store: Settings) -> dict:
+    """What readers take, and the tables that a query finds, whoever was stopped."""
+    with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
+        revenue = connection.execute("select sum(revenue) from ecom_marts.fct_order_details").fetchone()
+    with publish.published(store) as reader:
+        seen = reader.connection.execute("select sum(revenue) from ecom_marts.fct_order_details").fetchone()
+    return {"revenue": revenue, "seen": seen}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_that_is_interrupted_says_so_and_leaves_all_as_it_was(base, backed_up, tmp_path, name, soak):
+    if name not in FEW and not soak:
+        pytest.skip("the others: make soak")
+    draw = random.Random()
+    ended = []
+    for _ in range(6 if soak else 1):
+        named = {"RUN": "first", "BACKUP": str(backed_up), "EMPTY": str(tmp_path / "empty")}
+        if name == "backup":
+            named["BACKUP"] = str(tmp_path / "kept")
+        words = [named.get(word, word) for word in COMMANDS[name]]
+        before = state(base)
+        process = start(base, *words)
+        while process.poll() is None and not has_begun(process):
+            time.sleep(0.02)
+        time.sleep(draw.uniform(0, 3) if soak else 0.1)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        said, told = process.communicate(timeout=300)
+        ended.append(process.returncode)
+        assert "Traceback" not in told and "Exception ignored" not in told, told
+        assert process.returncode in {0, 130}, said + told
+        if process.returncode == 130:
+            assert "Stopped." in told.splitlines()
+        if name not in {"forget", "rebuild"}:
+            assert {row["state"] for row in servers.status(base)} == {"stopped"} or process.returncode == 0
+        servers.down(base)
+        if name != "forget":
+            assert state(base) == before
+    assert 130 in ended, ended
+    if name in {"backup", "restore"}:
+        # What was stopped is in the way of nobody.
+        finish(start(base, *words))
+        servers.down(base)
+        servers.down(Settings(data=named["EMPTY"], _env_file=None))

@@ -7,8 +7,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from duckbook import preflight
+from chains import Memory
+from duckbook import preflight, runner
 from duckbook.errors import SettingError
+from duckbook.request import Request
 from duckbook.settings import ROOT, Settings, read_settings, variables
 from pydantic import ValidationError
 
@@ -96,6 +98,31 @@ def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
         ("MEMORY_LIMIT", "200MB"),
         ("MEMORY_LIMIT", "4"),
         ("THREADS", "0"),
+        ("THREADS", "257"),
+        ("CUSTOMERS", "199"),
+        ("CUSTOMERS", "1000001"),
+        ("CUSTOMERS", "1e4"),
+        ("SEED", "4294967296"),
+        ("DIRT", "0.21"),
+        ("DIRT", "-0.001"),
+        ("DIRT", "inf"),
+        ("QUARANTINE_LIMIT", "1.01"),
+        ("QUARANTINE_LIMIT", "nan"),
+        ("KEEP_RUNS", "0"),
+        ("KEEP_PUBLICATIONS", "0"),
+        ("KEEP_RUNS", "many"),
+        ("BI_SCHEMA", "pg_bi"),
+        ("BI_READER", "Reader"),
+        ("LAKE_SCHEMA", "my lake"),
+        ("S3_MARTS_BUCKET", "x"),
+        ("S3_MARTS_BUCKET", "a" * 64),
+        ("MASK_PERSONAL", "perhaps"),
+        ("TEXT_MODEL", "nonsense"),
+        ("TEXT_MODEL", "module:"),
+        ("TEXT_MODEL", "my module:rate"),
+        ("PLANTED", "spend_mean=many"),
+        ("PLANTED", "spend_mean"),
+        ("RUNS", "/dev/null"),
     ],
 )
 def test_a_wrong_value_is_told_with_its_setting_and_the_value(read, name, value):
@@ -153,12 +180,56 @@ def test_credentials_in_the_endpoint_are_refused_and_not_shown(read):
         ({"S3_ACCESS_KEY_ID": "key", "S3_SECRET_ACCESS_KEY": "hunter2"}, "neither DUCKBOOK_S3_ENDPOINT nor"),
         ({"S3_HISTORIC_BUCKET": "one", "S3_LATEST_BUCKET": "one"}, "must differ"),
         ({"TARGET": "motherduck"}, "needs a token"),
+        ({"TARGET": "lake", "LAKE_SCHEMA": "ecom"}, "LAKE_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ"),
+        ({"TARGET": "lake", "LAKE_SCHEMA": "ecom_bi"}, "LAKE_SCHEMA and DUCKBOOK_BI_SCHEMA must differ"),
+        ({"BI_SCHEMA": "ecom"}, "BI_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ"),
+        ({"S3_MARTS_BUCKET": "latest-ecom"}, "must be a bucket of its own"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_refused(read, values, sentence):
     with pytest.raises(SettingError, match=sentence) as told:
         read(**values)
     assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CUSTOMERS", "200"),
+        ("CUSTOMERS", "1000000"),
+        ("SEED", "0"),
+        ("SEED", "4294967295"),
+        ("DIRT", "0"),
+        ("DIRT", "0.2"),
+        ("FIRST_AS_OF", "1980-01-01"),
+        ("FIRST_AS_OF", "2150-12-31"),
+        ("QUARANTINE_LIMIT", "0"),
+        ("QUARANTINE_LIMIT", "1"),
+        ("KEEP_RUNS", "1"),
+        ("THREADS", "1"),
+        ("THREADS", "256"),
+        ("MEMORY_LIMIT", "256MB"),
+        ("S3_MARTS_BUCKET", "abc"),
+        ("TEXT_MODEL", "my_models.sentiment:rate"),
+    ],
+)
+def test_a_value_at_its_edge_is_taken(read, name, value):
+    assert str(getattr(read(**{name: value}), name.lower())).removesuffix(".0") == value
+
+
+@pytest.mark.parametrize(
+    ("planted", "sentence"),
+    [
+        ("spend_mean=0", r"spend_mean=0\.0 must lie between 0\.001 and 10000\.0"),
+        ("bgnbd_r=-1", r"bgnbd_r=-1\.0 must lie between"),
+        ("nonsense=1", "there is no planted number nonsense"),
+    ],
+)
+def test_a_planted_number_that_cannot_be_is_refused_before_a_run_begins(tmp_path, planted, sentence):
+    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", planted=planted, _env_file=None)
+    with pytest.raises(SettingError, match=sentence):
+        runner.run(store, Request(), Memory())
+    assert not store.runs.exists()
 
 
 def test_motherducks_own_variable_is_read(read):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -92,3 +93,24 @@ def test_programs_that_are_started_ignore_what_was_ignored_before_and_nothing_el
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_stop_that_comes_amid_an_import_is_heard_when_that_is_made(tmp_path, monkeypatch):
+    """A library that makes do without another one would take it for one that is not there."""
+    (tmp_path / "hears_amid_it.py").write_text(
+        "import os, signal, time\n"
+        "try:\n    import is_slow_to_import\nexcept BaseException:\n    is_slow_to_import = None\n"
+    )
+    (tmp_path / "is_slow_to_import.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with unstoppable() as stoppable, pytest.raises(KeyboardInterrupt), stoppable():
+            import hears_amid_it
+
+            time.sleep(5)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert hears_amid_it.is_slow_to_import is not None

@@ -7,7 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+import click
+
 from duckbook.errors import DuckbookError
+from duckbook.stopping import unstoppable
 
 if TYPE_CHECKING:
     from duckbook.settings import Settings
@@ -31,13 +34,23 @@ def on_error(store: Settings) -> Iterator[None]:
 
 
 def command(does: Callable) -> Callable:
-    """Let a command of the command line leave the servers as it found them where it fails."""
+    """Let a command of the command line leave the servers as it found them where it fails, or is stopped.
+
+    Whoever asks it to stop is heard once, and is heard though DuckDB or dbt make an error of another kind of it.
+    """
 
     @functools.wraps(does)
     def done(*arguments, **options):
         from duckbook.settings import settings
 
-        with on_error(settings()):
-            return does(*arguments, **options)
+        outcome = None
+        try:
+            with unstoppable() as stoppable, on_error(settings()), stoppable():
+                outcome = does(*arguments, **options)
+        except KeyboardInterrupt:
+            name = does.__name__.replace("_", "-")
+            click.echo(f"{name} was stopped, and left nothing half done: do it again to do all of it.", err=True)
+            raise
+        return outcome
 
     return done

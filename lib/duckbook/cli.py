@@ -29,6 +29,7 @@ from duckbook.options import (
     store_options,
     when_option,
 )
+from duckbook.stopping import is_put_off
 
 
 class Stopped(KeyboardInterrupt):
@@ -240,8 +241,10 @@ for command in (*archive_commands.COMMANDS, *store_commands.COMMANDS, *target_co
     cli.add_command(command)
 
 
-def _stop(number: int, _frame: Any) -> None:
-    raise Stopped(number)
+def _stop(number: int, frame: Any) -> None:
+    if not is_put_off(number, frame):
+        # Of Ctrl-C is told that it was that, and by no number.
+        raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
 
 def main() -> None:
@@ -250,7 +253,7 @@ def main() -> None:
     # nothing waits for it: files and connections are closed by those who opened them.
     atexit.register(gc.freeze)
     # A shell ignores SIGINT for what it starts in the background; asked to stop, a run stops all the same.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
     # Started by nohup, it goes on when its terminal is closed.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:

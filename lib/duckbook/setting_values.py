@@ -117,6 +117,15 @@ def webhook(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def model(value: str) -> str:
+    """What rates texts: ours, or a function of a person's own."""
+    module, colon, function = value.partition(":")
+    named = all(part.isidentifier() for part in (*module.split("."), function))
+    if value != "local" and not (colon and named):
+        raise ValueError("must be local, or MODULE:FUNCTION such as my_models.sentiment:rate")
+    return value
+
+
 def _is_dsn(text: str) -> bool:
     """Whether libpq can read a connection string, and reads in it what its writer meant.
 

@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     _region = field_validator("s3_region")(setting_values.region)
     _size = field_validator("memory_limit")(setting_values.size)
     _command = field_validator("on_failure")(setting_values.command)
+    _model = field_validator("text_model")(setting_values.model)
     _webhook = field_validator("on_failure_webhook")(setting_values.webhook)
 
     @model_validator(mode="after")
@@ -148,6 +149,14 @@ class Settings(BaseSettings):
         if self.bi_schema == self.postgres_schema and self.bi_postgres_dsn is None:
             raise ValueError(
                 "DUCKBOOK_BI_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: a publication replaces its own"
+            )
+        if self.target == "lake" and self.lake_dsn is None and self.lake_schema == self.postgres_schema:
+            raise ValueError(
+                "DUCKBOOK_LAKE_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: the lake has a schema to itself"
+            )
+        if self.target == "lake" and self.lake_schema == self.bi_schema:
+            raise ValueError(
+                "DUCKBOOK_LAKE_SCHEMA and DUCKBOOK_BI_SCHEMA must differ: a publication replaces a schema of its own"
             )
         if self.target == "motherduck" and self.motherduck_token is None:
             raise ValueError(

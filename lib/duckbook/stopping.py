@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import FrameType
 
 # Handlers are given back in this order: a Ctrl-C that falls in between is not heard either.
 ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
 DEAF_SECONDS = 10
 """For so long nobody else is heard: what is being stopped is put in order by then, or hangs."""
+
+
+AGAIN_SECONDS = 0.01
+
+
+def is_put_off(number: int, frame: FrameType | None) -> bool:
+    """Whether a signal comes while a module is imported; it is then sent again in a moment.
+
+    What is raised there is lost where a library makes do without another one, or in a callback of Python's own, or
+    leaves a lock behind for which every other thread waits forever.
+    """
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    if frame is not None:
+        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
+    return frame is not None
 
 
 @contextmanager
@@ -32,7 +50,7 @@ def unstoppable() -> Iterator[Callable[[], AbstractContextManager[None]]]:
 
     def hear(number: int, frame) -> None:
         nonlocal listens_from, raised
-        if time.monotonic() < listens_from:
+        if time.monotonic() < listens_from or is_put_off(number, frame):
             return
         listens_from = time.monotonic() + DEAF_SECONDS
         if not callable(before[number]):
