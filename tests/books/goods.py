@@ -63,7 +63,7 @@ def fct_basket_pairs(books: Books) -> Rows:
     baskets = {}
     for line in books.lines:
         subcategory = books.products.get(line["product"], {}).get("subcategory")
-        if subcategory and not line["is_cancelled"]:
+        if subcategory and not line["is_cancelled"] and not line["is_credit_line"]:
             baskets.setdefault(line["order_id"], set()).add(subcategory)
     alone = Counter(one for basket in baskets.values() for one in basket)
     together = Counter(pair for basket in baskets.values() for pair in combinations(sorted(basket), 2))
