@@ -72,6 +72,7 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
         {"order_id": "16", "order_item_id": "98", "quantity": "1", "total_price": "-5.00", "discount_amount": "-0.50"},
         {"order_id": "16", "order_item_id": "99", "product_id": "2", "quantity": "1000", "unit_price": "0.0125"},
     ]
+    taken_back = [row | {"created_at": "2026-03-01T12:00:00"} for row in taken_back]
     broken = [items[0] | {"total_price": "1,000.00"}, items[1] | {"quantity": "2.5"}]
     history, second, third = date(2026, 5, 31), date(2026, 6, 15), date(2026, 6, 30)
     return [

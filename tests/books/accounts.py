@@ -106,7 +106,8 @@ class Books:
             "subcategory_name": subcategory and subcategory["subcategory_name"],
             "current_price": price,
             "unit_margin": None if price is None or cost is None else price - cost,
-            "brand": self._brands.get((product["brand"] or "").lower()),
+            # A brand that no product has any more is spelt as it was.
+            "brand": self._brands.get((product["brand"] or "").lower(), product["brand"]),
             "is_on_sale": sale is not None and base is not None and sale < base,
         }
 

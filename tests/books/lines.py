@@ -131,6 +131,11 @@ def _refunds(order: dict, items: list[dict], net: list[Decimal]) -> list[Decimal
     return net if order.get("status") == "refunded" and says_nothing else told
 
 
+def known_cost(units: int, cost: Decimal | None) -> Decimal | None:
+    """A cost, unless so many units at it would be worth more than can be."""
+    return None if cost is None or abs(units * cost) >= TRILLION else cost
+
+
 def _line(about: dict, item: dict, gross, discount, freight, refund: Decimal, products: dict) -> dict:
     """Net is gross less discount; revenue is net less refunds, and nothing of a cancelled order."""
     product = valid_at(products.get(item.get("product_id"), []), about["ordered_at"])
@@ -138,9 +143,7 @@ def _line(about: dict, item: dict, gross, discount, freight, refund: Decimal, pr
     units = 0 if is_credit else quantity
     back = item.get("returned_at") or (item.get("created_at") if is_credit else None)
     returned = max(-quantity, 0) if is_credit else units if back else 0
-    cost = product and product["cost"]
-    if cost is not None and abs(max(units, returned) * cost) >= TRILLION:
-        cost = None
+    cost = known_cost(max(units, returned), product and product["cost"])
     stayed = 0 if about["is_cancelled"] else units - returned
     revenue = ZERO if about["is_cancelled"] else net - refund
     costed = ZERO if cost is None else cents(stayed * cost)

@@ -52,10 +52,21 @@ members as (
     from named
     group by table_name, member_id
 
+),
+
+added as (
+
+    select * from members
+    {%- if is_incremental() %}
+    where
+        (table_name, member_id) not in (
+            select
+                known.table_name,
+                known.member_id
+            from {{ this }} as known
+        )
+    {%- endif %}
+
 )
 
-select * from members
-{%- if is_incremental() %}
-anti join {{ this }} as known
-    on members.table_name = known.table_name and members.member_id = known.member_id
-{%- endif %}
+select * from added
