@@ -51,8 +51,8 @@ def order_statuses(value: str) -> str:
         word = re.sub(r"[\s_-]+", "_", word).removeprefix("wc_")
         if not re.fullmatch(r"\w+", word) or status not in ORDER_STATUSES or said.setdefault(word, status) != status:
             raise ValueError(
-                "must be WORD=STATUS pairs such as 'lost in post=cancelled, bezahlt=processing', each word once, where a "
-                f"status is one of {', '.join(ORDER_STATUSES)}"
+                "must be WORD=STATUS pairs such as 'lost in post=cancelled, bezahlt=processing', each word once, "
+                f"where a status is one of {', '.join(ORDER_STATUSES)}"
             )
     return ",".join(f"{word}={status}" for word, status in sorted(said.items()))
 
