@@ -15,7 +15,17 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import appending, arrivals, commit_log, landing_totals, order_statuses, quarantine, sources, storage, warehouse
+from duckbook import (
+    appending,
+    arrivals,
+    commit_log,
+    landing_totals,
+    order_statuses,
+    quarantine,
+    sources,
+    storage,
+    warehouse,
+)
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
