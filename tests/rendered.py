@@ -56,6 +56,7 @@ def _environment() -> jinja2.Environment:
     for name in (
         "casts",
         "countries",
+        "order_lines",
         "keys",
         "versions",
         "history",
@@ -63,8 +64,8 @@ def _environment() -> jinja2.Environment:
         "written_down",
         "money",
         "as_of",
-        "is_cancelled",
         "touched",
+        "inferred_members",
         "addresses",
         "groups",
         "affected_orders",

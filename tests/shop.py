@@ -12,7 +12,7 @@ import shutil
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from pathlib import Path
 
 from duckbook.settings import Settings
@@ -57,6 +57,22 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
     moved_earlier = [
         row | {"city": "Austin", "state": "TX", "updated_at": "2026-02-01T12:00:00"} for row in buyers[13:16]
     ]
+    moved[0] |= {"status": "Voided"}
+    moved[1] |= {"status": "wc-refunded"}
+    # Returns that are lines, one of them all that its order has, and a voucher; and many units of less than a cent.
+    taken_back = [
+        {"order_id": order, "order_item_id": "98", "product_id": product, "quantity": quantity, "unit_price": price}
+        for order, product, quantity, price in (
+            ("8", "1", "-1", "19.99"),
+            ("17", "3", "-2", "3.33"),
+            ("2000", "4", "-1", "9"),
+        )
+    ]
+    taken_back += [
+        {"order_id": "16", "order_item_id": "98", "quantity": "1", "total_price": "-5.00", "discount_amount": "-0.50"},
+        {"order_id": "16", "order_item_id": "99", "product_id": "2", "quantity": "1000", "unit_price": "0.0125"},
+    ]
+    taken_back = [row | {"created_at": "2026-03-01T12:00:00"} for row in taken_back]
     broken = [items[0] | {"total_price": "1,000.00"}, items[1] | {"quantity": "2.5"}]
     history, second, third = date(2026, 5, 31), date(2026, 6, 15), date(2026, 6, 30)
     return [
@@ -71,7 +87,7 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
         ("products", [*repriced, *goods], third),
         ("customers", [*(row | {"city": "Portland", "state": "OR"} for row in buyers[:12]), *moved_earlier], third),
         ("orders", dirty + moved + sold[20:30], third),
-        ("order_items", [*broken, *items[10:20], {"order_id": "1000"}], third),
+        ("order_items", [*broken, *items[10:20], {"order_id": "1000"}, *taken_back], third),
         ("interactions", events[150:], third),
         ("reviews", reviews[20:], third),
         # Arrives last, though it stands between the other two: the products are dearer for two weeks and no longer.
@@ -229,30 +245,37 @@ class Books:
 
     def _priced(self, order_id: str, order: dict, items: list[dict]) -> list[dict]:
         items = sorted(items, key=lambda item: item.get("order_item_id") or "")
-        gross = [_gross(item) for item in items]
+        amounts = [_gross(item) for item in items]
+        credits = [
+            amount < 0 or int(item.get("quantity") or 0) < 0 for item, amount in zip(items, amounts, strict=True)
+        ]
+        gross = [Decimal(0) if credits[n] else amount for n, amount in enumerate(amounts)]
         own = [item.get("discount_amount") for item in items]
         # What the order takes off beyond its items is shared out.
         from_order = max(_money(order.get("discount_amount")) - sum(map(_money, own)), Decimal(0))
         discounts = shares(from_order, gross)
         shipping = shares(_money(order.get("shipping_cost")), gross)
-        cancelled = _word(order.get("status")) == "cancelled"
-        customer, customers = _id(order.get("customer_id")), self.staged["customers"]
+        cancelled = _word(order.get("status")) in ("cancelled", "voided")
+        refunds = [_money(item.get("refund_amount")) - credits[n] * amounts[n] for n, item in enumerate(items)]
+        is_refunded = _word(order.get("status")) == "wc-refunded" and not any(refunds)
         lines = []
         for n, item in enumerate(items):
             discount = _money(own[n]) + discounts[n]
-            net, refund = gross[n] - discount, _money(item.get("refund_amount"))
-            units = int(item.get("quantity") or 0)
-            product = _id(item.get("product_id"))
+            net = gross[n] - discount
+            refund = net if is_refunded else refunds[n]
+            quantity = int(item.get("quantity") or 0)
+            units = 0 if credits[n] else quantity
+            returned = max(-quantity, 0) if credits[n] else units if item.get("returned_at") else 0
             lines.append(
                 {
                     "order_id": order_id,
                     "order_item_id": item.get("order_item_id"),
-                    "customer_id": customer if customer in customers else None,
-                    "product_id": product if product in self.staged["products"] else None,
+                    "customer_id": _id(order.get("customer_id")),
+                    "product_id": _id(item.get("product_id")),
                     "ordered_at": _time(order.get("order_date") or item.get("created_at")),
                     "order_lines": 1 if item else 0,
                     "units": units,
-                    "returned_units": units if item.get("returned_at") else 0,
+                    "returned_units": returned,
                     "gross_amount": gross[n],
                     "discount_amount": discount,
                     "net_amount": net,
@@ -261,6 +284,7 @@ class Books:
                     "refund_amount": refund,
                     "revenue": Decimal(0) if cancelled else net - refund,
                     "is_cancelled": cancelled,
+                    "is_credit_line": credits[n],
                 }
             )
         return lines
@@ -284,7 +308,8 @@ def shares(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
 def _gross(item: dict) -> Decimal:
     if item.get("total_price") is not None:
         return _money(item["total_price"])
-    return _money(item.get("unit_price")) * int(item.get("quantity") or 0)
+    amount = _money(item.get("unit_price")) * int(item.get("quantity") or 0)
+    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
 
 
 def _business_key(table: str, row: dict) -> str | None:

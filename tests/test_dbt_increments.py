@@ -22,6 +22,7 @@ MODELS = (
     "base_orders",
     "base_order_items",
     "base_reviews",
+    "int_named_members",
     "int_customer_versions",
     "int_brands",
     "int_product_versions",
@@ -56,12 +57,6 @@ select '1' as {1}_id, '1' as {1}_name, 1 as category_key, '1' as category_name""
 
 STATES = "create table ecom_staging.us_states as select 'IL' as state, 'Illinois' as state_name, 'Midwest' as region"
 """What a seed gives."""
-
-KNOWN = """create or replace view ecom_intermediate.int_products as
-select product_id, {0} as product_key, min(sequence) as _known_since
-from ecom_staging.base_products inner join ecom_staging.stg_batches on _batch_id = batch_id
-where _rejection is null group by product_id"""
-"""What the intermediate model of products gives to those that look up its keys."""
 
 MARK = 7
 """A hash, put into a row that no increment has a part in: where it is gone, all was built anew. No model reads it."""
@@ -166,8 +161,6 @@ class Builds:
             self.until[name] = self.raw.arrivals
             if name.startswith("base_"):
                 self._make("view", name.replace("base_", "stg_"))
-            if name == "base_products":
-                self.connection.execute(KNOWN.format(rendered.macro("surrogate_key", ["product_id"])))
 
     def _make(self, kind: str, name: str) -> None:
         self.connection.execute(f"create or replace {kind} {rendered.relation(name)} as {rendered.model(name)}")
@@ -246,14 +239,40 @@ def differences_but_for_the_mark(builds: Builds) -> dict[str, list]:
     return builds.differences()
 
 
+def member(builds: Builds, table: str, identity: str) -> list[tuple]:
+    """Keys of a member's versions, and whether it is inferred."""
+    one = table.removesuffix("s")
+    query = f"select {one}_key, {one}_version_key, is_inferred from ecom_intermediate.int_{one}_versions"
+    return builds.connection.execute(f"{query} where {one}_id = ?", [identity]).fetchall()
+
+
 @pytest.mark.parametrize(("table", "row"), [("customers", {"customer_id": "a"}), ("products", {"product_id": "x"})])
-def test_a_late_row_of_a_dimension_reaches_the_events_that_named_it(begun, table, row):
-    column = f"{table.removesuffix('s')}_key"
-    assert interaction(begun, "1", column) == interaction(begun, "2", column)
-    unknown = interaction(begun, "1", column)
+def test_a_member_that_events_named_before_its_record_came_keeps_its_key(begun, table, row):
+    ((key, version, is_inferred),) = member(begun, table, "ax"[table == "products"])
+    assert key == interaction(begun, "1", f"{table.removesuffix('s')}_key") != 0
+    assert is_inferred
     begun.raw.land(table, [row])
     begun.build()
-    assert interaction(begun, "1", column) == interaction(begun, "2", column) != unknown
+    assert member(begun, table, "ax"[table == "products"]) == [(key, version, False)]
+    assert differences_but_for_the_mark(begun) == {}
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        ("orders", {"order_id": "7", "customer_id": "late"}),
+        ("reviews", {"review_id": "7", "customer_id": "late", "product_id": "late"}),
+        ("order_items", {"order_id": "1", "order_item_id": "1", "product_id": "late"}),
+    ],
+)
+def test_a_member_that_is_named_later_is_inferred_then_and_only_once(begun, table, row):
+    for day in (1, 2):
+        begun.raw.land(table, [row | {"created_at": f"2026-07-0{day}"}], date(2026, 7, day))
+        begun.build()
+    for name in ("customers", "products"):
+        assert [is_inferred for *_, is_inferred in member(begun, name, "late")] == [True] * (
+            f"{name.removesuffix('s')}_id" in row
+        )
     assert differences_but_for_the_mark(begun) == {}
 
 

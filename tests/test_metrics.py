@@ -18,7 +18,7 @@ DETAIL = "1, or 0|1, to be summed|1 where|1 for"
 """How a count is described in the mart whose row is one of what it counts."""
 
 
-WORDS = {"case", "when", "then", "else", "end", "or", "is", "not", "null"}
+WORDS = {"abs", "case", "when", "then", "else", "end", "or", "is", "not", "null"}
 """Words of SQL in the formulas; all others are columns."""
 
 

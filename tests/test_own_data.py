@@ -192,7 +192,7 @@ def test_their_money_reaches_the_marts_to_the_cent(run):
     assert all(row["equal"] for row in run["reconciliation"])
 
 
-def test_an_order_of_an_unknown_customer_keeps_its_money(run, store):
+def test_an_order_of_a_customer_whom_no_record_describes_keeps_its_money_and_its_customer(run, store):
     import duckdb
 
     current = (Path(store["DUCKBOOK_DATA"]) / "published" / "CURRENT").read_text("utf-8").strip()
@@ -201,6 +201,15 @@ def test_an_order_of_an_unknown_customer_keeps_its_money(run, store):
         f"select sum(gross_amount) from '{marts}/fct_order_details.parquet' where order_id = 'o-3'"
     ).fetchone()[0]
     assert total == Decimal("100.01")
+    # Nor has anything landed that describes products.
+    named = duckdb.sql(f"""
+        select distinct customer_id, customers.is_inferred, products.is_inferred
+        from '{marts}/fct_order_details.parquet' as lines
+        inner join '{marts}/dim_customers.parquet' as customers using (customer_key)
+        inner join '{marts}/dim_products.parquet' as products using (product_key)
+        where order_id in ('o-1', 'o-3') order by 1
+    """).fetchall()
+    assert named == [("c-1", False, True), ("c-9", True, True)]
 
 
 def test_running_it_again_adds_nothing(run, store):

@@ -52,7 +52,7 @@ def test_more_rows_than_the_limit_fail_the_run_until_they_are_mended_at_the_sour
     assert len(told) == 1
     assert told[0].startswith(f"orders: 61 of the 1,201 rows of {source} are quarantined, more than the 60 that ")
     assert "DUCKBOOK_QUARANTINE_LIMIT=0.05" in told[0]
-    assert "total_amount: '12 EUR' is not a decimal(18,2)" in told[0] or "is not JSON" in told[0]
+    assert "total_amount: '12 EUR' is not a decimal(14,2)" in told[0] or "is not JSON" in told[0]
     assert outstanding(shop)[1] == told, "ingesting nothing new mends nothing"
     shop.land("orders/date=2026-06-01/o.ndjson", lines(*orders(0, 1_200)))
     assert outstanding(shop) == ([], [])

@@ -1,7 +1,7 @@
 {#
     A query for the customers of whose events, orders or reviews something has changed, each as often as it is found: for
     the increment of what is summed by customer. Where something stood before is told by all the versions that there are
-    of it; what named nobody who was known stood with the unknown customer.
+    of it; an item whose order is not known stood with the unknown customer.
 #}
 {% macro affected_customers() -%}
     with
@@ -47,11 +47,6 @@
     union all
 
     select {{ surrogate_key(['customer_id']) }} as customer_key from reviews
-
-    union all
-
-    select customer_key from {{ ref('int_customers') }}
-    where {{ is_new('_known_since') }}
 
     union all
 

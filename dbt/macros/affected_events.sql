@@ -19,23 +19,6 @@
         session_id
     from {{ ref('base_interactions') }}
     where _state = 'superseded' and _key in ({{ touched_keys('interactions') }})
-
-    -- Events whose customer or product was not known when they were built, and is now.
-    {%- for table_name, member in [('customers', 'customer'), ('products', 'product')] %}
-
-    union all
-
-    select
-        event_id,
-        session_id
-    from {{ this }}
-    where
-        {{ member }}_key = {{ unknown_key() }}
-        and {{ member }}_id in (
-            select members.{{ member }}_id from {{ ref('int_' ~ table_name) }} as members
-            where {{ is_new('members._known_since') }}
-        )
-    {%- endfor %}
 {%- endmacro %}
 
 

@@ -20,9 +20,34 @@
 {%- endmacro %}
 
 
-{# The status of an order. American and British English spell one of them in two ways. #}
+{#
+    The status of an order: the one that stands for the shop's own word, or that word where no list has it. Hyphens,
+    underscores and white space are one; WooCommerce writes wc- before each of its own. What the setting says of a word
+    counts before the lists, of our own words too.
+#}
 {% macro as_order_status(column) -%}
-    case when {{ as_enum(column) }} = 'canceled' then 'cancelled' else {{ as_enum(column) }} end
+    {%- set said = {} -%}
+    {%- set lists = var('order_statuses') -%}
+    {#- A linter knows no variables. -#}
+    {%- for status, words in (lists.items() if lists is mapping else []) -%}
+        {%- for word in [status] + words -%}
+            {%- do said.update({word: status}) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {%- for pair in (env_var('DUCKBOOK_ORDER_STATUSES', '') or '').split(',') if pair -%}
+        {%- set word, status = pair.split('=') -%}
+        {%- do said.update({word: status}) -%}
+    {%- endfor -%}
+    {%- set word = "regexp_replace(regexp_replace(" ~ as_enum(column) ~ ", '[ _-]+', '_', 'g'), '^wc_', '')" -%}
+    case
+        when {{ column }} is null then null
+        {%- for status in said.values() | unique %}
+        when {{ word }} in (
+            {%- for one, meant in said.items() if meant == status %}'{{ one }}'{{ ', ' if not loop.last }}{% endfor -%}
+        ) then '{{ status }}'
+        {%- endfor %}
+        else {{ as_enum(column) }}
+    end
 {%- endmacro %}
 
 
@@ -36,7 +61,7 @@
     DuckDB would read '1_000' as 1000, so the underscore is made a sign that no number has. It may round a
     number with an exponent wrongly ('.5e-3' is 0.01 there), so such a number goes through one of 18 places.
 #}
-{% macro as_decimal(column, precision=18, scale=2) -%}
+{% macro as_decimal(column, precision=14, scale=2) -%}
     {%- set text = "replace(trim(" ~ column ~ "), '_', '?')" -%}
     case
         when contains(lower({{ column }}), 'e')

@@ -9,7 +9,7 @@
 
 {#
     A query for the groups that have changed, by columns of int_interactions: for increments alone, which write them
-    down. A customer or product that has become known takes its events from the unknown one.
+    down.
 #}
 {% macro changed_groups(columns) -%}
     with
@@ -27,7 +27,7 @@
 
     ),
 
-    -- Where an event stood before: by its older versions, and by a customer or product that was not known yet.
+    -- Where an event stood before, by its older versions.
     older as (
 
         select
@@ -47,27 +47,9 @@
             month_key
         from changed
 
-    ),
-
-    stood_in as (
-
-        select * from older
-
-        {%- if 'customer_key' in columns or 'product_key' in columns %}
-
-        union all
-
-        select
-            {{ unknown_key() }} as customer_key,
-            {{ unknown_key() }} as product_key,
-            session_id,
-            month_key
-        from older
-        {%- endif %}
-
     )
 
-    select {{ columns | join(', ') }} from stood_in
+    select {{ columns | join(', ') }} from older
     group by {{ columns | join(', ') }}
 {%- endmacro %}
 

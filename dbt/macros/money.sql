@@ -64,7 +64,8 @@
 
 
 {#
-    A quotient of sums, null where there is nothing to divide by: never an average of averages. It is rounded half away
+    A quotient of sums, null where there is nothing to divide by, or where it is too large for its type: never an average
+    of averages. It is rounded half away
     from zero, exactly: both sides become whole numbers, of hundredths, because DuckDB divides decimals as doubles, and
     136.95 / 2 is a little less than 68.475 there.
 
@@ -73,7 +74,7 @@
 {% macro ratio(numerator, denominator, scale=2) -%}
     {%- set dividend = 'cast(cast(' ~ numerator ~ ' as decimal(38, 2)) * 100 as hugeint)' -%}
     {%- set divisor = 'cast(cast(' ~ denominator ~ ' as decimal(38, 2)) * 100 as hugeint)' -%}
-    cast(
+    try_cast(
         case when ({{ dividend }} < 0) = ({{ divisor }} < 0) then 1 else -1 end
         * ((abs({{ dividend }}) * {{ 2 * 10 ** scale }} + abs({{ divisor }})) // nullif(2 * abs({{ divisor }}), 0))
         * {{ '0.' ~ '0' * (scale - 1) ~ '1' }} as decimal(18, {{ scale }})

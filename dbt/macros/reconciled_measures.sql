@@ -14,8 +14,8 @@
         'events', 'views', 'cart_adds', 'cart_removes', 'wishlist_adds', 'searches', 'purchases'
     ] -%}
     {{ return({
-        'fct_order_details': lines + amounts + costs,
-        'fct_customer_orders': orders + lines + amounts + ['source_total_amount'],
+        'fct_order_details': lines + amounts + ['credit_amount'] + costs,
+        'fct_customer_orders': orders + lines + amounts + ['credit_amount', 'source_total_amount'],
         'fct_customer_activity': events + ['sessions', 'buying_sessions', 'orders', 'cancelled_orders', 'units', 'revenue', 'reviews'],
         'fct_customer_reviews': ['reviews', 'scored_reviews', 'review_score'],
         'fct_sales_by_date': orders + lines + amounts,

@@ -4,16 +4,28 @@
 
     key    the columns of the business key
     casts  column → data type, of every column that is not text; tests hold them to the sources file
+    product  two of these columns and a third: where the third is missing their product stands for it, and has to fit it
 #}
-{% macro rejection(key, casts) -%}
+{% macro rejection(key, casts, product=none) -%}
     {%- set faults = [] -%}
     {%- for column, data_type in casts.items() -%}
         {%- do faults.append({
             'column': column,
             'type': data_type,
+            'value': column,
             'test': as_text(column) ~ ' is not null and ' ~ as_type(column, data_type) ~ ' is null'
         }) -%}
     {%- endfor -%}
+    {%- if product -%}
+        {%- set one, other, whole = product -%}
+        {%- set amount = times(as_type(one, casts[one]), as_type(other, casts[other])) -%}
+        {%- do faults.append({
+            'column': one ~ ' x ' ~ other,
+            'type': casts[whole],
+            'value': "concat_ws(' x ', " ~ one ~ ', ' ~ other ~ ')',
+            'test': as_text(whole) ~ ' is null and ' ~ amount ~ ' is not null and try_cast(' ~ amount ~ ' as ' ~ casts[whole] ~ ') is null'
+        }) -%}
+    {%- endif -%}
     case
         when _key is null
             then '{{ key | join(', ') }}: the record has no key'
@@ -21,7 +33,7 @@
             then concat_ws(
                 '; '
                 {%- for fault in faults %}
-                , case when {{ fault.test }} then '{{ fault.column }}: ''' || left({{ fault.column }}, 80) || ''' is not {{ 'an' if fault.type == 'integer' else 'a' }} {{ fault.type }}' end
+                , case when {{ fault.test }} then '{{ fault.column }}: ''' || left({{ fault.value }}, 80) || ''' is not {{ 'an' if fault.type == 'integer' else 'a' }} {{ fault.type }}' end
                 {%- endfor %}
             )
     end

@@ -227,6 +227,7 @@ def _variables(settings: Settings) -> dict[str, str]:
         "DUCKBOOK_TARGET": settings.target,
         "DUCKBOOK_MEMORY_LIMIT": settings.memory_limit,
         "DUCKBOOK_ORDER_ITEMS_RENUMBERED": str(settings.order_items_renumbered).lower(),
+        "DUCKBOOK_ORDER_STATUSES": settings.order_statuses,
         "DUCKBOOK_MOTHERDUCK_DATABASE": settings.motherduck_database,
     }
     if settings.threads:

@@ -15,7 +15,17 @@ from pathlib import Path
 
 import duckdb
 
-from duckbook import appending, arrivals, commit_log, landing_totals, quarantine, sources, storage, warehouse
+from duckbook import (
+    appending,
+    arrivals,
+    commit_log,
+    landing_totals,
+    order_statuses,
+    quarantine,
+    sources,
+    storage,
+    warehouse,
+)
 from duckbook.batches import Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
@@ -119,6 +129,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         counted = _count(connection, readings)
         counts = {id(r): counted.get(str(r.path), (0, []))[0] for r in readings}
         findings += _findings_of_keys(connection, settings.s3_historic_bucket, chronicle, readings)
+        findings += _findings_of_statuses(connection, readings, settings)
         for r in readings:
             findings += _findings(connection, r, counted.get(str(r.path), (0, []))[1])
         totals = landing_totals.totals(connection, readings, _typed)
@@ -190,6 +201,15 @@ def _findings_of_keys(connection, bucket: str, chronicle: Chronicle, readings: l
             keys, example = appending.find_gone(connection, bucket, chronicle, r)
             if keys:
                 yield Finding(name, r.source.name, "keys that are gone: their rows stay", keys, example)
+
+
+def _findings_of_statuses(connection, readings: list[Reading], settings: Settings) -> Iterator[Finding]:
+    """Words for the status of an order that mean nothing that is known."""
+    told = [r for r in readings if r.source.table == "orders" and r.readable and "status" in r.columns]
+    if told:
+        files = f"read_parquet({listed(str(r.path) for r in told)}, union_by_name = true)"
+        for word, rows in order_statuses.unexplained(connection, files, settings):
+            yield Finding("orders", "", order_statuses.sentence(word), rows)
 
 
 def _findings(connection: duckdb.DuckDBPyConnection, r: Reading, counted: Iterable[Counted]) -> Iterator[Finding]:
@@ -281,6 +301,16 @@ def _faults(r: Reading) -> Iterator[tuple[str, str, str]]:
                 f"{text} is not null and ({cast.format(text)}) is null",
                 text,
             )
+    # Where there is no total, quantity times unit price stands for it, and has to fit it.
+    if table.name == "order_items" and {"quantity", "unit_price"} <= set(r.columns):
+        (kind,) = (column.data_type for column in table.columns if column.name == "total_price")
+        amount = f"{_typed(r, 'quantity')}::bigint * {_typed(r, 'unit_price')}"
+        total = _text("total_price") if "total_price" in r.columns else "null"
+        yield (
+            f"quantity x unit_price is no {kind}",
+            f"{total} is null and {amount} is not null and try_cast({amount} as {kind}) is null",
+            "concat_ws(' x ', quantity, unit_price)",
+        )
 
 
 def _cast(column: Column) -> str:

@@ -38,7 +38,9 @@ sold as (
         orders.currency,
         count(*) as lines,
         sum(order_items.quantity) as units,
-        sum(coalesce(order_items.total_price, order_items.quantity * order_items.unit_price)) as items_amount
+        sum(
+            coalesce(order_items.total_price, (order_items.quantity::bigint * order_items.unit_price)::decimal(38, 2))
+        ) as items_amount
     from order_items
     left join orders on order_items.order_id = orders.key
     group by orders.currency

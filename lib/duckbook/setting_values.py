@@ -39,6 +39,24 @@ def number_pairs(value: str) -> str:
     return " ".join(sorted(words))
 
 
+ORDER_STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned", "refunded")
+"""What an order can stand at; dbt_project.yml has the words that shops write for each."""
+
+
+def order_statuses(value: str) -> str:
+    """``WORD=STATUS`` pairs, each word in the one spelling in which staging looks it up."""
+    said = {}
+    for pair in filter(None, (text.strip() for text in value.split(","))):
+        word, _, status = (part.strip().lower() for part in pair.partition("="))
+        word = re.sub(r"[\s_-]+", "_", word).removeprefix("wc_")
+        if not re.fullmatch(r"\w+", word) or status not in ORDER_STATUSES or said.setdefault(word, status) != status:
+            raise ValueError(
+                "must be WORD=STATUS pairs such as 'lost in post=cancelled, bezahlt=processing', each word once, "
+                f"where a status is one of {', '.join(ORDER_STATUSES)}"
+            )
+    return ",".join(f"{word}={status}" for word, status in sorted(said.items()))
+
+
 def plain_name(value: str) -> str:
     """A name of a schema or a database that needs no quotes."""
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", value) or value.startswith("pg_"):

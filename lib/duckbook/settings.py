@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     order_items_renumbered: bool = Field(
         False, description="Whether sources number the items of an order anew whenever they land it."
     )
+    order_statuses: str = Field(
+        "", description="What the shop's own words for a status mean, WORD=STATUS, WORD=STATUS …"
+    )
 
     postgres_dsn: SecretStr | None = Field(None, description="A Postgres of your own; empty: the embedded one.")
     postgres_schema: str = Field("ecom", description="Postgres schema of the landing tables.")
@@ -120,6 +123,7 @@ class Settings(BaseSettings):
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
     _days = field_validator("first_as_of")(setting_values.as_of_date)
     _pairs = field_validator("planted")(setting_values.number_pairs)
+    _statuses = field_validator("order_statuses")(setting_values.order_statuses)
     _names = field_validator("postgres_schema", "lake_schema", "motherduck_database", "bi_schema", "bi_reader")(
         setting_values.plain_name
     )

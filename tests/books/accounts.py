@@ -6,9 +6,15 @@ from collections import Counter
 from datetime import date
 from functools import cached_property
 
-from books import lines, versions, visits
+from books import lines, typed, versions, visits
 from books.landed import Ledger
 from books.places import Places
+
+NAMED_BY = {
+    "customers": ("orders", "reviews", "interactions"),
+    "products": ("order_items", "reviews", "interactions"),
+}
+"""Table of a dimension → the tables whose records name its members."""
 
 
 class Books:
@@ -32,20 +38,39 @@ class Books:
     def _by_id(self, table: str) -> dict[str, dict]:
         return {key[0]: record for key, record in self.staged(table).items()}
 
+    def _inferred(self, table: str) -> dict[str, dict]:
+        """Id → a record that says nothing, of each member that a sound record names and none of its own describes."""
+        column = f"{table.removesuffix('s')}_id"
+        named = {
+            landed.values[column]
+            for other in NAMED_BY[table]
+            for landed in versions.sound(other, self.ledger.of(other))
+        }
+        nothing = dict.fromkeys(typed.COLUMNS[table])
+        return {
+            identity: nothing | {column: identity, "is_inferred": True}
+            for identity in named - self._by_id(table).keys() - {None}
+        }
+
     @cached_property
     def customers(self) -> dict[str, dict]:
         """Id → the customer as known now."""
-        return self._by_id("customers")
+        return self._by_id("customers") | self._inferred("customers")
 
     @cached_property
     def customer_versions(self) -> dict[str, list[dict]]:
         """Id → the customer as known once, version by version."""
-        return versions.history(versions.sound("customers", self.ledger.of("customers")))
+        return self._versions("customers")
 
     @cached_property
     def product_versions(self) -> dict[str, list[dict]]:
         """Id → the product as it was once, version by version."""
-        return versions.history(versions.sound("products", self.ledger.of("products")))
+        return self._versions("products")
+
+    def _versions(self, table: str) -> dict[str, list[dict]]:
+        inferred = self._inferred(table).items()
+        told = versions.history(versions.sound(table, self.ledger.of(table)))
+        return told | {identity: [record | versions.ALWAYS] for identity, record in inferred}
 
     @cached_property
     def categories(self) -> dict[str, dict]:
@@ -60,7 +85,8 @@ class Books:
     @cached_property
     def products(self) -> dict[str, dict]:
         """Id → the product as it stands, with its category and price."""
-        return {identity: self.priced(product) for identity, product in self._by_id("products").items()}
+        found = self._by_id("products") | self._inferred("products")
+        return {identity: self.priced(product) for identity, product in found.items()}
 
     def priced(self, product: dict) -> dict:
         """A product, or a version of one, with what follows from it.
@@ -80,7 +106,8 @@ class Books:
             "subcategory_name": subcategory and subcategory["subcategory_name"],
             "current_price": price,
             "unit_margin": None if price is None or cost is None else price - cost,
-            "brand": self._brands.get((product["brand"] or "").lower()),
+            # A brand that no product has any more is spelt as it was.
+            "brand": self._brands.get((product["brand"] or "").lower(), product["brand"]),
             "is_on_sale": sale is not None and base is not None and sale < base,
         }
 
@@ -121,7 +148,7 @@ class Books:
     @cached_property
     def events(self) -> list[dict]:
         """Interactions."""
-        return visits.events(self.staged("interactions").values(), self.customers, self.products)
+        return visits.events(self.staged("interactions").values())
 
     @cached_property
     def sessions(self) -> list[dict]:
@@ -132,4 +159,4 @@ class Books:
     def reviews(self) -> list[dict]:
         """Reviews."""
         orders = {order["order_id"]: order for order in self.orders}
-        return visits.reviews(self.staged("reviews").values(), orders, self.customers, self.products)
+        return visits.reviews(self.staged("reviews").values(), orders)

@@ -38,6 +38,7 @@ def _customer(books: Books, record: dict) -> dict:
         "full_name": " ".join(names) or None,
         "age_group": age_group(record["age"]),
         "signed_up_at": record["signup_date"],
+        "is_inferred": record.get("is_inferred", False),
         "is_unknown": False,
     }
 
@@ -51,6 +52,7 @@ _NOBODY = {
     "full_name": UNKNOWN,
     "is_active": None,
     "signed_up_at": None,
+    "is_inferred": False,
     "is_unknown": True,
 }
 
@@ -131,6 +133,7 @@ def _product(priced: dict) -> dict:
         **{name: priced[name] or UNKNOWN for name in _NAMED},
         "product": priced["product_id"],
         "launched_at": priced["created_at"],
+        "is_inferred": priced.get("is_inferred", False),
         "is_unknown": False,
     }
 
@@ -141,6 +144,7 @@ _NOTHING = {
     "product": None,
     "launched_at": None,
     "is_on_sale": False,
+    "is_inferred": False,
     "is_unknown": True,
 }
 

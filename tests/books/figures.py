@@ -19,6 +19,8 @@ def ratio(above, below, places: int) -> Decimal | None:
     scaled = abs(exact) * 10**places
     whole, rest = divmod(scaled.numerator, scaled.denominator)
     whole += 2 * rest >= scaled.denominator
+    if whole >= 10**18:
+        return None
     return Decimal(whole if exact >= 0 else -whole).scaleb(-places)
 
 

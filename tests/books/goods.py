@@ -9,7 +9,8 @@ from itertools import combinations
 from books import visits
 from books.accounts import Books
 from books.dimensions import dim_products
-from books.figures import day, different, grouped, month_start, ratio
+from books.figures import cents, day, different, grouped, month_start, ratio
+from books.lines import known_cost
 from books.sales import sold
 
 Rows = list[dict]
@@ -63,7 +64,7 @@ def fct_basket_pairs(books: Books) -> Rows:
     baskets = {}
     for line in books.lines:
         subcategory = books.products.get(line["product"], {}).get("subcategory")
-        if subcategory and not line["is_cancelled"]:
+        if subcategory and not line["is_cancelled"] and not line["is_credit_line"]:
             baskets.setdefault(line["order_id"], set()).add(subcategory)
     alone = Counter(one for basket in baskets.values() for one in basket)
     together = Counter(pair for basket in baskets.values() for pair in combinations(sorted(basket), 2))
@@ -130,12 +131,13 @@ def fct_inventory_cover(books: Books) -> Rows:
         launched = day(product["launched_at"])
         age = WINDOW if launched is None else (books.as_of - launched).days + 1
         observed = max(1, min(WINDOW, age))
-        stock, cost = product["stock_quantity"], product["cost"]
+        stock = product["stock_quantity"]
+        cost = known_cost(stock or 0, product["cost"])
         cover = None if stock is None or not recent else max(stock, 0) * observed // recent
         rows.append(
             {name: product[name] for name in ("product", "category", "stock_quantity", "is_active")}
             | {
-                "stock_value": None if stock is None or cost is None else stock * cost,
+                "stock_value": None if stock is None or cost is None else cents(stock * cost),
                 "recent_units": recent,
                 "days_observed": observed,
                 "units_per_day": ratio(recent, observed, 4),

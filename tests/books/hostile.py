@@ -30,11 +30,11 @@ ADDRESSES = (
 )  # fmt: skip
 MONEY = (
     "0", "0.00", 0, 7, 3.33, "3.33", " 12.50 ", "1e1", "19.995", "19.994", "0.005", "100", "33.34", "0.01", None,
-    "+1.5E1", ".5", "5e-1", "5e-3",
+    "+1.5E1", ".5", "5e-1", "5e-3", "0.0125", "-0.01", "999999999999.99",
 )  # fmt: skip
 STATUSES = (
     "pending", "Processing", " shipped", "DELIVERED ", "delivered", "cancelled", "Canceled", "returned", "odd", "",
-    None,
+    None, "Voided", "failed", "wc-refunded", "REFUNDED", "Partially refunded", "on-hold", "wc-completed", "closed",
 )  # fmt: skip
 EVENTS = ("view", "View ", "cart_add", "cart_remove", "wishlist_add", "search", "purchase", "hover", None)
 BROKEN = {
@@ -237,7 +237,7 @@ class Hostile:
                 "order_id": self._id(order),
                 "order_item_id": self._of(line, f"{line}.0", f" {line}"),
                 "product_id": self._of(self._random.randrange(17), self._random.randrange(8), "nothing", None),
-                "quantity": self._of(None, 0, self._whole(1, 5), self._whole(1, 5)),
+                "quantity": self._of(None, 0, -1, "-2.0", self._whole(1, 5), self._whole(1, 5), self._whole(1, 5)),
                 "unit_price": self._money(),
                 "total_price": self._of(None, self._money(), "-4.00"),
                 "discount_amount": self._of(*own),

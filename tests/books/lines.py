@@ -7,10 +7,14 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 
+from books.figures import cents
 from books.places import Places
 from books.versions import valid_at
 
 ZERO = Decimal("0.00")
+
+TRILLION = 10**12
+"""A cost of so much, or more, is none that can be known."""
 
 MEASURES = (
     "order_lines", "units", "returned_units", "gross_amount", "discount_amount", "net_amount", "shipping_amount",
@@ -77,12 +81,12 @@ def order_lines(
         order = known.get(order_id, {})
         order_items = sorted(of_order[order_id], key=lambda item: item["order_item_id"]) or [{}]
         about = _of_order(order_id, order, order_id in known, order_items, customers, places)
-        gross = [_gross(item) for item in order_items]
+        gross = [ZERO if takes_back(item) else _amount(item) for item in order_items]
         shipping = shared_out(order.get("shipping_cost") or ZERO, gross)
-        for item, amount, discount, freight in zip(
-            order_items, gross, discounts(order, order_items, gross), shipping, strict=True
-        ):
-            lines.append(about | _line(about, item, amount, discount, freight, products))
+        off = discounts(order, order_items, gross)
+        refunds = _refunds(order, order_items, [amount - discount for amount, discount in zip(gross, off, strict=True)])
+        for item, *money in zip(order_items, gross, off, shipping, refunds, strict=True):
+            lines.append(about | _line(about, item, *money, products))
     return lines
 
 
@@ -105,28 +109,51 @@ def _of_order(order_id, order, is_known, items, customers, places: Places) -> di
     }
 
 
-def _gross(item: dict) -> Decimal:
-    """The line's own total, else quantity x unit price."""
+def _amount(item: dict) -> Decimal:
+    """The line's own total, else quantity x unit price, rounded at the end."""
     if item.get("total_price") is not None:
         return item["total_price"]
-    return (item.get("unit_price") or ZERO) * (item.get("quantity") or 0)
+    return cents((item.get("unit_price") or ZERO) * (item.get("quantity") or 0))
 
 
-def _line(about: dict, item: dict, gross: Decimal, discount: Decimal, freight: Decimal, products: dict) -> dict:
+def takes_back(item: dict) -> bool:
+    """Whether a line is a return, or money given back, that the source writes as a line of its own."""
+    return (item.get("quantity") or 0) < 0 or _amount(item) < 0
+
+
+def _refunds(order: dict, items: list[dict], net: list[Decimal]) -> list[Decimal]:
+    """What each line gives back: what it says and, where it takes back, what it comes to.
+
+    Of an order that was refunded, and says nowhere how much, all of it.
+    """
+    told = [(item.get("refund_amount") or ZERO) - (takes_back(item) and _amount(item)) for item in items]
+    says_nothing = not any(item.get("refund_amount") or (takes_back(item) and _amount(item)) for item in items)
+    return net if order.get("status") == "refunded" and says_nothing else told
+
+
+def known_cost(units: int, cost: Decimal | None) -> Decimal | None:
+    """A cost, unless so many units at it would be worth more than can be."""
+    return None if cost is None or abs(units * cost) >= TRILLION else cost
+
+
+def _line(about: dict, item: dict, gross, discount, freight, refund: Decimal, products: dict) -> dict:
     """Net is gross less discount; revenue is net less refunds, and nothing of a cancelled order."""
     product = valid_at(products.get(item.get("product_id"), []), about["ordered_at"])
-    units, net, refund = item.get("quantity") or 0, gross - discount, item.get("refund_amount") or ZERO
-    returned, cost = item.get("returned_at") is not None, product and product["cost"]
-    stayed = 0 if returned or about["is_cancelled"] else units
+    is_credit, quantity, net = takes_back(item), item.get("quantity") or 0, gross - discount
+    units = 0 if is_credit else quantity
+    back = item.get("returned_at") or (item.get("created_at") if is_credit else None)
+    returned = max(-quantity, 0) if is_credit else units if back else 0
+    cost = known_cost(max(units, returned), product and product["cost"])
+    stayed = 0 if about["is_cancelled"] else units - returned
     revenue = ZERO if about["is_cancelled"] else net - refund
-    costed = ZERO if cost is None else stayed * cost
+    costed = ZERO if cost is None else cents(stayed * cost)
     return {
         "order_item_id": item.get("order_item_id"),
         "product": product and product["product_id"],
         "product_version": product and (product["product_id"], product["version"]),
         "order_lines": 1 if item else 0,
         "units": units,
-        "returned_units": units if returned else 0,
+        "returned_units": returned,
         "unit_price": item.get("unit_price"),
         "unit_cost": cost,
         "gross_amount": gross,
@@ -135,13 +162,15 @@ def _line(about: dict, item: dict, gross: Decimal, discount: Decimal, freight: D
         "shipping_amount": freight,
         "cancelled_amount": net if about["is_cancelled"] else ZERO,
         "refund_amount": refund,
+        "credit_amount": -_amount(item) if is_credit else ZERO,
         "revenue": revenue,
         "cost_amount": costed,
-        "uncosted_units": stayed if cost is None else 0,
+        "uncosted_units": abs(stayed) if cost is None else 0,
         "margin_amount": revenue - costed if cost is not None or not stayed else None,
-        "is_returned": returned,
+        "is_returned": back is not None,
+        "is_credit_line": is_credit,
         "is_order_without_items": not item,
-        "returned_at": item.get("returned_at"),
+        "returned_at": back,
     }
 
 
@@ -155,7 +184,7 @@ def whole_orders(lines: list[dict]) -> list[dict]:
 
 def _whole(lines: list[dict]) -> dict:
     first, order = lines[0], lines[0]["order"]
-    sums = {name: sum(line[name] for line in lines) for name in MEASURES}
+    sums = {name: sum(line[name] for line in lines) for name in (*MEASURES, "credit_amount")}
     told, promised, delivered = order.get("total_amount"), order.get("promised_at"), order.get("delivered_at")
     about = ("order_id", "customer", "location", "status", "payment_method", "ordered_at", "is_order_known")
     return {
@@ -165,7 +194,9 @@ def _whole(lines: list[dict]) -> dict:
         "orders": 1,
         "cancelled_orders": int(first["is_cancelled"]),
         "source_total_amount": told,
-        "source_difference": None if told is None else told - sums["net_amount"] - sums["shipping_amount"],
+        "source_difference": None
+        if told is None
+        else told - sums["net_amount"] + sums["credit_amount"] - sums["shipping_amount"],
         "has_returns": sums["returned_units"] > 0,
         "is_late": None if promised is None or delivered is None else delivered > promised,
         "promised_at": promised,

@@ -82,7 +82,9 @@ def sold(lines: Rows) -> dict:
     totals = sums(lines, (*MEASURES, *COSTS))
     margin = None if totals["uncosted_units"] else totals["revenue"] - totals["cost_amount"]
     return totals | {
-        "orders_with_product": len({line["order_id"] for line in lines if line["order_lines"]}),
+        "orders_with_product": len(
+            {line["order_id"] for line in lines if line["order_lines"] and not line["is_credit_line"]}
+        ),
         "margin_amount": margin,
         "average_unit_price": ratio(totals["net_amount"], totals["units"], 2),
         "margin_rate": ratio(margin, totals["revenue"], 4),

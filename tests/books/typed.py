@@ -38,9 +38,20 @@ def word(raw: str) -> str | None:
     return (name(raw) or "").lower() or None
 
 
+STATUSES = {
+    "cancelled": ("canceled", "voided", "failed"),
+    "refunded": ("wc_refunded",),
+    "returned": ("partially_refunded",),
+    "pending": ("on_hold",),
+    "delivered": ("wc_completed",),
+}
+"""Status → words for it that a hostile shop writes."""
+
+
 def status(raw: str) -> str | None:
-    """A word; `canceled` is `cancelled`."""
-    return {"canceled": "cancelled"}.get(word(raw), word(raw))
+    """The status that stands for the shop's word, or that word; blanks, hyphens and underscores in it are one."""
+    spelt = re.sub("[ _-]+", "_", word(raw) or "")
+    return next((ours for ours, words in STATUSES.items() if spelt in words), word(raw))
 
 
 def state(raw: str) -> str | None:
@@ -65,7 +76,7 @@ def identity(raw: str) -> str | None:
     return re.sub(r"^(-?[0-9]+)\.0$", r"\1", found) if found else None
 
 
-def decimal(places: int, digits: int = 18) -> Callable[[str], Decimal | None]:
+def decimal(places: int, digits: int = 14) -> Callable[[str], Decimal | None]:
     """`1e2`, ` 12.5 ` and `3.0` are numbers, `1,000.00` and `$5` are not; rounded half away from zero."""
 
     def read(raw: str) -> Decimal | None:
@@ -124,6 +135,8 @@ def time(raw: str) -> datetime | None:
 
 
 money = decimal(2)
+of_a_unit = decimal(6, 18)
+"""What is multiplied by units is not rounded to cents before."""
 
 COLUMNS: dict[str, dict[str, Callable]] = {
     "customers": {
@@ -135,8 +148,8 @@ COLUMNS: dict[str, dict[str, Callable]] = {
     "products": {
         "product_id": identity, "category_id": identity, "subcategory_id": identity, "product_name": text,
         "description": text, "base_price": money, "sale_price": money, "stock_quantity": integer,
-        "weight_kg": decimal(3), "is_active": boolean, "created_at": time, "brand": name, "sku": text,
-        "rating": decimal(2, 4), "review_count": integer, "cost": money, "updated_at": time,
+        "weight_kg": decimal(3, 18), "is_active": boolean, "created_at": time, "brand": name, "sku": text,
+        "rating": decimal(2, 4), "review_count": integer, "cost": of_a_unit, "updated_at": time,
     },
     "orders": {
         "order_id": identity, "customer_id": identity, "order_date": time, "status": status, "total_amount": money,
@@ -154,8 +167,8 @@ COLUMNS: dict[str, dict[str, Callable]] = {
     },
     "order_items": {
         "order_item_id": identity, "order_id": identity, "product_id": identity, "quantity": integer,
-        "unit_price": money, "total_price": money, "created_at": time, "discount_amount": money, "returned_at": time,
-        "refund_amount": money,
+        "unit_price": of_a_unit, "total_price": money, "created_at": time, "discount_amount": money,
+        "returned_at": time, "refund_amount": money,
     },
     "interactions": {
         "event_id": identity, "customer_id": identity, "product_id": identity, "event_type": word,
@@ -183,4 +196,6 @@ def record(table: str, row: dict[str, str]) -> dict:
     read = {column: cast(row[column]) if column in row else None for column, cast in COLUMNS[table].items()}
     if table != "reviews" and any(read[column] is None for column in KEYS[table]):
         raise Unreadable("no key")
+    if table == "order_items" and read["total_price"] is None:
+        money(str((read["quantity"] or 0) * (read["unit_price"] or Decimal(0))))
     return read

@@ -12,6 +12,9 @@ from books.typed import KEYS, Unreadable, record
 
 FIRST, LAST = datetime(1900, 1, 1), datetime(9999, 12, 31)
 
+ALWAYS = {"version": 1, "valid_from": FIRST, "valid_to": LAST, "is_current": True}
+"""The span of a member's only version."""
+
 HISTORIES = ("customers", "products")
 """Tables whose records hold from a time on, and have a history."""
 

@@ -14,16 +14,16 @@ EVENTS = {
 """Measure → the type of event that it counts."""
 
 
-def events(interactions: Iterable[dict], customers: dict, products: dict) -> list[dict]:
-    """A row an event, with the customer and product that it names where they are known.
+def events(interactions: Iterable[dict]) -> list[dict]:
+    """A row an event, with the customer and product that it names, whether or not a record describes them.
 
     Its time is event_date, else created_at.
     """
     return [
         {
             "event_id": event["event_id"],
-            "customer": event["customer_id"] if event["customer_id"] in customers else None,
-            "product": event["product_id"] if event["product_id"] in products else None,
+            "customer": event["customer_id"],
+            "product": event["product_id"],
             "session_id": event["session_id"],
             "occurred_at": (at := event["event_date"] or event["created_at"]),
             "month_key": month_key(at),
@@ -63,17 +63,16 @@ def counts(found: Iterable[dict]) -> dict[str, int]:
     return {"events": len(kinds)} | {measure: kinds.count(kind) for measure, kind in EVENTS.items()}
 
 
-def reviews(records: Iterable[dict], orders: dict[str, dict], customers: dict, products: dict) -> list[dict]:
+def reviews(records: Iterable[dict], orders: dict[str, dict]) -> list[dict]:
     """A row a review: by its customer, else whoever ordered; at its own time, else the delivery's, else the order's."""
     rows = []
     for review in records:
         order = orders.get(review["order_id"], {})
-        author = review["customer_id"] or order.get("customer")
         rows.append(
             {
                 "review_id": review["review_id"],
-                "customer": author if author in customers else None,
-                "product": review["product_id"] if review["product_id"] in products else None,
+                "customer": review["customer_id"] or order.get("customer"),
+                "product": review["product_id"],
                 "order_id": review["order_id"],
                 "review_text": review["review_text"],
                 "review_score": review["review_score"],

@@ -20,9 +20,36 @@ customers as not materialized (
 
 ),
 
-versions as (
+described_versions as (
 
     {{ history_of('customers', 'customers', 'customer_id', tracked) }}
+
+),
+
+-- Whom no record describes has one version, of which nothing is known. Its key is that of the first one to come.
+inferred as (
+
+    {{ inferred_members('customers', described='described_versions') }}
+
+),
+
+versions as (
+
+    select
+        *,
+        false as is_inferred
+    from described_versions
+
+    union all by name
+
+    select
+        *,
+        cast(1 as integer) as version,
+        timestamp '1900-01-01' as valid_from,
+        timestamp '9999-12-31' as valid_to,
+        true as is_current,
+        true as is_inferred
+    from inferred
 
 ),
 
@@ -63,6 +90,7 @@ described as (
         ---------- booleans
         is_active,
         is_current,
+        is_inferred,
 
         ---------- dates and timestamps
         signup_date as signed_up_at,

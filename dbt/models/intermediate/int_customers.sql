@@ -29,21 +29,25 @@ locations as (
 
 ),
 
--- A key is known from the first batch that brings a sound record of it.
-known as (
+inferred as (
+
+    {{ inferred_members('customers', described='customers') }}
+
+),
+
+members as (
 
     select
-        versions.customer_id,
-        min(batches.sequence) as known_since
-    from {{ ref('base_customers') }} as versions
-    inner join {{ ref('stg_batches') }} as batches
-        on versions._batch_id = batches.batch_id and batches.table_name = 'customers'
-    where
-        versions._rejection is null
-        {%- if is_incremental() %}
-        and versions.customer_id in (select touched.customer_id from touched)
-        {%- endif %}
-    group by versions.customer_id
+        *,
+        false as is_inferred
+    from customers
+
+    union all by name
+
+    select
+        *,
+        true as is_inferred
+    from inferred
 
 ),
 
@@ -77,16 +81,13 @@ joined as (
 
         ---------- booleans
         customers.is_active,
+        customers.is_inferred,
 
         ---------- timestamps
         customers.signup_date as signed_up_at,
-        customers.last_login as last_login_at,
+        customers.last_login as last_login_at
 
-        ---------- the row itself
-        known.known_since as _known_since
-
-    from customers
-    left join known on customers.customer_id = known.customer_id
+    from members as customers
     left join locations
         on {{ location_key('customers.city', 'customers.state', 'customers.country') }} = locations.location_key
 

@@ -15,18 +15,6 @@ all_interactions as not materialized (
 
 ),
 
-customers as (
-
-    select * from {{ ref('int_customers') }}
-
-),
-
-products as (
-
-    select * from {{ ref('int_products') }}
-
-),
-
 batches as (
 
     select
@@ -117,9 +105,10 @@ joined as (
     select
         ---------- ids
         dated.event_id,
-        coalesce(customers.customer_key, {{ unknown_key() }}) as customer_key,
+        -- Whom an event names has a row in the dimension, inferred where no record describes them.
+        {{ surrogate_key(['dated.customer_id']) }} as customer_key,
         dated.customer_id,
-        coalesce(products.product_key, {{ unknown_key() }}) as product_key,
+        {{ surrogate_key(['dated.product_id']) }} as product_key,
         dated.product_id,
         dated.session_id,
         dated.order_id,
@@ -137,13 +126,9 @@ joined as (
         dated.occurred_at,
 
         ---------- the row itself
-        greatest(
-            dated.sequence, sessions.sequence, departures.sequence, customers._known_since, products._known_since
-        ) as _changed_in
+        greatest(dated.sequence, sessions.sequence, departures.sequence) as _changed_in
 
     from dated
-    left join customers on dated.customer_id = customers.customer_id
-    left join products on dated.product_id = products.product_id
     left join sessions on dated.session_id = sessions.session_id
     left join departures on dated.session_id = departures.session_id
 

@@ -53,10 +53,10 @@ lines as (
             orders.created_at,
             min(items.created_at) over (partition by coalesce(items.order_id, orders.order_id))
         ) as ordered_at,
-        coalesce(items.quantity, 0) as units,
+        coalesce(items.quantity, 0) as quantity,
         items.unit_price,
-        -- Revenue comes from total_price; quantity times unit price stands for one that is missing.
-        cast(coalesce(items.total_price, items.quantity * items.unit_price, 0) as decimal(18, 2)) as gross_amount,
+        {{ line_amount('items') }} as line_amount,
+        {{ is_credit_line('items.quantity', line_amount('items')) }} as is_credit_line,
         coalesce(items.discount_amount, 0) as item_discount_amount,
         cast(
             coalesce(sum(items.discount_amount) over (partition by coalesce(items.order_id, orders.order_id)), 0)
@@ -64,10 +64,30 @@ lines as (
         ) as discount_of_items,
         orders.discount_amount as discount_of_order,
         coalesce(orders.shipping_cost, 0) as order_shipping_amount,
-        coalesce(items.refund_amount, 0) as refund_amount,
-        items.returned_at
+        coalesce(items.refund_amount, 0) as item_refund_amount,
+        items.returned_at,
+        items.created_at
     from orders
     full outer join items on orders.order_id = items.order_id
+
+),
+
+-- A return that the source writes as a line gives the figures that it would give as columns of the line it takes back:
+-- units returned and money refunded. What is sold is on the other lines.
+sorted as (
+
+    select
+        * exclude (quantity, line_amount, returned_at, created_at),
+        case when is_credit_line then 0 else quantity end as units,
+        case
+            when is_credit_line then greatest(-cast(quantity as bigint), 0)
+            when returned_at is not null then quantity
+            else 0
+        end as returned_units,
+        cast(case when is_credit_line then 0 else line_amount end as decimal(18, 2)) as gross_amount,
+        cast(case when is_credit_line then -line_amount else 0 end as decimal(18, 2)) as credit_amount,
+        coalesce(returned_at, case when is_credit_line then created_at end) as returned_at
+    from lines
 
 ),
 
@@ -86,7 +106,7 @@ with_further_discount as (
                 else 0
             end as decimal(18, 2)
         ) as order_discount_amount
-    from lines
+    from sorted
 
 ),
 
@@ -116,14 +136,28 @@ with_shipping as (
 
 ),
 
-valued as (
+with_net as (
 
     select
         *,
         cast(item_discount_amount + allocated_discount_amount as decimal(18, 2)) as discount_amount,
         cast(gross_amount - item_discount_amount - allocated_discount_amount as decimal(18, 2)) as net_amount,
-        {{ is_cancelled('status') }} as is_cancelled
+        {{ is_cancelled('status') }} as is_cancelled,
+        -- Of an order that was refunded the lines may say how much; where none does it was all of it.
+        {{ is_refunded('status') }}
+        and sum(abs(item_refund_amount) + abs(credit_amount)) over (partition by order_id) = 0 as is_refunded_whole
     from with_shipping
+
+),
+
+valued as (
+
+    select
+        *,
+        cast(
+            case when is_refunded_whole then net_amount else item_refund_amount + credit_amount end as decimal(18, 2)
+        ) as refund_amount
+    from with_net
 
 ),
 
@@ -148,31 +182,35 @@ defined as (
         ---------- numerics
         valued.units,
         valued.unit_price,
-        product_versions.cost as unit_cost,
+        case when {{ has_cost('greatest(valued.units, valued.returned_units)', 'product_versions.cost') }}
+                then product_versions.cost
+        end as unit_cost,
         valued.gross_amount,
         valued.discount_amount,
         valued.net_amount,
         valued.shipping_amount,
         case when valued.is_cancelled then valued.net_amount else 0 end as cancelled_amount,
         valued.refund_amount,
+        valued.credit_amount,
         case
             when valued.is_cancelled then 0
             else cast(valued.net_amount - valued.refund_amount as decimal(18, 2))
         end as revenue,
-        case when valued.returned_at is not null then valued.units else 0 end as returned_units,
+        valued.returned_units,
         -- Units that stayed with the customer, at the cost that the product had at the time of the order.
         case
-            when valued.is_cancelled or valued.returned_at is not null or product_versions.cost is null then 0
-            else cast(valued.units * product_versions.cost as decimal(18, 2))
+            when valued.is_cancelled or unit_cost is null then 0
+            else cast({{ times('(valued.units - valued.returned_units)', 'unit_cost') }} as decimal(18, 2))
         end as cost_amount,
         case
-            when valued.is_cancelled or valued.returned_at is not null or product_versions.cost is not null then 0
-            else valued.units
+            when valued.is_cancelled or unit_cost is not null then 0
+            else abs(valued.units - valued.returned_units)
         end as uncosted_units,
 
         ---------- booleans
         valued.is_cancelled,
         valued.returned_at is not null as is_returned,
+        valued.is_credit_line,
         valued.is_order_known,
         valued.is_order_without_items,
 

@@ -51,6 +51,7 @@ totals as (
         cast(sum(shipping_amount) as decimal(18, 2)) as shipping_amount,
         cast(sum(cancelled_amount) as decimal(18, 2)) as cancelled_amount,
         cast(sum(refund_amount) as decimal(18, 2)) as refund_amount,
+        cast(sum(credit_amount) as decimal(18, 2)) as credit_amount,
         cast(sum(revenue) as decimal(18, 2)) as revenue,
         cast(sum(returned_units) as bigint) as returned_units
     from lines
@@ -95,10 +96,14 @@ joined as (
         totals.shipping_amount,
         totals.cancelled_amount,
         totals.refund_amount,
+        totals.credit_amount,
         totals.revenue,
         totals.returned_units,
         orders.total_amount as source_total_amount,
-        cast(orders.total_amount - (totals.net_amount + totals.shipping_amount) as decimal(18, 2)) as source_difference,
+        cast(
+            orders.total_amount - (totals.net_amount - totals.credit_amount + totals.shipping_amount)
+            as decimal(18, 2)
+        ) as source_difference,
 
         ---------- booleans
         orders.order_id is not null as is_order_known,

@@ -31,9 +31,36 @@ brands as (
 
 ),
 
-versions as (
+described_versions as (
 
     {{ history_of('products', 'products', 'product_id', tracked) }}
+
+),
+
+-- What no record describes has one version, of which nothing is known. Its key is that of the first one to come.
+inferred as (
+
+    {{ inferred_members('products', described='described_versions') }}
+
+),
+
+versions as (
+
+    select
+        *,
+        false as is_inferred
+    from described_versions
+
+    union all by name
+
+    select
+        *,
+        cast(1 as integer) as version,
+        timestamp '1900-01-01' as valid_from,
+        timestamp '9999-12-31' as valid_to,
+        true as is_current,
+        true as is_inferred
+    from inferred
 
 ),
 
@@ -60,7 +87,9 @@ described as (
         versions.sale_price,
         coalesce(versions.sale_price, versions.base_price) as current_price,
         versions.cost,
-        coalesce(versions.sale_price, versions.base_price) - versions.cost as unit_margin,
+        cast(
+            coalesce(versions.sale_price, versions.base_price) - versions.cost as decimal(18, 6)
+        ) as unit_margin,
         versions.weight_kg,
         versions.version,
 
@@ -68,6 +97,7 @@ described as (
         versions.is_active,
         coalesce(versions.sale_price < versions.base_price, false) as is_on_sale,
         versions.is_current,
+        versions.is_inferred,
 
         ---------- dates and timestamps
         versions.created_at,

@@ -26,17 +26,25 @@ brands as (
 
 ),
 
--- A key is known from the first batch that brings a sound record of it.
-known as (
+inferred as (
+
+    {{ inferred_members('products', described='products') }}
+
+),
+
+members as (
 
     select
-        versions.product_id,
-        min(batches.sequence) as known_since
-    from {{ ref('base_products') }} as versions
-    inner join {{ ref('stg_batches') }} as batches
-        on versions._batch_id = batches.batch_id and batches.table_name = 'products'
-    where versions._rejection is null
-    group by versions.product_id
+        *,
+        false as is_inferred
+    from products
+
+    union all by name
+
+    select
+        *,
+        true as is_inferred
+    from inferred
 
 ),
 
@@ -64,7 +72,9 @@ joined as (
         products.sale_price,
         coalesce(products.sale_price, products.base_price) as current_price,
         products.cost,
-        coalesce(products.sale_price, products.base_price) - products.cost as unit_margin,
+        cast(
+            coalesce(products.sale_price, products.base_price) - products.cost as decimal(18, 6)
+        ) as unit_margin,
         products.stock_quantity,
         products.weight_kg,
         products.rating,
@@ -73,15 +83,12 @@ joined as (
         ---------- booleans
         products.is_active,
         coalesce(products.sale_price < products.base_price, false) as is_on_sale,
+        products.is_inferred,
 
         ---------- timestamps
-        products.created_at,
+        products.created_at
 
-        ---------- the row itself
-        known.known_since as _known_since
-
-    from products
-    left join known on products.product_id = known.product_id
+    from members as products
     left join categories on products.category_id = categories.category_id
     left join subcategories on products.subcategory_id = subcategories.subcategory_id
     left join brands on lower(products.brand) = brands.brand_id

@@ -8,18 +8,6 @@ reviews as (
 
 ),
 
-customers as (
-
-    select * from {{ ref('int_customers') }}
-
-),
-
-products as (
-
-    select * from {{ ref('int_products') }}
-
-),
-
 orders as (
 
     select * from {{ ref('int_orders') }}
@@ -32,9 +20,10 @@ joined as (
         ---------- ids
         {{ surrogate_key(['reviews.review_id']) }} as review_key,
         reviews.review_id,
-        coalesce(customers.customer_key, {{ unknown_key() }}) as customer_key,
+        -- A review that names no customer is by the one who placed the order.
+        {{ surrogate_key(['coalesce(reviews.customer_id, orders.customer_id)']) }} as customer_key,
         coalesce(reviews.customer_id, orders.customer_id) as customer_id,
-        coalesce(products.product_key, {{ unknown_key() }}) as product_key,
+        {{ surrogate_key(['reviews.product_id']) }} as product_key,
         reviews.product_id,
         reviews.order_id,
 
@@ -54,9 +43,6 @@ joined as (
 
     from reviews
     left join orders on reviews.order_id = orders.order_id
-    -- A review that names no customer is by the one who placed the order.
-    left join customers on coalesce(reviews.customer_id, orders.customer_id) = customers.customer_id
-    left join products on reviews.product_id = products.product_id
 
 )
 

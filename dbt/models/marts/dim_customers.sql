@@ -32,6 +32,7 @@ members as (
         coalesce(preferred_channel, 'unknown') as preferred_channel,
         coalesce(acquisition_channel, 'unknown') as acquisition_channel,
         is_active,
+        is_inferred,
         false as is_unknown,
         signed_up_at,
         last_login_at
@@ -57,6 +58,7 @@ members as (
         'unknown' as preferred_channel,
         'unknown' as acquisition_channel,
         null as is_active,
+        false as is_inferred,
         true as is_unknown,
         null as signed_up_at,
         null as last_login_at
@@ -139,6 +141,7 @@ described as (
         ---------- booleans
         is_active,
         not is_unknown and orders - cancelled_orders > 1 as is_repeat_customer,
+        is_inferred,
         is_unknown,
 
         ---------- timestamps

@@ -3,7 +3,7 @@
     pre_hook="{{ write_down(touched_keys('customers', undated=ref('base_customers'))) }}", post_hook='{{ keep_built_of() }}'
 ) }}
 
--- depends_on: {{ ref('base_customers') }}, {{ ref('stg_batches') }}
+-- depends_on: {{ ref('base_customers') }}, {{ ref('stg_batches') }}, {{ ref('int_named_members') }}
 with
 
 versions as (
@@ -15,6 +15,10 @@ versions as (
             select customers.customer_id
             from {{ ref('base_customers') }} as customers
             where customers._key in (select touched._key from {{ written_down() }} as touched)
+        )
+        or customer_id in (
+            select members.member_id from {{ ref('int_named_members') }} as members
+            where members.table_name = 'customers' and {{ is_new('members.named_in') }}
         )
     {%- endif %}
 
@@ -50,6 +54,7 @@ members as (
         ---------- booleans
         is_active,
         is_current,
+        is_inferred,
         false as is_unknown,
 
         ---------- dates and timestamps
@@ -84,6 +89,7 @@ unknown as (
         1 as version,
         null as is_active,
         true as is_current,
+        false as is_inferred,
         true as is_unknown,
         null as signed_up_at,
         timestamp '1900-01-01' as valid_from,

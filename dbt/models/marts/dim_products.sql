@@ -36,6 +36,7 @@ described as (
         ---------- booleans
         is_active,
         is_on_sale,
+        is_inferred,
         false as is_unknown,
 
         ---------- timestamps
@@ -68,6 +69,7 @@ unknown as (
         null as review_count,
         null as is_active,
         false as is_on_sale,
+        false as is_inferred,
         true as is_unknown,
         null as launched_at
 

@@ -36,6 +36,7 @@ members as (
         is_active,
         is_on_sale,
         is_current,
+        is_inferred,
         false as is_unknown,
 
         ---------- dates and timestamps
@@ -70,6 +71,7 @@ unknown as (
         null as is_active,
         false as is_on_sale,
         true as is_current,
+        false as is_inferred,
         true as is_unknown,
         null as launched_at,
         timestamp '1900-01-01' as valid_from,

@@ -3,7 +3,7 @@ with
 lines as (
 
     select * from {{ ref('fct_order_details') }}
-    where not is_cancelled
+    where not is_cancelled and not is_credit_line
 
 ),
 

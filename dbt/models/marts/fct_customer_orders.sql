@@ -78,6 +78,7 @@ described as (
         shipping_amount,
         cancelled_amount,
         refund_amount,
+        credit_amount,
         revenue,
         source_total_amount,
         source_difference,

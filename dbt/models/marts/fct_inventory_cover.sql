@@ -60,13 +60,15 @@ covered as (
 
         ---------- numerics
         stock_quantity,
-        cast(stock_quantity * cost as decimal(18, 2)) as stock_value,
+        case
+            when {{ has_cost('stock_quantity', 'cost') }} then cast({{ times('stock_quantity', 'cost') }} as decimal(18, 2))
+        end as stock_value,
         cast(recent_units as bigint) as recent_units,
         cast(days_observed as integer) as days_observed,
         {{ ratio('recent_units', 'days_observed', 4) }} as units_per_day,
         cast(
             case when stock_quantity < 0 then 0 else stock_quantity end
-            * days_observed // nullif(recent_units, 0) as integer
+            * days_observed // nullif(recent_units, 0) as bigint
         ) as days_of_cover,
 
         ---------- booleans and dates

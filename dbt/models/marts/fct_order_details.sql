@@ -54,6 +54,7 @@ joined as (
         lines.shipping_amount,
         lines.cancelled_amount,
         lines.refund_amount,
+        lines.credit_amount,
         lines.revenue,
         lines.cost_amount,
         lines.uncosted_units,
@@ -62,6 +63,7 @@ joined as (
         ---------- booleans
         lines.is_cancelled,
         lines.is_returned,
+        lines.is_credit_line,
         lines.is_order_known,
         lines.is_order_without_items,
 

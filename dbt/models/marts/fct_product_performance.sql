@@ -10,7 +10,7 @@ sales as (
 
     select
         product_key,
-        count(distinct case when order_lines > 0 then order_key end) as orders_with_product,
+        count(distinct case when order_lines > 0 and not is_credit_line then order_key end) as orders_with_product,
         cast(sum(order_lines) as bigint) as order_lines,
         cast(sum(units) as bigint) as units,
         cast(sum(returned_units) as bigint) as returned_units,

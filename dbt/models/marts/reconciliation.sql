@@ -38,6 +38,17 @@ cancelled as (
 
 ),
 
+-- A line that takes back sells nothing: what it comes to was refunded.
+lines as not materialized (
+
+    select
+        *,
+        {{ line_amount('items') }} as amount,
+        {{ is_credit_line('quantity', 'amount') }} as is_credit_line
+    from items
+
+),
+
 item_discounts as (
 
     select
@@ -70,26 +81,49 @@ item_totals as (
 
     select
         count(*) as order_lines,
-        coalesce(sum(items.quantity), 0) as units,
-        coalesce(sum(items.quantity) filter (where items.returned_at is not null), 0) as returned_units,
-        coalesce(sum(coalesce(items.total_price, items.quantity * items.unit_price)), 0) as gross_amount,
-        coalesce(sum(items.discount_amount), 0) as discount_amount,
-        coalesce(sum(items.refund_amount), 0) as refund_amount,
+        coalesce(sum(lines.quantity) filter (where not lines.is_credit_line), 0) as units,
+        coalesce(sum(lines.quantity) filter (where not lines.is_credit_line and lines.returned_at is not null), 0)
+        - coalesce(sum(lines.quantity) filter (where lines.quantity < 0), 0) as returned_units,
+        coalesce(sum(lines.amount) filter (where not lines.is_credit_line), 0) as gross_amount,
+        -coalesce(sum(lines.amount) filter (where lines.is_credit_line), 0) as credit_amount,
+        coalesce(sum(lines.discount_amount), 0) as discount_amount,
+        coalesce(sum(lines.refund_amount), 0) as refund_amount,
         coalesce(
-            sum(
-                case
-                    when cancelled.order_id is not null
-                        then coalesce(items.total_price, items.quantity * items.unit_price)
-                end
-            ),
-            0
+            sum(lines.amount) filter (where not lines.is_credit_line and cancelled.order_id is not null), 0
         ) as cancelled_gross_amount,
+        -coalesce(
+            sum(lines.amount) filter (where lines.is_credit_line and cancelled.order_id is not null), 0
+        ) as cancelled_credit_amount,
         coalesce(
-            sum(items.discount_amount) filter (where cancelled.order_id is not null), 0
+            sum(lines.discount_amount) filter (where cancelled.order_id is not null), 0
         ) as cancelled_discount_amount,
-        coalesce(sum(items.refund_amount) filter (where cancelled.order_id is not null), 0) as cancelled_refund_amount
-    from items
-    left join cancelled on items.order_id = cancelled.order_id
+        coalesce(sum(lines.refund_amount) filter (where cancelled.order_id is not null), 0) as cancelled_refund_amount
+    from lines
+    left join cancelled on lines.order_id = cancelled.order_id
+
+),
+
+-- What an order that was refunded comes to, where none of its lines says how much was given back.
+refunded_orders as (
+
+    select
+        orders.order_id,
+        coalesce(sum(lines.amount), 0)
+        - coalesce(sum(lines.discount_amount), 0)
+        - any_value(further_discounts.discount_amount) as refund_amount
+    from orders
+    inner join further_discounts on orders.order_id = further_discounts.order_id
+    left join lines on orders.order_id = lines.order_id
+    where {{ is_refunded('orders.status') }}
+    group by orders.order_id
+    having
+        count(*) filter (where lines.refund_amount <> 0 or (lines.is_credit_line and lines.amount <> 0)) = 0
+
+),
+
+refund_totals as (
+
+    select coalesce(sum(refund_amount), 0) as refund_amount from refunded_orders
 
 ),
 
@@ -199,8 +233,14 @@ first_times as (
     select
         order_id,
         min(created_at) as first_item_at,
-        sum(case when returned_at is not null then quantity else 0 end) as returned_units
-    from items
+        sum(
+            case
+                when quantity < 0 then -cast(quantity as bigint)
+                when returned_at is not null and not is_credit_line then quantity
+                else 0
+            end
+        ) as returned_units
+    from lines
     group by order_id
 
 ),
@@ -209,7 +249,13 @@ kept_items as (
 
     select
         items.product_id,
-        items.quantity,
+        case when items.is_credit_line then 0 else items.quantity end as units,
+        cast(
+            case
+                when items.is_credit_line then least(items.quantity, 0)
+                when items.returned_at is null then items.quantity
+            end as bigint
+        ) as kept_units,
         coalesce(
             orders.order_date,
             orders.created_at,
@@ -217,9 +263,8 @@ kept_items as (
             timestamp '2199-12-31'
         ) as ordered_at,
         cast(ordered_at as date) as ordered_on,
-        items.returned_at is null and cancelled.order_id is null as is_kept,
         cancelled.order_id is null as is_sold
-    from items
+    from lines as items
     inner join first_times on items.order_id = first_times.order_id
     left join orders on items.order_id = orders.order_id
     left join cancelled on items.order_id = cancelled.order_id
@@ -229,9 +274,20 @@ kept_items as (
 cost_totals as (
 
     select
-        coalesce(sum(kept_items.quantity * costs.cost) filter (where kept_items.is_kept), 0) as cost_amount,
         coalesce(
-            sum(kept_items.quantity) filter (where kept_items.is_kept and costs.cost is null), 0
+            sum(
+                case
+                    when kept_items.is_sold and {{ has_cost('kept_items.kept_units', 'costs.cost') }}
+                        then cast({{ times('kept_items.kept_units', 'costs.cost') }} as decimal(18, 2))
+                end
+            ),
+            0
+        ) as cost_amount,
+        coalesce(
+            sum(abs(kept_items.kept_units)) filter (
+                where kept_items.is_sold and not {{ has_cost('kept_items.kept_units', 'costs.cost') }}
+            ),
+            0
         ) as uncosted_units
     from kept_items
     left join costs
@@ -247,7 +303,15 @@ product_totals as (
     select
         count(created_at) as launches,
         coalesce(sum(stock_quantity), 0) as stock_quantity,
-        coalesce(sum(stock_quantity * cost), 0) as stock_value
+        coalesce(
+            sum(
+                case
+                    when {{ has_cost('stock_quantity', 'cost') }}
+                        then cast({{ times('stock_quantity', 'cost') }} as decimal(18, 2))
+                end
+            ),
+            0
+        ) as stock_value
     from products
 
 ),
@@ -264,7 +328,7 @@ recent_totals as (
 
     select
         coalesce(
-            sum(quantity) filter (
+            sum(units) filter (
                 where is_sold
                 and ordered_on <= {{ as_of() }}
                 and date_diff('day', ordered_on, {{ as_of() }}) < {{ var('cover_window_days') }}
@@ -281,11 +345,11 @@ subcategories_of_orders as (
     select
         items.order_id,
         count(distinct products.subcategory_id) as subcategories
-    from items
+    from lines as items
     inner join products on items.product_id = products.product_id
     inner join {{ ref('stg_subcategories') }} as known on products.subcategory_id = known.subcategory_id
     left join cancelled on items.order_id = cancelled.order_id
-    where cancelled.order_id is null
+    where cancelled.order_id is null and not items.is_credit_line
     group by items.order_id
 
 ),
@@ -419,12 +483,17 @@ totals as (
             items.cancelled_gross_amount - items.cancelled_discount_amount - orders.cancelled_discount_amount
             as decimal(38, 2)
         ) as cancelled_amount,
-        cast(items.refund_amount as decimal(38, 2)) as refund_amount,
+        cast(
+            items.refund_amount + items.credit_amount + refunds.refund_amount as decimal(38, 2)
+        ) as refund_amount,
+        cast(items.credit_amount as decimal(38, 2)) as credit_amount,
         cast(
             (items.gross_amount - items.cancelled_gross_amount)
             - (items.discount_amount - items.cancelled_discount_amount)
             - (orders.discount_amount - orders.cancelled_discount_amount)
             - (items.refund_amount - items.cancelled_refund_amount)
+            - (items.credit_amount - items.cancelled_credit_amount)
+            - refunds.refund_amount
             as decimal(38, 2)
         ) as revenue,
         cast(costs.cost_amount as decimal(38, 2)) as cost_amount,
@@ -462,6 +531,7 @@ totals as (
         cast(reviews.review_score as decimal(38, 2)) as review_score,
         cast(reviews.review_score as decimal(38, 2)) as review_score_sum
     from item_totals as items
+    cross join refund_totals as refunds
     cross join order_totals as orders
     cross join cost_totals as costs
     cross join product_totals as products

@@ -2,9 +2,8 @@
     Keys that lead somewhere, and values out of their list: all of a model in one test, which costs one query. A row
     that fails names the column and the value, and how often it is found.
 
-    references  [{column, to, field, unknown}]: each value of the column is one of the field of that model; the field has
-                the name of the column where it is left out. Where the model has looked its values up, `unknown` names
-                the key that it found: then those alone are asked for which that is the key of the unknown member.
+    references  [{column, to, field}]: each value of the column is one of the field of that model; the field has the name
+                of the column where it is left out
     accepted    column → the values that it may have
     Null leads nowhere and is no value: where it may not be, a constraint of the contract says so.
 #}
@@ -32,11 +31,7 @@ select
 from {{ model }} as child
 anti join {{ reference.to }} as parent
     on child.{{ column }} = parent.{{ reference.field or column }}
-where
-    child.{{ column }} is not null
-    {%- if reference.unknown %}
-    and child.{{ reference.unknown }} = {{ unknown_key() }}
-    {%- endif %}
+where child.{{ column }} is not null
 group by child.{{ column }}
 {% if accepted or not loop.last %}union all{% endif %}
 {% endfor %}

@@ -8,4 +8,4 @@ select
     unit_price,
     total_price
 from {{ ref('stg_order_items') }}
-where total_price <> quantity * unit_price
+where total_price <> cast({{ times('quantity', 'unit_price') }} as decimal(38, 2))

@@ -53,7 +53,7 @@ typed as (
             key=['customer_id'],
             casts={
                 'age': 'integer',
-                'annual_income': 'decimal(18,2)',
+                'annual_income': 'decimal(14,2)',
                 'is_active': 'boolean',
                 'signup_date': 'timestamp',
                 'last_login': 'timestamp',

@@ -26,7 +26,7 @@ typed as (
 
         ---------- numerics
         {{ as_integer('quantity') }} as quantity,
-        {{ as_decimal('unit_price') }} as unit_price,
+        {{ as_decimal('unit_price', 18, 6) }} as unit_price,
         {{ as_decimal('total_price') }} as total_price,
         {{ as_decimal('discount_amount') }} as discount_amount,
         {{ as_decimal('refund_amount') }} as refund_amount,
@@ -44,13 +44,14 @@ typed as (
             key=['order_id', 'order_item_id'],
             casts={
                 'quantity': 'integer',
-                'unit_price': 'decimal(18,2)',
-                'total_price': 'decimal(18,2)',
-                'discount_amount': 'decimal(18,2)',
-                'refund_amount': 'decimal(18,2)',
+                'unit_price': 'decimal(18,6)',
+                'total_price': 'decimal(14,2)',
+                'discount_amount': 'decimal(14,2)',
+                'refund_amount': 'decimal(14,2)',
                 'created_at': 'timestamp',
                 'returned_at': 'timestamp'
-            }
+            },
+            product=['quantity', 'unit_price', 'total_price']
         ) }} as _rejection
 
     from source

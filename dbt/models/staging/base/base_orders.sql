@@ -46,9 +46,9 @@ typed as (
         {{ rejection(
             key=['order_id'],
             casts={
-                'total_amount': 'decimal(18,2)',
-                'shipping_cost': 'decimal(18,2)',
-                'discount_amount': 'decimal(18,2)',
+                'total_amount': 'decimal(14,2)',
+                'shipping_cost': 'decimal(14,2)',
+                'discount_amount': 'decimal(14,2)',
                 'order_date': 'timestamp',
                 'created_at': 'timestamp',
                 'updated_at': 'timestamp',

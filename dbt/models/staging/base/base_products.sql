@@ -33,7 +33,7 @@ typed as (
         {{ as_decimal('weight_kg', 18, 3) }} as weight_kg,
         {{ as_decimal('rating', 4, 2) }} as rating,
         {{ as_integer('review_count') }} as review_count,
-        {{ as_decimal('cost') }} as cost,
+        {{ as_decimal('cost', 18, 6) }} as cost,
 
         ---------- booleans
         {{ as_boolean('is_active') }} as is_active,
@@ -50,13 +50,13 @@ typed as (
         {{ rejection(
             key=['product_id'],
             casts={
-                'base_price': 'decimal(18,2)',
-                'sale_price': 'decimal(18,2)',
+                'base_price': 'decimal(14,2)',
+                'sale_price': 'decimal(14,2)',
                 'stock_quantity': 'integer',
                 'weight_kg': 'decimal(18,3)',
                 'rating': 'decimal(4,2)',
                 'review_count': 'integer',
-                'cost': 'decimal(18,2)',
+                'cost': 'decimal(18,6)',
                 'is_active': 'boolean',
                 'created_at': 'timestamp',
                 'updated_at': 'timestamp'

@@ -1,0 +1,39 @@
+{# An order that was called off: its lines are counted as ordered, and taken out of revenue. See docs/decisions.md. #}
+{% macro is_cancelled(status) -%}
+    coalesce({{ status }} = 'cancelled', false)
+{%- endmacro %}
+
+
+{# An order whose money was given back whole, whether or not its lines say so. #}
+{% macro is_refunded(status) -%}
+    coalesce({{ status }} = 'refunded', false)
+{%- endmacro %}
+
+
+{# A line that takes back instead of selling: a return or a credit that the source writes as a line of its own. #}
+{% macro is_credit_line(quantity, amount) -%}
+    (coalesce({{ quantity }}, 0) < 0 or {{ amount }} < 0)
+{%- endmacro %}
+
+
+{# So many units at a price or cost, exactly: DuckDB has no room for a product of two numbers of 18 digits and fails. #}
+{% macro times(units, price) -%}
+    cast({{ units }} as bigint) * {{ price }}
+{%- endmacro %}
+
+
+{# What a line comes to in whole cents: the source's total, else quantity times unit price, rounded once, at the end. #}
+{% macro line_amount(items) -%}
+    cast(
+        coalesce({{ items }}.total_price, {{ times(items ~ '.quantity', items ~ '.unit_price') }}, 0) as decimal(18, 2)
+    )
+{%- endmacro %}
+
+
+{#
+    What so many units cost, in whole cents. A unit cost that makes a trillion of them is none that can be known: it is
+    taken for a filler, as dates before 1900 are.
+#}
+{% macro has_cost(units, cost) -%}
+    ({{ cost }} is not null and abs({{ times(units, cost) }}) < 1000000000000)
+{%- endmacro %}
