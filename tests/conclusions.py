@@ -151,7 +151,8 @@ def check_sentence(notebook: str, books: Books, chosen: dict[str, Any], sentence
         No pattern knows it, or it is not true.
     """
     for pattern, check in GRAMMAR.get(notebook, []):
-        if found := pattern.fullmatch(sentence):
+        # A title has no full stop; said alone, in place of a chart of nothing, it has one.
+        if found := pattern.fullmatch(sentence) or pattern.fullmatch(sentence.removesuffix(".")):
             try:
                 check(books, chosen, found.groupdict())
             except AssertionError as error:

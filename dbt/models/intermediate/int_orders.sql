@@ -70,8 +70,8 @@ joined as (
         orders.customer_id,
         shipping.address_key as shipping_address_key,
         billing.address_key as billing_address_key,
-        -- Where the order goes; where the address does not tell, or no more than the customer's country, where the customer
-        -- lived when it was placed.
+        -- Where the order goes; where the address does not tell, or no more than the customer's country, where the
+        -- customer lived when it was placed.
         coalesce(
             case
                 when
