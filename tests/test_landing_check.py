@@ -46,6 +46,15 @@ def test_what_would_be_set_aside_is_told_and_nothing_is_changed(shop):
     assert not list((shop.settings.data / "tmp").iterdir())
 
 
+def test_a_status_that_nobody_has_explained_is_told_with_its_orders(shop):
+    for n, status in enumerate(("wc-failed", "Closed", "closed", "lost in post", None)):
+        shop.land(f"orders/{n}.ndjson", lines(order(n, status=status)))
+    explained = shop.settings.model_copy(update={"order_statuses": "lost_in_post=cancelled"})
+    told = {f.finding: f.rows for f in check(explained, shop.endpoints).findings if f.finding.startswith("status")}
+    (finding,) = told
+    assert told[finding] == 2 and "'closed' means nothing that is known" in finding
+
+
 def test_everything_that_would_stop_an_ingest_is_told_at_once(shop):
     shop.land("customers/bad.json", json.dumps([{"customer_id": 1}]).encode()[:-3])
     shop.land("products/bad.json", b"<html>")
