@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import date, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -90,33 +91,36 @@ def archive() -> Iterator[tuple[Path, str]]:
         made.mkdir(exist_ok=True)
         made.chmod(0o755)
     environment = os.environ | {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "COLUMNS": "200"}
-    subprocess.run([DUCKBOOK, "up"], env=environment, check=True, capture_output=True)
-    endpoints = servers.up(store)
-    client = storage.client(endpoints.s3)
-    tables = source_tables()
-    for name, count in COUNTS.items():
-        found = rows(name, count)
-        if tables[name].system == "s3":
-            body = "\n".join(map(json.dumps, found)) + f"\n{{{SCRIPT}{ESCAPES}\n"
-            storage.put_bytes(client, store.s3_historic_bucket, f"json/{name}/date=2026-06-01/x.ndjson", body.encode())
-            continue
-        with psycopg.connect(endpoints.postgres_dsn) as connection:
-            table = psycopg.sql.Identifier(store.postgres_schema, name)
-            named = [psycopg.sql.Identifier(column[:60]) for column in found[0]]
-            typed = psycopg.sql.SQL(", ").join(psycopg.sql.SQL("{} text").format(column) for column in named)
-            connection.execute(psycopg.sql.SQL("create table {} ({})").format(table, typed))
-            marks = psycopg.sql.SQL(", ").join([psycopg.sql.Placeholder()] * len(named))
-            insert = psycopg.sql.SQL("insert into {} values ({})").format(table, marks)
-            with connection.cursor() as cursor:
-                cursor.executemany(insert, [[str(cell) for cell in row.values()] for row in found])
-    said = ""
-    for words in (["check-landing"], ["run", "--no-generate"], ["run", "--only", "explore"], ["status"], ["list"]):
-        done = subprocess.run([DUCKBOOK, *words], env=environment, capture_output=True, text=True)
-        said += done.stdout + done.stderr
-        assert done.returncode == 0, said
-    yield store.runs, said
-    servers.down(store)
-    shutil.rmtree(folder)
+    with ExitStack() as after:
+        after.callback(shutil.rmtree, folder)
+        after.callback(servers.down, store)
+        subprocess.run([DUCKBOOK, "up"], env=environment, check=True, capture_output=True)
+        endpoints = servers.up(store)
+        client = storage.client(endpoints.s3)
+        tables = source_tables()
+        for name, count in COUNTS.items():
+            found = rows(name, count)
+            if tables[name].system == "s3":
+                body = "\n".join(map(json.dumps, found)) + f"\n{{{SCRIPT}{ESCAPES}\n"
+                storage.put_bytes(
+                    client, store.s3_historic_bucket, f"json/{name}/date=2026-06-01/x.ndjson", body.encode()
+                )
+                continue
+            with psycopg.connect(endpoints.postgres_dsn) as connection:
+                table = psycopg.sql.Identifier(store.postgres_schema, name)
+                named = [psycopg.sql.Identifier(column[:60]) for column in found[0]]
+                typed = psycopg.sql.SQL(", ").join(psycopg.sql.SQL("{} text").format(column) for column in named)
+                connection.execute(psycopg.sql.SQL("create table {} ({})").format(table, typed))
+                marks = psycopg.sql.SQL(", ").join([psycopg.sql.Placeholder()] * len(named))
+                insert = psycopg.sql.SQL("insert into {} values ({})").format(table, marks)
+                with connection.cursor() as cursor:
+                    cursor.executemany(insert, [[str(cell) for cell in row.values()] for row in found])
+        said = ""
+        for words in (["check-landing"], ["run", "--no-generate"], ["run", "--only", "explore"], ["status"], ["list"]):
+            done = subprocess.run([DUCKBOOK, *words], env=environment, capture_output=True, text=True)
+            said += done.stdout + done.stderr
+            assert done.returncode == 0, said
+        yield store.runs, said
 
 
 def test_the_terminal_gets_no_escape_of_the_data(archive):
@@ -189,7 +193,12 @@ def test_no_value_is_pasted_between_quotes_of_sql():
     for file in sorted((ROOT / "lib").rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if isinstance(node, ast.JoinedStr):
-                texts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+                parts = [getattr(part, "value", None) for part in node.values]
+                # A name in capitals is a constant of ours.
+                texts = [
+                    part if isinstance(part, str) else "" if getattr(part, "id", "x").isupper() else None
+                    for part in parts
+                ]
                 pasted = any(after is None and (before or "")[-1:] in {"'", '"'} for before, after in pairwise(texts))
                 if pasted and STATEMENT.search(" ".join(filter(None, texts))):
                     found.append(f"{file.name}:{node.lineno}")
