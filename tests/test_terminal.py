@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from io import StringIO
+from types import SimpleNamespace
 
 import pytest
-from duckbook import runs, terminal
+from duckbook import landing_report, runs, terminal
 from rich.console import Console
+from rich.table import Column, Table
 
 STEP = {"name": "explore_sales", "status": runs.SUCCEEDED, "seconds": 1.0, "peak_rss_mb": 1.0}
 RUN = {
@@ -46,3 +48,27 @@ def test_a_total_that_differs_is_named_with_its_mart_and_both_totals(tmp_path):
     )
     assert expected in text
     assert "Tests: 103 ran, 98 passed, 4 warned, 1 failed." in text
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_no_number_of_any_table_is_cut(width):
+    """However long a number and however narrow the terminal; texts are folded."""
+    numbers = [f"{10**n:,}.25" for n in (9, 10, 11, 12)]
+    table = Table("a name that is long", *(Column(f"sum {n}", justify="right") for n in range(4)))
+    table.add_row("s3://somebodys-bucket/json/orders/date=2026-06-30/orders.ndjson", *numbers)
+    said = StringIO()
+    terminal.show_table(Console(file=said, width=width), table)
+    assert all(number in said.getvalue() for number in numbers)
+    assert "…" not in said.getvalue()
+
+
+def test_the_totals_of_a_landing_are_whole_at_80_columns():
+    counts = dict.fromkeys(("found", "new", "landed", "unreadable", "quarantined"), 123456789)
+    amounts = {"items_amount": 9_876_543_210.12, "orders_amount": 9_876_543_211.12}
+    total = {"currency": "USD", "orders": 12_345_678, "lines": 23_456_789, "units": 34_567_890} | amounts
+    days = {"first_day": "2023-07-01", "last_day": "2026-06-30"}
+    report = SimpleNamespace(tables=[{"table": "orders"} | counts], totals=[total | days], findings=[], stops=[])
+    said = StringIO()
+    landing_report.show(Console(file=said, width=80), report)
+    for number in ("123,456,789", "12,345,678", "9,876,543,210.12", "9,876,543,211.12", "2023-07-01"):
+        assert number in said.getvalue(), said.getvalue()

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from duckbook import terminal
 from duckbook.landing_check import CheckReport
 
 
@@ -18,9 +19,9 @@ def show(out: Console, report: CheckReport) -> None:
         tables.add_column(name, justify="right")
     for row in report.tables:
         tables.add_row(row["table"], *(f"{row[name]:,}" for name in counts))
-    out.print(tables)
+    terminal.show_table(out, tables)
     if report.totals:
-        out.print(_totals(report.totals))
+        terminal.show_table(out, _totals(report.totals))
     # The same finding in many objects is one to a person.
     alike: dict[tuple[str, str, str], list] = {}
     for finding in report.findings:
@@ -34,7 +35,7 @@ def show(out: Console, report: CheckReport) -> None:
             rows = "" if columns else f"{sum(one.rows for one in mine):,}" if mine[0].rows else ""
             more = f" and {len(mine) - 1:,} more" if len(mine) > 1 else ""
             told.add_row(table, finding, rows, escape(mine[0].source) + more, escape(mine[0].example))
-        out.print(told)
+        terminal.show_table(out, told)
     for stop in report.stops:
         out.print(f"[red]✗[/] {escape(stop)}", soft_wrap=True)
     verdict = "would fail: fix what is marked ✗" if report.stops else "would ingest this"

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -57,6 +58,21 @@ def console(stderr: bool = False) -> Console:
     """The terminal, or a log whose lines are wide enough for a table."""
     found = Terminal(stderr=stderr, highlight=False)
     return found if found.is_terminal else Terminal(stderr=stderr, highlight=False, width=120)
+
+
+def show_table(out: Console, table: Table) -> None:
+    """Print a table whose numbers, which stand at the right, are never cut or folded; its texts are folded instead."""
+    for column in table.columns:
+        is_number = column.justify == "right"
+        column.no_wrap, column.overflow = is_number, "fold"
+        widest = max(cell_len(str(text)) for text in (column.header, *column.cells))
+        column.min_width = widest if is_number else min(widest, TEXT_WIDTH)
+    # In a terminal narrower than the numbers are long, lines are wrapped by the terminal.
+    out.print(table, crop=False)
+
+
+TEXT_WIDTH = 8
+"""So many characters a column of texts keeps in the narrowest terminal."""
 
 
 class LiveListener:
@@ -124,7 +140,7 @@ class LiveListener:
 
 def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
     """The steps, the reconciliation of rows and marts, the tests, and where the page is."""
-    out.print(_steps_table(record))
+    show_table(out, _steps_table(record))
     for step in record["steps"]:
         if step["status"] == runs.SKIPPED and step["error"]:
             out.print(f"{step['name']} was left out: {step['error']}", markup=False, soft_wrap=True)
@@ -170,7 +186,7 @@ def show_comparison(out: Console, old: dict[str, Any], new: dict[str, Any], sect
             )
         for row in section.rows:
             table.add_row(*map(escape, row))
-        out.print(table)
+        show_table(out, table)
 
 
 def show_erasure(
@@ -187,7 +203,7 @@ def show_erasure(
         table.add_column(name, justify=justify)
     for trace in traces:
         table.add_row(trace.place, trace.looked_at, f"{trace.found:,}", style="bold red" if trace.found else None)
-    out.print(table)
+    show_table(out, table)
     if erasure.sources:
         out.print(
             "Still named where their rows came from, which is for its owner to erase; what is landed from there again "
