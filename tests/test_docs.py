@@ -31,3 +31,18 @@ def test_the_example_of_the_landing_page_lands_what_is_then_ingested(start_store
             inner join ecom_raw.order_items using (order_id)
         """).fetchall()
     assert [tuple(map(float, row)) for row in found] == [(25.0, 20.0)]
+
+
+def test_each_promise_names_tests_that_there_are():
+    rows = re.findall(
+        r"^\| (?!promise|---)(.+) \| (.+) \|$", (ROOT / "docs" / "promises.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert len(rows) > 30
+    for promise, held in rows:
+        for part in held.split("; "):
+            name, _, told = part.partition(": ")
+            named = re.findall(r"`(\w+)`", told)
+            there = re.findall(
+                r"^def (test_\w+)", (ROOT / "tests" / f"test_{name}.py").read_text("utf-8"), re.MULTILINE
+            )
+            assert named and set(named) <= set(there), (promise, name, set(named) - set(there))
