@@ -192,6 +192,7 @@ def forget(customer_ids, records, **_store) -> None:
 @cli.command()
 @store_options
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH…")
+@as_found.command
 def withdraw(batches, **_store) -> None:
     """Take batches back out of the history, and publish without them.
 

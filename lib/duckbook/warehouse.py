@@ -39,7 +39,9 @@ def extension_directory(settings: Settings) -> Path:
     ``~/.duckdb`` is shared by everything on a machine, hence a folder of the store's own.
     """
     folder = settings.data / "duckdb_extensions"
-    (platform,) = duckdb.execute("pragma platform").fetchone()
+    # Not on the connection that duckdb keeps by itself: threads share that one.
+    with duckdb.connect() as connection:
+        (platform,) = connection.execute("pragma platform").fetchone()
     links = folder / f"v{duckdb.__version__}" / platform
     links.mkdir(parents=True, exist_ok=True)
     site_packages = Path(duckdb.__file__).parents[1]
