@@ -17,7 +17,9 @@
 {%- set code_before_city = '[0-9]{4} [A-Z]{2}|[0-9]{4,6}(?:-[0-9]{3})?|[0-9]{3} [0-9]{2}|[0-9]{2}-[0-9]{3}' %}
 {%- set beginning = '^(?:[A-Z]{1,3}-)?(' ~ code_before_city ~ ')\\s+([^0-9]+)$' %}
 -- A code before a city or after one, where two letters that follow are a country and no state.
-{%- set before_country = '^([A-Z]{1,3}-)?[0-9]{4,6}\\s+\\pL|\\pL[\\s-]+([0-9]{5}(-[0-9]{3,4})?|' ~ canadian_code ~ ')$' %}
+{%- set spelling = as_spelling('words') %}
+{%- set before_country =
+    '^([A-Z]{1,3}-)?[0-9]{4,6}\\s+\\pL|\\pL[\\s-]+([0-9]{5}(-[0-9]{3,4})?|' ~ canadian_code ~ ')$' %}
 with
 
 orders as not materialized (
@@ -203,13 +205,11 @@ last_words as (
             else own_code
         end as postal_code,
         -- What the last part says beside its code, where it has no digit: a street and 'Apt 4' have one.
-        case form
-            when 'beginning' then beginning['words']
-            when 'ending' then ending['words']
-            when 'tail' then null
-            else case
-                when not regexp_matches(parts[-1], '[0-9]') and not {{ is_part_of_a_building('parts[-1]') }} then parts[-1]
-            end
+        case
+            when form = 'beginning' then beginning['words']
+            when form = 'ending' then ending['words']
+            when form = 'tail' then null
+            when not regexp_matches(parts[-1], '[0-9]') and not {{ is_part_of_a_building('parts[-1]') }} then parts[-1]
         end as words,
         -- The part before may be the city.
         case
@@ -231,16 +231,18 @@ with_state as (
             when words is null then null
             -- A city or a state: a state after a city or before a code, a city after a street.
             when
-                {{ as_spelling('words') }} in ('new york', 'washington', 'quebec', 'victoria', {{ cities_of_their_state() }})
+                {{ as_spelling('words') }}
+                in ('new york', 'washington', 'quebec', 'victoria', {{ cities_of_their_state() }})
                 and (
                     (words_before is null and coalesce(form, '') <> 'ending')
                     or {{ as_spelling('words') }} in ({{ cities_of_their_state() }})
                 )
                 then null
-            when part_count > 1 or stated_country is not null or form = 'ending' then coalesce(
-                {{ states() }}[lower(coalesce(stated_country, 'United States')) || '|' || {{ as_spelling('words') }}],
-                case when not may_be_united_states and regexp_full_match(words, '[A-Z]{2,4}') then words end
-            )
+            when part_count > 1 or stated_country is not null or form = 'ending'
+                then coalesce(
+                        {{ states() }}[lower(coalesce(stated_country, 'United States')) || '|' || {{ spelling }}],
+                        case when not may_be_united_states and regexp_full_match(words, '[A-Z]{2,4}') then words end
+                    )
         end as own_state,
         -- 'Florianópolis - SC', 'Portland OR'.
         regexp_extract(words, '^(.*?[^\s-])(?:\s*-\s*|\s+)([A-Z]{2,3})$', ['city', 'state']) as dashed
@@ -252,7 +254,9 @@ placed as (
 
     select
         *,
-        coalesce((form = 'tail' and tail['city'] = '') or (form is distinct from 'tail' and own_state is not null), false)
+        coalesce(
+            (form = 'tail' and tail['city'] = '') or (form is distinct from 'tail' and own_state is not null), false
+        )
             as has_city_before,
         coalesce(
             dashed['state'] <> ''
@@ -284,8 +288,8 @@ parsed as (
 
 ),
 
--- The country that an address states, or that its code tells; else that of the customers who live in its city, else that
--- of the store, where it has a state of it, else that of the customers who order to it.
+-- The country that an address states, or that its code tells; else that of the customers who live in its city, else
+-- that of the store, where it has a state of it, else that of the customers who order to it.
 countries as (
 
     {{ countries_of_cities() }}

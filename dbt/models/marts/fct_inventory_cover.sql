@@ -61,7 +61,8 @@ covered as (
         ---------- numerics
         stock_quantity,
         case
-            when {{ has_cost('stock_quantity', 'cost') }} then cast({{ times('stock_quantity', 'cost') }} as decimal(18, 2))
+            when {{ has_cost('stock_quantity', 'cost') }}
+                then cast({{ times('stock_quantity', 'cost') }} as decimal(18, 2))
         end as stock_value,
         cast(recent_units as bigint) as recent_units,
         cast(days_observed as integer) as days_observed,
