@@ -7,8 +7,8 @@ import pytest
 import rendered
 from duckbook import warehouse
 from duckbook.errors import IngestError
-from duckbook.landing_check import _cast, check
-from duckbook.tables import Column
+from duckbook.landing_check import check
+from duckbook.tables import Column, cast_to
 from landing_zone import AS_OF, Shop, lines, order
 
 
@@ -199,7 +199,7 @@ VALUES = (
     "data_type", ["integer", "boolean", "timestamp", "decimal(14,2)", "decimal(18,6)", "decimal(4,2)"]
 )
 def test_what_is_told_to_be_quarantined_is_what_staging_cannot_cast(shop, data_type):
-    cast = _cast(Column("v", data_type, "")).format("nullif(trim(v), '')")
+    cast = cast_to(Column("v", data_type, "")).format("nullif(trim(v), '')")
     staging = rendered.macro("as_type", "v", data_type)
     with warehouse.engine(shop.settings) as connection:
         differ = connection.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 import pytest
-from duckbook.mentions import E_MAIL, Mention, People, words
+from duckbook.mentions import E_MAIL, FIELD, Mention, People, words
 
 ADDRESS = "9 Analytical Row, London, LN 10001"
 
@@ -107,3 +107,9 @@ def test_words_are_told_without_case_accents_and_what_stands_between():
     assert words("ÉTÉ – Straße_9") == words("ete strasse 9") == "ete strasse 9"
     assert E_MAIL.findall('<a href="mailto:a.b@c.de">') == ["a.b@c.de"]
     assert Mention(True, "x").certain
+
+
+def test_a_long_line_without_blanks_or_of_nothing_else_is_looked_through_in_no_time():
+    """What grows faster than the line would take hours of the first, and longer of the second."""
+    assert E_MAIL.search("x" * 1_000_000) is None
+    assert FIELD.search('"' + " " * 100_000 + "x;") is None

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from chains import duckbook
-from duckbook import commit_log, markers, page, provenance, pruning, publish, runs, servers, storage, traces
+from duckbook import batches, commit_log, markers, page, provenance, pruning, publish, runs, servers, storage, traces
 from duckbook.errors import ChainError, PublishError, WarehouseError
 from duckbook.lock import one_writer
 from duckbook.runs import Run
@@ -170,7 +170,7 @@ def test_objects_of_the_history_that_no_commit_names_go_and_all_others_stay(stor
     log = commit_log.read(client, bucket)
     if log.commits:
         kept = kept[1:]
-    orphan = "history/orders/batch=orders-20260101-99999-abcdef01/rows.parquet"
+    orphan = batches.file_key("orders", "orders-20260101-99999-abcdef01", "rows")
     for key in (*kept[1:], orphan):
         storage.put_bytes(client, bucket, key, b"some bytes")
     assert ("leftover", orphan) not in names(pruning.prune(store_settings, dry_run=True)), "it may be somebody's work"

@@ -439,6 +439,22 @@ def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy)
     assert log.as_of == tuesday
 
 
+def test_a_batch_that_is_withdrawn_leaves_what_readers_take(copy):
+    store = copy("withdrawn")
+    with warehouse.open_warehouse(store, read_only=True) as connection:
+        batch, rows = connection.execute(
+            "select batch_id, appended from ecom_raw.batches where table_name = 'reviews' "
+            "order by sequence desc limit 1"
+        ).fetchone()
+    reviews = "select count(*) from ecom_marts.fct_customer_reviews"
+    with publish.published(store) as reader:
+        before = reader.connection.execute(reviews).fetchone()[0]
+    finish(start(store, "withdraw", batch))
+    with publish.published(store) as reader:
+        after = reader.connection.execute(reviews).fetchone()[0]
+    assert 0 < rows == before - after
+
+
 COMMANDS = {
     "promote": ("promote", "lake"),
     "parity": ("parity", "duckdb", "RUN"),

@@ -269,6 +269,17 @@ def test_words_and_dates_of_a_password_are_no_secrets_by_themselves():
     assert redactor.text(text) == text
 
 
+def test_what_a_dsn_names_beside_its_password_is_no_secret():
+    url = (
+        "postgresql://me:Zx81qLmN02PqRsTuVwXy@db.us-east-1.example.org:5432/ecom_landing_zone?application_name=duckbook"
+    )
+    words = "host=db.example.org port=5432 dbname=ecom_landing password=Zx81qLmN02PqRsTuVwXy"
+    redactor = Redactor([url, words, "Zx81qLmN02PqRsTuVwXy"])
+    text = "xmlns='http%3A%2F%2Fwww.w3.org' in s3%3A%2F%2Fhistoric-ecom, us-east-1, port=5432, ecom_landing_zone"
+    assert redactor.text(text) == text
+    assert redactor.text("it began with Zx81qLmN02Pq") == "it began with ***"
+
+
 def test_tokens_of_well_known_shapes_are_replaced_without_being_known():
     redactor = Redactor()
     node = {"a": ["AKIAABCDEFGHIJKLMNOP", {"b": "ghp_" + "a" * 36}], "c": 1}

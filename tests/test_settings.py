@@ -70,7 +70,7 @@ def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
         ("TARGET", "snowflake"),
         ("ORDER_STATUSES", "voided"),
         ("ORDER_STATUSES", "voided=gone"),
-        ("ORDER_STATUSES", "it's=cancelled"),
+        ("ORDER_STATUSES", "{{ gone }}=cancelled"),
         ("ORDER_STATUSES", "lost=cancelled, LOST=refunded"),
         ("FIRST_AS_OF", "20260630"),
         ("FIRST_AS_OF", "86400"),

@@ -106,6 +106,15 @@ def test_the_as_of_date_goes_back_with_the_batch_that_told_it(shop):
     assert shop.ingest(as_of=None).as_of == date(2026, 6, 2)
 
 
+def test_the_as_of_date_goes_back_with_the_orders_that_told_it_by_their_dates(shop):
+    """Read as staging reads them: 23:30 five hours west of Greenwich is the next day there."""
+    shop.land("orders/a.ndjson", lines(order(1) | {"order_date": "2026-05-31 23:30:00-05:00"}))
+    assert shop.ingest(as_of=None).as_of == date(2026, 6, 1)
+    address = shop.land("orders/b.ndjson", lines(order(2) | {"order_date": "2026-06-20T10:00+02:00"}))
+    assert shop.ingest(as_of=None).as_of == date(2026, 6, 20)
+    assert take_out(shop, address).as_of == date(2026, 6, 1)
+
+
 def test_a_batch_that_nobody_knows_is_told(shop):
     shop.land("orders/o.ndjson", lines(order(1)))
     shop.ingest()

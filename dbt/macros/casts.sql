@@ -43,7 +43,7 @@
         when {{ column }} is null then null
         {%- for status in said.values() | unique %}
         when {{ word }} in (
-            {%- for one, meant in said.items() if meant == status %}'{{ one }}'{{ ', ' if not loop.last }}{% endfor -%}
+            {%- for one, meant in said.items() if meant == status %}'{{ one | replace("'", "''") }}'{{ ', ' if not loop.last }}{% endfor -%}
         ) then '{{ status }}'
         {%- endfor %}
         else {{ as_enum(column) }}

@@ -22,7 +22,7 @@ from duckbook.redaction import Redactor, secrets_of
 from duckbook.rows import literal
 from duckbook.settings import Settings
 from duckbook.sources import Landed, PostgresSource, Source, StoredSource
-from duckbook.tables import source_tables
+from duckbook.tables import source_tables, timestamp
 
 SMALL_BYTES = 4 * 2**20
 """Sources below this are read several at a time: each leaves the processors idle while it waits for a server."""
@@ -224,7 +224,7 @@ def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading],
     dates = [chronicle.as_of, *(r.date for r in fresh)]
     for r in fresh:
         if r.source.table == "orders" and r.date is None and "order_date" in r.columns:
-            ordered = "try_cast(order_date as timestamp)"
+            ordered = timestamp("nullif(trim(order_date), '')")
             (newest,) = connection.execute(
                 f"select max({ordered})::date from {literal(str(r.path))} where {ordered} < ?", [tomorrow()]
             ).fetchone()

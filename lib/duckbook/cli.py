@@ -186,7 +186,8 @@ def forget(customer_ids, records, **_store) -> None:
         unreached = servers.vacuum(chosen)
         found = traces.look(chosen, endpoints, erasure.people)
     terminal.show_erasure(terminal.console(), erasure, found, unreached, traces.numbered(chosen, erasure.people))
-    sys.exit(any(trace.found for trace in found))
+    if any(trace.found for trace in found):
+        sys.exit(1)
 
 
 @cli.command()
@@ -212,7 +213,7 @@ def withdraw(batches, **_store) -> None:
     for batch in withdrawn.batches:
         click.echo(f"Withdrawn: {batch.batch_id}, {batch.landed:,} rows of {batch.source}.")
     click.echo(f"The history is as of {withdrawn.as_of}. What was withdrawn is read again once it is landed anew.")
-    _run(_from_raw())
+    _run(_from_raw("withdraw"))
 
 
 @cli.command()

@@ -20,6 +20,7 @@ from duckbook import (
     arrivals,
     commit_log,
     landing_totals,
+    markers,
     order_statuses,
     quarantine,
     sources,
@@ -32,7 +33,7 @@ from duckbook.errors import IngestError, WarehouseError
 from duckbook.reading import Reading
 from duckbook.rows import key, listed, literal, quoted
 from duckbook.settings import Settings
-from duckbook.tables import Column, source_tables
+from duckbook.tables import cast_to, source_tables
 
 EXAMPLES = 3
 
@@ -112,6 +113,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         if name not in here and not name.startswith(f"s3://{settings.s3_latest_bucket}/")
     ]
     readings: list[Reading] = []
+    markers.claim(settings.data)
     (settings.data / "tmp").mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="check-", dir=settings.data / "tmp") as folder,
@@ -276,9 +278,7 @@ def _typed(r: Reading, name: str) -> str:
     if name not in r.columns:
         return "null"
     column = next((c for c in source_tables()[r.source.table].columns if c.name == name), None)
-    cast = _cast(column).format(_text(name)) if column else ""
-    if column and column.data_type == "timestamp":
-        return f"case when ({cast}) is not null then try_cast({_text(name)} as timestamp) end"
+    cast = cast_to(column).format(_text(name)) if column else ""
     return f"({cast or _text(name)})"
 
 
@@ -293,7 +293,7 @@ def _faults(r: Reading) -> Iterator[tuple[str, str, str]]:
     if not table.derived_key:
         yield "the record has no key", f"({key(table, r.columns)}) is null", "''"
     for column in given:
-        cast = _cast(column)
+        cast = cast_to(column)
         if cast:
             text = f"nullif(trim({quoted(column.name)}), '')"
             yield (
@@ -311,35 +311,3 @@ def _faults(r: Reading) -> Iterator[tuple[str, str, str]]:
             f"{total} is null and {amount} is not null and try_cast({amount} as {kind}) is null",
             "concat_ws(' x ', quantity, unit_price)",
         )
-
-
-def _cast(column: Column) -> str:
-    """The cast of dbt's macros/casts.sql to the type of a column, {0} being the text; empty for text, which needs none.
-
-    Tests hold the two against each other.
-    """
-    kind = column.data_type
-    number = "replace({0}, '_', '?')"
-    if kind == "integer":
-        decimal = f"try_cast({number} as decimal(38, 18))"
-        return (
-            f"case when {decimal} % 1 = 0 and not regexp_matches({{0}}, '[eE]-|[.][0-9]{{{{19}}}}') "
-            f"then try_cast({decimal} as integer) end"
-        )
-    if kind == "boolean":
-        return "case when {0} in ('1.0', '0.0') then {0} = '1.0' else try_cast({0} as boolean) end"
-    if kind == "timestamp":
-        day = "[0-9]{{4}}[-/][0-9]{{1,2}}[-/][0-9]{{1,2}}"
-        time = "[ T]+[0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}([.][0-9]+)?)?"
-        offset = "(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)"
-        short = f"^({day}[ T]+[0-9]{{{{1,2}}}}:[0-9]{{{{1,2}}}})(Z|[+-]| UTC)"
-        zoned = f"try_cast(regexp_replace({{0}}, '{short}', '\\1:00\\2') as timestamptz) at time zone 'UTC'"
-        cast = (
-            f"case when regexp_full_match({{0}}, '{day}({time})?') then try_cast({{0}} as timestamp) "
-            f"when regexp_full_match({{0}}, '{day}{time}{offset}') then {zoned} end"
-        )
-        return f"case when year({cast}) between 1900 and 2199 then 1 end"
-    if kind == "varchar":
-        return ""
-    small = f"try_cast(try_cast({number} as decimal(38, 18)) as {kind})"
-    return f"case when contains(lower({{0}}), 'e') then {small} else try_cast({number} as {kind}) end"

@@ -11,7 +11,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from duckbook.reading import Reading
-from duckbook.rows import key, literal, quoted, row_number
+from duckbook.rows import key, literal, normalised, quoted, row_number
 from duckbook.tables import source_tables
 
 if TYPE_CHECKING:
@@ -100,7 +100,11 @@ def _newest(name: str, readings: Sequence[Reading], typed: Typed) -> str:
     in_time = sorted(readings, key=lambda r: (r.date or date.max, r.source.latest, r.source.name))
     selects = []
     for place, r in enumerate(in_time):
-        taken = [f"{typed(r, column)} as {quoted(column)}" for column in columns]
+        # An order is found by its id as a key is written, whatever its column says.
+        taken = [
+            f"{normalised(quoted(c)) if c == 'order_id' and c in r.columns else typed(r, c)} as {quoted(c)}"
+            for c in columns
+        ]
         told = typed(r, table.update_time) if table.update_time else "null"
         selects.append(
             f"select {key(table, r.columns)} as key, {', '.join(taken)}, {told} as told, {place} as place, "

@@ -120,7 +120,8 @@ class Lease:
         with self._lock:
             if self._put(there.etag if there else None):
                 return None
-        return _read(self.client, self.bucket, self.name)
+        # Where the other has given it back by now, it is asked for again.
+        return _read(self.client, self.bucket, self.name) or self.take()
 
     def renew(self) -> None:
         """Renew the lease, which proves that it is still held.

@@ -24,7 +24,7 @@ from duckbook.tables import SourceTable, source_tables
 if TYPE_CHECKING:
     import duckdb
 
-E_MAIL = re.compile(r"[^\s\"'<>()\[\]{},;:|=\\/]+@[\w-]+(?:\.[\w-]+)*")
+E_MAIL = re.compile(r"[^\s\"'<>()\[\]{},;:|=\\/]{1,254}@[\w-]+(?:\.[\w-]+)*")
 
 PHONE = re.compile(r"(?<![\w.-])\+?\(?\d[\d ()/.-]{5,}\d(?![\w.-])")
 ABROAD = re.compile(r"(?<!\w)\+\d[\d ()/.-]{5,}\d(?![\w.-])")
@@ -42,7 +42,7 @@ NAMED_ID = re.compile(
 )
 """How a text names a person, as far as it can be told."""
 
-FIELD = re.compile(r"""["']\s*[\w ]+\s*["']\s*:""")
+FIELD = re.compile(r"""["'][\w \t]+["']\s*:""")
 """What tells a record of JSON, whole or cut off, from a line of another format."""
 
 OF_THEIR_OWN = "the address, phone or customer_id"

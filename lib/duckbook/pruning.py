@@ -23,7 +23,9 @@ from duckbook.settings import Settings
 LEFT_FOR = timedelta(days=1)
 """How old a leftover is before it is taken for one: what is younger may be somebody's work, on another machine too."""
 
-OF_A_BATCH = re.compile(r"history/(\w+)/batch=\1-\d{8}-\d{5,}-[0-9a-f]+/(rows|sightings|unreadable)(-\d{8})?\.parquet")
+OF_A_BATCH = re.compile(
+    r"history/(\w+)/batch=\1-\d{8}-\d{5,}-[0-9a-f]+/([0-9a-f]{8}/)?(rows|sightings|unreadable)(-\d{8})?\.parquet"
+)
 """The keys that an ingest gives: what else lies below history/ is somebody else's."""
 
 RUN = re.compile(r"\d{8}T\d{6}-\d{3}")

@@ -170,7 +170,13 @@ def _forms(value: str) -> list[str]:
 
 def _random_parts(form: str) -> list[str]:
     """What of a value opens something: of a URL not its host, nor the names of what it holds."""
-    parts = re.split(r"[/:@?&=]+", form) if "://" in form or "%3A%2F%2F" in form else [form]
+    # Of a DSN in another spelling the password is a value of its own.
+    if "%3A%2F%2F" in form or re.match(r"\w+\s*=.*\s\w+\s*=", form):
+        return []
+    parts = [form]
+    if "://" in form:
+        user, at, rest = form.split("://", 1)[1].rpartition("@")
+        parts = re.split(r"[:/]+", user) if at else re.split(r"[/?&=]+", rest)[1:]
     return [part for part in parts if len(part) >= LONG]
 
 

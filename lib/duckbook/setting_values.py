@@ -49,7 +49,11 @@ def order_statuses(value: str) -> str:
     for pair in filter(None, (text.strip() for text in value.split(","))):
         word, _, status = (part.strip().lower() for part in pair.partition("="))
         word = re.sub(r"[\s_-]+", "_", word).removeprefix("wc_")
-        if not re.fullmatch(r"\w+", word) or status not in ORDER_STATUSES or said.setdefault(word, status) != status:
+        if (
+            not re.fullmatch(r"[^\"\\{}=,\x00-\x1f]+", word)
+            or status not in ORDER_STATUSES
+            or said.setdefault(word, status) != status
+        ):
             raise ValueError(
                 "must be WORD=STATUS pairs such as 'lost in post=cancelled, bezahlt=processing', each word once, "
                 f"where a status is one of {', '.join(ORDER_STATUSES)}"

@@ -79,5 +79,42 @@ def source_tables() -> dict[str, SourceTable]:
     }
 
 
+def cast_to(column: Column) -> str:
+    """The cast of dbt's macros/casts.sql to the type of a column, {0} being the text; empty for text, which needs none.
+
+    Tests hold the two against each other.
+    """
+    kind = column.data_type
+    number = "replace({0}, '_', '?')"
+    if kind == "integer":
+        decimal = f"try_cast({number} as decimal(38, 18))"
+        return (
+            f"case when {decimal} % 1 = 0 and not regexp_matches({{0}}, '[eE]-|[.][0-9]{{{{19}}}}') "
+            f"then try_cast({decimal} as integer) end"
+        )
+    if kind == "boolean":
+        return "case when {0} in ('1.0', '0.0') then {0} = '1.0' else try_cast({0} as boolean) end"
+    if kind == "timestamp":
+        day = "[0-9]{{4}}[-/][0-9]{{1,2}}[-/][0-9]{{1,2}}"
+        time = "[ T]+[0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}([.][0-9]+)?)?"
+        offset = "(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)"
+        short = f"^({day}[ T]+[0-9]{{{{1,2}}}}:[0-9]{{{{1,2}}}})(Z|[+-]| UTC)"
+        zoned = f"try_cast(regexp_replace({{0}}, '{short}', '\\1:00\\2') as timestamptz) at time zone 'UTC'"
+        cast = (
+            f"case when regexp_full_match({{0}}, '{day}({time})?') then try_cast({{0}} as timestamp) "
+            f"when regexp_full_match({{0}}, '{day}{time}{offset}') then {zoned} end"
+        )
+        return f"case when year({cast}) between 1900 and 2199 then {cast} end"
+    if kind == "varchar":
+        return ""
+    small = f"try_cast(try_cast({number} as decimal(38, 18)) as {kind})"
+    return f"case when contains(lower({{0}}), 'e') then {small} else try_cast({number} as {kind}) end"
+
+
+def timestamp(text: str) -> str:
+    """An expression that reads the text of a time as staging does: in UTC, null where it is none."""
+    return cast_to(Column("", "timestamp", "")).format(text)
+
+
 def _column(column: dict) -> Column:
     return Column(column["name"], column["data_type"], column["description"], **column.get("meta", {}))

@@ -14,7 +14,7 @@ from pathlib import Path
 import duckdb
 import psycopg.conninfo
 
-from duckbook import lake, motherduck
+from duckbook import lake, markers, motherduck
 from duckbook.cursors import Within
 from duckbook.endpoints import Endpoints, S3Endpoint
 from duckbook.errors import WarehouseError, WarehouseLocked
@@ -38,6 +38,7 @@ def extension_directory(settings: Settings) -> Path:
 
     ``~/.duckdb`` is shared by everything on a machine, hence a folder of the store's own.
     """
+    markers.claim(settings.data)
     folder = settings.data / "duckdb_extensions"
     # Not on the connection that duckdb keeps by itself: threads share that one.
     with duckdb.connect() as connection:
@@ -67,6 +68,7 @@ def engine_config(settings: Settings, closed: bool = False) -> dict[str, str]:
         signature DuckDB hashes tens of megabytes at each load, a third of a second for both of ours, which came in
         wheels as DuckDB itself did.
     """
+    markers.claim(settings.data)
     temporary = settings.data / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     config = {

@@ -22,7 +22,7 @@ from duckbook.errors import IngestError
 from duckbook.rows import PARQUET, listed, literal
 from duckbook.settings import Settings
 from duckbook.sources import PREFIX
-from duckbook.tables import source_tables
+from duckbook.tables import source_tables, timestamp
 from duckbook.versions import File
 
 if TYPE_CHECKING:
@@ -106,7 +106,9 @@ def _redated(
     gone, as_of, redated, told = {batch.batch_id for batch in batches}, None, {}, set()
     live = {batch.batch_id: batch for batch in chronicle.batches if batch.batch_id not in gone}
     for commit in chronicle.commits:
-        told |= {b.batch_date for b in commit.batches if b.batch_id in gone and b.declared}
+        withdrawn = [b for b in commit.batches if b.batch_id in gone]
+        told |= {b.batch_date for b in withdrawn if b.declared}
+        told |= set(filter(None, _order_dates(engine, bucket, withdrawn)))
         mine = [live[b.batch_id] for b in commit.batches if b.batch_id in live]
         now = commit.as_of
         if now in told:
@@ -129,7 +131,7 @@ def _order_dates(engine, bucket: str, batches: Iterable[Batch]) -> list[date]:
     ]
     if not files:
         return []
-    ordered = "try_cast(order_date as timestamp)"
+    ordered = timestamp("nullif(trim(order_date), '')")
     query = f"select max({ordered})::date from read_parquet({listed(files)}, union_by_name = true) where {ordered} < ?"
     return list(engine.execute(query, [arrivals.tomorrow()]).fetchone())
 
