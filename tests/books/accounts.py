@@ -105,7 +105,9 @@ class Books:
             "subcategory": subcategory and product["subcategory_id"],
             "subcategory_name": subcategory and subcategory["subcategory_name"],
             "current_price": price,
-            "unit_margin": None if price is None or cost is None else price - cost,
+            "unit_margin": None
+            if price is None or cost is None or abs(price - cost) >= lines.TRILLION
+            else price - cost,
             # A brand that no product has any more is spelt as it was.
             "brand": self._brands.get((product["brand"] or "").lower(), product["brand"]),
             "is_on_sale": sale is not None and base is not None and sale < base,

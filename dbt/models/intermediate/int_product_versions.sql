@@ -87,8 +87,9 @@ described as (
         versions.sale_price,
         coalesce(versions.sale_price, versions.base_price) as current_price,
         versions.cost,
-        cast(
-            coalesce(versions.sale_price, versions.base_price) - versions.cost as decimal(18, 6)
+        -- Not known where it comes to a trillion.
+        try_cast(
+            cast(coalesce(versions.sale_price, versions.base_price) as decimal(38, 6)) - versions.cost as decimal(18, 6)
         ) as unit_margin,
         versions.weight_kg,
         versions.version,

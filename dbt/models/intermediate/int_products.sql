@@ -72,8 +72,9 @@ joined as (
         products.sale_price,
         coalesce(products.sale_price, products.base_price) as current_price,
         products.cost,
-        cast(
-            coalesce(products.sale_price, products.base_price) - products.cost as decimal(18, 6)
+        -- Not known where it comes to a trillion.
+        try_cast(
+            cast(coalesce(products.sale_price, products.base_price) as decimal(38, 6)) - products.cost as decimal(18, 6)
         ) as unit_margin,
         products.stock_quantity,
         products.weight_kg,
