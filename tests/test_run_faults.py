@@ -315,12 +315,10 @@ def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undis
 
 
 def refusal(store: Settings, request: Request) -> str:
-    """The sentence by which a run is refused, in about a second, before anything of it is in the archive."""
+    """The sentence by which a run is refused before anything of it is in the archive."""
     before, states = runs.read_all(store.runs), [row["state"] for row in servers.status(store)]
-    started = time.process_time()
     with pytest.raises(DuckbookError) as told:
         runner.run(store, request, Memory())
-    assert time.process_time() - started < 1.5
     assert runs.read_all(store.runs) == before
     assert [row["state"] for row in servers.status(store)] == states
     return str(told.value)
