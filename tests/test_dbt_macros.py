@@ -125,6 +125,8 @@ NUMBERS = st.one_of(
 @settings(max_examples=500, deadline=None)
 @example("2.00001")
 @example("1_000")
+@example("0E100000")
+@example("1E1000000")
 @given(NUMBERS)
 def test_a_whole_number_is_read_where_python_reads_one(engine, written):
     number = read_as_python_does(written)
@@ -134,18 +136,23 @@ def test_a_whole_number_is_read_where_python_reads_one(engine, written):
         assert found is None
     else:
         fits = number is not None and number == number.to_integral_value() and -(2**31) <= number < 2**31
-        assert found == (int(number) if fits else None)
+        # DuckDB has no room for the exponent of 0e100000, and sets it aside.
+        if not (fits and abs(number.as_tuple().exponent) >= 100 and found is None):
+            assert found == (int(number) if fits else None)
 
 
 @settings(max_examples=500, deadline=None)
 @example("0.005")
 @example("-1.005e0")
+@example("0E100000")
+@example("1E1000000")
 @given(NUMBERS)
 def test_money_is_read_where_python_reads_a_number_and_rounded_half_away_from_zero(engine, written):
     number = read_as_python_does(written)
     found = cast(engine, rendered.macro("as_type", "v", "decimal(18,2)"), written)
     # A number of so many digits that DuckDB has no room for them is set aside, never read wrongly.
-    if number is not None and len(number.as_tuple().digits) <= 18 and abs(number) < Decimal(10) ** 15:
+    is_plain = number is not None and len(number.as_tuple().digits) <= 18 and abs(number.as_tuple().exponent) < 100
+    if is_plain and abs(number) < Decimal(10) ** 15:
         assert found == number.quantize(Decimal("0.01"), ROUND_HALF_UP)
     elif found is not None:
         assert number is not None and found == number.quantize(Decimal("0.01"), ROUND_HALF_UP)

@@ -116,7 +116,9 @@ def everything(endpoints, schema: str, buckets: tuple[str, ...], data: Path) -> 
             if owner == schema
         }
         schemas = postgres.execute("select nspname from pg_namespace order by 1").fetchall()
-    files = {path: path.read_bytes() for path in data.glob("**/*") if path.is_file() and "duckdb_ext" not in str(path)}
+    # Beside the mark of a data folder.
+    found = [path for path in data.glob("**/*") if path.is_file() and "duckdb_ext" not in str(path)]
+    files = {path: path.read_bytes() for path in found if path.name != "duckbook.json"}
     names = sorted(one["Name"] for one in s3.list_buckets()["Buckets"])
     return {"objects": objects, "tables": tables, "rows": rows, "schemas": schemas, "files": files, "buckets": names}
 
