@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import duckdb
@@ -40,10 +41,7 @@ def extension_directory(settings: Settings) -> Path:
     """
     markers.claim(settings.data)
     folder = settings.data / "duckdb_extensions"
-    # Not on the connection that duckdb keeps by itself: threads share that one.
-    with duckdb.connect() as connection:
-        (platform,) = connection.execute("pragma platform").fetchone()
-    links = folder / f"v{duckdb.__version__}" / platform
+    links = folder / f"v{duckdb.__version__}" / _platform()
     links.mkdir(parents=True, exist_ok=True)
     site_packages = Path(duckdb.__file__).parents[1]
     for name in EXTENSIONS:
@@ -58,6 +56,14 @@ def extension_directory(settings: Settings) -> Path:
     return folder
 
 
+@lru_cache(maxsize=1)
+def _platform() -> str:
+    """The platform that extensions of this DuckDB are built for."""
+    # Not on the connection that duckdb keeps by itself: threads share that one.
+    with duckdb.connect() as connection:
+        return connection.execute("pragma platform").fetchone()[0]
+
+
 def engine_config(settings: Settings, closed: bool = False) -> dict[str, str]:
     """The configuration that every DuckDB of the workbook is opened with, dbt's included.
 
@@ -68,11 +74,11 @@ def engine_config(settings: Settings, closed: bool = False) -> dict[str, str]:
         signature DuckDB hashes tens of megabytes at each load, a third of a second for both of ours, which came in
         wheels as DuckDB itself did.
     """
-    markers.claim(settings.data)
+    extensions = extension_directory(settings)  # which claims the data folder before anything is made in it
     temporary = settings.data / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     config = {
-        "extension_directory": str(extension_directory(settings)),
+        "extension_directory": str(extensions),
         "temp_directory": str(temporary),
         "memory_limit": settings.memory_limit,
     }
