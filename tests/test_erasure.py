@@ -14,12 +14,12 @@ from duckbook import commit_log, forget, raw, servers, storage, traces, warehous
 from duckbook.errors import IngestError
 from landing_zone import Shop, lines, order
 
-PERSON, E_MAIL, PHONE = "kc-zofia-0077", "zofia.wiśniewska@bramble.example", "+48 601 234 567"
+PERSON, E_MAIL, PHONE = "kc-zofia-0077", "zofia.wiśniewska@bramble.example", "+48 609 481 537"
 FIRST, LAST, STREET = "Zofia", "Wiśniewska", "77 Bramblewood Crescent, Łódź, PL 90001"
 
 SOUGHT = re.compile(
     rb"kc-zofia-0077|zofia[^a-z]{0,3}w|wi(s|\xc5\x9b|\\u015b|&#347;|%c5%9b|s\xcc\x81)niewska|bramblewood|"
-    rb"bramble(\.|%2e)example|601.?234.?567",
+    rb"bramble(\.|%2e)example|609.?481.?537",
     re.IGNORECASE,
 )
 """Her id, e-mail, name, address and phone, as bytes, in several spellings."""
