@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 from chains import duckbook
 from duckbook import history, raw, servers, warehouse
@@ -46,3 +47,32 @@ def test_each_promise_names_tests_that_there_are():
                 r"^def (test_\w+)", (ROOT / "tests" / f"test_{name}.py").read_text("utf-8"), re.MULTILINE
             )
             assert named and set(named) <= set(there), (promise, name, set(named) - set(there))
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as GitHub addresses them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_between_the_pages_leads_to_a_file_and_a_heading():
+    pages = [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "tests" / "README.md",
+        ROOT / "runs" / "README.md",
+    ]
+    dead = []
+    for page in pages:
+        for link in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text("utf-8")):
+            path, _, heading = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists() or (heading and heading not in anchors(target)):
+                dead.append((page.name, link))
+    assert len(pages) > 20 and dead == []
+
+
+def test_the_readme_is_short_and_links_to_every_page():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert len(readme.split()) <= 1200
+    assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(re.findall(r"\(docs/([\w-]+\.md)", readme))

@@ -122,11 +122,3 @@ def test_a_source_table_is_added_and_its_rows_are_accounted_for(follower, lands_
         "select raw, staged, superseded, quarantined from ecom_staging.row_accounts where table_name = 'campaigns'"
     )
     assert follower.query(accounts) == [(3, 1, 1, 1)]
-
-
-def test_the_guides_are_found_from_the_readme():
-    readme = (ROOT / "README.md").read_text("utf-8")
-    guides = sorted(path.name for path in (ROOT / "docs").glob("add-*.md"))
-    assert len(guides) == 3
-    for guide in guides:
-        assert f"(docs/{guide})" in readme, guide
