@@ -1,4 +1,4 @@
-"""A landing zone for tests, filled the way someone else's program would: boto3, psycopg and json, nothing of ours.
+"""A landing zone for tests, filled the way someone else's program would: boto3, psycopg2 and json, nothing of ours.
 
 `Shop` is that landing zone with a history and a warehouse of its own, on the servers of the test session.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from datetime import date
 from pathlib import Path
 
-import psycopg
+import postgres_servers
 from duckbook import history, raw, storage, warehouse
 from duckbook.endpoints import Endpoints
 from duckbook.history import IngestReport
@@ -63,9 +64,9 @@ class Shop:
         """Lose the warehouse."""
         self.settings.warehouse_path.unlink(missing_ok=True)
 
-    def postgres(self) -> psycopg.Connection:
+    def postgres(self) -> AbstractContextManager[postgres_servers.Connection]:
         """A connection to the landing Postgres."""
-        return psycopg.connect(self.endpoints.postgres_dsn)
+        return postgres_servers.connect(self.endpoints.postgres_dsn)
 
     def land(self, key: str, body: bytes, *, latest: bool = False) -> str:
         """Land an object below ``json/``; gives its address."""

@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 import boto3
-import psycopg
+import postgres_servers
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -239,7 +239,7 @@ SHOPS: dict[str, Callable[[], Tables]] = {"online_retail": online_retail, "olist
 
 
 def land(tables: Tables, endpoints: Any, bucket: str = "historic-ecom", schema: str = "ecom") -> None:
-    """Put rows where docs/landing.md says, by boto3, psycopg and json alone."""
+    """Put rows where docs/landing.md says, by boto3, psycopg2 and json alone."""
     s3 = boto3.client(
         "s3", endpoint_url=endpoints.s3.url, region_name=endpoints.s3.region,
         aws_access_key_id=endpoints.s3.access_key_id, aws_secret_access_key=endpoints.s3.secret_access_key,
@@ -247,7 +247,7 @@ def land(tables: Tables, endpoints: Any, bucket: str = "historic-ecom", schema: 
     for name in (bucket, bucket.replace("historic", "latest")):
         if name not in [one["Name"] for one in s3.list_buckets()["Buckets"]]:
             s3.create_bucket(Bucket=name)
-    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+    with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         postgres.execute(f"create schema if not exists {schema}")
         for table, rows in tables.items():
             if table not in IN_POSTGRES:

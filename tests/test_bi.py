@@ -8,7 +8,9 @@ import threading
 import time
 from decimal import Decimal
 
-import psycopg
+import postgres_servers
+import psycopg2.errors
+import psycopg2.extensions
 import pytest
 import sqlalchemy
 from duckbook import bi, bi_files, bi_reader, bi_schema, contracts, postgres_programs, publish, storage, warehouse
@@ -36,7 +38,7 @@ def handed(shop, endpoints) -> bi.BiPublication:
 
 @pytest.fixture
 def owner(endpoints):
-    with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
+    with postgres_servers.connect(endpoints.postgres_dsn, autocommit=True) as connection:
         yield connection
 
 
@@ -48,7 +50,7 @@ def reader_dsn(shop, endpoints) -> str:
 @pytest.fixture
 def reading(shop, endpoints, handed):
     """A connection as BI makes it."""
-    with psycopg.connect(reader_dsn(shop, endpoints), autocommit=True) as connection:
+    with postgres_servers.connect(reader_dsn(shop, endpoints), autocommit=True) as connection:
         yield connection
 
 
@@ -69,7 +71,7 @@ def test_the_schema_says_of_which_run_and_date_it_is(handed, reading):
 
 
 def test_a_bi_client_finds_keys_relations_types_and_comments_by_reflection(shop, endpoints, handed):
-    engine = sqlalchemy.create_engine(reader_dsn(shop, endpoints).replace("postgresql:", "postgresql+psycopg:"))
+    engine = sqlalchemy.create_engine(reader_dsn(shop, endpoints).replace("postgresql:", "postgresql+psycopg2:"))
     inspector = sqlalchemy.inspect(engine)
     assert set(inspector.get_table_names("shop_bi")) == {*handed.marts, "publication"}
     assert inspector.get_pk_constraint("fct_order_details", "shop_bi")["constrained_columns"] == ["order_line_key"]
@@ -118,14 +120,14 @@ def test_psql_reads_with_what_the_command_prints(shop, endpoints, handed):
     ],
 )
 def test_the_role_of_bi_changes_nothing(reading, statement):
-    with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
+    with pytest.raises((psycopg2.errors.InsufficientPrivilege, psycopg2.errors.ReadOnlySqlTransaction)):
         reading.execute(statement)
 
 
 def test_the_role_of_bi_sees_nothing_else(reading, owner):
     owner.execute("create schema if not exists private_matters")
     owner.execute("create table if not exists private_matters.salaries (amount int)")
-    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         reading.execute("select * from private_matters.salaries")
     owner.execute("drop schema private_matters cascade")
 
@@ -271,11 +273,11 @@ def hand_over(marts, endpoints):
     """A function that publishes the two tables in a version; whether the old ones were locked for it."""
 
     def publish_version(version: int, patience: float = 20) -> bool:
-        with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as postgres:
+        with postgres_servers.connect(endpoints.postgres_dsn, autocommit=True) as postgres:
             for name in TWO:
                 rows = f"select range::int as id, {version} as version from range({ROWS})"
                 marts.execute(f"create or replace table source.{name} as {rows}")
-            with postgres.transaction():
+            with postgres:
                 bi_schema.build(postgres, marts, "swapped__new", TWO, "source")
                 postgres.execute(f"comment on schema swapped__new is '{bi_schema.COMMENT}'")
                 locked = bi_schema.swap(postgres, "swapped__new", "swapped", patience)
@@ -305,18 +307,19 @@ def test_readers_in_a_loop_never_see_a_missing_half_or_mixed_table_in_ten_public
 
     def read(number: int) -> None:
         try:
-            with psycopg.connect(endpoints.postgres_dsn, autocommit=number != 2) as reader:
+            with postgres_servers.connect(endpoints.postgres_dsn, autocommit=True) as reader:
+                reader.execute(f"prepare reading as {READ}")
                 while not stop.is_set():
                     if number == 2:  # a transaction of two statements, as a dashboard makes
-                        with reader.transaction():
+                        with reader:
                             reader.execute("select max(version) from swapped.right_mart")
                             told = reader.execute(READ).fetchone()
                     else:
-                        told = reader.execute(READ, prepare=number == 1).fetchone()
+                        told = reader.execute("execute reading" if number == 1 else READ).fetchone()
                     if told[0] != ROWS or len(set(told[1:])) != 1:
                         faults.append(told)
                     seen[number].add(told[1])
-        except psycopg.Error as error:
+        except psycopg2.Error as error:
             faults.append(error)
 
     threads = [threading.Thread(target=read, args=(number,)) for number in range(3)]
@@ -334,15 +337,15 @@ def test_readers_in_a_loop_never_see_a_missing_half_or_mixed_table_in_ten_public
 
 
 def test_a_transaction_that_began_before_finds_the_new_tables_full(endpoints, hand_over, swapped):
-    with psycopg.connect(endpoints.postgres_dsn) as reader:
-        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+    with postgres_servers.connect(endpoints.postgres_dsn) as reader:
+        reader.isolation_level = psycopg2.extensions.ISOLATION_LEVEL_REPEATABLE_READ
         reader.execute("select 1")  # its snapshot is taken here
         hand_over(1)
         assert reader.execute(READ).fetchone() == (ROWS, 1, 1, 1, 1)
 
 
 def test_a_reader_who_does_not_let_go_is_passed_by_and_keeps_what_it_reads(endpoints, hand_over, swapped, owner):
-    with psycopg.connect(endpoints.postgres_dsn) as reader:
+    with postgres_servers.connect(endpoints.postgres_dsn) as reader:
         cursor = reader.cursor(name="slow")
         cursor.itersize = 10
         cursor.execute("select version from swapped.left_mart")
@@ -359,7 +362,7 @@ def test_a_publication_that_fails_half_way_leaves_nothing_behind(marts, swapped,
     marts.execute(
         "create or replace table source.right_mart as select range::int as id, null::int as version from range(9)"
     )
-    with pytest.raises(psycopg.errors.NotNullViolation), owner.transaction():
+    with pytest.raises(psycopg2.errors.NotNullViolation), owner:
         bi_schema.build(owner, marts, "swapped__new", TWO, "source")
     assert owner.execute(READ).fetchone() == (ROWS, 0, 0, 0, 0)
     assert not owner.execute("select 1 from pg_namespace where nspname = 'swapped__new'").fetchone()
@@ -368,7 +371,7 @@ def test_a_publication_that_fails_half_way_leaves_nothing_behind(marts, swapped,
 def test_what_postgres_does_not_know_comes_as_what_it_does(marts, owner):
     query = "select 1::tinyint t, 170141183460469231731687303715884105::hugeint h, 'a' || chr(0) || 'b' z, [1, 2] l"
     marts.execute(f"create table source.odd as {query}")
-    with owner.transaction():
+    with owner:
         bi_schema.build(owner, marts, "odd_types", {"odd": Contract("", (), (), {})}, "source")
     found = owner.execute("select * from odd_types.odd").fetchone()
     owner.execute("drop schema odd_types cascade")

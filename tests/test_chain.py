@@ -496,7 +496,7 @@ def test_a_look_at_the_state_imports_nothing_heavy(store):
     loaded = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert not {"pandas", "duckdb", "dbt", "boto3", "matplotlib", "papermill", "psycopg"} & set(loaded)
+    assert not {"pandas", "duckdb", "dbt", "boto3", "matplotlib", "papermill", "psycopg2"} & set(loaded)
     assert not Path(store.data).exists()
 
 

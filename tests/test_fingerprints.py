@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from unittest.mock import patch
 
-import psycopg
+import postgres_servers
 import pytest
 from duckbook import fingerprints, sources
 from duckbook.endpoints import Endpoints
@@ -15,7 +15,7 @@ from duckbook.settings import Settings
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from psycopg import conninfo
+from psycopg2 import extensions
 
 TABLE = "ecom.interactions"
 
@@ -39,17 +39,17 @@ class Landing:
     """A database of its own, so that no other test's session is in it."""
 
     def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
-        with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
+        with postgres_servers.connect(endpoints.postgres_dsn, autocommit=True) as connection:
             connection.execute("drop database if exists counted with (force)")
             connection.execute("create database counted")
-        dsn = conninfo.make_conninfo(endpoints.postgres_dsn, dbname="counted")
+        dsn = extensions.make_dsn(endpoints.postgres_dsn, dbname="counted")
         self.settings, self.endpoints = settings, replace(endpoints, postgres_dsn=dsn)
         self.run("create schema ecom", WRITES["again"])
 
-    def connect(self) -> psycopg.Connection:
-        return psycopg.connect(self.endpoints.postgres_dsn, autocommit=True)
+    def connect(self) -> AbstractContextManager[postgres_servers.Connection]:
+        return postgres_servers.connect(self.endpoints.postgres_dsn, autocommit=True)
 
-    def run(self, *statements: str, session: psycopg.Connection | None = None) -> None:
+    def run(self, *statements: str, session: postgres_servers.Connection | None = None) -> None:
         with nullcontext(session) if session else self.connect() as connection:
             for statement in statements:
                 for part in statement.split("; "):
@@ -144,11 +144,11 @@ def test_rows_are_looked_at_where_others_sessions_may_not_be_seen(landing):
         "grant usage on schema ecom to only_reads",
         f"grant select on {TABLE} to only_reads",
     )
-    dsn = conninfo.make_conninfo(landing.endpoints.postgres_dsn, user="only_reads", password="reads")
+    dsn = extensions.make_dsn(landing.endpoints.postgres_dsn, user="only_reads", password="reads")
     owner, landing.endpoints = landing.endpoints, replace(landing.endpoints, postgres_dsn=dsn)
     try:
         assert landing.fingerprint() == landing.fingerprint(remembered=False)
-        with psycopg.connect(owner.postgres_dsn):
+        with postgres_servers.connect(owner.postgres_dsn):
             assert landing.looks_at_rows()
     finally:
         landing.endpoints = owner

@@ -17,12 +17,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import nbformat
-import psycopg
+import postgres_servers
 import pytest
 from duckbook import servers, storage
 from duckbook.inspection import read_parameters
 from duckbook.settings import ROOT, Settings
 from duckbook.tables import source_tables
+from psycopg2 import sql
 
 DUCKBOOK = str(Path(sys.executable).parent / "duckbook")
 
@@ -106,13 +107,13 @@ def archive() -> Iterator[tuple[Path, str]]:
                     client, store.s3_historic_bucket, f"json/{name}/date=2026-06-01/x.ndjson", body.encode()
                 )
                 continue
-            with psycopg.connect(endpoints.postgres_dsn) as connection:
-                table = psycopg.sql.Identifier(store.postgres_schema, name)
-                named = [psycopg.sql.Identifier(column[:60]) for column in found[0]]
-                typed = psycopg.sql.SQL(", ").join(psycopg.sql.SQL("{} text").format(column) for column in named)
-                connection.execute(psycopg.sql.SQL("create table {} ({})").format(table, typed))
-                marks = psycopg.sql.SQL(", ").join([psycopg.sql.Placeholder()] * len(named))
-                insert = psycopg.sql.SQL("insert into {} values ({})").format(table, marks)
+            with postgres_servers.connect(endpoints.postgres_dsn) as connection:
+                table = sql.Identifier(store.postgres_schema, name)
+                named = [sql.Identifier(column[:60]) for column in found[0]]
+                typed = sql.SQL(", ").join(sql.SQL("{} text").format(column) for column in named)
+                connection.execute(sql.SQL("create table {} ({})").format(table, typed))
+                marks = sql.SQL(", ").join([sql.Placeholder()] * len(named))
+                insert = sql.SQL("insert into {} values ({})").format(table, marks)
                 with connection.cursor() as cursor:
                     cursor.executemany(insert, [[str(cell) for cell in row.values()] for row in found])
         said = ""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date
 
 import psutil
-import psycopg
+import psycopg2.extensions
 import pytest
 from duckbook import raw, servers
 from landing_zone import Shop, lines, order
@@ -147,7 +147,7 @@ def test_servers_killed_under_an_ingest_end_as_if_it_had_run_once(shop, undistur
 
 
 def test_postgres_is_not_needed_to_rebuild(shop, undisturbed):
-    nowhere = psycopg.conninfo.make_conninfo(host="127.0.0.1", port=1, user="nobody", dbname="nothing")
+    nowhere = psycopg2.extensions.make_dsn(host="127.0.0.1", port=1, user="nobody", dbname="nothing")
     before = shop.dump()
     raw.rebuild(shop.settings, replace(servers.up(shop.settings), postgres_dsn=nowhere))
     assert shop.dump() == before

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from datetime import date, timedelta
 
-import psycopg
+import postgres_servers
 import pytest
 from duckbook import landing, manifest, servers, storage, warehouse
 from duckbook.errors import LandingError, SettingError
@@ -30,7 +30,7 @@ def fingerprints(settings, endpoints):
             if not stored.key.startswith(("json/", "truth/", "landing.json")):
                 continue
             found[bucket, stored.key] = stored.etag
-    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+    with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         schema = settings.postgres_schema
         tables = postgres.execute(
             "select tablename from pg_tables where schemaname = %s order by 1", [schema]
@@ -66,7 +66,7 @@ def test_landing_again_gives_the_same_answer_and_generates_nothing(landed, monke
 def test_what_is_said_to_have_landed_is_there(landed):
     _, endpoints, history, latest = landed
     client = storage.client(endpoints.s3)
-    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+    with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         for row in [*history, *latest]:
             if row["system"] == "s3":
                 bucket, key = row["where"].removeprefix("s3://").split("/", 1)
@@ -111,7 +111,7 @@ def test_dirt_is_counted_as_it_landed(landed):
             lines = storage.get_bytes(client, bucket, key).decode().splitlines()
             broken[row["where"]] += sum(not line.endswith("}") for line in lines)
     assert +broken == {row["where"]: row["records"] for row in told if row["kind"] == "broken_line"}
-    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+    with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         keyless = postgres.execute("select count(*) from ecom.interactions where event_id is null").fetchone()[0]
     assert [row["records"] for row in told if (row["table"], row["kind"]) == ("interactions", "missing_key")] == [
         keyless

@@ -171,12 +171,12 @@ def lakes(external_settings, tmp_path):
 
 
 def test_a_cut_connection_to_postgres_lets_no_second_run_begin(lakes, external_endpoints):
-    import psycopg
+    import postgres_servers
 
     mine, theirs = lakes
     servers.up(mine)
     with one_writer(mine, "a run of the chain"):
-        with psycopg.connect(external_endpoints.postgres_dsn, autocommit=True) as postgres:
+        with postgres_servers.connect(external_endpoints.postgres_dsn, autocommit=True) as postgres:
             postgres.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where pid != pg_backend_pid() "
                 "and backend_type = 'client backend'"

@@ -1,6 +1,6 @@
 """Somebody else's data, in the landing format, on servers that are not ours, reaches the marts whole.
 
-The program below is what a user would write from docs/landing.md: it knows boto3, psycopg and json, and nothing of
+The program below is what a user would write from docs/landing.md: it knows boto3, psycopg2 and json, and nothing of
 the library. It writes each of the formats, text ids, a keyless table of reviews, and two tables alone are complete.
 """
 
@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import boto3
-import psycopg
+import postgres_servers
 import pytest
 
 DUCKBOOK = str(Path(sys.executable).parent / "duckbook")
@@ -83,7 +83,7 @@ def land(endpoints) -> None:
     s3.put_object(
         Bucket="theirs-past", Key="json/reviews/r.ndjson", Body="\n".join(map(json.dumps, REVIEWS)) + "\n{oops"
     )
-    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+    with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         postgres.execute("create schema theirs")
         postgres.execute(
             "create table theirs.order_items (order_id text, order_item_id int, product_id text, quantity int,"
@@ -105,7 +105,7 @@ def everything(endpoints, schema: str, buckets: tuple[str, ...], data: Path) -> 
         for found in s3.list_objects_v2(Bucket=bucket).get("Contents", [])
         if bucket in buckets
     }
-    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+    with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         named = (
             "select schemaname, tablename, obj_description((schemaname || '.' || tablename)::regclass) from pg_tables"
         )

@@ -16,7 +16,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import ClassVar
 
-import psycopg
+import postgres_servers
+import psycopg2.extensions
 import pytest
 from duckbook import access, preflight, servers, storage
 from duckbook.endpoints import S3Endpoint
@@ -90,7 +91,7 @@ def test_up_makes_schema_and_buckets_there_and_starts_nothing_here(own, external
     assert servers.up(settings) == external_endpoints == servers.up(settings)
     assert not settings.data.exists()
     storage.put_bytes(storage.client(external_endpoints.s3), "shop-latest", "x", b"1")
-    with psycopg.connect(external_endpoints.postgres_dsn) as connection:
+    with postgres_servers.connect(external_endpoints.postgres_dsn) as connection:
         connection.execute("create table shop.t (a int)")
     assert servers.down(settings) == []
 
@@ -114,7 +115,7 @@ def test_one_may_be_external_and_the_other_embedded(own, external_endpoints):
 
 
 def with_dsn(dsn: str, **parts: str | int) -> str:
-    return psycopg.conninfo.make_conninfo(dsn, **parts)
+    return psycopg2.extensions.make_dsn(dsn, **parts)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_a_dsn_without_a_password_is_told(own, external_endpoints):
 
 
 def test_a_schema_that_may_not_be_used_is_told(own, external_endpoints):
-    with psycopg.connect(external_endpoints.postgres_dsn, autocommit=True) as connection:
+    with postgres_servers.connect(external_endpoints.postgres_dsn, autocommit=True) as connection:
         connection.execute(f"create role clerk login password '{SECRET}'")
         connection.execute("create schema closed")
     dsn = with_dsn(external_endpoints.postgres_dsn, user="clerk", password=SECRET)
@@ -161,7 +162,7 @@ def test_a_schema_that_may_not_be_used_is_told(own, external_endpoints):
     assert "it does not exist and user clerk may not create it" in refusal(missing)
     with pytest.raises(ServerError, match="DUCKBOOK_POSTGRES_SCHEMA=missing does not exist and user clerk may not"):
         servers.up(missing)
-    with psycopg.connect(external_endpoints.postgres_dsn, autocommit=True) as connection:
+    with postgres_servers.connect(external_endpoints.postgres_dsn, autocommit=True) as connection:
         connection.execute("grant usage on schema closed to clerk")
     servers.preflight(own(postgres_dsn=dsn, postgres_schema="closed"))
     servers.up(own(postgres_dsn=dsn, postgres_schema="closed"))

@@ -20,7 +20,7 @@ from pathlib import Path
 import duckbook
 import numpy as np
 import pandas as pd
-import psycopg
+import postgres_servers
 import pytest
 from duckbook import models, publish, runs, servers, storage
 from duckbook.settings import Settings
@@ -118,7 +118,7 @@ def take_away(store: Settings, prefixes: tuple[str, ...]) -> None:
         for prefix in prefixes:
             storage.delete_prefix(client, bucket, prefix)
     if len(prefixes) > 1:
-        with psycopg.connect(endpoints.postgres_dsn, autocommit=True) as connection:
+        with postgres_servers.connect(endpoints.postgres_dsn, autocommit=True) as connection:
             for table in ("interactions", "latest_interactions"):
                 connection.execute(f'drop table "{store.postgres_schema}".{table}')
 

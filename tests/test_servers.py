@@ -21,8 +21,9 @@ import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
+import postgres_servers
 import psutil
-import psycopg
+import psycopg2
 import pytest
 from duckbook import object_store, postgres_programs, processes, servers, storage
 from duckbook.errors import ServerError
@@ -61,7 +62,7 @@ def kill(settings: Settings) -> None:
 
 
 def rows(dsn: str, sql: str) -> list:
-    with psycopg.connect(dsn) as connection:
+    with postgres_servers.connect(dsn) as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -123,7 +124,7 @@ def test_the_schema_and_the_buckets_are_there(store_settings, endpoints):
 
 def test_a_schema_and_a_bucket_that_were_dropped_are_made_again(victim):
     found = servers.up(victim)
-    with psycopg.connect(found.postgres_dsn) as connection:
+    with postgres_servers.connect(found.postgres_dsn) as connection:
         connection.execute("drop schema ecom")
     storage.client(found.s3).delete_bucket(Bucket=victim.s3_latest_bucket)
     servers.up(victim)
@@ -137,7 +138,7 @@ def test_libpqs_variables_do_not_reach_the_embedded_postgres(victim):
         "PGUSER": "somebody", "PGCLIENTENCODING": "LATIN1", "PGTARGETSESSIONATTRS": "read-only",
     }  # fmt: skip
     script = SCRIPT + (
-        "import psycopg\nfrom duckbook import warehouse\n"
+        "import psycopg2\nfrom duckbook import warehouse\n"
         "with warehouse.engine(Settings(data=Path(sys.argv[1]), _env_file=None)) as connection:\n"
         "    warehouse.use_landing(connection, found)\n"
         "    connection.execute(\"from postgres_query('landing_postgres', 'select 1')\").fetchall()\n"
@@ -154,8 +155,8 @@ def test_stores_side_by_side_have_servers_of_their_own(store_settings, victim):
     assert (ours.postgres_dsn, ours.s3.url) != (theirs.postgres_dsn, theirs.s3.url)
     storage.put_bytes(storage.client(ours.s3), store_settings.s3_historic_bucket, "mine/x", b"1")
     assert storage.get_bytes(storage.client(theirs.s3), victim.s3_historic_bucket, "mine/x") is None
-    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(theirs.postgres_dsn, password=ours.postgres_dsn.split(":")[2].split("@")[0])
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(theirs.postgres_dsn, password=ours.postgres_dsn.split(":")[2].split("@")[0])
 
 
 def test_processes_that_call_up_at_once_start_one_pair_that_outlives_them(fresh):
@@ -189,11 +190,11 @@ def test_what_was_acknowledged_survives_a_kill(victim, soak):
         found = servers.up(victim)
         s3 = storage.client(found.s3, attempts=1)
         acknowledged: dict[str, list[int]] = {"rows": [], "objects": []}
-        with psycopg.connect(found.postgres_dsn, autocommit=True) as connection:
+        with postgres_servers.connect(found.postgres_dsn, autocommit=True) as connection:
             connection.execute("drop table if exists ecom.kept; create table ecom.kept (n int)")
 
         def write_rows(found=found, acknowledged=acknowledged) -> None:
-            with psycopg.connect(found.postgres_dsn, autocommit=True) as connection:
+            with postgres_servers.connect(found.postgres_dsn, autocommit=True) as connection:
                 for n in range(100_000):
                     connection.execute("insert into ecom.kept values (%s)", [n])
                     acknowledged["rows"].append(n)
@@ -225,7 +226,7 @@ def test_what_was_acknowledged_survives_a_kill(victim, soak):
 
 def swallow(write) -> None:
     """Write until the server dies, which is what is wanted here."""
-    with contextlib.suppress(ServerError, psycopg.OperationalError):
+    with contextlib.suppress(ServerError, psycopg2.OperationalError):
         write()
 
 
@@ -283,7 +284,7 @@ def test_status_imports_nothing_heavy(store_settings, endpoints):
     )
     command = [sys.executable, "-c", script, str(store_settings.data)]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert {"boto3", "botocore", "psycopg", "duckdb", "pandas", "dbt", "IPython"} & set(loaded) == set()
+    assert {"boto3", "botocore", "psycopg2", "duckdb", "pandas", "dbt", "IPython"} & set(loaded) == set()
 
 
 def test_no_password_stands_in_a_process_list_or_in_a_servers_environment(store_settings, endpoints):
@@ -309,8 +310,8 @@ def test_passwords_lie_where_only_the_owner_reads(store_settings, endpoints):
 
 
 def test_a_stranger_is_refused_by_both(store_settings, endpoints):
-    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-        psycopg.connect(endpoints.postgres_dsn, password="hunter2")
+    with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
+        psycopg2.connect(endpoints.postgres_dsn, password="hunter2")
     stranger = storage.client(replace(endpoints.s3, secret_access_key="hunter2hunter2hunter2"))
     with pytest.raises(ServerError, match="SignatureDoesNotMatch"):
         storage.put_bytes(stranger, store_settings.s3_historic_bucket, "stolen", b"x")
@@ -398,8 +399,8 @@ def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, en
     assert storage.get_bytes(client, bucket, "guarded/secret-name") == b"precious"
     storage.delete(client, bucket, "guarded/secret-name")
     for user in ("duckbook", "postgres", "ecom_reader"):
-        with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(host="127.0.0.1", port=endpoints.postgres_dsn.rpartition(":")[2].split("/")[0], user=user)
+        with pytest.raises(psycopg2.OperationalError, match="password"):
+            psycopg2.connect(host="127.0.0.1", port=endpoints.postgres_dsn.rpartition(":")[2].split("/")[0], user=user)
 
 
 def test_nobody_else_can_speak_to_the_sockets_of_the_object_store(store_settings, endpoints):

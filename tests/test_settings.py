@@ -280,7 +280,7 @@ def test_what_is_embedded_follows_from_what_is_set(read):
 def test_reading_the_settings_imports_nothing_heavy():
     script = "import sys, duckbook.settings as s; s.read_settings(None); print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    assert {"duckdb", "pandas", "boto3", "psycopg", "dbt", "psutil"} & set(found) == set()
+    assert {"duckdb", "pandas", "boto3", "psycopg2", "dbt", "psutil"} & set(found) == set()
 
 
 def documented() -> dict[str, str]:

@@ -6,6 +6,7 @@ connection first, so that a wrong address costs a second at most.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import urllib.request
 from contextlib import contextmanager
@@ -44,9 +45,9 @@ def reach(host: str, port: int, setting: str) -> None:
 
 def postgres_address(dsn: str) -> tuple[str, int] | None:
     """Host and port of a DSN that names one host, else None (a socket, a service, several hosts)."""
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
-    parts = conninfo_to_dict(dsn)
+    parts = parse_dsn(dsn)
     host, port = str(parts.get("hostaddr") or parts.get("host") or ""), str(parts.get("port") or "5432")
     return (host, int(port)) if host and not host.startswith(("/", "@")) and "," not in host + port else None
 
@@ -67,20 +68,22 @@ def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = AN
     ServerError
         It does not let us in.
     """
-    import psycopg
+    import psycopg2
+
+    from duckbook import postgres_connection
 
     try:
-        connection = psycopg.connect(dsn, connect_timeout=seconds, autocommit=True, application_name="duckbook")
-    except psycopg.OperationalError as error:
+        connection = postgres_connection.connect(dsn, connect_timeout=seconds)
+    except psycopg2.OperationalError as error:
         raise ServerError(_postgres_refusal(str(error), dsn, setting)) from None
-    with connection:
+    with contextlib.closing(connection):
         yield connection
 
 
 def _postgres_refusal(text: str, dsn: str, setting: str) -> str:
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
-    password = conninfo_to_dict(dsn).get("password")
+    password = parse_dsn(dsn).get("password")
     text = Redactor([str(password or "")]).text(text)
     why = first_line(text.rsplit("FATAL:", 1)[-1])
     remedies = {
@@ -130,8 +133,8 @@ def ensure_schema(dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN")
     ServerError
         Postgres does not let us in, or does not let us make it.
     """
-    import psycopg
-    from psycopg import sql
+    import psycopg2.errors
+    from psycopg2 import sql
 
     with postgres(dsn, setting) as connection:
         # Asked first, because `create schema if not exists` wants the right to create even where it exists.
@@ -139,9 +142,9 @@ def ensure_schema(dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN")
             return
         try:
             connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
-        except psycopg.errors.UniqueViolation:
+        except psycopg2.errors.UniqueViolation:
             pass  # Another process made it at the same moment.
-        except psycopg.errors.InsufficientPrivilege:
+        except psycopg2.errors.InsufficientPrivilege:
             raise ServerError(
                 f"DUCKBOOK_POSTGRES_SCHEMA={schema} does not exist and user {connection.info.user} may not create it: "
                 "grant that in Postgres, or name another schema."

@@ -6,6 +6,8 @@ the warehouse, so that BI can be fed while the next run works, and again wheneve
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +22,8 @@ from duckbook.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
-    import psycopg
+
+    from duckbook.postgres_connection import Connection
 
 PUBLICATION = "publication"
 """The table that says of which run and as-of date the schema is."""
@@ -106,11 +109,11 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints:
 
 def attach_as_owner(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints: Endpoints) -> None:
     """As `attach`, but with every right that the settings' own user has."""
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
     from duckbook import warehouse
 
-    told = conninfo_to_dict(dsn_of(settings, endpoints))
+    told = parse_dsn(dsn_of(settings, endpoints))
     names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}
     values = {names[key]: str(value) for key, value in told.items() if key in names}
     warehouse.attach_postgres(connection, ATTACHED, values)
@@ -139,7 +142,7 @@ def _refuse_personal(settings: Settings, publication: publish.Publication) -> No
 
 
 def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience, history: str | None):
-    import psycopg
+    import psycopg2
 
     from duckbook import access
 
@@ -148,7 +151,7 @@ def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience, his
     new = f"{schema}__new"
     try:
         with access.postgres(dsn, setting) as postgres:
-            with postgres.transaction():
+            with postgres:
                 # One publication at a time; a second waits, and then takes the place of the first.
                 postgres.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"duckbook {schema}"])
                 _refuse_a_schema_of_others(postgres, schema, history)
@@ -160,17 +163,17 @@ def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience, his
                     postgres, new, schema, bi_schema.PATIENCE_SECONDS if patience is None else patience
                 )
             held = bi_schema.sweep(postgres, schema)
-    except psycopg.OperationalError as error:
+    except psycopg2.OperationalError as error:
         raise ServerError(
             f"{setting}: Postgres stopped answering, and BI keeps what it had: {first_line(error)}."
         ) from None
-    except psycopg.Error as error:
+    except psycopg2.Error as error:
         why = first_line(Redactor(secrets_of(settings, endpoints)).text(str(error)))
         raise PublishError(f"Postgres refuses the marts for BI, which keeps what it had: {why}.") from error
     return locked, rows, held
 
 
-def _refuse_a_schema_of_others(postgres: psycopg.Connection, schema: str, history: str | None) -> None:
+def _refuse_a_schema_of_others(postgres: Connection, schema: str, history: str | None) -> None:
     """A schema that was not made here, or of another history, is not replaced: it may hold somebody's work."""
     found = postgres.execute(
         "select obj_description(oid, 'pg_namespace') from pg_namespace where nspname = %s", [schema]
@@ -190,7 +193,7 @@ def _refuse_a_schema_of_others(postgres: psycopg.Connection, schema: str, histor
 
 def _tell_publication(postgres, schema: str, publication, rows: dict[str, int], history: str | None) -> None:
     """Say of which run and date the schema is, for the corner of a dashboard."""
-    from psycopg import sql
+    from psycopg2 import sql
 
     named = sql.Identifier(schema, PUBLICATION)
     postgres.execute(
@@ -198,15 +201,16 @@ def _tell_publication(postgres, schema: str, publication, rows: dict[str, int], 
             "create table {} (mart text primary key, rows bigint not null, run_id text not null, as_of date)"
         ).format(named)
     )
-    with postgres.cursor().copy(sql.SQL("copy {} from stdin (freeze)").format(named)) as stream:
-        for mart, count in rows.items():
-            stream.write_row((mart, count, publication.run_id, publication.as_of))
+    lines = io.StringIO()
+    csv.writer(lines).writerows((mart, count, publication.run_id, publication.as_of) for mart, count in rows.items())
+    lines.seek(0)
+    postgres.cursor().copy_expert(sql.SQL("copy {} from stdin (format csv, freeze)").format(named), lines)
     postgres.execute(
-        sql.SQL("comment on table {} is {}").format(named, "One row a mart: its rows, its run, and the as-of date.")
+        sql.SQL("comment on table {} is %s").format(named), ["One row per mart: rows, run and as-of date."]
     )
     of = f", of the history {history}" if history else ""
     told = f"{bi_schema.COMMENT}: run {publication.run_id}, as of {publication.as_of}{of}."
-    postgres.execute(sql.SQL("comment on schema {} is {}").format(sql.Identifier(schema), told))
+    postgres.execute(sql.SQL("comment on schema {} is %s").format(sql.Identifier(schema)), [told])
 
 
 def _to_s3(settings, endpoints, publication, files: dict[str, Path], history: str | None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from duckbook.processes import read_json, write_private
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
-    import psycopg
+    from duckbook.postgres_connection import Connection
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Reader:
 
 def of(settings: Settings, dsn: str) -> Reader:
     """The reader of the BI schema on the server that a DSN names."""
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
-    told = conninfo_to_dict(dsn)
+    told = parse_dsn(dsn)
     kept = read_json(_file(settings)).get(_place(settings, dsn))
     host, port = str(told.get("host") or "localhost"), str(told.get("port") or 5432)
     return Reader(host, port, str(told.get("dbname") or told.get("user") or ""), settings.bi_reader, kept)
 
 
-def ensure(postgres: psycopg.Connection, settings: Settings, dsn: str) -> None:
+def ensure(postgres: Connection, settings: Settings, dsn: str) -> None:
     """Make the role where it is missing, in the open transaction.
 
     Raises
@@ -49,8 +49,9 @@ def ensure(postgres: psycopg.Connection, settings: Settings, dsn: str) -> None:
     PublishError
         The role is missing, and this user may not make one.
     """
-    import psycopg
-    from psycopg import sql
+    import psycopg2.errors
+    from psycopg2 import sql
+    from psycopg2.extensions import encrypt_password
 
     role = settings.bi_reader
     found = postgres.execute("select rolsuper or rolcreaterole from pg_roles where rolname = %s", [role]).fetchone()
@@ -68,9 +69,9 @@ def ensure(postgres: psycopg.Connection, settings: Settings, dsn: str) -> None:
     named = sql.Identifier(role)
     try:
         # Postgres writes statements that fail into its log: it is given what it would store, not the password.
-        scram = postgres.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-        postgres.execute(sql.SQL("create role {} login password {}").format(named, scram))
-    except psycopg.errors.InsufficientPrivilege:
+        scram = encrypt_password(password, role, postgres, "scram-sha-256")
+        postgres.execute(sql.SQL("create role {} login password %s").format(named), [scram])
+    except psycopg2.errors.InsufficientPrivilege:
         raise PublishError(
             f"The role {role} does not exist and user {postgres.info.user} may not create it: have it created "
             f"(CREATE ROLE {role} LOGIN PASSWORD '…'), or name one that exists in DUCKBOOK_BI_READER."
@@ -79,9 +80,9 @@ def ensure(postgres: psycopg.Connection, settings: Settings, dsn: str) -> None:
     postgres.execute(sql.SQL("alter role {} set search_path = {}").format(named, sql.Identifier(settings.bi_schema)))
 
 
-def admit(postgres: psycopg.Connection, settings: Settings, schema: str) -> None:
+def admit(postgres: Connection, settings: Settings, schema: str) -> None:
     """Let the role read a schema, in the open transaction."""
-    from psycopg import sql
+    from psycopg2 import sql
 
     named, role = sql.Identifier(schema), sql.Identifier(settings.bi_reader)
     postgres.execute(sql.SQL("grant usage on schema {} to {}").format(named, role))
@@ -93,9 +94,9 @@ def _file(settings: Settings) -> Path:
 
 
 def _place(settings: Settings, dsn: str) -> str:
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
-    told = conninfo_to_dict(dsn)
+    told = parse_dsn(dsn)
     # The port of an embedded server may be another after a restart.
     server = "embedded" if settings.embedded_postgres and not settings.bi_postgres_dsn else told.get("host")
     return f"{settings.bi_reader}@{server}"

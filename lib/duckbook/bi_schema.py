@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-import psycopg
-from psycopg import sql
+import psycopg2.errors
+from psycopg2 import sql
 
 from duckbook.contracts import Contract
+from duckbook.postgres_connection import Connection
 from duckbook.rows import quoted
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ Columns = Sequence[tuple[str, str]]
 
 
 def build(
-    postgres: psycopg.Connection,
+    postgres: Connection,
     marts: duckdb.DuckDBPyConnection,
     schema: str,
     contracts: dict[str, Contract],
@@ -102,7 +103,7 @@ def build(
 
 
 def copy(
-    postgres: psycopg.Connection,
+    postgres: Connection,
     marts: duckdb.DuckDBPyConnection,
     table: str,
     columns: Columns,
@@ -115,13 +116,10 @@ def copy(
     listed = ", ".join(_written(name, kind) for name, kind in columns)
     reading, writing = os.pipe()
 
-    def feed(cursor: psycopg.Cursor) -> None:
-        try:
-            with cursor.copy(sql.SQL("copy {} from stdin (format binary, freeze)").format(into)) as stream:
-                while piece := os.read(reading, CHUNK):
-                    stream.write(piece)
-        finally:
-            os.close(reading)  # DuckDB then writes into nothing, and stops.
+    def feed(cursor: psycopg2.extensions.cursor) -> None:
+        # When the pipe is closed after an error, DuckDB writes into nothing, and stops.
+        with os.fdopen(reading, "rb", buffering=0) as stream:
+            cursor.copy_expert(sql.SQL("copy {} from stdin (format binary, freeze)").format(into), stream, CHUNK)
 
     with ThreadPoolExecutor(1) as pool, postgres.cursor() as cursor:
         fed = pool.submit(feed, cursor)
@@ -182,14 +180,16 @@ def _reference(schema: str, mart: str, column: str, to: str, leads: Contract) ->
 
 
 def _comments(schema: str, mart: str, contract: Contract) -> list[sql.Composed]:
-    told = [sql.SQL("comment on table {} is {}").format(sql.Identifier(schema, mart), contract.description)]
+    told = [
+        sql.SQL("comment on table {} is {}").format(sql.Identifier(schema, mart), sql.Literal(contract.description))
+    ]
     for column in contract.columns:
         name = sql.Identifier(schema, mart, column.name)
-        told.append(sql.SQL("comment on column {} is {}").format(name, column.description))
+        told.append(sql.SQL("comment on column {} is {}").format(name, sql.Literal(column.description)))
     return told
 
 
-def swap(postgres: psycopg.Connection, new: str, schema: str, patience: float = PATIENCE_SECONDS) -> bool:
+def swap(postgres: Connection, new: str, schema: str, patience: float = PATIENCE_SECONDS) -> bool:
     """Give a new schema the name of the one that readers use, in the open transaction; the old one is named apart.
 
     Returns
@@ -207,20 +207,21 @@ def swap(postgres: psycopg.Connection, new: str, schema: str, patience: float = 
     return bool(locked)
 
 
-def _lock(postgres: psycopg.Connection, schema: str, deadline: float) -> bool:
+def _lock(postgres: Connection, schema: str, deadline: float) -> bool:
     """Lock all tables of a schema against readers; again and again with pauses in which readers go on."""
     tables = postgres.execute("select tablename from pg_tables where schemaname = %s order by 1", [schema]).fetchall()
     if not tables:
         return True
     named = sql.SQL(", ").join(sql.Identifier(schema, name) for (name,) in tables)
-    postgres.execute(sql.SQL("set local lock_timeout = {}").format(int(1000 * LOCK_SECONDS)))
+    postgres.execute("set local lock_timeout = %s", [int(1000 * LOCK_SECONDS)])
     try:
         while True:
             try:
-                with postgres.transaction():
-                    postgres.execute(sql.SQL("lock table {} in access exclusive mode").format(named))
+                postgres.execute("savepoint unlocked")
+                postgres.execute(sql.SQL("lock table {} in access exclusive mode").format(named))
                 return True
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+                postgres.execute("rollback to savepoint unlocked")
                 if time.monotonic() >= deadline:
                     return False
                 time.sleep(LOCK_SECONDS)
@@ -228,7 +229,7 @@ def _lock(postgres: psycopg.Connection, schema: str, deadline: float) -> bool:
         postgres.execute("set local lock_timeout = 0")
 
 
-def existing(postgres: psycopg.Connection, schema: str) -> list[str]:
+def existing(postgres: Connection, schema: str) -> list[str]:
     """The schema that is read, and those that were and still are there."""
     pattern = schema.replace("_", r"\_") + r"\_\_%\_old"
     query = (
@@ -238,7 +239,7 @@ def existing(postgres: psycopg.Connection, schema: str) -> list[str]:
     return [name for (name,) in postgres.execute(query, [schema, pattern, f"{COMMENT}%"]).fetchall()]
 
 
-def sweep(postgres: psycopg.Connection, schema: str) -> list[str]:
+def sweep(postgres: Connection, schema: str) -> list[str]:
     """Drop the schemas that earlier publications were read from, but for those that a reader still holds.
 
     Returns
@@ -251,9 +252,9 @@ def sweep(postgres: psycopg.Connection, schema: str) -> list[str]:
         if name == schema:
             continue
         try:
-            with postgres.transaction():
-                postgres.execute(sql.SQL("set local lock_timeout = {}").format(int(1000 * LOCK_SECONDS)))
+            with postgres:
+                postgres.execute("set local lock_timeout = %s", [int(1000 * LOCK_SECONDS)])
                 postgres.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(name)))
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
             held.append(name)
     return held

@@ -11,11 +11,11 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import psycopg
-from psycopg import sql
+from psycopg2 import sql
 
 from duckbook import sources
 from duckbook.endpoints import Endpoints
+from duckbook.postgres_connection import Connection
 from duckbook.processes import write_private
 from duckbook.settings import Settings
 from duckbook.sources import PostgresSource
@@ -115,7 +115,7 @@ def find(
     return found
 
 
-def _summed(connection: psycopg.Connection, source: PostgresSource) -> str:
+def _summed(connection: Connection, source: PostgresSource) -> str:
     named = sql.SQL(SUM).format(sql.Identifier(source.schema, source.relation))
     return ":".join(map(str, connection.execute(named).fetchone()))
 

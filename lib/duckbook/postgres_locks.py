@@ -10,9 +10,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-import psycopg
-
 from duckbook.errors import IngestError, visible
+from duckbook.postgres_connection import Connection
 
 TELL_SECONDS, MOST_SECONDS = 3, 60
 
@@ -59,7 +58,7 @@ limit 1
 """A lock that keeps readers out of these relations, or of what lies below them as views and partitions."""
 
 
-def wait(connection: psycopg.Connection, schema: str, names: Sequence[str]) -> None:
+def wait(connection: Connection, schema: str, names: Sequence[str]) -> None:
     """Wait until nobody keeps readers out of the relations of these names.
 
     Raises

@@ -6,6 +6,7 @@ Only the server's own programs are used. ``postgres`` is started directly instea
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -126,11 +127,13 @@ class PostgresServer:
         ServerError
             Postgres does not do it, for somebody holds a table.
         """
-        import psycopg
-        from psycopg import sql
+        import psycopg2
+        from psycopg2 import sql
+
+        from duckbook import postgres_connection
 
         try:
-            with psycopg.connect(self.dsn, autocommit=True) as connection:
+            with contextlib.closing(postgres_connection.connect(self.dsn)) as connection:
                 connection.execute("set lock_timeout = '60s'")
                 changed = connection.execute(
                     "select schemaname, relname from pg_stat_user_tables where n_tup_del + n_tup_upd > 0 "
@@ -143,7 +146,7 @@ class PostgresServer:
                     connection.execute("checkpoint")
                     connection.execute("select pg_switch_wal()")
                 connection.execute("checkpoint")
-        except psycopg.Error as error:
+        except psycopg2.Error as error:
             raise ServerError(
                 f"Postgres does not take deleted rows off the disk: {first_line(error)}. Close whoever reads from it "
                 "(a notebook, a BI tool), and try again."
@@ -151,11 +154,11 @@ class PostgresServer:
 
     def _refusal(self) -> str | None:
         """Why it does not let us in, None when it does."""
-        import psycopg
+        import psycopg2
 
         try:
-            psycopg.connect(self.dsn, connect_timeout=5).close()
-        except psycopg.OperationalError as error:
+            psycopg2.connect(self.dsn, connect_timeout=5).close()
+        except psycopg2.OperationalError as error:
             return str(error)
         return None
 

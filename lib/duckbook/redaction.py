@@ -144,7 +144,7 @@ def secrets_of(settings: Settings, endpoints: Endpoints | None = None) -> list[s
 
     A Postgres DSN is a secret as a whole, and so is the password within it.
     """
-    import psycopg.conninfo
+    from psycopg2.extensions import parse_dsn
 
     found = settings.secrets()
     for file in KEPT:
@@ -157,7 +157,7 @@ def secrets_of(settings: Settings, endpoints: Endpoints | None = None) -> list[s
     if endpoints is not None:
         found += [endpoints.s3.secret_access_key, endpoints.s3.session_token or "", endpoints.postgres_dsn]
         dsns.append(endpoints.postgres_dsn)
-    found += [psycopg.conninfo.conninfo_to_dict(dsn).get("password") or "" for dsn in dict.fromkeys(dsns)]
+    found += [parse_dsn(dsn).get("password") or "" for dsn in dict.fromkeys(dsns)]
     return [value for value in found if value]
 
 

@@ -153,11 +153,11 @@ def _is_dsn(text: str) -> bool:
 
     An @ or / in a password that is not written %40 or %2F moves parts of it into the host, the port or the database.
     """
-    from psycopg import ProgrammingError
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2 import ProgrammingError
+    from psycopg2.extensions import parse_dsn
 
     try:
-        parts = {name: str(value) for name, value in conninfo_to_dict(text).items()}
+        parts = {name: str(value) for name, value in parse_dsn(text).items()}
     except ProgrammingError:
         return False
     ports = parts.get("port", "5432").split(",")

@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-import psycopg
+import psycopg2
 
 from duckbook import access, postgres_locks, storage
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, ServerError, first_line
+from duckbook.postgres_connection import Connection
 from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
@@ -266,7 +267,7 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
 
 
 @contextmanager
-def postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
+def postgres(endpoints: Endpoints) -> Iterator[Connection]:
     """A connection to the landing Postgres, which turns what that refuses into a sentence.
 
     Raises
@@ -279,7 +280,7 @@ def postgres(endpoints: Endpoints) -> Iterator[psycopg.Connection]:
     with access.postgres(endpoints.postgres_dsn) as connection:
         try:
             yield connection
-        except psycopg.Error as error:
+        except psycopg2.Error as error:
             why = first_line(str(error).strip() or type(error).__name__)
             if connection.closed:
                 raise ServerError(

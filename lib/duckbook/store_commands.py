@@ -34,7 +34,7 @@ def env(**_store) -> None:
     """Print how to reach the servers, passwords included, as lines for a shell: for programs that land data."""
     import shlex
 
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
     from duckbook import servers
     from duckbook.settings import settings
@@ -49,7 +49,7 @@ def env(**_store) -> None:
         "AWS_SESSION_TOKEN": s3.session_token,
     }
     libpq = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}
-    dsn = conninfo_to_dict(endpoints.postgres_dsn)
+    dsn = parse_dsn(endpoints.postgres_dsn)
     values |= {libpq[key]: str(value) for key, value in dsn.items() if key in libpq}
     for name, value in values.items():
         if value:

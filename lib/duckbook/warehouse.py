@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import duckdb
-import psycopg.conninfo
+from psycopg2.extensions import make_dsn, parse_dsn
 
 from duckbook import lake, markers, motherduck
 from duckbook.cursors import Within
@@ -250,12 +250,12 @@ def attach_postgres(connection: duckdb.DuckDBPyConnection, name: str, values: di
 def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) -> str:
     """Keep a DSN's credentials as a secret, and give its other options, which an ATTACH may show."""
     connection.execute("load postgres_scanner")
-    parts = psycopg.conninfo.conninfo_to_dict(dsn)
+    parts = parse_dsn(dsn)
     names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}
     _create_secret(
         connection, secret, "postgres", {names[key]: str(value) for key, value in parts.items() if key in names}
     )
-    return psycopg.conninfo.make_conninfo("", **{key: value for key, value in parts.items() if key not in names})
+    return make_dsn(**{key: value for key, value in parts.items() if key not in names})
 
 
 def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:

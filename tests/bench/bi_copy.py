@@ -52,9 +52,9 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
 
 def bare(marts, postgres, dsn: str) -> None:
     """The extension's own way."""
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
-    told = conninfo_to_dict(dsn)
+    told = parse_dsn(dsn)
     secret = f"host '{told['host']}', port '{told['port']}', database '{told['dbname']}', user '{told['user']}'"
     marts.execute(f"create secret bench (type postgres, {secret}, password '{told['password']}')")
     marts.execute("attach '' as bench (type postgres, secret bench)")
@@ -65,9 +65,9 @@ def bare(marts, postgres, dsn: str) -> None:
 def copy(marts, postgres, _dsn: str) -> None:
     """Our copy alone."""
     from duckbook import bi_schema
-    from psycopg import sql
+    from psycopg2 import sql
 
-    with postgres.transaction():
+    with postgres:
         _create(postgres)
         columns = [(name, kind) for name, kind, *_ in marts.execute("describe source.fct_events").fetchall()]
         bi_schema.copy(postgres, marts, "source.fct_events", columns, sql.Identifier("bench", "fct_events"))
@@ -80,7 +80,7 @@ def publish(marts, postgres, _dsn: str) -> None:
 
     columns = tuple(Column(name, f"The {name}.", True) for name in ("event_key", "customer_key", "occurred_at"))
     contract = Contract("Events.", ("event_key",), columns, {})
-    with postgres.transaction():
+    with postgres:
         bi_schema.build(postgres, marts, "bench__new", {"fct_events": contract}, "source")
         bi_schema.swap(postgres, "bench__new", "bench")
 
@@ -97,12 +97,13 @@ WORK = {"bare": bare, "copy": copy, "publish": publish}
 
 def _timed_here(what: str, rows: int) -> None:
     """Do one thing in this process, and print what it took without making the rows."""
-    import psycopg
-    from duckbook import bi_schema, servers, warehouse
+    import contextlib
+
+    from duckbook import bi_schema, postgres_connection, servers, warehouse
     from duckbook.settings import settings
 
     dsn = servers.up(settings()).postgres_dsn
-    with warehouse.engine(settings()) as marts, psycopg.connect(dsn, autocommit=True) as postgres:
+    with warehouse.engine(settings()) as marts, contextlib.closing(postgres_connection.connect(dsn)) as postgres:
         marts.execute("load postgres_scanner")
         marts.execute("create schema source")
         marts.execute(EVENTS.format(rows=rows))

@@ -111,10 +111,10 @@ def dlt(settings, endpoints, folder: Path, merged: bool = False) -> int:
     from dlt.sources.sql_database import sql_table
     from duckbook import storage
     from duckbook.tables import source_tables
-    from psycopg.conninfo import conninfo_to_dict
+    from psycopg2.extensions import parse_dsn
 
-    parts = conninfo_to_dict(endpoints.postgres_dsn)
-    url = f"postgresql+psycopg://{parts['user']}:{parts['password']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
+    parts = parse_dsn(endpoints.postgres_dsn)
+    url = f"postgresql+psycopg2://{parts['user']}:{parts['password']}@{parts['host']}:{parts['port']}/{parts['dbname']}"
     client = storage.client(endpoints.s3)
 
     def objects(table: str):

@@ -1,4 +1,4 @@
-"""The landing zone, copied batch by batch: objects of S3 by boto3, tables of Postgres by psycopg.
+"""The landing zone, copied batch by batch: objects of S3 by boto3, tables of Postgres by psycopg2.
 
 What docs/landing.md says of formats and dates is all that is known here. A table of Postgres is replaced by the next
 landing, so `Ledger.take` is called before each ingest, and keeps what it found.
@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import date
 
-import psycopg
+import postgres_servers
 from duckbook import storage
 
 TABLES = (
@@ -77,7 +77,7 @@ def _everything(settings, endpoints):
                 if table in TABLES:
                     body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
                     yield table, f"s3://{bucket}/{key}", *_records(key, body)
-    with psycopg.connect(endpoints.postgres_dsn) as postgres:
+    with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         for prefix in ("", "latest_"):
             for table in TABLES:
                 relation = f"{settings.postgres_schema}.{prefix}{table}"
@@ -134,7 +134,7 @@ def _row(record) -> dict[str, str]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _table(postgres: psycopg.Connection, relation: str) -> tuple[date | None, list[dict[str, str]], int]:
+def _table(postgres: postgres_servers.Connection, relation: str) -> tuple[date | None, list[dict[str, str]], int]:
     """The date, rows and broken lines (none) of a table of Postgres, in the order in which it holds them."""
     (comment,) = postgres.execute("select obj_description(%s::regclass)", [relation]).fetchone()
     told = re.search(r'"date": *"(\d{4}-\d\d-\d\d)"', comment or "")
