@@ -106,6 +106,20 @@ def test_the_as_of_date_goes_back_with_the_batch_that_told_it(shop):
     assert shop.ingest(as_of=None).as_of == date(2026, 6, 2)
 
 
+def test_rows_that_were_seen_again_count_where_a_batch_without_a_date_has_moved_before_them(shop, of_size):
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1, "a"), order(2, "a")))
+    shop.ingest(as_of=None)
+    address = shop.land("orders/date=2026-06-20/o.ndjson", lines(order(9)))
+    shop.land("orders/undated.ndjson", lines(order(1, "b"), order(3, "b")))
+    shop.ingest(as_of=None)
+    shop.land("orders/date=2026-06-10/o.ndjson", lines(order(1, "a"), order(2, "a")))
+    shop.ingest(as_of=None)
+    assert staged(shop)["1"] == text([order(1, "b")])["1"]
+    assert str(take_out(shop, address).as_of) == "2026-06-10"
+    assert staged(shop) == text([order(1, "a"), order(2, "a"), order(3, "b")])
+    assert shop.newest() == staged(shop)
+
+
 def test_the_as_of_date_goes_back_with_the_orders_that_told_it_by_their_dates(shop):
     """Read as staging reads them: 23:30 five hours west of Greenwich is the next day there."""
     shop.land("orders/a.ndjson", lines(order(1) | {"order_date": "2026-05-31 23:30:00-05:00"}))
@@ -133,18 +147,20 @@ def test_what_is_left_is_what_a_history_without_the_batch_holds(shop, of_size, s
         }
         reviews = {day: lines(*({"review_text": chance.choice("xy")} for _ in range(3))) for day in days}
         arrival, bad = chance.sample(days, len(days)), chance.choice(days)
+        # One has no date of its own, and may take that of the batch which is withdrawn.
+        undated = chance.choice([day for day in days if day != bad])
+        paths = {day: f"date=2026-05-0{day}/o.ndjson" if day != undated else "undated.ndjson" for day in days}
         states = []
         for left_out in ([bad], []):
             shop.clear()
             for day in arrival:
                 if day not in left_out:
-                    shop.land(f"orders/date=2026-05-0{day}/o.ndjson", bodies[day])
-                    shop.land(f"reviews/date=2026-05-0{day}/r.ndjson", reviews[day])
-                    shop.ingest()
+                    shop.land(f"orders/{paths[day]}", bodies[day])
+                    shop.land(f"reviews/{paths[day]}", reviews[day])
+                    shop.ingest(as_of=None)
             if not left_out:
                 named = f"s3://{shop.settings.s3_historic_bucket}/json"
-                objects = (f"orders/date=2026-05-0{bad}/o.ndjson", f"reviews/date=2026-05-0{bad}/r.ndjson")
-                take_out(shop, *(f"{named}/{key}" for key in objects))
+                take_out(shop, *(f"{named}/{table}/{paths[bad]}" for table in ("orders", "reviews")))
             texts = sorted(row["review_text"] for row in staged(shop, "reviews").values())
             states.append((staged(shop), texts))
         assert states[0] == states[1], f"seed {seed}"

@@ -1,9 +1,10 @@
 """Withdrawing batches: taken out of the history, as if they had never been ingested, and not read again.
 
-A batch that saw rows of a withdrawn one again names them by their keys alone: it gets these rows itself. What is left
-of the history is written beside what was there, one commit names it, and the files of the withdrawn batches are deleted
-after it. A warehouse that was loaded before is made anew when it is next loaded. The source stays in the landing zone;
-it comes in again once it is landed anew.
+A batch that saw rows of a withdrawn one again names them by their keys alone: it gets these rows itself. So does one
+that has another before it now, because a batch without a date had taken that of the withdrawn one. What is left of the
+history is written beside what was there, one commit names it, and the files of the withdrawn batches are deleted after
+it. A warehouse that was loaded before is made anew when it is next loaded. The source stays in the landing zone; it
+comes in again once it is landed anew.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         batches = _named(chronicle, names)
         as_of, redated = _redated(engine, bucket, chronicle, batches)
         left = _Left(engine, bucket, chronicle, batches, redated, folder)
-        for table in {batch.table: None for batch in batches if "rows" in batch.files}:
+        for table in dict.fromkeys([batch.table for batch in batches if "rows" in batch.files] + left.moved):
             left.keep_rows_of(table)
         put_at = {
             f"s3://{place}/{stored.key}": stored.put_at.isoformat()
@@ -146,6 +147,12 @@ class _Left:
         self.amended: dict[str, dict[str, Any]] = {name: dict(values) for name, values in redated.items()}
         self.kept = 0
         ids = {batch.batch_id for batch in gone}
+        # A batch of rows that gets an earlier date may come to stand before others that were compared without it.
+        self.moved = [
+            batch.table
+            for batch in chronicle.batches
+            if "rows" in batch.files and "batch_date" in redated.get(batch.batch_id, {})
+        ]
         self.batches = [
             replace(batch, **redated.get(batch.batch_id, {}))
             for batch in chronicle.batches
@@ -153,11 +160,14 @@ class _Left:
         ]
 
     def keep_rows_of(self, table: str) -> None:
-        """Give the batches of a table the rows that they saw again in one that is gone."""
-        gone = [self._address(batch, "rows") for batch in self.gone if batch.table == table and "rows" in batch.files]
+        """Give the batches of a table the rows that they saw again in one that is gone, or that has moved."""
         mine = [batch for batch in self.batches if batch.table == table]
         sighted = [batch for batch in mine if "sightings" in batch.files]
-        read = f"read_parquet({listed(gone)}, union_by_name = true, hive_partitioning = false)"
+        gone = [batch for batch in self.gone if batch.table == table] + (mine if table in self.moved else [])
+        files = [self._address(batch, "rows") for batch in gone if "rows" in batch.files]
+        if not sighted:
+            return
+        read = f"read_parquet({listed(files)}, union_by_name = true, hive_partitioning = false)"
         key = ", _key" if "_key" in self._columns_of(read) else ""
         self.engine.execute(f"create or replace temp table lost as select distinct on (_row_hash{key}) * from {read}")
         seen = {batch.batch_id: self._seen_again(batch) for batch in sighted}
@@ -185,7 +195,7 @@ class _Left:
             landed=landed,
             appended=[File(self._address(b, "rows"), b.columns, b.types, b.place) for b in mine if "rows" in b.files],
             sighted=[(path, batch.place) for path, batch in others],
-            rows_landed=0,
+            rows_landed=sum(batch.unchanged for batch in sighted if batch.batch_id in seen),
         )
         for batch in sighted:
             if batch.batch_id in seen:
