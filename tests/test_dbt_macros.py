@@ -276,6 +276,23 @@ def test_a_word_for_a_status_is_the_status_that_shops_or_the_setting_mean_by_it(
     assert odd == ([] if read is None or read in setting_values.ORDER_STATUSES else [(read, 1)])
 
 
+@pytest.mark.parametrize(
+    ("word", "can_be_named"),
+    [
+        *[("closed", True), ("lost in\u00a0post", True), ("it's #1", True), ("wc-gone", True)],
+        *[("a,b", False), ("a=pending,b", False), ("x=y", False), ('the "end"', False), ("wc-", False)],
+    ],
+)
+def test_the_setting_that_is_proposed_for_an_unknown_status_explains_it(engine, word, can_be_named):
+    engine.execute("create or replace temp table orders as select $1::varchar as status", [word])
+    ((odd, _),) = order_statuses.unexplained(engine, "orders", Settings(_env_file=None))
+    proposed = re.search(r"DUCKBOOK_ORDER_STATUSES=(['\"])(.*=)…\1$", order_statuses.sentence(odd))
+    assert bool(proposed) is can_be_named
+    if proposed:
+        said = Settings(order_statuses=f"{proposed[2]}cancelled", _env_file=None)
+        assert order_statuses.unexplained(engine, "orders", said) == []
+
+
 def test_the_statuses_of_the_setting_are_those_of_the_lists():
     assert tuple(dict.fromkeys(order_statuses.of_shops().values())) == setting_values.ORDER_STATUSES
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 import duckdb
 import yaml
 
+from duckbook import setting_values
 from duckbook.rows import literal
 from duckbook.settings import ROOT, Settings
 
@@ -46,8 +47,19 @@ def unexplained(connection: duckdb.DuckDBPyConnection, relation: str, settings: 
 
 
 def sentence(word: str) -> str:
-    """What a person should know of a word that means no status."""
-    return (
-        f"status {word!r} means nothing that is known, so its orders count as revenue: "
-        f"say what it means, DUCKBOOK_ORDER_STATUSES={word}=…"
-    )
+    """What a person should know of a word that means no status, with a setting that says what it means.
+
+    Where the setting can name no such word, for it holds one of the characters that part its words, the word stays.
+    """
+    told = f"status {word!r} means nothing that is known, so its orders count as revenue: "
+    if not _can_be_named(word):
+        return f"{told}land them with another word, for DUCKBOOK_ORDER_STATUSES can name none with such characters"
+    quote = '"' if "'" in word else "'"
+    return f"{told}say what it means, DUCKBOOK_ORDER_STATUSES={quote}{word}=…{quote}"
+
+
+def _can_be_named(word: str) -> bool:
+    try:
+        return "," not in setting_values.order_statuses(f"{word}={setting_values.ORDER_STATUSES[0]}")
+    except ValueError:
+        return False
