@@ -79,6 +79,8 @@ def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
         ("DATA", f"{__file__}/below"),
         ("DATA", "/tmp/the #1 shop"),
         ("DATA", "/tmp/what?"),
+        ("DATA", "/tmp/all*"),
+        ("DATA", "/tmp/shop [1]"),
         ("POSTGRES_SCHEMA", "Ecom"),
         ("POSTGRES_SCHEMA", "e-com"),
         ("POSTGRES_SCHEMA", "pg_mine"),

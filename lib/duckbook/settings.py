@@ -115,9 +115,9 @@ class Settings(BaseSettings):
 
     @field_validator("data")
     @classmethod
-    def _as_dbt_reads_it(cls, value: Path) -> Path:
-        if {"#", "?"} & set(str(value)):
-            raise ValueError("must have no # and no ? in its path, which dbt-duckdb takes for the end of it")
+    def _as_duckdb_reads_it(cls, value: Path) -> Path:
+        if set("#?*[") & set(str(value)):
+            raise ValueError("must have no # ? * [ in its path, of which dbt-duckdb or DuckDB makes another one")
         return value
 
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)
