@@ -337,6 +337,15 @@ def test_an_as_of_date_that_no_shop_has_is_refused_before_anything_is_done(tmp_p
     assert not (tmp_path / "data").exists()
 
 
+def test_an_as_of_date_after_today_is_told_at_once_where_others_have_landed():
+    """The folder cannot be written, so that the run is refused then."""
+    asked = ["run", "--no-generate", "--data", "/proc/store", "--runs", "/proc/runs", "--as-of"]
+    for day, is_told in (("2150-01-01", True), ("2026-06-30", False)):
+        done = subprocess.run([sys.executable, "-m", "duckbook.cli", *asked, day], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"AS_OF={day} is after today: ") is is_told, done.stderr
+
+
 def test_a_failure_program_that_is_not_there_is_told_before_the_run(tmp_path):
     chosen = Settings(data=tmp_path, on_failure="/no/such/program {sentence}", _env_file=None)
     with pytest.raises(SettingError, match=r"DUCKBOOK_ON_FAILURE=.* there is no program /no/such/program"):

@@ -206,6 +206,16 @@ def check_as_of(as_of: date | None, fresh: Sequence[Reading], chronicle: Chronic
         )
 
 
+def told_of(as_of: date | None) -> str:
+    """What a person should know of an as-of date that is asked for; empty for one that has come."""
+    if as_of is None or as_of <= tomorrow():
+        return ""
+    return (
+        f"AS_OF={as_of} is after today: with the next ingest it becomes the last day of data, and an earlier day is "
+        "refused from then on."
+    )
+
+
 def tomorrow() -> date:
     """The last day that it can be today somewhere on earth."""
     return datetime.now(UTC).date() + timedelta(days=1)

@@ -90,9 +90,11 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
     # Before the imports that take a second: a wrong setting is told at once.
     chosen = settings()
 
-    from duckbook import provenance, runner, runs, terminal
+    from duckbook import arrivals, provenance, runner, runs, terminal
     from duckbook.chain import CHAIN_FILE
 
+    if not isinstance(asked, str) and not asked.generate and (told := arrivals.told_of(asked.as_of)):
+        click.echo(told, err=True)
     out = terminal.console()
     listener = terminal.LiveListener(out)
     try:
