@@ -133,11 +133,11 @@ def test_files_of_s3_are_read_on_this_side(role):
     whole = replace(batch, files=files, with_sightings=True)
     for of in (batch, whole):
         reads = re.findall(
-            r"read_parquet\([^)]*\)", raw._selected("bucket", "orders", role, [of], raw.READ_HERE["motherduck"])
+            r"read_parquet\([^)]*\)", raw.selected("bucket", "orders", role, [of], raw.READ_HERE["motherduck"])
         )
         assert len(reads) == (2 if of is whole and role == "rows" else 1)
         assert all(read.endswith(", md_run = local)") for read in reads)
-        assert "md_run" not in raw._selected("bucket", "orders", role, [of], raw.READ_HERE["lake"])
+        assert "md_run" not in raw.selected("bucket", "orders", role, [of], raw.READ_HERE["lake"])
 
 
 def test_nothing_that_dbt_runs_is_of_the_kind_that_motherduck_does_not_do(built_shop):

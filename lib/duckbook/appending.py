@@ -110,7 +110,8 @@ def _append_table(
     types = _Types(readings, [batch for batch in chronicle.batches if batch.table == name])
     for r, keys_gone in zip(readings, gone, strict=True):
         changed = types.changed(r)
-        batch, local = _batch(connection, r, sequences[id(r)], as_of, found.get(str(r.path), 0), changed)
+        unchanged = found.get(str(r.path), 0)
+        batch, local = as_batch(connection, r, sequences[id(r)], as_of, unchanged, changed)
         batch = replace(batch, conflicting=conflicting.get(str(r.path), (0, ""))[0], gone=keys_gone)
         if batch.landed != batch.appended + batch.unchanged + batch.unreadable:
             raise IngestError(
@@ -200,9 +201,15 @@ class _Types:
         return [f"{name}: {known[name]}, now {now}" for name, now in r.types.items() if known.get(name, now) != now]
 
 
-def _batch(
-    connection, r: Reading, sequence: int, as_of: date, unchanged: int, changed: list[str]
+def as_batch(
+    connection: duckdb.DuckDBPyConnection,
+    r: Reading,
+    sequence: int,
+    as_of: date,
+    unchanged: int = 0,
+    changed: Sequence[str] = (),
 ) -> tuple[Batch, Files]:
+    """A reading as a batch of the history, and its files; what is unchanged in it stands in the table `unchanged`."""
     batch_date = r.date or as_of
     digest = md5(r.content_hash.encode(), usedforsecurity=False).hexdigest()[:8]
     batch_id = f"{r.source.table}-{batch_date:%Y%m%d}-{sequence:05d}-{digest}"
@@ -225,7 +232,7 @@ def _batch(
         appended=counts.get("rows", 0),
         unchanged=counts.get("sightings", 0),
         unreadable=counts.get("unreadable", 0),
-        drift=r.drift | {"changed": changed},
+        drift=r.drift | {"changed": list(changed)},
         columns=(*r.columns, *numbered),
         files=keys,
         types=r.types,

@@ -81,7 +81,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         with arrivals.reader(settings, endpoints, new) as connection:
             readings = arrivals.read_all(connection, client, new, folder)
             arrivals.check_still(settings, endpoints, new)
-            fresh, same = _without_repeats(readings, chronicle)
+            fresh, same = without_repeats(readings, chronicle)
             arrivals.check_as_of(as_of, fresh, chronicle)
             fresh, held_back = forgotten.hold_back(connection, fresh, chronicle)
             as_of = as_of or arrivals.newest_date(connection, fresh, chronicle)
@@ -105,7 +105,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
     return IngestReport(as_of, commit.number, commit.batches, landed.ignored, held_back)
 
 
-def _without_repeats(readings: Sequence[Reading], chronicle: Chronicle) -> tuple[list[Reading], list[Reading]]:
+def without_repeats(readings: Sequence[Reading], chronicle: Chronicle) -> tuple[list[Reading], list[Reading]]:
     """What brings something, and what was read only to find that it is as it was."""
     fresh, same = [], []
     for r in readings:

@@ -7,7 +7,7 @@ warehouse is written, and on servers of a person's own nothing is made.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
@@ -19,21 +19,24 @@ from duckbook import (
     appending,
     arrivals,
     commit_log,
+    forgotten,
+    history,
+    landing_limit,
     landing_totals,
     markers,
     order_statuses,
     quarantine,
+    rejections,
     sources,
     storage,
-    warehouse,
 )
-from duckbook.batches import Chronicle
+from duckbook.batches import Batch, Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, WarehouseError
 from duckbook.reading import Reading
-from duckbook.rows import key, listed, literal, quoted
+from duckbook.rows import listed, literal, quoted
 from duckbook.settings import Settings
-from duckbook.tables import cast_to, source_tables
+from duckbook.tables import SourceTable, source_tables
 
 EXAMPLES = 3
 
@@ -50,13 +53,6 @@ class Finding:
     rows: int
     example: str = ""
 
-    @property
-    def reason(self) -> str:
-        """Why rows would be set aside, with the example; empty where the finding is of another kind."""
-        kind, _, why = self.finding.partition(": ")
-        shown = f" ({self.example!r})" if self.example else ""
-        return f"{why}{shown}" if kind in {"quarantined", "unreadable"} else ""
-
 
 @dataclass(frozen=True)
 class CheckReport:
@@ -66,7 +62,8 @@ class CheckReport:
     ----------
     tables
         One a source table: table, found, new (numbers of sources), landed, unreadable, quarantined (rows of the new
-        ones; the last are those that staging would set aside beside the unreadable ones).
+        ones; the last are those that staging would set aside beside the unreadable ones). A source that was read and is
+        as it was is not new.
     findings
         What would be set aside and why, what contradicts itself, what drifts, what is missing or gone or not read.
     totals
@@ -100,6 +97,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     stops = [text for text in [_stop(arrivals.check_complete, landed, chronicle, settings)] if text]
     new = arrivals.find_new(settings, endpoints, landed, chronicle, keep=False)
     findings = [Finding("", name, f"is not read: {why}", 1) for name, why in landed.ignored.items()]
+    findings += [Finding("", "", told, 0) for told in [arrivals.told_of(as_of)] if told]
     found = {source.table for source in landed.sources}
     findings += [
         Finding(table.name, "", "is missing", 0)
@@ -112,29 +110,33 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         for name, batch in chronicle.newest.items()
         if name not in here and not name.startswith(f"s3://{settings.s3_latest_bucket}/")
     ]
-    readings: list[Reading] = []
     markers.claim(settings.data)
     (settings.data / "tmp").mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix="check-", dir=settings.data / "tmp") as folder,
         arrivals.reader(settings, endpoints, new) as connection,
     ):
-        for found_of in arrivals.read_all(connection, client, new, Path(folder), stop=False):
-            if isinstance(found_of, IngestError):
-                stops.append(str(found_of))
-            else:
-                readings.append(found_of)
+        read = arrivals.read_all(connection, client, new, Path(folder), stop=False)
+        stops += [str(error) for error in read if isinstance(error, IngestError)]
+        readings, same = history.without_repeats([r for r in read if isinstance(r, Reading)], chronicle)
+        stops += filter(None, [_stop(arrivals.check_as_of, as_of, readings, chronicle)])
+        readings, _ = forgotten.hold_back(connection, readings, chronicle)
         # Without orders there is no date to be told, and that they are missing is told already.
         if readings and not as_of and "orders" in found:
             stops += filter(None, [_stop(arrivals.newest_date, connection, readings, chronicle)])
-        stops += filter(None, [_stop(arrivals.check_as_of, as_of, readings, chronicle)])
+        batches, files = _batches(connection, readings, chronicle, as_of)
         counted = _count(connection, readings)
         counts = {id(r): counted.get(str(r.path), (0, []))[0] for r in readings}
         findings += _findings_of_keys(connection, settings.s3_historic_bucket, chronicle, readings)
         findings += _findings_of_statuses(connection, readings, settings)
         for r in readings:
             findings += _findings(connection, r, counted.get(str(r.path), (0, []))[1])
-        totals = landing_totals.totals(connection, readings, _typed)
+        totals = landing_totals.totals(connection, list(zip(batches, readings, strict=True)), settings)
+        try:
+            held = landing_limit.outstanding(connection, settings, endpoints, chronicle, batches, files)
+            stops += quarantine.sentences(held, settings)
+        except WarehouseError as error:
+            stops.append(str(error))
     tables = []
     for name in source_tables():
         mine = [r for r in readings if r.source.table == name]
@@ -142,43 +144,26 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
             {
                 "table": name,
                 "found": sum(s.table == name for s in landed.sources),
-                "new": sum(s.table == name for s in new),
+                "new": sum(s.table == name for s in new) - sum(r.source.table == name for r in same),
                 "landed": sum(r.landed for r in mine),
                 "unreadable": sum(r.unreadable[1] for r in mine if r.unreadable),
                 "quarantined": sum(counts[id(r)] for r in mine),
             }
         )
-    held = [
-        {
-            "table": r.source.table,
-            "source": r.source.name,
-            "rows": r.landed,
-            "quarantined": counts[id(r)] + (r.unreadable[1] if r.unreadable else 0),
-            "reason": next((f.reason for f in findings if f.source == r.source.name and f.reason), ""),
-        }
-        for r in readings
-    ]
-    stops += _over_the_limit(settings, held, {source.name for source in new})
     return CheckReport(tables, findings, totals, stops)
 
 
-def _over_the_limit(settings: Settings, held: list[dict], new: set[str]) -> list[str]:
-    """What `quarantine` would say of these sources, and of those that were ingested before and are as they were."""
-    if settings.target == "lake" or (settings.target == "duckdb" and settings.warehouse_path.exists()):
+def _batches(
+    connection, readings: Sequence[Reading], chronicle: Chronicle, as_of: date | None
+) -> tuple[list[Batch], appending.Files]:
+    """What was read as the batches that an ingest would make of it, each with all of its rows; and their files."""
+    if not as_of:
         try:
-            with warehouse.open_warehouse(settings, read_only=True) as connection:
-                before = quarantine.outstanding(connection)
-        except (WarehouseError, duckdb.CatalogException):
-            # In use, not there yet, or without staging: an ingest that was killed. What is new can be told without it.
-            before = []
-        held = held + [row for row in before if row["source"] and row["source"] not in new]
-    whole = []
-    for name in dict.fromkeys(row["table"] for row in held):
-        mine = [row for row in held if row["table"] == name]
-        sums = {count: sum(row[count] for row in mine) for count in ("rows", "quarantined")}
-        reason = next((row["reason"] for row in mine if row["reason"]), "")
-        whole.append({"table": name, "source": None, "reason": reason} | sums)
-    return quarantine.sentences([*whole, *held], settings)
+            as_of = arrivals.newest_date(connection, readings, chronicle)
+        except IngestError:
+            as_of = arrivals.tomorrow()  # The ingest would fail for it.
+    made = [appending.as_batch(connection, r, n, as_of) for n, r in enumerate(readings, chronicle.next_sequence)]
+    return [batch for batch, _ in made], {key: path for _, files in made for key, path in files.items()}
 
 
 def _stop(step, *arguments) -> str:
@@ -241,9 +226,11 @@ def _count(connection: duckdb.DuckDBPyConnection, readings: Iterable[Reading]) -
     found = {}
     for _, group in groupby(sorted((r for r in readings if r.readable), key=told), key=told):
         alike = list(group)
-        faults = [(f"quarantined: {what}", fault, example) for what, fault, example in _faults(alike[0])]
-        asked = [*faults, *_remarkable(alike[0])]
-        any_fault = " or ".join(f"({fault})" for _, fault, _ in faults) or "false"
+        table = source_tables()[alike[0].source.table]
+        faults = list(rejections.faults(table, alike[0].columns))
+        quarantined = [(f"quarantined: {fault.what}", fault.condition, fault.example) for fault in faults]
+        asked = [*quarantined, *_remarkable(table, alike[0].columns)]
+        any_fault = " or ".join(f"({fault.condition})" for fault in faults) or "false"
         counts = ", ".join(
             f"count(*) filter ({condition}), any_value({example}) filter ({condition})"
             for _, condition, example in asked
@@ -260,54 +247,14 @@ def _count(connection: duckdb.DuckDBPyConnection, readings: Iterable[Reading]) -
     return found
 
 
-def _remarkable(r: Reading) -> Iterator[tuple[str, str, str]]:
+def _remarkable(table: SourceTable, columns: Collection[str]) -> Iterator[tuple[str, str, str]]:
     """What is ingested as it is and may be a mistake: in words, as a condition, and the expression of an example."""
     tomorrow = literal(str(arrivals.tomorrow()))
-    for column in source_tables()[r.source.table].columns:
-        if column.name not in r.columns:
+    for column in table.columns:
+        if column.name not in columns:
             continue
-        value = _typed(r, column.name)
+        value = rejections.typed(table, columns, column.name)
         if column.name == "quantity":
             yield "negative quantity", f"{value} < 0", quoted(column.name)
         if column.data_type == "timestamp" and column.name != "promised_at":
             yield f"{column.name} is after today", f"{value} > timestamp {tomorrow}", quoted(column.name)
-
-
-def _typed(r: Reading, name: str) -> str:
-    """A column as staging would cast it; null where the source lacks it, text where nobody defined it."""
-    if name not in r.columns:
-        return "null"
-    column = next((c for c in source_tables()[r.source.table].columns if c.name == name), None)
-    cast = cast_to(column).format(_text(name)) if column else ""
-    return f"({cast or _text(name)})"
-
-
-def _text(name: str) -> str:
-    return f"nullif(trim({quoted(name)}), '')"
-
-
-def _faults(r: Reading) -> Iterator[tuple[str, str, str]]:
-    """What staging would set a row aside for: in words, as a condition, and the expression that shows an example."""
-    table = source_tables()[r.source.table]
-    given = [column for column in table.columns if column.name in r.columns]
-    if not table.derived_key:
-        yield "the record has no key", f"({key(table, r.columns)}) is null", "''"
-    for column in given:
-        cast = cast_to(column)
-        if cast:
-            text = f"nullif(trim({quoted(column.name)}), '')"
-            yield (
-                f"{column.name} is no {column.data_type}",
-                f"{text} is not null and ({cast.format(text)}) is null",
-                text,
-            )
-    # Where there is no total, quantity times unit price stands for it, and has to fit it.
-    if table.name == "order_items" and {"quantity", "unit_price"} <= set(r.columns):
-        (kind,) = (column.data_type for column in table.columns if column.name == "total_price")
-        amount = f"{_typed(r, 'quantity')}::bigint * {_typed(r, 'unit_price')}"
-        total = _text("total_price") if "total_price" in r.columns else "null"
-        yield (
-            f"quantity x unit_price is no {kind}",
-            f"{total} is null and {amount} is not null and try_cast({amount} as {kind}) is null",
-            "concat_ws(' x ', quantity, unit_price)",
-        )

@@ -1,24 +1,23 @@
 """Totals that the owner of a shop knows by heart, of what is new in its landing zone: they betray a wrong export.
 
-Of each key the record counts that staging would take among these, cancelled orders included; a value that cannot be
-cast counts as none.
+Of each key the record counts that staging would take among these: the newest that is not to be quarantined. Cancelled
+orders are included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from datetime import date
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from duckbook.batches import Batch
 from duckbook.reading import Reading
+from duckbook.rejections import rejection, typed
 from duckbook.rows import key, literal, normalised, quoted, row_number
+from duckbook.settings import Settings
 from duckbook.tables import source_tables
 
 if TYPE_CHECKING:
     import duckdb
-
-Typed = Callable[[Reading, str], str]
-"""Gives the expression of a column of a reading as staging would cast it; null where the reading lacks it."""
 
 COLUMNS = {
     "orders": ("order_date", "total_amount", "currency"),
@@ -75,8 +74,15 @@ order by 1
 """
 
 
-def totals(connection: duckdb.DuckDBPyConnection, readings: Sequence[Reading], typed: Typed) -> list[dict]:
+def totals(
+    connection: duckdb.DuckDBPyConnection, read: Sequence[tuple[Batch, Reading]], settings: Settings
+) -> list[dict]:
     """Orders, lines, units, amounts and the first and last day of what was read, a row a currency.
+
+    Parameters
+    ----------
+    read
+        What was read, and the batches that an ingest would make of it.
 
     Returns
     -------
@@ -84,31 +90,36 @@ def totals(connection: duckdb.DuckDBPyConnection, readings: Sequence[Reading], t
         currency (empty where no record names one), orders, lines, units, items_amount, orders_amount, first_day,
         last_day; none where neither orders nor their items were read.
     """
-    mine = {name: [r for r in readings if r.source.table == name and r.readable] for name in COLUMNS}
+    mine = {name: [(b, r) for b, r in read if b.table == name and r.readable] for name in COLUMNS}
     if not any(mine.values()):
         return []
-    query = TOTALS.format(**{name: _newest(name, found, typed) for name, found in mine.items()})
+    query = TOTALS.format(**{name: _newest(name, found, settings) for name, found in mine.items()})
     result = connection.execute(query)
     names = [column[0] for column in result.description]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
-def _newest(name: str, readings: Sequence[Reading], typed: Typed) -> str:
+def _newest(name: str, read: Sequence[tuple[Batch, Reading]], settings: Settings) -> str:
+    """A query for the records of a table that staging takes: of each key the newest sound one."""
     table, columns = source_tables()[name], COLUMNS[name]
-    if not readings:
+    if not read:
         return f"select {', '.join(f'null as {column}' for column in ('key', *columns))} where false"
-    in_time = sorted(readings, key=lambda r: (r.date or date.max, r.source.latest, r.source.name))
     selects = []
-    for place, r in enumerate(in_time):
+    for place, (batch, r) in enumerate(sorted(read, key=lambda one: one[0].place)):
         # An order is found by its id as a key is written, whatever its column says.
-        taken = [
-            f"{normalised(quoted(c)) if c == 'order_id' and c in r.columns else typed(r, c)} as {quoted(c)}"
-            for c in columns
-        ]
-        told = typed(r, table.update_time) if table.update_time else "null"
+        taken = {c: typed(table, r.columns, c) for c in columns}
+        if "order_id" in taken and "order_id" in r.columns:
+            taken["order_id"] = normalised(quoted("order_id"))
+        # A version without a time of its own counts as made by the end of the day of its batch.
+        told = typed(table, r.columns, table.update_time) if table.update_time else "null"
         selects.append(
-            f"select {key(table, r.columns)} as key, {', '.join(taken)}, {told} as told, {place} as place, "
-            f"{row_number(r.columns)} as number from read_parquet({literal(str(r.path))}, file_row_number = true)"
+            f"select {key(table, r.columns)} as key, {', '.join(f'{value} as {c}' for c, value in taken.items())}, "
+            f"coalesce({told}, date '{batch.batch_date}' + interval 1 day) as told, {place} as place, "
+            f"{row_number(r.columns)} as number from read_parquet({literal(str(r.path))}, file_row_number = true) "
+            f"where ({rejection(table, r.columns)}) is null"
         )
-    newest = "row_number() over (partition by key order by told desc nulls last, place desc, number desc) = 1"
-    return f"select * from ({' union all '.join(selects)}) where key is not null qualify {newest}"
+    newest = "row_number() over (partition by key order by told desc, place desc, number desc) = 1"
+    # Where items are numbered anew, the latest batch that holds an order replaces all of them.
+    if settings.order_items_renumbered and name == "order_items":
+        newest += " and place = max(place) over (partition by order_id)"
+    return f"select * from ({' union all '.join(selects)}) qualify {newest}"

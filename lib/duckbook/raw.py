@@ -7,9 +7,10 @@ makes it anew. Nothing else writes to the schema but the quarantine model of dbt
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import duckdb
 
@@ -192,7 +193,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
         connection.execute("begin")
         refuse_others(connection)
         create(connection, settings.target)
-        lacking = chronicle.commits[_applied(connection, chronicle) :] if not anew else chronicle.commits
+        lacking = chronicle.commits[applied(connection, chronicle) :] if not anew else chronicle.commits
         # A warehouse that was loaded before somebody was forgotten, or a batch withdrawn, is made anew from what the
         # history holds now.
         taken_out = any(commit.forgotten or commit.withdrawn for commit in lacking)
@@ -213,7 +214,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
                 # writes the whole table a second time when it closes.
                 connection.execute("set preserve_insertion_order = false")
                 warehouse.take_half(connection)
-            _insert_batches(connection, batches)
+            insert_batches(connection, batches)
             for name in source_tables():
                 mine = [batch for batch in batches if batch.table == name]
                 _insert_table(connection, bucket, name, mine, READ_HERE[settings.target])
@@ -235,17 +236,24 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
     return LoadReport(tuple(commit.number for commit in lacking), batches, chronicle)
 
 
-def _applied(connection, chronicle: Chronicle) -> int:
-    """How many commits the warehouse has."""
-    applied = connection.execute(f"select number, digest from {SCHEMA}.commits order by number").fetchall()
-    if applied != [(commit.number, commit.digest) for commit in chronicle.commits[: len(applied)]]:
+def applied(connection: duckdb.DuckDBPyConnection, chronicle: Chronicle, schema: str = SCHEMA) -> int:
+    """How many commits the warehouse has.
+
+    Raises
+    ------
+    WarehouseError
+        It was loaded from another history.
+    """
+    found = connection.execute(f"select number, digest from {schema}.commits order by number").fetchall()
+    if found != [(commit.number, commit.digest) for commit in chronicle.commits[: len(found)]]:
         raise WarehouseError(
             "The warehouse was loaded from another history than the one in S3: `make rebuild` makes it anew from that."
         )
-    return len(applied)
+    return len(found)
 
 
-def _insert_batches(connection, batches: Sequence[Batch]) -> None:
+def insert_batches(connection: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> None:
+    """Insert what is told of batches, into `ecom_raw.batches`."""
     columns = {name: [] for name in BOOKKEEPING["batches"]}
     for batch in batches:
         told = {"table_name": batch.table, "drift": json.dumps(batch.drift)}
@@ -261,10 +269,10 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
     for column in dict.fromkeys(c for batch in batches for c in batch.columns if c not in known):
         connection.execute(f"alter table {SCHEMA}.{name} add column if not exists {quoted(column)} varchar")
     for role, (target, flow) in ROLES.items():
-        for alike in _groups(role, batches):
-            selected = _selected(bucket, name, role, alike, here)
+        for alike in groups(role, batches):
+            query = selected(bucket, name, role, alike, here)
             try:
-                (found,) = connection.execute(f"insert into {SCHEMA}.{target or name} by name {selected}").fetchone()
+                (found,) = connection.execute(f"insert into {SCHEMA}.{target or name} by name {query}").fetchone()
             except (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException) as error:
                 why = first_line(error)
                 raise IngestError(f"{name}: the history cannot be read: {why}. {RESTORE}") from error
@@ -275,7 +283,7 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
                 )
 
 
-def _groups(role: str, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+def groups(role: str, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     """The batches with files of a role, by what those have in common that one statement inserts."""
 
     def told(batch: Batch) -> tuple:
@@ -288,8 +296,23 @@ def _groups(role: str, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
         yield from (alike[n : n + MOST_FILES] for n in range(0, len(alike), MOST_FILES))
 
 
-def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here: str = "") -> str:
-    """A query for the rows of batches that are alike, with what is known of these; `here` as in `READ_HERE`."""
+def selected(
+    bucket: str,
+    name: str,
+    role: str,
+    batches: Sequence[Batch],
+    here: str = "",
+    local: Mapping[str, Path] | None = None,
+) -> str:
+    """A query for the rows of batches of a table that are alike, with what is known of these.
+
+    Parameters
+    ----------
+    here
+        As in `READ_HERE`.
+    local
+        Key → file, of what is not in the bucket yet.
+    """
     told = {"_batch_id": "batch_id", "_source": "source", "_loaded_at": "as_of"}
     left_out = ""
     if role == "rows":
@@ -299,25 +322,26 @@ def _selected(bucket: str, name: str, role: str, batches: Sequence[Batch], here:
         key_of = rows.any_key if table.derived_key else rows.key
         key = key_of(table, columns, rows.whole_numbers(batches[0].types))
         number = rows.row_number(columns)
-        selected = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
+        told_columns = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
         if whole := [place for place, b in enumerate(batches) if b.with_sightings and "sightings" in b.files]:
-            sightings = _files(bucket, "sightings", [batches[place] for place in whole], here)
+            sightings = _files(bucket, "sightings", [batches[place] for place in whole], here, local)
             seen = f"select {_among_all(whole, '_row_number')} from {sightings}"
             left_out = f" where {_among_all(range(len(batches)), number)} not in ({seen})"
     elif role == "sightings":
-        selected = [f"'{name}' as table_name", "_key", "_row_hash", "_row_number"]
+        told_columns = [f"'{name}' as table_name", "_key", "_row_hash", "_row_number"]
         told = {"_batch_id": "batch_id"}
     else:
-        selected = [f"'{name}' as table_name", "row_number", "reason", "original"]
+        told_columns = [f"'{name}' as table_name", "row_number", "reason", "original"]
         told = {"batch_id": "batch_id", "source": "source"}
     for column, attribute in told.items():
         known = [literal(str(getattr(batch, attribute))) for batch in batches]
-        selected.append(f"{_of_file(known, 'timestamp' if attribute == 'as_of' else 'varchar')} as {column}")
-    return f"select {', '.join(selected)} from {_files(bucket, role, batches, here)}{left_out}"
+        told_columns.append(f"{_of_file(known, 'timestamp' if attribute == 'as_of' else 'varchar')} as {column}")
+    return f"select {', '.join(told_columns)} from {_files(bucket, role, batches, here, local)}{left_out}"
 
 
-def _files(bucket: str, role: str, batches: Sequence[Batch], here: str) -> str:
-    files = listed(f"s3://{bucket}/{batch.files[role]}" for batch in batches)
+def _files(bucket: str, role: str, batches: Sequence[Batch], here: str, local: Mapping[str, Path] | None) -> str:
+    keys, local = [batch.files[role] for batch in batches], local or {}
+    files = listed(str(local[key]) if key in local else f"s3://{bucket}/{key}" for key in keys)
     return f"read_parquet({files}, file_row_number = true, hive_partitioning = false{here})"
 
 
