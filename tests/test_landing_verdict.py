@@ -176,7 +176,7 @@ def play(shop: Shop, seed: int) -> None:
     told = {"quarantine_limit": limit, "order_items_renumbered": renumbered}
     shop.settings = shop.settings.model_copy(update=told)
     with patch.dict(os.environ, {"DUCKBOOK_ORDER_ITEMS_RENUMBERED": str(renumbered).lower()}):
-        for _ in range(chance.randint(1, 4)):
+        for _ in range(chance.randint(1, 3)):
             landings.some()
             as_of = chance.choice([None, AS_OF, AS_OF])
             report = check(shop.settings, shop.endpoints, as_of)
@@ -188,7 +188,7 @@ def play(shop: Shop, seed: int) -> None:
             if chance.random() < 0.3:
                 again = check(shop.settings, shop.endpoints, as_of)
                 assert sorted(again.stops) == sorted(report.stops), f"seed {seed}: nothing has changed since"
-            if chance.random() < 0.6 and shop.settings.warehouse_path.exists():
+            if chance.random() < 0.8 and shop.settings.warehouse_path.exists():
                 note_what_is_built(shop)
             if chance.random() < 0.2 and (batches := shop.query("select batch_id from ecom_raw.batches order by all")):
                 with suppress(IngestError):
