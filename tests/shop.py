@@ -59,6 +59,19 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
     ]
     moved[0] |= {"status": "Voided"}
     moved[1] |= {"status": "wc-refunded"}
+    # A line that takes back comes after the one that sold, with its part of the order's discount; another comes before
+    # what its order sells, which is free.
+    credited = [
+        {"order_id": order, "customer_id": "1", "order_date": "2026-02-02", "status": "delivered"}
+        | {"shipping_cost": "4.99", "discount_amount": discount}
+        for order, discount in (("2001", "10"), ("2002", None))
+    ]
+    halves = [
+        {"order_id": "2001", "order_item_id": "1", "product_id": "1", "quantity": "10", "unit_price": "10"},
+        {"order_id": "2001", "order_item_id": "2", "quantity": "-5", "unit_price": "10", "discount_amount": "-5"},
+        {"order_id": "2002", "order_item_id": "2", "product_id": "1", "quantity": "-1", "unit_price": "3"},
+        {"order_id": "2002", "order_item_id": "3", "product_id": "2", "quantity": "1", "unit_price": "0"},
+    ]
     # Returns that are lines, one of them all that its order has, and a voucher; and many units of less than a cent.
     taken_back = [
         {"order_id": order, "order_item_id": "98", "product_id": product, "quantity": quantity, "unit_price": price}
@@ -80,14 +93,14 @@ def batches(seed: int = 1, customers: int = 20, orders: int = 60) -> list[Batch]
         ("subcategories", [_subcategory(n) for n in range(5)], history),
         ("customers", buyers, history),
         ("products", goods, history),
-        ("orders", sold, history),
-        ("order_items", items, history),
+        ("orders", sold + credited, history),
+        ("order_items", [*items, *halves[::2]], history),
         ("interactions", events[:200], history),
         ("reviews", reviews[:25], history),
         ("products", [*repriced, *goods], third),
         ("customers", [*(row | {"city": "Portland", "state": "OR"} for row in buyers[:12]), *moved_earlier], third),
         ("orders", dirty + moved + sold[20:30], third),
-        ("order_items", [*broken, *items[10:20], {"order_id": "1000"}, *taken_back], third),
+        ("order_items", [*broken, *items[10:20], {"order_id": "1000"}, *taken_back, *halves[1::2]], third),
         ("interactions", events[150:], third),
         ("reviews", reviews[20:], third),
         # Arrives last, though it stands between the other two: the products are dearer for two weeks and no longer.
@@ -251,10 +264,11 @@ class Books:
         ]
         gross = [Decimal(0) if credits[n] else amount for n, amount in enumerate(amounts)]
         own = [item.get("discount_amount") for item in items]
-        # What the order takes off beyond its items is shared out.
-        from_order = max(_money(order.get("discount_amount")) - sum(map(_money, own)), Decimal(0))
-        discounts = shares(from_order, gross)
-        shipping = shares(_money(order.get("shipping_cost")), gross)
+        # What the order takes off beyond its items is shared out over those that sell.
+        weights = [None if is_credit and not all(credits) else amounts[n] for n, is_credit in enumerate(credits)]
+        of_items = sum(_money(own[n]) for n, weight in enumerate(weights) if weight is not None)
+        discounts = shares(max(_money(order.get("discount_amount")) - of_items, Decimal(0)), weights)
+        shipping = shares(_money(order.get("shipping_cost")), weights)
         cancelled = _word(order.get("status")) in ("cancelled", "voided")
         refunds = [_money(item.get("refund_amount")) - credits[n] * amounts[n] for n, item in enumerate(items)]
         is_refunded = _word(order.get("status")) == "wc-refunded" and not any(refunds)
@@ -290,12 +304,12 @@ class Books:
         return lines
 
 
-def shares(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
-    """Hamilton's method in whole cents, one cent after another."""
+def shares(amount: Decimal, weights: list[Decimal | None]) -> list[Decimal]:
+    """Hamilton's method in whole cents, one cent after another; None has no share."""
     cents = int(abs(amount) * 100)
-    weighed = [abs(weight) for weight in weights]
+    weighed = [abs(weight or Decimal(0)) for weight in weights]
     if not sum(weighed):
-        weighed = [Decimal(1)] * len(weights)
+        weighed = [Decimal(weight is not None) for weight in weights]
     total = sum(weighed)
     given = [int(cents * weight / total) for weight in weighed]
     remainders = [cents * weight % total for weight in weighed]

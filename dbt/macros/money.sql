@@ -1,11 +1,12 @@
 {#
     Shares of an amount over the rows of a partition, in proportion to a weight, that add up to it to the cent: each
     row gets the whole cents of its share, and the cents left over go, one each, to the rows with the largest remainder
-    (Hamilton's method). Rows without any weight share alike. Reckoned in whole cents, never in floating point.
+    (Hamilton's method). Where all weights are 0, the rows share alike. Computed in whole cents, never in floating point.
 
-    amount, weight  decimal(18, 2) columns; the amount is the same on each row of the partition
-    partition_by    what the amount belongs to
-    order_by        settles ties, so that the shares do not depend on the order of the rows
+    amount        decimal(18, 2) column, the same on each row of the partition
+    weight        decimal(18, 2) column; null for a row that has no share, and one of the partition at least is not null
+    partition_by  what the amount belongs to
+    order_by      settles ties, so that the shares do not depend on the order of the rows
 #}
 {% macro largest_remainder(relation, amount, weight, partition_by, order_by, share) -%}
     with
@@ -16,6 +17,7 @@
             *,
             cast(abs({{ amount }}) * 100 as hugeint) as _cents,
             case
+                when {{ weight }} is null then cast(0 as hugeint)
                 when sum(abs({{ weight }})) over (partition by {{ partition_by }}) = 0 then cast(1 as hugeint)
                 else cast(abs({{ weight }}) * 100 as hugeint)
             end as _weight

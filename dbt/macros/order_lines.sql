@@ -16,6 +16,21 @@
 {%- endmacro %}
 
 
+{#
+    The discounts of items that the order's own discount is compared with: those of the lines that sell. What lines that
+    take back give back of theirs counts only where an order has no other lines.
+#}
+{% macro discount_of_items(discount, is_credit_line, over='') -%}
+    coalesce(
+        case
+            when bool_and({{ is_credit_line }}) {{ over }} then sum({{ discount }}) {{ over }}
+            else sum({{ discount }}) filter (where not {{ is_credit_line }}) {{ over }}
+        end,
+        0
+    )
+{%- endmacro %}
+
+
 {# So many units at a price or cost, exactly: DuckDB has no room for a product of two numbers of 18 digits and fails. #}
 {% macro times(units, price) -%}
     cast({{ units }} as bigint) * {{ price }}

@@ -25,14 +25,14 @@ MEASURES = (
 COSTS = ("cost_amount", "uncosted_units")
 
 
-def shared_out(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
+def shared_out(amount: Decimal, weights: list[Decimal | None]) -> list[Decimal]:
     """Share an amount out in whole cents by largest remainder; ties in the order given.
 
-    In proportion to the weights, whatever their sign; weights that come to nothing share alike.
+    In proportion to the weights, whatever their sign; weights that come to nothing share alike, and None has no share.
     """
     cents = int(abs(amount) * 100)
-    heavy = [abs(weight) for weight in weights]
-    heavy = heavy if any(heavy) else [Decimal(1)] * len(heavy)
+    heavy = [abs(weight or ZERO) for weight in weights]
+    heavy = heavy if any(heavy) else [Decimal(weight is not None) for weight in weights]
     whole = [cents * weight // sum(heavy) for weight in heavy]
     left = sorted(range(len(heavy)), key=lambda n: (-(cents * heavy[n] % sum(heavy)), n))
     for n in left[: cents - int(sum(whole))]:
@@ -40,17 +40,24 @@ def shared_out(amount: Decimal, weights: list[Decimal]) -> list[Decimal]:
     return [(cent if amount > 0 else -cent) / Decimal(100) for cent in whole]
 
 
-def discounts(order: dict, items: list[dict], gross: list[Decimal]) -> list[Decimal]:
+def weights(items: list[dict]) -> list[Decimal | None]:
+    """What each line weighs in the amounts of its order: nothing if it takes back, unless there are only such."""
+    selling = [None if takes_back(item) else _amount(item) for item in items]
+    return selling if any(weight is not None for weight in selling) else [_amount(item) for item in items]
+
+
+def discounts(order: dict, items: list[dict], weighed: list[Decimal | None]) -> list[Decimal]:
     """Discount of each line: its own, and what the order takes off beyond the sum of its items', shared out.
 
-    So an order takes off what it says or what its items say, whichever is more; below zero, whichever is less.
+    So lines that have a share take off what the order says or what they say, whichever is more; below zero, whichever
+    is less.
     """
     own = [item.get("discount_amount") or ZERO for item in items]
     said = order.get("discount_amount") or ZERO
-    beyond = said - sum(own)
+    beyond = said - sum(mine for mine, weight in zip(own, weighed, strict=True) if weight is not None)
     if said * beyond <= 0:
         return own
-    return [mine + share for mine, share in zip(own, shared_out(beyond, gross), strict=True)]
+    return [mine + share for mine, share in zip(own, shared_out(beyond, weighed), strict=True)]
 
 
 def is_cancelled(status: str | None) -> bool:
@@ -82,8 +89,8 @@ def order_lines(
         order_items = sorted(of_order[order_id], key=lambda item: item["order_item_id"]) or [{}]
         about = _of_order(order_id, order, order_id in known, order_items, customers, places)
         gross = [ZERO if takes_back(item) else _amount(item) for item in order_items]
-        shipping = shared_out(order.get("shipping_cost") or ZERO, gross)
-        off = discounts(order, order_items, gross)
+        shipping = shared_out(order.get("shipping_cost") or ZERO, weights(order_items))
+        off = discounts(order, order_items, weights(order_items))
         refunds = _refunds(order, order_items, [amount - discount for amount, discount in zip(gross, off, strict=True)])
         for item, *money in zip(order_items, gross, off, shipping, refunds, strict=True):
             lines.append(about | _line(about, item, *money, products))

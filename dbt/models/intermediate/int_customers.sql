@@ -29,25 +29,9 @@ locations as (
 
 ),
 
-inferred as (
-
-    {{ inferred_members('customers', described='customers') }}
-
-),
-
 members as (
 
-    select
-        *,
-        false as is_inferred
-    from customers
-
-    union all by name
-
-    select
-        *,
-        true as is_inferred
-    from inferred
+    {{ with_inferred_members('customers', described='customers') }}
 
 ),
 

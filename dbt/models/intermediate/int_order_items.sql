@@ -48,20 +48,12 @@ lines as (
         orders.status,
         orders.order_id is not null as is_order_known,
         items.order_item_id is null as is_order_without_items,
-        coalesce(
-            orders.order_date,
-            orders.created_at,
-            min(items.created_at) over (partition by coalesce(items.order_id, orders.order_id))
-        ) as ordered_at,
+        coalesce(orders.order_date, orders.created_at) as ordered_at,
         coalesce(items.quantity, 0) as quantity,
         items.unit_price,
         {{ line_amount('items') }} as line_amount,
         {{ is_credit_line('items.quantity', line_amount('items')) }} as is_credit_line,
         coalesce(items.discount_amount, 0) as item_discount_amount,
-        cast(
-            coalesce(sum(items.discount_amount) over (partition by coalesce(items.order_id, orders.order_id)), 0)
-            as decimal(18, 2)
-        ) as discount_of_items,
         orders.discount_amount as discount_of_order,
         coalesce(orders.shipping_cost, 0) as order_shipping_amount,
         coalesce(items.refund_amount, 0) as item_refund_amount,
@@ -77,7 +69,8 @@ lines as (
 sorted as (
 
     select
-        * exclude (quantity, line_amount, returned_at, created_at),
+        * exclude (quantity, line_amount, ordered_at, returned_at, created_at),
+        coalesce(ordered_at, min(created_at) over (partition by order_id)) as ordered_at,
         case when is_credit_line then 0 else quantity end as units,
         case
             when is_credit_line then greatest(-cast(quantity as bigint), 0)
@@ -86,6 +79,14 @@ sorted as (
         end as returned_units,
         cast(case when is_credit_line then 0 else line_amount end as decimal(18, 2)) as gross_amount,
         cast(case when is_credit_line then -line_amount else 0 end as decimal(18, 2)) as credit_amount,
+        cast(
+            {{ discount_of_items('item_discount_amount', 'is_credit_line', over='over (partition by order_id)') }}
+            as decimal(18, 2)
+        ) as discount_of_items,
+        -- A line that takes back has no share in the amounts of an order that also sells.
+        case
+            when not is_credit_line or bool_and(is_credit_line) over (partition by order_id) then line_amount
+        end as share_weight,
         coalesce(returned_at, case when is_credit_line then created_at end) as returned_at
     from lines
 
@@ -115,7 +116,7 @@ with_discount as (
     {{ largest_remainder(
         'with_further_discount',
         amount='order_discount_amount',
-        weight='gross_amount',
+        weight='share_weight',
         partition_by='order_id',
         order_by='order_item_id',
         share='allocated_discount_amount'
@@ -128,7 +129,7 @@ with_shipping as (
     {{ largest_remainder(
         'with_discount',
         amount='order_shipping_amount',
-        weight='gross_amount',
+        weight='share_weight',
         partition_by='order_id',
         order_by='order_item_id',
         share='shipping_amount'

@@ -37,30 +37,10 @@ described_versions as (
 
 ),
 
--- What no record describes has one version, of which nothing is known. Its key is that of the first one to come.
-inferred as (
-
-    {{ inferred_members('products', described='described_versions') }}
-
-),
-
+-- What no record describes has one version, of which nothing is known.
 versions as (
 
-    select
-        *,
-        false as is_inferred
-    from described_versions
-
-    union all by name
-
-    select
-        *,
-        cast(1 as integer) as version,
-        timestamp '1900-01-01' as valid_from,
-        timestamp '9999-12-31' as valid_to,
-        true as is_current,
-        true as is_inferred
-    from inferred
+    {{ with_inferred_members('products', described='described_versions', are_versions=true) }}
 
 ),
 

@@ -26,25 +26,9 @@ brands as (
 
 ),
 
-inferred as (
-
-    {{ inferred_members('products', described='products') }}
-
-),
-
 members as (
 
-    select
-        *,
-        false as is_inferred
-    from products
-
-    union all by name
-
-    select
-        *,
-        true as is_inferred
-    from inferred
+    {{ with_inferred_members('products', described='products') }}
 
 ),
 

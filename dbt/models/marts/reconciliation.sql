@@ -53,8 +53,8 @@ item_discounts as (
 
     select
         order_id,
-        coalesce(sum(discount_amount), 0) as discount_amount
-    from items
+        {{ discount_of_items('discount_amount', 'is_credit_line') }} as discount_amount
+    from lines
     group by order_id
 
 ),
