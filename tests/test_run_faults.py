@@ -73,7 +73,7 @@ def start(store: Settings, *arguments: str) -> subprocess.Popen:
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
     env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_CUSTOMERS": "200"}
     return subprocess.Popen(
-        [sys.executable, "-m", "duckbook.cli", *arguments],
+        [sys.executable, "-m", "duckbook", *arguments],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
