@@ -455,7 +455,7 @@ def test_a_batch_that_is_withdrawn_leaves_what_readers_take(copy):
 
 COMMANDS = {
     "promote": ("promote", "lake"),
-    "parity": ("parity", "duckdb", "RUN"),
+    "parity": ("parity", "RUN", "RUN"),
     "backup": ("backup", "BACKUP"),
     "restore": ("restore", "BACKUP", "--data", "EMPTY"),
     "check-landing": ("check-landing",),
