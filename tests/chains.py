@@ -60,7 +60,7 @@ def duckbook(store: Settings, *arguments: str, **environment: str) -> subprocess
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
     env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs)} | environment
     return subprocess.Popen(
-        [sys.executable, "-m", "duckbook.cli", *arguments],
+        [sys.executable, "-m", "duckbook", *arguments],
         env=env,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import postgres_servers
@@ -215,8 +216,8 @@ def test_objects_of_others_in_the_bucket_stay_and_old_publications_go(endpoints,
         files[mart] = tmp_path / f"{mart}.parquet"
         files[mart].write_bytes(mart.encode())
 
-    def put(run_id: str, marts=files, keep: int = 2) -> set[str]:
-        bi_files.put(client, bucket, run_id, "2026-06-30", marts, keep)
+    def put(run_id: str, marts=files, keep: int = 2, grace=timedelta(0)) -> set[str]:
+        bi_files.put(client, bucket, run_id, "2026-06-30", marts, keep, grace=grace)
         return {found.key for found in storage.list_objects(client, bucket)} - {"current.json", "duckbook.json"}
 
     storage.ensure_bucket(client, bucket)
@@ -239,6 +240,14 @@ def test_objects_of_others_in_the_bucket_stay_and_old_publications_go(endpoints,
     assert put("c") == theirs | copies | both["b"] | both["c"]
     assert put("c", {"one": files["one"]}) == theirs | {"current/one.parquet", "runs/c/one.parquet"} | both["b"]
     assert put("d", keep=1) == theirs | copies | both["d"]
+    # Whoever reads one has an hour to end, however few are kept.
+    assert put("b", keep=1, grace=bi_files.GRACE) == theirs | copies | both["d"] | both["b"]
+    assert put("c", keep=1, grace=bi_files.GRACE) == theirs | copies | both["d"] | both["b"] | both["c"]
+    marked = json.loads(storage.get_bytes(client, bucket, "duckbook.json"))
+    assert marked["left"].keys() == {"d", "b"}
+    marked["left"]["d"] = (datetime.now(UTC) - bi_files.GRACE).isoformat()
+    storage.put_bytes(client, bucket, "duckbook.json", json.dumps(marked).encode())
+    assert put("b", keep=1, grace=bi_files.GRACE) == theirs | copies | both["b"] | both["c"]
 
 
 def test_a_role_that_may_do_more_is_not_taken_for_a_reader(shop, endpoints, owner):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from duckbook.inspection import read_parameters
 from duckbook.lock import one_writer
 from duckbook.request import Request
 from duckbook.runner import resume, run
-from duckbook.settings import Settings
+from duckbook.settings import ROOT, Settings
 from duckbook.terminal import LiveListener
 from rich.console import Console
 
@@ -99,6 +100,31 @@ def test_a_question_without_enough_data_is_left_out_with_a_sentence_and_the_run_
     page = (done.folder / "has_too_little.html").read_text("utf-8")
     assert "The published marts hold 3 &lt;b&gt;reviews" in page
     assert "The cell that failed" not in page
+
+
+def test_a_run_under_which_readers_are_pointed_at_another_day_says_so(store):
+    for run_id, as_of in (("other", "2026-05-31"), ("newest", "2026-06-30")):
+        folder = store.data / "published" / run_id
+        folder.mkdir(parents=True)
+        (folder / "publication.json").write_text(json.dumps({"run_id": run_id, "as_of": as_of, "marts": {}}))
+    (store.data / "published" / "CURRENT").write_text("newest\n")
+    reads = {"needs": ["publish"], "group": "learn"}
+    steps, chosen = ("publish=succeeds", "points_elsewhere", "reads=succeeds"), Request(generate=False, only="learn")
+    record = ended(store, *steps, request=chosen, publish={"needs": []}, points_elsewhere=reads, reads=reads).record
+    assert [step["status"] for step in record["steps"]] == ["succeeded"] * 2
+    assert (record["status"], record["as_of"]) == ("failed", "2026-06-30")
+    assert record["error"] == (
+        "Readers were pointed at the publication other, as of 2026-05-31, while this run read that as of 2026-06-30: "
+        "its notebooks may have read either. Run it again."
+    )
+
+
+def test_ctrl_c_before_the_command_line_is_imported_is_a_word(tmp_path):
+    (tmp_path / "click.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n")
+    words = [sys.executable, "-m", "duckbook", "status"]
+    done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
+    assert 'duckbook = "duckbook.__main__:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
 def test_a_step_of_the_pipeline_does_not_begin_after_a_failure(store):

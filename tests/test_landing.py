@@ -260,10 +260,14 @@ def test_a_killed_load_of_another_size_leaves_nothing_behind(start_store, landed
     endpoints = servers.up(settings)
     manifest.write(settings, endpoints, manifest.Manifest(900, 7, 0.05, date(2025, 1, 31)))
     storage.put_bytes(
-        storage.client(endpoints.s3), settings.s3_historic_bucket, "json/orders/date=2024-12-31/orders.ndjson", b"{}\n"
+        storage.client(endpoints.s3), settings.s3_historic_bucket, "json/orders/date=2025-01-01/orders.ndjson", b"{}\n"
     )
+    theirs = "json/orders/date=2024-12-31/orders.ndjson"
+    storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, theirs, b"{}\n")
     landing.land_history(settings, endpoints, **STORE)
     landing.land_latest(settings, endpoints, FIRST)
+    assert storage.get_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, theirs) == b"{}\n"
+    storage.delete(storage.client(endpoints.s3), settings.s3_historic_bucket, theirs)
     assert fingerprints(settings, endpoints) == fingerprints(landed[0], landed[1])
 
 

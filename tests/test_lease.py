@@ -9,7 +9,7 @@ import time
 import pytest
 from chains import Memory, write_chain
 from duckbook import commit_log, lease, lock, raw, runs, servers, storage
-from duckbook.errors import ChainError, LeaseError
+from duckbook.errors import ChainError, DuckbookError, LeaseError
 from duckbook.lease import Lease
 from duckbook.lock import one_writer
 from duckbook.request import Request
@@ -188,6 +188,45 @@ def test_a_cut_connection_to_postgres_lets_no_second_run_begin(lakes, external_e
             pass
     with one_writer(theirs, "a run of the chain"):
         pass
+
+
+@pytest.fixture
+def half_own(lakes, external_endpoints):
+    """A store of that lake with a Postgres of its own, in whose landing zone the data of somebody else lie."""
+    names = {"s3_historic_bucket": "refused-past", "s3_latest_bucket": "refused-new", "postgres_dsn": None}
+    store = lakes[0].model_copy(update=names)
+    client = storage.client(external_endpoints.s3)
+    for table in ("orders", "order_items"):
+        body = lines(order(1) | {"order_item_id": 1, "quantity": 1})
+        storage.ensure_bucket(client, store.s3_historic_bucket)
+        storage.put_bytes(client, store.s3_historic_bucket, f"json/{table}/date=2026-06-30/{table}.ndjson", body)
+    yield store, client
+    servers.down(store)
+
+
+@pytest.mark.parametrize("refused_by", ["the lease", "what is missing", "the disk"])
+def test_a_run_that_does_not_begin_leaves_no_server_behind(half_own, tmp_path, monkeypatch, refused_by):
+    store, client = half_own
+    steps, told = {"first": "ingest", "last": "ingest", "generate": False}, "is at work on the lake leased"
+    note = tmp_path / "elsewhere" / "test.lease"
+    note.parent.mkdir()
+    held = Lease(client, store.s3_historic_bucket, "lake-leased", "a test", note)
+    if refused_by == "the disk":
+
+        def begin(*_arguments, **_values):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(runs.Run, "begin", begin)
+        told = "No space left"
+    else:
+        assert held.take() is None
+    if refused_by == "what is missing":
+        # That somebody holds the lake elsewhere is no reason to leave them.
+        steps, told = {"only": "explore_sales"}, "There is no lake leased yet|Nothing has been published yet"
+    with held.kept(), pytest.raises((DuckbookError, OSError), match=told):
+        run(store, Request(**steps), Memory())
+    assert (store.data / "servers" / "postgres").is_dir(), "it was started"
+    assert servers.status(store)[0]["state"] == "stopped"
 
 
 def test_a_run_whose_lease_is_gone_stops_with_a_sentence(lakes, tmp_path, monkeypatch):

@@ -13,9 +13,10 @@ from pathlib import Path
 import duckdb
 import pytest
 from chains import duckbook
-from duckbook import motherduck, raw, warehouse
+from duckbook import chain, motherduck, prerequisites, raw, warehouse
 from duckbook.batches import Batch
-from duckbook.errors import WarehouseError
+from duckbook.errors import ChainError, WarehouseError
+from duckbook.request import Request
 from duckbook.settings import Settings
 
 UNSUPPORTED = {
@@ -116,6 +117,27 @@ def test_the_command_line_refuses_a_wrong_token_before_there_is_a_run(tmp_path):
     assert "The MotherDuck token is malformed" in err
     assert "hunter2" not in out + err
     assert not store.runs.exists()
+
+
+def test_another_day_than_the_publication_is_of_is_refused(tmp_path, monkeypatch):
+    """A file stands in for the database that MotherDuck keeps."""
+    store, file = settings(tmp_path, token()), str(tmp_path / "kept.duckdb")
+    with duckdb.connect(file) as kept:
+        kept.execute("create schema ecom_published")
+        kept.execute(
+            "create table ecom_published.publication as "
+            "select 'r' as run_id, '2026-06-30' as as_of, '{}' as marts, true as masked"
+        )
+
+    def attach(connection, chosen: Settings) -> str:
+        connection.execute(f"attach '{file}' as {chosen.motherduck_database} (read_only)")
+        return chosen.motherduck_database
+
+    monkeypatch.setattr(motherduck, "attach_database", attach)
+    steps = chain.select(chain.read_chain(), only="explore_sales")
+    assert prerequisites.check(store, Request(only="explore_sales"), steps) == date(2026, 6, 30)
+    with pytest.raises(ChainError, match="AS_OF=2026-05-31 is wrong: the publication r is as of 2026-06-30"):
+        prerequisites.check(store, Request(date(2026, 5, 31), only="explore_sales"), steps)
 
 
 def test_what_motherduck_answers_is_told_without_the_token():

@@ -99,6 +99,23 @@ def test_a_folder_that_is_not_there_is_told_and_no_server_started(tmp_path):
     assert not store.data.exists()
 
 
+def test_a_backup_drops_what_it_has_copied_and_leaves_what_somebody_else_has_put_beside_it(kept, tmp_path):
+    shop, _ = kept
+    folder = tmp_path / "kept"
+    backup.back_up(shop.settings, shop.endpoints, folder)
+    batch = "history/orders/batch=orders-20260630-00001-1a2b3c4d"
+    ours = (f"{batch}/0123abcd/rows.parquet", f"{batch}/0123abcd/.rows.parquet.part", f"{batch}/unreadable.parquet")
+    theirs = ("history/notes.txt", "history/orders/batch=mine/rows.parquet", f"{batch}/rows.csv", "history/.x.part")
+    for key in (*ours, *theirs):
+        (folder / key).parent.mkdir(parents=True, exist_ok=True)
+        (folder / key).write_text("x")
+    (folder / "history" / "elsewhere").symlink_to(tmp_path)
+    made = backup.back_up(shop.settings, shop.endpoints, folder)
+    assert (made.copied, made.dropped) == (0, len(ours))
+    assert made.left == tuple(sorted((*theirs, "history/elsewhere")))
+    assert all((folder / key).is_file() for key in theirs)
+
+
 def test_raw_is_not_made_of_a_history_that_is_gone(kept, empty):
     empty.land("orders/date=2026-06-30/o.ndjson", lines(order("o-1")))
     empty.ingest()
@@ -125,7 +142,7 @@ def test_servers_that_a_command_started_which_fails_are_stopped_again(tmp_path):
 
 def test_every_command_that_may_start_servers_stops_them_where_it_fails():
     """A run leaves them to whoever resumes it; the others start none, or have nothing else to do."""
-    others = {"run", "latest", "resume", "lab", "down", "status", "list", "show", "compare", "report", "clean"}
+    others = {"run", "latest", "resume", "down", "status", "list", "show", "compare", "report", "clean"}
     others |= {"outputs", "stale"}
     wrapped = {name for name, command in cli.cli.commands.items() if hasattr(command.callback, "__wrapped__")}
     assert wrapped == set(cli.cli.commands) - others

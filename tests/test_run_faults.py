@@ -73,7 +73,7 @@ def start(store: Settings, *arguments: str) -> subprocess.Popen:
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
     env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_CUSTOMERS": "200"}
     return subprocess.Popen(
-        [sys.executable, "-m", "duckbook.cli", *arguments],
+        [sys.executable, "-m", "duckbook", *arguments],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
 
@@ -455,7 +455,7 @@ def test_a_batch_that_is_withdrawn_leaves_what_readers_take(copy):
 
 COMMANDS = {
     "promote": ("promote", "lake"),
-    "parity": ("parity", "duckdb", "RUN"),
+    "parity": ("parity", "RUN", "RUN"),
     "backup": ("backup", "BACKUP"),
     "restore": ("restore", "BACKUP", "--data", "EMPTY"),
     "check-landing": ("check-landing",),

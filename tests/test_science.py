@@ -9,9 +9,22 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from duckbook import landing, language, models, planted, science, servers, storage, warehouse
+from duckbook import (
+    chain,
+    landing,
+    language,
+    manifest,
+    models,
+    planted,
+    prerequisites,
+    science,
+    servers,
+    storage,
+    warehouse,
+)
 from duckbook.chain import read_chain
 from duckbook.errors import NotEnough, ScienceError
+from duckbook.request import Request
 from duckbook.settings import Settings
 
 CARD = models.Card(
@@ -69,6 +82,34 @@ def test_too_few_customers_are_told_with_the_remedy_that_helps():
         NotEnough, match=r"hold 499 customers, and this notebook needs at least 500: it can say nothing of fewer\.$"
     ):
         science.require(published(499), is_generated=False)
+
+
+@pytest.mark.parametrize(("is_generated", "enough"), [(True, science.ENOUGH), (False, science.ENOUGH_OF_ONES_OWN)])
+def test_too_few_customers_are_told_before_any_notebook_is_run(tmp_path, is_generated, enough):
+    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    folder = store.data / "published" / "r"
+    folder.mkdir(parents=True)
+    (folder / "dim_customers.parquet").touch()
+    (folder.parent / "CURRENT").write_text("r\n")
+    if is_generated:
+        (store.data / "servers").mkdir()
+        landed = {"customers": enough, "seed": 1, "dirt": 0, "first_as_of": "2026-06-30", "last_as_of": None}
+        copy = store.data / "servers" / f"{store.s3_historic_bucket}.{manifest.KEY}"
+        copy.write_text(json.dumps(landed | {"history": []}))
+
+    def checked(customers: int) -> date | None:
+        marts = {"dim_customers": {"rows": customers + 1}}
+        (folder / "publication.json").write_text(json.dumps({"run_id": "r", "as_of": "2026-06-30", "marts": marts}))
+        return prerequisites.check(store, request, chain.select(chain.read_chain(), only=request.only))
+
+    request = Request(only="science")
+    assert checked(enough) == date(2026, 6, 30)
+    with pytest.raises(NotEnough, match=rf"hold {enough - 1:,} customers, and data science needs at least {enough:,}:"):
+        checked(enough - 1)
+    # Among other questions it is one that is left out.
+    request = Request(only="explore_sales")
+    assert checked(enough - 1) == date(2026, 6, 30)
+    assert not store.runs.exists()
 
 
 def test_a_parameter_out_of_its_range_is_refused_by_name():

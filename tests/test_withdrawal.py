@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 import rendered
-from duckbook import appending, warehouse
+from duckbook import appending, servers, storage, warehouse
 from duckbook.errors import IngestError
 from duckbook.withdrawal import withdraw
 from landing_zone import Shop, content, lines, order
@@ -75,6 +75,24 @@ def test_rows_of_a_withdrawn_batch_count_no_more_and_those_that_others_saw_again
     assert staged(shop).keys() == {"1", "2", "3", "5"}
     with pytest.raises(IngestError, match="withdrawn already"):
         take_out(shop, done.batches[0].batch_id)
+
+
+def test_what_was_withdrawn_leaves_the_disk_with_the_next_erasure(shop, store_settings):
+    address = shop.land(BAD, lines(*(order(f"withdrawn-{n}") for n in range(50))))
+    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
+    shop.ingest()
+    (key,) = (key for key in shop.history_keys() if "batch=orders-20260602" in key)
+    body = storage.get_bytes(shop.client, shop.settings.s3_historic_bucket, key)
+
+    def lies_on_the_disk() -> bool:
+        files = (path for path in (store_settings.data / "servers").rglob("*") if path.is_file())
+        return any(body in path.read_bytes() for path in files)
+
+    assert lies_on_the_disk()
+    take_out(shop, address)
+    assert storage.get_bytes(shop.client, shop.settings.s3_historic_bucket, key) is None
+    servers.vacuum(store_settings)
+    assert not lies_on_the_disk()
 
 
 def test_a_withdrawn_batch_comes_in_again_when_it_is_landed_anew(shop):

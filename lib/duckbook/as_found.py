@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from threading import Event
 from typing import TYPE_CHECKING
 
 import click
@@ -17,17 +18,23 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def on_error(store: Settings) -> Iterator[None]:
-    """Stop the embedded servers again where the block fails, if it started them and nobody else is at work by then."""
-    from duckbook import servers
-    from duckbook.lock import one_writer
+def on_error(store: Settings) -> Iterator[Event]:
+    """Stop the embedded servers again where the block fails, if it started them and nobody else is at work by then.
 
-    before = store.data in servers.started
+    Yields
+    ------
+    Event
+        Once it is set, the servers stay, however the block ends.
+    """
+    from duckbook import servers
+    from duckbook.lock import data_folder
+
+    before, stay = store.data in servers.started, Event()
     try:
-        yield
+        yield stay
     except BaseException:
-        if store.data in servers.started and not before:
-            with suppress(DuckbookError), one_writer(store, "a command that failed"):
+        if store.data in servers.started and not before and not stay.is_set():
+            with suppress(DuckbookError), data_folder(store, "a command that failed"):
                 servers.down(store)
                 servers.started.discard(store.data)
         raise

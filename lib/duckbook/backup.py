@@ -16,7 +16,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from duckbook import commit_log, landing, manifest, sources, storage, uncommitted
-from duckbook.batches import Chronicle
+from duckbook.batches import FILE_KEY, Chronicle
 from duckbook.endpoints import Endpoints
 from duckbook.errors import BackupError, IngestError
 from duckbook.processes import read_json, write_private
@@ -31,10 +31,16 @@ FORMAT = 1
 
 AT_ONCE = 8
 
+PART = ".part"
+"""How the name of a file ends that is being copied."""
+
 
 @dataclass(frozen=True)
 class Backup:
-    """A backup: how far the history in it goes, and what this one copied, found there, and dropped, in objects."""
+    """A backup: how far the history in it goes, and what this one copied, found there, and dropped, in objects.
+
+    What lies below its ``history/`` and is of no backup is `left`, by its path in the folder.
+    """
 
     folder: Path
     commit: int
@@ -43,6 +49,7 @@ class Backup:
     kept: int
     dropped: int
     size: int
+    left: tuple[str, ...] = ()
 
 
 def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
@@ -72,8 +79,8 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     number, as_of = chronicle.commits[-1].number, str(chronicle.as_of)
     _tell(folder, chronicle, landed)
     _read(folder)
-    dropped = _drop(folder, set(sums))
-    return Backup(folder, number, as_of, len(wanting), len(sums) - len(wanting), dropped, size)
+    dropped, left = _drop(folder, set(sums))
+    return Backup(folder, number, as_of, len(wanting), len(sums) - len(wanting), dropped, size, left)
 
 
 def _take(folder: Path, chronicle: Chronicle) -> None:
@@ -251,7 +258,7 @@ def _is_there(path: Path, digest: str | None) -> bool:
 
 def _fetch(client, bucket: str, key: str, path: Path, digest: str | None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}{PART}")
     storage.download(client, bucket, key, part)
     if not _is_there(part, digest):
         part.unlink()
@@ -259,16 +266,23 @@ def _fetch(client, bucket: str, key: str, path: Path, digest: str | None) -> Non
     part.replace(path)
 
 
-def _drop(folder: Path, named: set[str]) -> int:
-    """Remove files of a backup that the history names no more."""
-    gone = [
-        path
-        for path in (folder / "history").rglob("*")
-        if path.is_file() and path.relative_to(folder).as_posix() not in named
-    ]
-    for path in gone:
-        path.unlink()
-    return len(gone)
+def _drop(folder: Path, named: set[str]) -> tuple[int, tuple[str, ...]]:
+    """Remove files of a backup that the history names no more; how many, and what of somebody else is left."""
+    found = (path for path in (folder / "history").rglob("*") if path.is_symlink() or not path.is_dir())
+    there = {path.relative_to(folder).as_posix(): path for path in found}
+    unnamed = sorted(there.keys() - named)
+    gone = [key for key in unnamed if _is_ours(key)]
+    for key in gone:
+        there[key].unlink()
+    return len(gone), tuple(key for key in unnamed if key not in gone)
+
+
+def _is_ours(key: str) -> bool:
+    """Whether a file has a name that a backup gives."""
+    place, _, name = key.rpartition("/")
+    if name.startswith(".") and name.endswith(PART):
+        key = f"{place}/{name[1 : -len(PART)]}"
+    return bool(FILE_KEY.fullmatch(key) or commit_log.KEY.fullmatch(key))
 
 
 def _each(keys: Iterable[str], do: Callable[[str], object]) -> None:

@@ -7,6 +7,7 @@ history; a batch belongs to the history if and only if a commit names it. Commit
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
@@ -34,6 +35,12 @@ def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place
     A batch without a date has its place by its arrival, after those that declare the day on which it came.
     """
     return batch_date, not declared, source if declared else "", sequence
+
+
+FILE_KEY = re.compile(
+    r"history/(\w+)/batch=\1-\d{8}-\d{5,}-[0-9a-f]+/([0-9a-f]{8}/)?(rows|sightings|unreadable)(-\d{8})?\.parquet"
+)
+"""The keys that `file_key` gives, and gave: what else lies below history/ is somebody else's."""
 
 
 def file_key(table: str, batch_id: str, role: str) -> str:

@@ -11,12 +11,14 @@ import io
 import re
 import tempfile
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duckbook import bi_files, bi_reader, bi_schema, contracts, publish
 from duckbook.endpoints import Endpoints
 from duckbook.errors import PublishError, ServerError, first_line
+from duckbook.publication import GRACE
 from duckbook.redaction import Redactor, secrets_of
 from duckbook.settings import Settings
 
@@ -60,13 +62,17 @@ class BiPublication:
     pbids: Path
 
 
-def publish_bi(settings: Settings, endpoints: Endpoints, patience: float | None = None) -> BiPublication:
+def publish_bi(
+    settings: Settings, endpoints: Endpoints, patience: float | None = None, grace: timedelta = GRACE
+) -> BiPublication:
     """Copy the current publication to where BI reads it; readers go on meanwhile.
 
     Parameters
     ----------
     patience
         Seconds in which readers may let go of the old tables; None: a minute.
+    grace
+        For so long the files of earlier publications stay after this one, whatever the settings keep.
 
     Raises
     ------
@@ -90,7 +96,7 @@ def publish_bi(settings: Settings, endpoints: Endpoints, patience: float | None 
         locked, rows, held = _to_postgres(settings, endpoints, dsn, published, wanted, patience, history)
         with tempfile.TemporaryDirectory(dir=settings.data) as folder:
             files = publish.files(settings, published, Path(folder))
-            objects = _to_s3(settings, endpoints, publication, files, history)
+            objects = _to_s3(settings, endpoints, publication, files, history, grace)
     reader = bi_reader.of(settings, dsn)
     pbids = settings.data / "bi" / "duckbook.pbids"
     bi_files.write_pbids(pbids, f"{reader.host}:{reader.port}", reader.database)
@@ -213,7 +219,9 @@ def _tell_publication(postgres, schema: str, publication, rows: dict[str, int], 
     postgres.execute(sql.SQL("comment on schema {} is %s").format(sql.Identifier(schema)), [told])
 
 
-def _to_s3(settings, endpoints, publication, files: dict[str, Path], history: str | None) -> dict[str, str]:
+def _to_s3(
+    settings, endpoints, publication, files: dict[str, Path], history: str | None, grace: timedelta
+) -> dict[str, str]:
     from duckbook import storage
 
     return bi_files.put(
@@ -224,4 +232,5 @@ def _to_s3(settings, endpoints, publication, files: dict[str, Path], history: st
         files,
         settings.keep_publications,
         history,
+        grace,
     )

@@ -11,11 +11,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from duckbook import storage
 from duckbook.errors import PublishError
 from duckbook.processes import write_private
+from duckbook.publication import GRACE
 
 POINTER = "current.json"
 
@@ -34,6 +36,7 @@ def put(
     files: Mapping[str, Path],
     keep: int,
     history: str | None = None,
+    grace: timedelta = GRACE,
 ) -> dict[str, str]:
     """Put a publication's files into the bucket, point readers at them, and leave the newest `keep` publications.
 
@@ -41,6 +44,8 @@ def put(
     ----------
     history
         What tells the history that the marts were made of.
+    grace
+        For so long a publication stays after readers were pointed at another one, whatever `keep` says.
 
     Returns
     -------
@@ -57,25 +62,33 @@ def put(
     storage.ensure_bucket(client, bucket)
     keys = {mart: f"runs/{run_id}/{mart}.parquet" for mart in files}
     copies = {mart: f"current/{mart}.parquet" for mart in files}
-    held, copied, history = _held(client, bucket, history)
+    held, left, copied, history = _held(client, bucket, history)
     replaced = held.pop(run_id, [])
-    kept = dict(list(held.items())[-(keep - 1) :] if keep > 1 else []) | {run_id: [*keys.values()]}
     # Named before they are there and until they are gone, so that what a killed publication left is still known.
-    _mark(client, bucket, history, {**held, run_id: {*replaced, *keys.values()}}, {*copied, *copies.values()})
+    _mark(client, bucket, history, {**held, run_id: {*replaced, *keys.values()}}, left, {*copied, *copies.values()})
     with ThreadPoolExecutor(UPLOADS) as pool:
         list(pool.map(lambda mart: storage.upload(client, files[mart], bucket, keys[mart]), files))
         told = {"run_id": run_id, "as_of": as_of, "marts": keys}
         storage.put_bytes(client, bucket, POINTER, json.dumps(told, indent=1).encode())
         list(pool.map(lambda mart: storage.upload(client, files[mart], bucket, copies[mart]), files))
+    at = datetime.now(UTC)
+    left = {name: left.get(name, at.isoformat()) for name in held}
+    newest = [*held][-(keep - 1) :] if keep > 1 else []
+    kept = {name: of for name, of in held.items() if name in newest or left[name] > (at - grace).isoformat()}
+    kept[run_id] = [*keys.values()]
     named = {key for publication in kept.values() for key in publication} | {*copies.values()}
     for key in {key for publication in held.values() for key in publication}.union(replaced, copied) - named:
         storage.delete(client, bucket, key)
-    _mark(client, bucket, history, kept, copies.values())
+    _mark(client, bucket, history, kept, {name: left[name] for name in kept if name in left}, copies.values())
     return {mart: f"s3://{bucket}/{key}" for mart, key in keys.items()}
 
 
-def _held(client, bucket: str, history: str | None) -> tuple[dict[str, list[str]], list[str], str | None]:
-    """Name → keys of the publications that the bucket holds, oldest first; the keys of the copies; and the history.
+def _held(
+    client, bucket: str, history: str | None
+) -> tuple[dict[str, list[str]], dict[str, str], list[str], str | None]:
+    """Name → keys of the publications that the bucket holds, oldest first, and when readers left each.
+
+    Then the keys of the copies, and the history.
 
     Raises
     ------
@@ -89,7 +102,7 @@ def _held(client, bucket: str, history: str | None) -> tuple[dict[str, list[str]
                 f"DUCKBOOK_S3_MARTS_BUCKET={bucket} holds the marts of another history, which these would replace: "
                 f"name another bucket, or delete {MARK} and what it names."
             )
-        return marked["publications"], marked["copies"], history or marked["history"]
+        return marked["publications"], marked.get("left", {}), marked["copies"], history or marked["history"]
     prefixes = (POINTER, "current/", "runs/")
     stored = [found for prefix in prefixes for found in storage.list_objects(client, bucket, prefix)]
     try:
@@ -110,12 +123,19 @@ def _held(client, bucket: str, history: str | None) -> tuple[dict[str, list[str]
         if name in marts and folder.startswith(("runs/", "current")):
             held.setdefault(folder.removeprefix("runs/"), []).append(found.key)
     copies = held.pop("current", [])
-    return held, copies, history
+    return held, {}, copies, history
 
 
-def _mark(client, bucket: str, history: str | None, held: Mapping[str, Iterable], copies: Iterable[str]) -> None:
+def _mark(
+    client,
+    bucket: str,
+    history: str | None,
+    held: Mapping[str, Iterable],
+    left: Mapping[str, str],
+    copies: Iterable[str],
+) -> None:
     publications = {name: sorted(keys) for name, keys in held.items()}
-    told = {"what": WHAT, "history": history, "publications": publications, "copies": sorted(copies)}
+    told = {"what": WHAT, "history": history, "publications": publications, "left": left, "copies": sorted(copies)}
     storage.put_bytes(client, bucket, MARK, json.dumps(told, indent=1).encode())
 
 

@@ -129,7 +129,8 @@ def land_history(
             refuse_what_others_landed(writer.found())
         elif found != wanted:
             # A killed load of another size may have left objects that this one would not overwrite.
-            writer.forget_history()
+            days = [window.until for window in quarters(found.first_as_of)]
+            writer.delete_objects(settings.s3_historic_bucket, S3_TABLES, days)
         if found != wanted:
             manifests.write(settings, endpoints, wanted)
         store = Store(customers, seed, first_as_of, history_end(first_as_of), dirt, planting(planted), writer.folder)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 
 import psutil
@@ -35,9 +34,6 @@ from duckbook.tables import source_tables
 
 UPLOADS = 4
 """Objects that are uploaded side by side, while the next ones are made."""
-
-GENERATED = re.compile(r"json/(\w+)/date=\d{4}-\d\d-\d\d/\1\.ndjson")
-"""The keys of what is generated."""
 
 _AS_JSON = "(format json, timestampformat '%Y-%m-%dT%H:%M:%S')"
 
@@ -82,12 +78,10 @@ class Writer:
         order = list(source_tables())
         return sorted(self._landed, key=lambda row: (row["system"] != "s3", row["date"], order.index(row["table"])))
 
-    def forget_history(self) -> None:
-        """Delete the objects of an earlier historic load, and none that others have landed beside them."""
-        bucket = self._settings.s3_historic_bucket
-        for found in storage.list_objects(self._s3, bucket, "json/"):
-            if GENERATED.fullmatch(found.key):
-                storage.delete(self._s3, bucket, found.key)
+    def delete_objects(self, bucket: str, tables: Iterable[str], days: Iterable[date]) -> None:
+        """Delete the objects of a load, and none that others have landed beside them."""
+        for table, day in product(tables, days):
+            storage.delete(self._s3, bucket, object_key(table, day))
 
     def found(self) -> list[str]:
         """What lies in the landing zone, whoever landed it."""
@@ -107,7 +101,8 @@ class Writer:
 
     def put_object(self, store: Store, bucket: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
         """Land records of a table as one object of JSON lines, those that are soiled last."""
-        where = f"s3://{bucket}/json/{table}/date={day}/{table}.ndjson"
+        key = object_key(table, day)
+        where = f"s3://{bucket}/{key}"
         path = self.folder / f"{table}-{day}.ndjson"
         number, counts, soiled = 0, Counter(), []
         with path.open("wb") as file:
@@ -120,7 +115,6 @@ class Writer:
                 counts += found
             file.writelines(f"{line}\n".encode() for line in soiled)
         self._note(table, "s3", where, day, number, counts)
-        key = where.removeprefix(f"s3://{bucket}/")
         self._submit(path, bucket, key)
 
     def put_table(self, store: Store, prefix: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
@@ -202,6 +196,11 @@ class Writer:
         self._landed.append({"table": table, "system": system, "where": where, "date": day.isoformat(), "rows": rows})
         if counts:
             self._dirt[table, where] = counts
+
+
+def object_key(table: str, day: date) -> str:
+    """The key of a generated object."""
+    return f"json/{table}/date={day}/{table}.ndjson"
 
 
 def _remove_leftovers(folder: Path) -> None:

@@ -48,6 +48,19 @@ def one_writer(settings: Settings, what: str) -> Iterator[Lease | None]:
     ChainError
         Another process holds it.
     """
+    with data_folder(settings, what), _lake(settings, what) as lease:
+        yield lease
+
+
+@contextlib.contextmanager
+def data_folder(settings: Settings, what: str) -> Iterator[None]:
+    """Hold the data folder alone, whoever holds the lease of its lake.
+
+    Raises
+    ------
+    ChainError
+        Another process holds it.
+    """
     from filelock import FileLock, Timeout
 
     markers.claim(settings.data)
@@ -61,9 +74,8 @@ def one_writer(settings: Settings, what: str) -> Iterator[Lease | None]:
             "another store with DATA=folder."
         ) from None
     try:
-        with _lake(settings, what) as lease:
-            write_private(holder, json.dumps({"what": what, "pid": os.getpid(), "since": now()}))
-            yield lease
+        write_private(holder, json.dumps({"what": what, "pid": os.getpid(), "since": now()}))
+        yield
     finally:
         holder.unlink(missing_ok=True)
         lock.release()

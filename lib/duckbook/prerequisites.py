@@ -1,7 +1,7 @@
 """What a run needs before it begins: what has landed, what is built and published, and as of which day.
 
 The steps refuse the same, but half a minute later and as a failed run. Here a refusal takes about a second, and no run
-is begun. Servers that are down are started only where nothing else can tell, and stopped again after a refusal.
+is begun. Servers that are down are started only where nothing else can tell; whoever asks stops them after a refusal.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
 
-from duckbook import as_found, landing, manifest, publish, servers
+from duckbook import landing, manifest, publish, servers
 from duckbook.chain import Step
 from duckbook.endpoints import Endpoints
-from duckbook.errors import ChainError, IngestError, LandingError, PublishError, WarehouseLocked
+from duckbook.errors import ChainError, IngestError, LandingError, WarehouseLocked
 from duckbook.manifest import Manifest
+from duckbook.publication import Publication
 from duckbook.request import GENERATED, Request
 from duckbook.settings import Settings
 
@@ -45,21 +46,25 @@ def check(settings: Settings, request: Request, steps: Sequence[Step]) -> date |
         The steps before these have not run, or ran as of another day.
     PublishError
         Nothing has been published.
+    ScienceError
+        All steps are of data science, and the customers are too few for any of them.
     """
     names = {step.name for step in steps}
     before = {need for step in steps for need in step.needs if need not in names}
     generates = any(step.group == "generate" for step in steps)
-    with as_found.on_error(settings):
-        if generates or "generate_history" in before or any(name in request.values for name in GENERATED):
-            _check_generated(settings, request, names, before)
-        if "ingest" in names:
-            _check_history(settings, request, generates)
-        if generates or "ingest" in names:
-            return None
-        try:
-            return _check_built(settings, request, before)
-        except WarehouseLocked:
-            return request.as_of  # who holds it is told when the run takes the store
+    if generates or "generate_history" in before or any(name in request.values for name in GENERATED):
+        _check_generated(settings, request, names, before)
+    if "ingest" in names:
+        _check_history(settings, request, generates)
+    if generates or "ingest" in names:
+        return None
+    try:
+        held = _check_built(settings, request, before)
+    except WarehouseLocked:
+        return request.as_of  # who holds it is told when the run takes the store
+    if "publish" in before and all(step.group == "science" for step in steps):
+        _check_size(settings)
+    return held
 
 
 def _check_generated(settings: Settings, request: Request, names: set[str], before: set[str]) -> None:
@@ -123,12 +128,8 @@ def _check_built(settings: Settings, request: Request, before: set[str]) -> date
                 if not _holds(connection, schema):
                     raise ChainError(f"There is no {schema} yet: run {notebook} first, or `make pipeline`.")
                 held, what = _as_of(connection, relation), schema
-    if "publish" in before and settings.target != "motherduck":
-        if settings.target == "lake":
-            servers.up(settings)
-        current = publish.current(settings)
-        if current is None:
-            raise PublishError("Nothing has been published yet: run 07_publish.ipynb first, or `make pipeline`.")
+    if "publish" in before:
+        current = _publication(settings)
         held, what = current.as_of and date.fromisoformat(current.as_of), f"the publication {current.run_id}"
     if held and request.as_of and request.as_of != held:
         later = f"or take that day in by `make pipeline AS_OF={request.as_of}`"
@@ -137,6 +138,34 @@ def _check_built(settings: Settings, request: Request, before: set[str]) -> date
             f"AS_OF out{f', {later}' if request.as_of > held else ''}."
         )
     return held
+
+
+def _publication(settings: Settings) -> Publication:
+    """The publication that readers take.
+
+    Raises
+    ------
+    PublishError
+        Nothing has been published.
+    """
+    if settings.target == "lake":
+        servers.up(settings)
+    if found := publish.current(settings):
+        return found
+    # Opened, it says that there is none; that of MotherDuck is known only then.
+    with publish.published(settings) as opened:
+        return opened.publication
+
+
+def _check_size(settings: Settings) -> None:
+    """See that there are customers enough, as each notebook of data science does, by what the publication says."""
+    from duckbook import science
+
+    # Without the row of those who are not known.
+    customers = _publication(settings).marts.get("dim_customers", 0) - 1
+    if customers < science.ENOUGH:
+        landed = _manifest(settings) if customers >= science.ENOUGH_OF_ONES_OWN else None
+        science.refuse_few(customers, is_generated=landed is not None and landed.complete, who="data science")
 
 
 def _manifest(settings: Settings) -> Manifest | None:

@@ -16,17 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from duckbook import markers, provenance, publish, published_files, runs, servers
+from duckbook.batches import FILE_KEY
 from duckbook.lock import one_writer
 from duckbook.publication import beyond
 from duckbook.settings import Settings
 
 LEFT_FOR = timedelta(days=1)
 """How old a leftover is before it is taken for one: what is younger may be somebody's work, on another machine too."""
-
-OF_A_BATCH = re.compile(
-    r"history/(\w+)/batch=\1-\d{8}-\d{5,}-[0-9a-f]+/([0-9a-f]{8}/)?(rows|sightings|unreadable)(-\d{8})?\.parquet"
-)
-"""The keys that an ingest gives: what else lies below history/ is somebody else's."""
 
 RUN = re.compile(r"\d{8}T\d{6}-\d{3}")
 
@@ -149,5 +145,5 @@ def _objects(settings: Settings) -> Iterator[Removal]:
     oldest = datetime.now(UTC) - LEFT_FOR
     for stored in listed:
         key = stored.key
-        if OF_A_BATCH.fullmatch(key) and key not in named and stored.put_at < oldest:
+        if FILE_KEY.fullmatch(key) and key not in named and stored.put_at < oldest:
             yield Removal("leftover", key, stored.size, lambda key=key: storage.delete(client, bucket, key))

@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from duckbook import chain, codebase, kernels, lock, prerequisites, provenance, redaction, room, runs, telling
+from duckbook import as_found, chain, codebase, kernels, lock, prerequisites, provenance, redaction, room, runs, telling
 from duckbook.archivist import Archivist
 from duckbook.errors import ChainError, DuckbookError, reason
 from duckbook.lock import one_writer
@@ -57,28 +57,30 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         _refuse_early(settings)
     with kernels.mother(settings, steps) as mother:
         parameters = chain.check(steps, request.given, request.extra)
-        with telling.refusals(settings):
-            _preflight(settings)
-            held = prerequisites.check(settings, request, steps)
-        with one_writer(settings, "a run of the chain") as lease:
-            runs.settle(settings.runs)
-            clean = redaction.Redactor(redaction.secrets_of(settings))
-            record = Run.begin(
-                settings.runs,
-                target=settings.target,
-                as_of=held.isoformat() if held else request.given.get("as_of"),
-                parameters=clean.scrub(request.parameters(settings, _generates(steps))),
-                steps=[(step.name, step.notebook.name) for step in steps],
-                request=clean.scrub(request.as_record),
-                kind=request.kind,
-                store=provenance.store(settings),
-                git=provenance.git(),
-                versions=provenance.versions(),
-                code=codebase.checksums(chain_file),
-                readers=provenance.readers(settings),
-            )
-            listener.run_started(steps)
-            _carry_out(settings, request, record, steps, parameters, listener, mother, lease)
+        with as_found.on_error(settings) as begun:
+            with telling.refusals(settings):
+                _preflight(settings)
+                held = prerequisites.check(settings, request, steps)
+            with one_writer(settings, "a run of the chain") as lease:
+                runs.settle(settings.runs)
+                clean = redaction.Redactor(redaction.secrets_of(settings))
+                record = Run.begin(
+                    settings.runs,
+                    target=settings.target,
+                    as_of=held.isoformat() if held else request.given.get("as_of"),
+                    parameters=clean.scrub(request.parameters(settings, _generates(steps))),
+                    steps=[(step.name, step.notebook.name) for step in steps],
+                    request=clean.scrub(request.as_record),
+                    kind=request.kind,
+                    store=provenance.store(settings),
+                    git=provenance.git(),
+                    versions=provenance.versions(),
+                    code=codebase.checksums(chain_file),
+                    readers=provenance.readers(settings),
+                )
+                begun.set()  # Whoever resumes the run finds the servers up.
+                listener.run_started(steps)
+                _carry_out(settings, request, record, steps, parameters, listener, mother, lease)
     return record
 
 
@@ -111,17 +113,19 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
         _refuse_early(settings)
     with kernels.mother(settings, left) as mother:
         parameters = chain.check(steps, request.given, request.extra)
-        with telling.refusals(settings):
-            _preflight(settings)
-            first, _ = provenance.resume_from(record, steps, chain_file)
-            prerequisites.check(settings, request, _from(first, steps))
-        with one_writer(settings, "a run of the chain") as lease:
-            runs.settle(settings.runs)
-            first, why = provenance.resume_from(record, steps, chain_file)
-            known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
-            again = Run.reopen(folder, first, why, **known_now)
-            listener.run_started(_from(first, steps))
-            _carry_out(settings, request, again, steps, parameters, listener, mother, lease)
+        with as_found.on_error(settings) as begun:
+            with telling.refusals(settings):
+                _preflight(settings)
+                first, _ = provenance.resume_from(record, steps, chain_file)
+                prerequisites.check(settings, request, _from(first, steps))
+            with one_writer(settings, "a run of the chain") as lease:
+                runs.settle(settings.runs)
+                first, why = provenance.resume_from(record, steps, chain_file)
+                known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
+                again = Run.reopen(folder, first, why, **known_now)
+                begun.set()
+                listener.run_started(_from(first, steps))
+                _carry_out(settings, request, again, steps, parameters, listener, mother, lease)
     return again
 
 
@@ -234,7 +238,23 @@ def _work(settings, request, record: Run, steps, parameters, supervisor: Supervi
     failed = supervisor.carry_out()
     record.record["publication"] = provenance.publication(settings, record.record["run_id"])
     record.record["readers"] = provenance.readers(settings)
+    if failed is None and _reads_what_others_published(steps):
+        _see_that_readers_stayed(record.record)
     return failed
+
+
+def _reads_what_others_published(steps: list[chain.Step]) -> bool:
+    return "publish" not in {step.name for step in steps} and any("publish" in step.needs for step in steps)
+
+
+def _see_that_readers_stayed(record: dict[str, Any]) -> None:
+    """See that readers take a publication of the day that the record of a run names; MotherDuck does not tell."""
+    now = record["readers"]
+    if now and now["as_of"] != record["as_of"]:
+        raise ChainError(
+            f"Readers were pointed at the publication {now['run_id']}, as of {now['as_of']}, while this run read that "
+            f"as of {record['as_of']}: its notebooks may have read either. Run it again."
+        )
 
 
 def _generates(steps: list[chain.Step]) -> bool:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,7 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
     if _is_in_bi(settings, endpoints):
         from duckbook import bi
 
-        bi.publish_bi(settings.model_copy(update={"keep_publications": 1}), endpoints)
+        bi.publish_bi(settings.model_copy(update={"keep_publications": 1}), endpoints, grace=timedelta(0))
 
 
 def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace]:
