@@ -155,9 +155,11 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory):
     shop = Settings(data=tmp_path_factory.mktemp("a shop"), _env_file=None)
     with warehouse.open_warehouse(shop) as connection:
         raw = Raw(connection)
+        connection.begin()
         for table, rows, on in batches():
             raw.land(table, rows, on)
         raw.unreadable("orders", '{"order_id": ')
+        connection.commit()
     return shop, transform.build(shop, "all", unit_tests=True)
 
 

@@ -22,6 +22,7 @@ class Raw:
     def __init__(self, connection: duckdb.DuckDBPyConnection, as_of: date = date(2026, 6, 30)) -> None:
         self.connection = connection
         self.arrivals = 0
+        self._keys: dict[str, set[str]] = {}
         raw.create(connection)
         connection.execute("insert into ecom_raw.as_of values (?)", [as_of])
 
@@ -34,7 +35,7 @@ class Raw:
         appended = unchanged = 0
         for number, row in enumerate(rows, start=1):
             key, content = _key(table, row), _hash(row)
-            if key is not None and self._precedes(table, key, row, on) == content:
+            if self._has(table, key) and self._precedes(table, key, row, on) == content:
                 self._insert("sightings", [(table, key, content, batch_id, number)])
                 unchanged += 1
                 continue
@@ -42,6 +43,7 @@ class Raw:
             values = [None if row.get(name) is None else str(row[name]) for name in names]
             values += [key, batch_id, number, content, f"json/{table}/{on}", None]
             self._insert(table, [values])
+            self._keys[table].add(key)
             appended += 1
         self.connection.execute(
             "update ecom_raw.batches set appended = ?, unchanged = ? where batch_id = ?",
@@ -57,6 +59,13 @@ class Raw:
     def unreadable(self, table: str, line: str) -> None:
         """Leave a line that could not be read."""
         self._insert("unreadable", [(table, "unreadable-1", "json", 1, "not JSON", line)])
+
+    def _has(self, table: str, key: str | None) -> bool:
+        """Whether a row may have landed with a key, which is asked of the table once: most keys are new."""
+        if table not in self._keys:
+            found = self.connection.execute(f"select distinct _key from ecom_raw.{table}").fetchall()
+            self._keys[table] = {known for (known,) in found}
+        return key is not None and key in self._keys[table]
 
     def _precedes(self, table: str, key: str, row: dict, on: date) -> int | None:
         """Hash of the version of the key and of the row's update time that was last seen before or on the day."""

@@ -92,17 +92,23 @@ def macro(name: str, *arguments, **named) -> str:
     return str(_environment().globals[name](*arguments, **named))
 
 
+@cache
+def _template(text: str) -> jinja2.Template:
+    """A template compiled once: tests render the same models hundreds of times."""
+    return _environment().from_string(text)
+
+
 def generic_test(name: str, relation: str, **arguments) -> str:
     """The query of a generic test of a relation."""
     text = (PROJECT / "tests" / "generic" / f"{name}.sql").read_text()
     text = text.replace("{% test ", "{% macro ").replace("{% endtest %}", "{% endmacro %}")
-    return str(getattr(_environment().from_string(text).make_module(), name)(relation, **arguments))
+    return str(getattr(_template(text).make_module(), name)(relation, **arguments))
 
 
 def model(name: str) -> str:
     """The query of a model."""
     (path,) = Path(PROJECT).glob(f"models/**/{name}.sql")
-    return _environment().from_string(path.read_text()).render()
+    return _template(path.read_text()).render()
 
 
 def relation(name: str) -> str:
@@ -119,7 +125,7 @@ def increment(connection, name: str, until: int) -> None:
         query = model(name)
         hooks = _rendering.config.get("pre_hook", [])
         for hook in [hooks] if isinstance(hooks, str) else hooks:
-            connection.execute(_environment().from_string(hook).render())
+            connection.execute(_template(hook).render())
         connection.execute(f"create or replace temp table added as {query}")
         keys = _rendering.config.get("unique_key", [])
         keys = ", ".join([keys] if isinstance(keys, str) else keys)
