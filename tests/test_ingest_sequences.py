@@ -27,7 +27,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from landing_zone import AS_OF, Shop, content, lines
 
-SEQUENCES, SEQUENCES_IN_SOAK = 50, 500
+SEQUENCES, SEQUENCES_IN_SOAK = 35, 500
 
 PLAYED = {
     "customers": ("city", "age"),
