@@ -63,8 +63,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log) -> WholeFiles:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker ends up alone with it."""
-    longest = ("lake", "marts_books", "run_faults", "own_data", "transform", "notebooks", "conclusions", "hostile")
-    longest += ("ingest_sequences", "features", "chain", "ingest")
+    longest = ("lake", "transform", "run_faults", "marts_books", "conclusions", "notebooks", "own_data", "hostile")
+    longest += ("landing", "ingest_sequences", "ingest_faults", "features", "lab", "generated_versions", "forget")
+    longest += ("chain", "ingest", "servers")
     place = {f"test_{name}": number for number, name in enumerate(longest)}
     names = {item: "test_notebooks" if item.path.suffix == ".ipynb" else item.path.stem for item in items}
     items.sort(key=lambda item: place.get(names[item], len(place)))
