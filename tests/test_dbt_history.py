@@ -93,11 +93,14 @@ def test_a_record_that_a_later_batch_brings_again_is_unchanged(raw):
     assert raw.connection.execute(flows).fetchall() == [(1, 0), (2, 0), (0, 2)]
 
 
-@settings(max_examples=6, deadline=None)
-@given(rows=st.lists(ROWS, min_size=3, max_size=3))
-def test_batches_that_arrive_late_or_out_of_order_give_the_same_history(raw, rows):
-    results = [history(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
-    assert all(result == results[0] for result in results)
+def test_batches_that_arrive_late_or_out_of_order_give_the_same_history(raw, soak):
+    @settings(max_examples=50 if soak else 3, deadline=None)
+    @given(rows=st.lists(ROWS, min_size=3, max_size=3))
+    def run(rows):
+        results = [history(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
+        assert all(result == results[0] for result in results)
+
+    run()
 
 
 def test_the_newest_version_is_the_staged_one(raw):

@@ -14,7 +14,7 @@ import pytest
 import rendered
 from duckbook import order_statuses, setting_values
 from duckbook.settings import Settings
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
 from shop import shares
@@ -373,11 +373,14 @@ def test_the_last_sound_row_in_source_order_is_staged(raw, landings):
     assert staged(raw, landings) == expected
 
 
-@settings(max_examples=8, deadline=None)
-@given(rows=st.lists(LANDINGS.map(lambda landings: landings[0][1]), min_size=3, max_size=3))
-def test_dated_batches_stage_the_same_in_any_order_of_arrival(raw, rows):
-    results = [staged(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
-    assert all(result == results[0] for result in results)
+def test_dated_batches_stage_the_same_in_any_order_of_arrival(raw, soak):
+    @settings(max_examples=50 if soak else 4, deadline=None)
+    @given(rows=st.lists(LANDINGS.map(lambda landings: landings[0][1]), min_size=3, max_size=3))
+    def run(rows):
+        results = [staged(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
+        assert all(result == results[0] for result in results)
+
+    run()
 
 
 def test_an_order_without_a_time_of_its_own_is_as_new_as_the_batch_that_saw_it_last(raw):
@@ -439,16 +442,20 @@ def staged_items(raw: Raw, landings: list) -> dict[tuple[str, str], int]:
     return {(order, item): quantity for order, item, quantity in rows}
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(landings=ITEMS)
-def test_where_items_are_numbered_anew_the_latest_batch_replaces_an_order_whole(raw, monkeypatch, landings):
+def test_where_items_are_numbered_anew_the_latest_batch_replaces_an_order_whole(raw, monkeypatch, soak):
     monkeypatch.setenv("DUCKBOOK_ORDER_ITEMS_RENUMBERED", "true")
-    expected: dict[str, dict] = {}
-    for _, rows in sorted(landings, key=lambda landing: landing[0]):
-        sound = [row for row in rows if row[1] is not None and row[2] != "three"]
-        for order in {row[0] for row in sound}:
-            expected[order] = {(order, item): int(quantity) for name, item, quantity in sound if name == order}
-    assert staged_items(raw, landings) == {key: n for items in expected.values() for key, n in items.items()}
+
+    @settings(max_examples=250 if soak else 12, deadline=None)
+    @given(landings=ITEMS)
+    def run(landings):
+        expected: dict[str, dict] = {}
+        for _, rows in sorted(landings, key=lambda landing: landing[0]):
+            sound = [row for row in rows if row[1] is not None and row[2] != "three"]
+            for order in {row[0] for row in sound}:
+                expected[order] = {(order, item): int(quantity) for name, item, quantity in sound if name == order}
+        assert staged_items(raw, landings) == {key: n for items in expected.values() for key, n in items.items()}
+
+    run()
 
 
 def test_an_order_that_lands_with_fewer_items_keeps_the_others_unless_they_are_numbered_anew(raw, monkeypatch):
