@@ -87,11 +87,14 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str
     publication = chosen(_read(connection), _current(connection), as_of, run_id)
     connection.execute(f"detach {lake.NAME}")
     warehouse.use_lake(connection, settings, endpoints, snapshot=publication.snapshot)
+    # One transaction, for each asks the catalog anew which snapshot it sees.
+    connection.begin()
     for mart in publication.marts:
         table = f"{lake.NAME}.{SCHEMA}.{mart}"
         columns = [(name, kind) for name, kind, *_ in connection.execute(f"describe {table}").fetchall()]
         shown = personal.masked_select(columns, publication.personal.get(mart, ()))
         connection.execute(f"create view {SCHEMA}.{mart} as select {shown} from {table}")
+    connection.commit()
     return publication
 
 
@@ -144,8 +147,9 @@ def _current(connection: duckdb.DuckDBPyConnection) -> Pinned | None:
 
 
 def _read(connection: duckdb.DuckDBPyConnection, where: str = "") -> list[Pinned]:
-    catalog = "select 1 from system.information_schema.tables where concat_ws('.', table_schema, table_name) = ?"
-    if not connection.execute(f"{catalog} and table_catalog = ?", [TABLE, lake.NAME]).fetchone():
+    # Of its columns, because a look for the table counts the rows of every table of the lake.
+    catalog = "select 1 from duckdb_columns() where concat_ws('.', schema_name, table_name) = ? and database_name = ?"
+    if not connection.execute(catalog, [TABLE, lake.NAME]).fetchone():
         return []
     query = f"from {lake.NAME}.{TABLE} {where} order by snapshot_id desc"
     rows = connection.execute(query).fetchall()
