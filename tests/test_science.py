@@ -63,10 +63,11 @@ def test_the_size_that_is_asked_for_is_enough():
 
 
 def test_too_few_customers_are_told_with_the_remedy_that_helps():
-    with pytest.raises(NotEnough, match=r"hold 4,999 customers.*at least 5,000.*CUSTOMERS=5000"):
+    with pytest.raises(NotEnough, match=r"hold too few customers, 4,999.*at least 5,000.*CUSTOMERS=5000"):
         science.require(published(4_999), is_generated=True)
     with pytest.raises(
-        NotEnough, match=r"hold 499 customers, and this notebook needs at least 500: it can say nothing of fewer\.$"
+        NotEnough,
+        match=r"hold too few customers, 499: this notebook needs at least 500, and can say nothing of fewer\.$",
     ):
         science.require(published(499), is_generated=False)
 
@@ -85,7 +86,7 @@ def test_a_history_that_is_too_short_is_told():
 
 def test_too_few_rows_are_told():
     science.require_rows(30, 30, "reviews")
-    with pytest.raises(ScienceError, match=r"hold 29 reviews.*at least 30"):
+    with pytest.raises(ScienceError, match=r"hold too few reviews, 29.*at least 30"):
         science.require_rows(29, 30, "reviews")
 
 
