@@ -43,9 +43,9 @@ def test_too_few_visits_or_purchases_are_too_few():
 def test_the_design_effect_of_visits_that_come_tenfold_is_ten():
     draw = np.random.default_rng(4)
     bought = (draw.random(4000) < 0.2).astype(float)
-    assert strata.design_effect(Group("once", bought, np.ones(4000))) == pytest.approx(1, abs=0.01)
-    assert strata.design_effect(Group("tenfold", 10 * bought, np.full(4000, 10))) == pytest.approx(10, abs=0.01)
-    assert strata.design_effect(Group("none", np.zeros(40), np.ones(40))) == 1
+    assert Group("once", bought, np.ones(4000)).design_effect == pytest.approx(1, abs=0.01)
+    assert Group("tenfold", 10 * bought, np.full(4000, 10)).design_effect == pytest.approx(10, abs=0.01)
+    assert Group("none", np.zeros(40), np.ones(40)).design_effect == 1
 
 
 def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_one_that_is_there():
@@ -60,7 +60,7 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
             counts = [
                 [np.bincount(month[device == one], of[device == one], 12) for of in (bought, visits)] for one in (0, 1)
             ]
-            effect = strata.design_effect(Group("all", bought, visits))
+            effect = Group("all", bought, visits).design_effect
             found = strata.compare_within(("a", *counts[0]), ("b", *counts[1]), design_effect=effect)
             if lift:
                 covered += found.difference.low <= lift <= found.difference.high

@@ -14,18 +14,10 @@ from typing import Any
 import numpy as np
 
 from duckbook import statements
-from duckbook.statements import Comparison, Estimate, Group
+from duckbook.statements import Comparison, Estimate
 
 Counts = tuple[str, Any, Any]
 """A name, and for each stratum the hits and the n."""
-
-
-def design_effect(group: Group) -> float:
-    """How many times the variance of a share is what it were if all that is counted were independent.
-
-    Each row of the group is a cluster, such as a customer with visits as denominator and purchases as numerator.
-    """
-    return group.design_effect
 
 
 def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0, tests: int = 1) -> Comparison:
