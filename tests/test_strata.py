@@ -70,6 +70,14 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
     assert covered / 300 > 0.915
 
 
+@pytest.mark.parametrize(("sizes", "rate", "count"), [((50, 2000), 0.01, 1), ((60, 2000), 0.02, 6), ((100, 1000), 0.1, 6)])
+def test_a_small_group_that_met_none_of_what_is_rare_has_no_lower_share(sizes, rate, count):
+    draw = np.random.default_rng(43)
+    n = np.array([np.full(count, size // count) for size in sizes])
+    hits = draw.binomial(n, rate, (1000, *n.shape))
+    assert sum(strata.compare_within(("a", one[0], n[0]), ("b", one[1], n[1])).is_told for one in hits) / 1000 < 0.075
+
+
 def test_groups_that_are_crossed_over_strata_are_told_apart_as_seldom_as_promised():
     """One group has nearly all of its visits where few buy, the other where many do; nothing differs within either."""
     draw, told = np.random.default_rng(41), 0

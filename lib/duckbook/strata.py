@@ -19,6 +19,9 @@ from duckbook.statements import Comparison, Estimate
 Counts = tuple[str, Any, Any]
 """A name, and for each stratum the hits and the n."""
 
+ENOUGH_HITS = 2 * statements.ENOUGH_HITS
+"""A sum over strata has a normal interval, which wants more of a small share than Wilson's does."""
+
 
 def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0, tests: int = 1) -> Comparison:
     """Compare two shares within strata.
@@ -56,10 +59,9 @@ def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0,
         Estimate(share, share - z * error, share + z * error, count)
         for share, error, count in zip(shares, errors, counted, strict=True)
     ]
-    counted_hits = sum(float(one.sum()) for one in hits)
-    is_enough = (
-        min(counted) / design_effect >= statements.ENOUGH
-        and min(counted_hits, sum(counted) - counted_hits) >= statements.ENOUGH_HITS
+    is_enough = min(counted) / design_effect >= statements.ENOUGH and statements.are_enough(
+        *((float(one.sum()), float(all_.sum()), design_effect) for one, all_ in zip(hits, n, strict=True)),
+        enough=ENOUGH_HITS,
     )
     verdict = statements.verdict(difference, is_enough)
     return Comparison(first[0], second[0], *of, difference, verdict, "share")
