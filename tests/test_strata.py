@@ -70,7 +70,9 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
     assert covered / 300 > 0.915
 
 
-@pytest.mark.parametrize(("sizes", "rate", "count"), [((50, 2000), 0.01, 1), ((60, 2000), 0.02, 6), ((100, 1000), 0.1, 6)])
+@pytest.mark.parametrize(
+    ("sizes", "rate", "count"), [((50, 2000), 0.01, 1), ((60, 2000), 0.02, 6), ((100, 1000), 0.1, 6)]
+)
 def test_a_small_group_that_met_none_of_what_is_rare_has_no_lower_share(sizes, rate, count):
     draw = np.random.default_rng(43)
     n = np.array([np.full(count, size // count) for size in sizes])
