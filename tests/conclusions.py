@@ -262,14 +262,8 @@ def check_comparison(
     """
     (first, spread_one, n_one), (second, spread_other, n_other) = _resampled([one, other])
     if said["few_one"]:
-        tops = np.concatenate([np.asarray(rows[0], dtype=float) for rows in (one, other)])
-        ones = (np.ones(len(rows[0])) if rows[1] is None else rows[1] for rows in (one, other))
-        bottoms = np.concatenate([np.asarray(rows, dtype=float) for rows in ones])
-        is_share = bool(np.all((tops >= 0) & (tops <= bottoms)))
-        is_rare = is_share and min(tops.sum(), (bottoms - tops).sum()) < 10
-        assert min(n_one, n_other) < enough or not isfinite(first + second) or is_rare, (
-            f"there are {n_one} and {n_other}"
-        )
+        is_few = min(n_one, n_other) < enough or not isfinite(first + second)
+        assert is_few or are_rare((one, spread_one), (other, spread_other)), f"there are {n_one} and {n_other}"
         return
     assert close(said["of_one"], first) and close(said["of_other"], second), f"they are {first} and {second}"
     assert (number(said["n_one"]), number(said["n_other"])) == (n_one, n_other), f"n is {n_one} and {n_other}"
@@ -282,6 +276,24 @@ def check_comparison(
             f"the difference is {distance} standard errors"
         )
         assert not is_absent or abs(distance) < 3.5, "there is no such pattern in this shop"
+
+
+def are_rare(*groups: tuple[Rows, np.ndarray]) -> bool:
+    """Whether a group would have fewer than five hits, or misses, if all had one share; each with its bootstrap.
+
+    What the bootstrap makes of the size of a group is told to a quarter or so.
+    """
+    sums, able = [], []
+    for (top, bottom, _), spread in groups:
+        tops = np.asarray(top, dtype=float)
+        bottoms = np.ones(len(tops)) if bottom is None else np.asarray(bottom, dtype=float)
+        if np.any((tops < 0) | (tops > bottoms) | (tops != np.floor(tops))):
+            return False
+        hits, n = tops.sum(), bottoms.sum()
+        sums.append((hits, n))
+        able.append(min(n, hits / n * (1 - hits / n) / spread.var()) if 0 < hits < n else len(tops))
+    hits, n = np.sum(sums, axis=0)
+    return bool(min(hits, n - hits) / n * min(able) < 5 * 1.4)
 
 
 def check_ranking(said: Mapping[str, str | None], groups: Mapping[str, Rows], enough: int = 30) -> None:
@@ -313,7 +325,8 @@ def check_ranking(said: Mapping[str, str | None], groups: Mapping[str, Rows], en
         spread = (able[best][1] - able[name][1]).std()
         distance = abs(able[best][0] - able[name][0]) / spread if spread else np.inf
         if name in rivals:
-            assert distance < 5.0, f"{best} is {distance} standard errors from {name}"
+            is_rare = are_rare(*((groups[one], found[one][1]) for one in (best, name)))
+            assert distance < 5.0 or is_rare, f"{best} is {distance} standard errors from {name}"
         else:
             assert distance > 1.7, f"{best} is only {distance} standard errors from {name}"
 

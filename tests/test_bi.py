@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import threading
@@ -14,7 +15,18 @@ import psycopg2.errors
 import psycopg2.extensions
 import pytest
 import sqlalchemy
-from duckbook import bi, bi_files, bi_reader, bi_schema, contracts, postgres_programs, publish, storage, warehouse
+from duckbook import (
+    bi,
+    bi_files,
+    bi_reader,
+    bi_schema,
+    contracts,
+    postgres_connection,
+    postgres_programs,
+    publish,
+    storage,
+    warehouse,
+)
 from duckbook.contracts import Column, Contract
 from duckbook.errors import PublishError
 from duckbook.settings import Settings
@@ -365,6 +377,13 @@ def test_a_reader_who_does_not_let_go_is_passed_by_and_keeps_what_it_reads(endpo
         assert {*first, *cursor.fetchall()} == {(0,)}
     assert hand_over(2)
     assert bi_schema.existing(owner, swapped) == [swapped]
+
+
+def test_a_connection_that_is_lost_within_a_transaction_is_told_as_that(endpoints, owner):
+    said = pytest.raises(psycopg2.OperationalError, match=r"terminating connection|closed the connection")
+    with said, contextlib.closing(postgres_connection.connect(endpoints.postgres_dsn)) as lost, lost:
+        owner.execute("select pg_terminate_backend(%s)", [lost.info.backend_pid])
+        lost.execute("select 1")
 
 
 def test_a_publication_that_fails_half_way_leaves_nothing_behind(marts, swapped, owner):

@@ -86,9 +86,8 @@ def test_a_question_without_enough_data_is_left_out_with_a_sentence_and_the_run_
     alone = {"needs": [], "group": "science"}
     done = ended(store, "has_too_little", "other=succeeds", has_too_little=alone, other=alone)
     left_out, other = done.record["steps"]
-    sentence = (
-        "The published marts hold 3 <b>reviews</b>, and this notebook needs at least 30: it can say nothing of fewer."
-    )
+    sentence = "The published marts hold too few <b>reviews</b>, 3: this notebook needs at least 30, and "
+    sentence += "can say nothing of fewer."
     assert (left_out["status"], left_out["error"]) == ("skipped", sentence)
     assert (other["status"], done.record["status"], done.record["error"]) == ("succeeded", "succeeded", None)
     cells = json.loads((done.folder / "has_too_little.ipynb").read_text("utf-8"))["cells"]
@@ -98,7 +97,7 @@ def test_a_question_without_enough_data_is_left_out_with_a_sentence_and_the_run_
     overview = (done.folder / "index.html").read_text("utf-8")
     assert "1 of 2 steps succeeded, and 1 had not enough data" in overview
     page = (done.folder / "has_too_little.html").read_text("utf-8")
-    assert "The published marts hold 3 &lt;b&gt;reviews" in page
+    assert "The published marts hold too few &lt;b&gt;reviews" in page
     assert "The cell that failed" not in page
 
 

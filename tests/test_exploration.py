@@ -26,7 +26,7 @@ def test_too_few_are_told_and_enough_are_not(monkeypatch):
     exploration.require(200, 200, "orders", state="TX")
     assert told == []
     exploration.require(199, 200, "orders", state="TX")
-    assert told == ["**Only 199 orders**: too few to read a pattern from. Widen the period, or drop a filter."]
+    assert told == ["**Too few orders to read a pattern from, 199**. Widen the period, or drop a filter."]
 
 
 def test_a_conclusion_is_a_list_in_which_no_dollar_begins_a_formula():

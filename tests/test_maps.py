@@ -47,6 +47,10 @@ US, BR = "United States", "Brazil"
         ([(BR, "SC", 2), (BR, "SP", 3)], "state", ["SC", "SP"], False),
         ([("unknown", "SC", 2), ("unknown", "SP", 3)], "state", ["SC", "SP"], False),
         ([("United Kingdom", "unknown", 2)], "country", ["United Kingdom"], False),
+        # A map without one state is none: their country is known, or the place that is no state.
+        ([(US, "unknown", 2)], "country", [US], False),
+        ([(US, "unknown", 2), ("Canada", "ON", 1)], "country", [US, "Canada"], False),
+        ([(US, "PR", 2), (US, "unknown", 1)], "state", ["PR", "unknown"], False),
         ([("unknown", "unknown", 2)], "country", ["unknown"], False),
     ],
 )  # fmt: skip

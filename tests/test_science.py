@@ -76,10 +76,11 @@ def test_the_size_that_is_asked_for_is_enough():
 
 
 def test_too_few_customers_are_told_with_the_remedy_that_helps():
-    with pytest.raises(NotEnough, match=r"hold 4,999 customers.*at least 5,000.*CUSTOMERS=5000"):
+    with pytest.raises(NotEnough, match=r"hold too few customers, 4,999.*at least 5,000.*CUSTOMERS=5000"):
         science.require(published(4_999), is_generated=True)
     with pytest.raises(
-        NotEnough, match=r"hold 499 customers, and this notebook needs at least 500: it can say nothing of fewer\.$"
+        NotEnough,
+        match=r"hold too few customers, 499: this notebook needs at least 500, and can say nothing of fewer\.$",
     ):
         science.require(published(499), is_generated=False)
 
@@ -104,7 +105,9 @@ def test_too_few_customers_are_told_before_any_notebook_is_run(tmp_path, is_gene
 
     request = Request(only="science")
     assert checked(enough) == date(2026, 6, 30)
-    with pytest.raises(NotEnough, match=rf"hold {enough - 1:,} customers, and data science needs at least {enough:,}:"):
+    with pytest.raises(
+        NotEnough, match=rf"too few customers, {enough - 1:,}: data science needs at least {enough:,}, "
+    ):
         checked(enough - 1)
     # Among other questions it is one that is left out.
     request = Request(only="explore_sales")
@@ -126,7 +129,7 @@ def test_a_history_that_is_too_short_is_told():
 
 def test_too_few_rows_are_told():
     science.require_rows(30, 30, "reviews")
-    with pytest.raises(ScienceError, match=r"hold 29 reviews.*at least 30"):
+    with pytest.raises(ScienceError, match=r"hold too few reviews, 29.*at least 30"):
         science.require_rows(29, 30, "reviews")
 
 

@@ -26,7 +26,7 @@ from duckbook import models, publish, runs, servers, storage
 from duckbook.settings import Settings
 
 SHOPS = {
-    "with an effect": {"seed": 11, "planted": "experiment_uplift=0.4"},
+    "with an effect": {"seed": 11, "planted": "experiment_uplift=0.4 experiment_share=0.3"},
     "without one": {"seed": 12, "planted": "experiment_uplift=0"},
     "of one's own": {"seed": 13, "planted": "experiment_uplift=0", "less": ("truth/",)},
     "sparse": {"seed": 14, "planted": "experiment_uplift=0", "less": ("truth/", "json/reviews", "json/products")},

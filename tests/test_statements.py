@@ -90,10 +90,22 @@ def test_small_shares_that_are_the_same_are_told_apart_as_seldom_as_promised(siz
     assert told / 1000 < 0.075
 
 
+def test_a_small_group_that_met_what_is_rare_is_not_told_from_a_large_one():
+    draw = np.random.default_rng(43)
+    hits, others = draw.binomial(30, 0.01, 4000), draw.binomial(2000, 0.01, 4000)
+    told = sum(
+        statements.compare_shares(("a", hit, 30), ("b", other, 2000), tests=6).is_told
+        for hit, other in zip(hits, others, strict=True)
+    )
+    assert told / 4000 < 0.05 / 6
+    assert statements.compare_shares(("debit", 2, 50), ("credit", 8, 1933), tests=6).verdict == "too few"
+    assert statements.compare_shares(("debit", 20, 200), ("credit", 100, 4000), tests=6).verdict == "higher"
+
+
 def test_shares_of_independent_rows_are_compared_as_counts_are():
-    one, other = (Group(name, [1.0] * hits + [0.0] * (n - hits)) for name, hits, n in (("a", 0, 40), ("b", 13, 200)))
+    one, other = (Group(name, [1.0] * hits + [0.0] * (n - hits)) for name, hits, n in (("a", 4, 40), ("b", 26, 160)))
     found = statements.compare(one, other, unit="share")
-    known = statements.compare_shares(("a", 0, 40), ("b", 13, 200))
+    known = statements.compare_shares(("a", 4, 40), ("b", 26, 160))
     assert found.verdict == known.verdict == "no difference"
     assert (found.difference.low, found.difference.high) == pytest.approx(
         (known.difference.low, known.difference.high), abs=0.001

@@ -43,9 +43,9 @@ def test_too_few_visits_or_purchases_are_too_few():
 def test_the_design_effect_of_visits_that_come_tenfold_is_ten():
     draw = np.random.default_rng(4)
     bought = (draw.random(4000) < 0.2).astype(float)
-    assert strata.design_effect(Group("once", bought, np.ones(4000))) == pytest.approx(1, abs=0.01)
-    assert strata.design_effect(Group("tenfold", 10 * bought, np.full(4000, 10))) == pytest.approx(10, abs=0.01)
-    assert strata.design_effect(Group("none", np.zeros(40), np.ones(40))) == 1
+    assert Group("once", bought, np.ones(4000)).design_effect == pytest.approx(1, abs=0.01)
+    assert Group("tenfold", 10 * bought, np.full(4000, 10)).design_effect == pytest.approx(10, abs=0.01)
+    assert Group("none", np.zeros(40), np.ones(40)).design_effect == 1
 
 
 def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_one_that_is_there():
@@ -60,7 +60,7 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
             counts = [
                 [np.bincount(month[device == one], of[device == one], 12) for of in (bought, visits)] for one in (0, 1)
             ]
-            effect = strata.design_effect(Group("all", bought, visits))
+            effect = Group("all", bought, visits).design_effect
             found = strata.compare_within(("a", *counts[0]), ("b", *counts[1]), design_effect=effect)
             if lift:
                 covered += found.difference.low <= lift <= found.difference.high
@@ -68,6 +68,16 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
                 told += found.is_told
     assert told / 300 < 0.085
     assert covered / 300 > 0.915
+
+
+@pytest.mark.parametrize(
+    ("sizes", "rate", "count"), [((50, 2000), 0.01, 1), ((60, 2000), 0.02, 6), ((100, 1000), 0.1, 6)]
+)
+def test_a_small_group_that_met_none_of_what_is_rare_has_no_lower_share(sizes, rate, count):
+    draw = np.random.default_rng(43)
+    n = np.array([np.full(count, size // count) for size in sizes])
+    hits = draw.binomial(n, rate, (1000, *n.shape))
+    assert sum(strata.compare_within(("a", one[0], n[0]), ("b", one[1], n[1])).is_told for one in hits) / 1000 < 0.075
 
 
 def test_groups_that_are_crossed_over_strata_are_told_apart_as_seldom_as_promised():

@@ -72,3 +72,14 @@ def test_the_totals_of_a_landing_are_whole_at_80_columns():
     landing_report.show(Console(file=said, width=80), report)
     for number in ("123,456,789", "12,345,678", "9,876,543,210.12", "9,876,543,211.12", "2023-07-01"):
         assert number in said.getvalue(), said.getvalue()
+
+
+def test_what_sources_hold_is_no_markup_in_a_finding():
+    finding = "DUCKBOOK_ORDER_STATUSES='lost [paid]=cancelled' would say what x[/y] means"
+    findings = [SimpleNamespace(table="orders", finding=finding, rows=1, source="s3://a/[b]", example="[/c]")]
+    said = StringIO()
+    landing_report.show(
+        Console(file=said, width=400), SimpleNamespace(tables=[], totals=[], findings=findings, stops=[])
+    )
+    for text in (finding, "s3://a/[b]", "[/c]"):
+        assert text in said.getvalue(), said.getvalue()

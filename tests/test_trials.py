@@ -10,21 +10,21 @@ from duckbook.errors import ScienceError
 CUSTOMERS = 3000
 
 
-def counts(seed: int, uplift: float = 0.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def counts(seed: int, uplift: float = 0.0, share: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Orders during, before and whether treated, of customers whose rates differ by a gamma distribution."""
     draw = np.random.default_rng(seed)
-    rates, treated = draw.gamma(0.25, 0.6, CUSTOMERS), draw.random(CUSTOMERS) < 0.5
+    rates, treated = draw.gamma(0.25, 0.6, CUSTOMERS), draw.random(CUSTOMERS) < share
     return draw.poisson(rates * (1 + uplift * treated)), draw.poisson(rates), treated
 
 
-@pytest.mark.parametrize("uplift", [0.0, 0.4])
-def test_the_simulated_power_is_how_often_real_experiments_find_the_uplift(uplift):
+@pytest.mark.parametrize(("uplift", "share"), [(0.0, 0.5), (0.4, 0.1)])
+def test_the_simulated_power_is_how_often_real_experiments_find_the_uplift(uplift, share):
     found = 0
     for seed in range(300):
-        during, before, treated = counts(seed, uplift)
+        during, before, treated = counts(seed, uplift, share)
         found += trials.welch(trials.adjusted(during, before), treated).p < 0.05
     during, before, _ = counts(1000)
-    said = trials.power(during, before, uplift, draws=600)
+    said = trials.power(during, before, uplift, treated=share, draws=600)
     assert said.n == 600
     assert said.value == pytest.approx(found / 300, abs=0.1 if uplift else 0.035)
 

@@ -138,6 +138,22 @@ def test_rows_that_were_seen_again_count_where_a_batch_without_a_date_has_moved_
     assert shop.newest() == staged(shop)
 
 
+def test_a_batch_of_repeats_alone_that_moves_lets_the_rows_count_that_follow_it_then(shop, of_size):
+    shop.land("orders/date=2026-06-05/o.ndjson", lines(order(1, "a")))
+    shop.land("orders/date=2026-06-08/o.ndjson", lines(order(9)))
+    shop.ingest(as_of=None)
+    address = shop.land("orders/date=2026-06-10/o.ndjson", lines(order(8)))
+    shop.land("orders/undated.ndjson", lines(order(1, "a")))
+    shop.ingest(as_of=None)
+    for day in ("07", "09"):
+        shop.land(f"orders/date=2026-06-{day}/o.ndjson", lines(order(1, "b")))
+        shop.ingest(as_of=None)
+    assert staged(shop)["1"] == text([order(1, "a")])["1"]
+    assert str(take_out(shop, address).as_of) == "2026-06-09"
+    assert staged(shop) == text([order(1, "b"), order(9)])
+    assert shop.newest() == staged(shop)
+
+
 def test_the_as_of_date_goes_back_with_the_orders_that_told_it_by_their_dates(shop):
     """Read as staging reads them: 23:30 five hours west of Greenwich is the next day there."""
     shop.land("orders/a.ndjson", lines(order(1) | {"order_date": "2026-05-31 23:30:00-05:00"}))

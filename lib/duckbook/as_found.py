@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def on_error(store: Settings) -> Iterator[Event]:
-    """Stop the embedded servers again where the block fails, if it started them and nobody else is at work by then.
+    """Stop the embedded servers again where the block fails, if it started them and no run has the data folder by then.
 
     Yields
     ------

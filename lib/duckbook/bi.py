@@ -10,6 +10,7 @@ import csv
 import io
 import re
 import tempfile
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -158,8 +159,11 @@ def _to_postgres(settings, endpoints, dsn: str, published, wanted, patience, his
     try:
         with access.postgres(dsn, setting) as postgres:
             with postgres:
-                # One publication at a time; a second waits, and then takes the place of the first.
-                postgres.execute("select pg_advisory_xact_lock(hashtext(%s))", [f"duckbook {schema}"])
+                # One publication at a time; a second waits, and then takes the place of the first. It asks again and
+                # again, for a wait within libpq hears no Ctrl-C.
+                one = "select pg_try_advisory_xact_lock(hashtext(%s))"
+                while not postgres.execute(one, [f"duckbook {schema}"]).fetchone()[0]:
+                    time.sleep(0.2)
                 _refuse_a_schema_of_others(postgres, schema, history)
                 bi_reader.ensure(postgres, settings, dsn)
                 rows = bi_schema.build(postgres, published.connection, new, wanted, publish.SCHEMA)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING
 
 import psycopg2.errors
@@ -127,9 +127,11 @@ def copy(
             query = f"copy (select {listed} from {table}) to '/dev/fd/{writing}' (format postgres_binary)"
             (written,) = marts.execute(query).fetchone()
         except Exception:
+            # Where Postgres refused, that says more than that nobody reads; else it only waits for more.
+            refused = fed.exception() if wait([fed], timeout=1).done else None
             os.close(writing)
-            if error := fed.exception():  # What Postgres refused says more than that nobody reads.
-                raise error from None
+            if refused:
+                raise refused from None
             raise
         os.close(writing)
         fed.result()
@@ -214,19 +216,18 @@ def _lock(postgres: Connection, schema: str, deadline: float) -> bool:
         return True
     named = sql.SQL(", ").join(sql.Identifier(schema, name) for (name,) in tables)
     postgres.execute("set local lock_timeout = %s", [int(1000 * LOCK_SECONDS)])
-    try:
-        while True:
-            try:
-                postgres.execute("savepoint unlocked")
-                postgres.execute(sql.SQL("lock table {} in access exclusive mode").format(named))
-                return True
-            except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
-                postgres.execute("rollback to savepoint unlocked")
-                if time.monotonic() >= deadline:
-                    return False
-                time.sleep(LOCK_SECONDS)
-    finally:
-        postgres.execute("set local lock_timeout = 0")
+    postgres.execute("savepoint unlocked")
+    locked, last = False, False
+    while not (locked or last):
+        last = time.monotonic() >= deadline
+        try:
+            postgres.execute(sql.SQL("lock table {} in access exclusive mode").format(named))
+            locked = True
+        except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
+            postgres.execute("rollback to savepoint unlocked")
+            time.sleep(0 if last else LOCK_SECONDS)
+    postgres.execute("set local lock_timeout = 0")
+    return locked
 
 
 def existing(postgres: Connection, schema: str) -> list[str]:

@@ -124,7 +124,7 @@ def require(found: int, enough: int, what: str, **filters: Any) -> None:
         from IPython.display import Markdown, display
 
         remedy = " Widen the period, or drop a filter." if chosen else ""
-        display(Markdown(f"**Only {found:,} {what}**: too few to read a pattern from.{remedy}"))
+        display(Markdown(f"**Too few {what} to read a pattern from, {found:,}**.{remedy}"))
 
 
 def hours(busy: Iterable[int]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from psycopg2 import sql
 
-from duckbook import sources
+from duckbook import postgres_locks, sources
 from duckbook.endpoints import Endpoints
 from duckbook.postgres_connection import Connection
 from duckbook.processes import write_private
@@ -97,6 +97,8 @@ def find(
     tables = [source for source in relations if source.kind in {"r", "m"}]
     asked = {"schema": settings.postgres_schema, "names": [source.relation for source in tables]}
     with sources.postgres(endpoints) as connection:
+        # A lock that is taken after the tables were described.
+        connection.execute(f"set lock_timeout = '{postgres_locks.MOST_SECONDS}s'")
         # In this order: a session that ends in between has told its counts by then.
         (all_counted,) = connection.execute(ALL_COUNTED).fetchone()
         counts = dict(connection.execute(COUNTS, asked).fetchall())

@@ -34,7 +34,7 @@ def show(out: Console, report: CheckReport) -> None:
         for (table, finding, columns), mine in alike.items():
             rows = "" if columns else f"{sum(one.rows for one in mine):,}" if mine[0].rows else ""
             more = f" and {len(mine) - 1:,} more" if len(mine) > 1 else ""
-            told.add_row(table, finding, rows, escape(mine[0].source) + more, escape(mine[0].example))
+            told.add_row(escape(table), escape(finding), rows, escape(mine[0].source) + more, escape(mine[0].example))
         terminal.show_table(out, told)
     for stop in report.stops:
         out.print(f"[red]✗[/] {escape(stop)}", soft_wrap=True)

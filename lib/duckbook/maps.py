@@ -60,9 +60,10 @@ def level(places: pd.DataFrame) -> tuple[str, pd.Series, bool]:
     """
     known = places.country != "unknown"
     orders = places.orders if "orders" in places else known.map(lambda _: 1)
-    if 2 * orders[places.country == HOME].sum() > orders[known].sum():
+    at_home = places.country == HOME
+    if 2 * orders[at_home].sum() > orders[known].sum() and places.state[at_home].isin(STATES).any():
         # What has no country known is nowhere on the map.
-        return "state", places.state.where(places.country == HOME, places.country), True
+        return "state", places.state.where(at_home, places.country), True
     if places.country[known].nunique() > 1 or (places.state == "unknown").all():
         return "country", places.country, False
     return "state", places.state, False

@@ -8,9 +8,17 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
+ALIVE = {"application_name": "duckbook", "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+"""A server that vanishes is noticed after a minute; libpq alone would wait for hours."""
+
 
 class Connection(psycopg2.extensions.connection):
     """A psycopg2 connection that also runs statements itself; ``with connection:`` is a transaction."""
+
+    def __exit__(self, *error) -> None:
+        """End the transaction. When the connection is lost, there is nothing to roll back, and the error says why."""
+        if not self.closed:
+            super().__exit__(*error)
 
     def execute(
         self, statement: str | sql.Composable, values: Sequence | Mapping | None = None
@@ -29,6 +37,6 @@ def connect(dsn: str, **options: object) -> Connection:
     psycopg2.OperationalError
         Postgres does not answer, or does not let us in.
     """
-    connection = psycopg2.connect(dsn, connection_factory=Connection, application_name="duckbook", **options)
+    connection = psycopg2.connect(dsn, connection_factory=Connection, **ALIVE, **options)
     connection.autocommit = True
     return connection

@@ -164,7 +164,7 @@ def _check_size(settings: Settings) -> None:
     # Without the row of those who are not known.
     customers = _publication(settings).marts.get("dim_customers", 0) - 1
     if customers < science.ENOUGH:
-        landed = _manifest(settings) if customers >= science.ENOUGH_OF_ONES_OWN else None
+        landed = _manifest(settings) if customers >= science.ENOUGH_OF_ONES_OWN else manifest.written(settings)
         science.refuse_few(customers, is_generated=landed is not None and landed.complete, who="data science")
 
 

@@ -117,7 +117,9 @@ class Settings(BaseSettings):
     @classmethod
     def _as_duckdb_reads_it(cls, value: Path) -> Path:
         if set("#?*[") & set(str(value)):
-            raise ValueError("must have no # ? * [ in its path, of which dbt-duckdb or DuckDB makes another one")
+            raise ValueError(
+                f"leads to {value}, and must have no # ? * [ in its path: dbt-duckdb or DuckDB would read another one"
+            )
         return value
 
     _dates = field_validator("first_as_of", mode="before")(setting_values.calendar_date)

@@ -26,8 +26,11 @@ ENOUGH = 30
 ENOUGH_AMOUNTS = 200
 """The same of amounts of money, of which a few large ones make most of the error."""
 
-ENOUGH_HITS = 10
-"""A share needs so many hits and so many misses besides; fewer are "too few"."""
+ENOUGH_HITS = 5
+"""Shares need groups that would have so many hits, and so many misses, if all had one share (Cochran, Biometrics 1954).
+
+Of fewer a single hit more is a difference that looks certain: 2 of 50 next to 8 of 1,900 are "too few".
+"""
 
 Verdict = Literal["higher", "lower", "no difference", "too few"]
 Unit = Literal["share", "number", "money"]
@@ -232,8 +235,7 @@ def compare_shares(first: tuple[str, float, float], second: tuple[str, float, fl
     Where several rows belong to one customer use `compare` with clusters.
     """
     one, other = (share(hits, n, tests=tests) for _, hits, n in (first, second))
-    hits, n = first[1] + second[1], first[2] + second[2]
-    enough = min(first[2], second[2]) >= ENOUGH and _enough_hits(hits, n - hits)
+    enough = min(first[2], second[2]) >= ENOUGH and are_enough((*first[1:], 1.0), (*second[1:], 1.0))
     difference = _difference(one, other)
     return Comparison(first[0], second[0], one, other, difference, verdict(difference, enough))
 
@@ -259,8 +261,7 @@ def compare(
         return Comparison(first.name, second.name, one, other, nothing, "too few", unit)
     together = _error([(1.0, first), (-1.0, second)])
     if unit == "share" and first.is_counted and second.is_counted:
-        hits, below = first.sums[0] + second.sums[0], first.sums[1] + second.sums[1]
-        is_enough = _enough_hits(hits, below - hits)
+        is_enough = are_enough(*((group.sums[0], group.sums[1], group.design_effect) for group in (first, second)))
         apart = sqrt(_error([(1.0, first)]) ** 2 + _error([(1.0, second)]) ** 2)
         # Customers who are in both groups: their shares move together, or against each other.
         difference = _difference(one, other, together / apart if apart else 1.0)
@@ -352,8 +353,10 @@ def _enough(unit: Unit, enough: int | None) -> int:
     return enough if enough is not None else ENOUGH_AMOUNTS if unit == "money" else ENOUGH
 
 
-def _enough_hits(hits: float, misses: float) -> bool:
-    return hits >= ENOUGH_HITS and misses >= ENOUGH_HITS
+def are_enough(*groups: tuple[float, float, float], enough: int = ENOUGH_HITS) -> bool:
+    """Whether groups, each hits, n and design effect, would each have hits and misses enough if all had one share."""
+    hits, n = (sum(group[place] for group in groups) for place in (0, 1))
+    return min(hits, n - hits) / n * min(group[1] / group[2] for group in groups) >= enough
 
 
 def z(tests: int = 1) -> float:

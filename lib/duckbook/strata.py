@@ -14,18 +14,13 @@ from typing import Any
 import numpy as np
 
 from duckbook import statements
-from duckbook.statements import Comparison, Estimate, Group
+from duckbook.statements import Comparison, Estimate
 
 Counts = tuple[str, Any, Any]
 """A name, and for each stratum the hits and the n."""
 
-
-def design_effect(group: Group) -> float:
-    """How many times the variance of a share is what it were if all that is counted were independent.
-
-    Each row of the group is a cluster, such as a customer with visits as denominator and purchases as numerator.
-    """
-    return group.design_effect
+ENOUGH_HITS = 2 * statements.ENOUGH_HITS
+"""A sum over strata has a normal interval, which wants more of a small share than Wilson's does."""
 
 
 def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0, tests: int = 1) -> Comparison:
@@ -64,10 +59,9 @@ def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0,
         Estimate(share, share - z * error, share + z * error, count)
         for share, error, count in zip(shares, errors, counted, strict=True)
     ]
-    counted_hits = sum(float(one.sum()) for one in hits)
-    is_enough = (
-        min(counted) / design_effect >= statements.ENOUGH
-        and min(counted_hits, sum(counted) - counted_hits) >= statements.ENOUGH_HITS
+    is_enough = min(counted) / design_effect >= statements.ENOUGH and statements.are_enough(
+        *((float(one.sum()), float(all_.sum()), design_effect) for one, all_ in zip(hits, n, strict=True)),
+        enough=ENOUGH_HITS,
     )
     verdict = statements.verdict(difference, is_enough)
     return Comparison(first[0], second[0], *of, difference, verdict, "share")

@@ -55,7 +55,14 @@ def adjusted(outcome: Any, before: Any) -> np.ndarray:
 
 
 def power(
-    outcome: Any, before: Any, uplift: float, *, significance: float = 0.05, draws: int = 400, seed: int = 7
+    outcome: Any,
+    before: Any,
+    uplift: float,
+    *,
+    treated: float = 0.5,
+    significance: float = 0.05,
+    draws: int = 400,
+    seed: int = 7,
 ) -> Estimate:
     """The chance that CUPED with Welch's test finds an uplift of the rate, by simulation.
 
@@ -67,6 +74,8 @@ def power(
         Counts of the period before that.
     uplift
         Relative rise of the rate of the treated.
+    treated
+        The share of the customers that is to be treated.
 
     Returns
     -------
@@ -75,7 +84,7 @@ def power(
 
     Notes
     -----
-    Each simulated experiment draws half of the customers, and gives them extra counts at `uplift` times their own rate.
+    Each simulated experiment draws the treated, and gives them extra counts at `uplift` times their own rate.
     A customer's rate is drawn from a gamma distribution given the count (a gamma mixture of Poisson counts, fitted by
     moments), for a count that happened to be high is not a high rate.
     """
@@ -83,17 +92,17 @@ def power(
 
     y, x = np.asarray(outcome, dtype=float), np.asarray(before, dtype=float)
     draw, mean, spread = np.random.default_rng(seed), y.mean(), y.var() - y.mean()
-    half, hits = len(y) // 2, 0
+    size, hits = int(treated * len(y)), 0
     for _ in range(draws):
         order = draw.permutation(len(y))
-        treated = order[:half]
-        rates = np.full(half, mean)
+        drawn = order[:size]
+        rates = np.full(size, mean)
         if spread > 0:
-            rates = draw.gamma(mean**2 / spread + y[treated]) / (mean / spread + 1)
+            rates = draw.gamma(mean**2 / spread + y[drawn]) / (mean / spread + 1)
         counts = y.copy()
-        counts[treated] += draw.poisson(uplift * rates)
+        counts[drawn] += draw.poisson(uplift * rates)
         counts = adjusted(counts, x)
-        one, other = counts[treated], counts[order[half:]]
+        one, other = counts[drawn], counts[order[size:]]
         errors = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
         if sum(errors):
             freedom = sum(errors) ** 2 / (errors[0] ** 2 / (len(one) - 1) + errors[1] ** 2 / (len(other) - 1))

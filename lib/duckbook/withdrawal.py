@@ -147,12 +147,8 @@ class _Left:
         self.amended: dict[str, dict[str, Any]] = {name: dict(values) for name, values in redated.items()}
         self.kept = 0
         ids = {batch.batch_id for batch in gone}
-        # A batch of rows that gets an earlier date may come to stand before others that were compared without it.
-        self.moved = [
-            batch.table
-            for batch in chronicle.batches
-            if "rows" in batch.files and "batch_date" in redated.get(batch.batch_id, {})
-        ]
+        # A batch that gets an earlier date may come to stand before others that were compared without it.
+        self.moved = [batch.table for batch in chronicle.batches if "batch_date" in redated.get(batch.batch_id, {})]
         self.batches = [
             replace(batch, **redated.get(batch.batch_id, {}))
             for batch in chronicle.batches
@@ -165,7 +161,7 @@ class _Left:
         sighted = [batch for batch in mine if "sightings" in batch.files]
         gone = [batch for batch in self.gone if batch.table == table] + (mine if table in self.moved else [])
         files = [self._address(batch, "rows") for batch in gone if "rows" in batch.files]
-        if not sighted:
+        if not sighted or not files:
             return
         read = f"read_parquet({listed(files)}, union_by_name = true, hive_partitioning = false)"
         key = ", _key" if "_key" in self._columns_of(read) else ""

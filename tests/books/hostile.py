@@ -51,8 +51,10 @@ EDGE_AGES = (90, 91, 365, 366)
 """Days from a customer's only order to the last as-of date: the last of a status, and the first of the next."""
 EDGE_BUYERS = [{"customer_id": f"edge-{days}"} for days in EDGE_AGES]
 EDGE_GOODS = [
-    {"product_id": f"edge-{stock}", "stock_quantity": stock, "created_at": "2024-01-01"} for stock in (14, 180)
+    {"product_id": f"edge-{stock}", "subcategory_id": f"s{n}", "stock_quantity": stock, "created_at": "2024-01-01"}
+    for n, stock in enumerate((14, 180))
 ] + [{"product_id": "edge-price", "updated_at": "2026-01-01"}]
+"""Two are of subcategories that are described, so that a shop of any seed has baskets of two."""
 EDGE_SALES = {"2026-04-01T23:59:59": 900, "2026-04-02T00:00:00": 60, "2026-06-30T23:59:59": 30}
 """When units of such goods were sold: 90 in the 90 days up to the last as-of date, and some a second before."""
 EDGE_ORDERS = [
