@@ -20,8 +20,8 @@ def pytest_ignore_collect(collection_path, config):
     """Hold the notebooks of the chain and what reads it, or those of data science; none made for a test."""
     if collection_path.suffix != ".ipynb":
         return None
-    from duckbook.chain import read_chain
-    from duckbook.outputs import is_canonical, is_science
+    from duckbook.ops.committed_outputs import is_canonical, is_science
+    from duckbook.runs.chain import read_chain
 
     is_held = is_science if config.getoption("--science") else is_canonical
     held = {step.notebook for step in read_chain() if is_held(step)}
@@ -42,7 +42,7 @@ def pytest_runtest_setup(item):
 
 def _begin_store(*, science: bool) -> tuple[dict[str, str], tempfile.TemporaryDirectory]:
     """An empty store, which the chain's notebooks fill; for those of science one with an effect that is published."""
-    from duckbook.outputs import PLANTED, canonical_environment
+    from duckbook.ops.committed_outputs import PLANTED, canonical_environment
 
     folder = tempfile.TemporaryDirectory(prefix="duckbook-nbval-")
     if not science:

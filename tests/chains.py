@@ -10,8 +10,11 @@ import sys
 from datetime import date
 from pathlib import Path
 
-from duckbook import history, landing, raw, servers, transform
+from duckbook.backends import manifest, servers
+from duckbook.generate import landing
+from duckbook.ingest import history, raw
 from duckbook.settings import Settings
+from duckbook.transform import dbt_layers
 
 NOTEBOOKS = Path(__file__).parent / "notebooks"
 
@@ -98,7 +101,7 @@ ODD = "O'Brien's \"Läden\" $x; y"
 def begin(store: Settings) -> None:
     """Take a store through its history and its first day, up to the marts, by the library alone."""
     endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
+    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
     advance(store, store.first_as_of)
 
 
@@ -113,7 +116,7 @@ def advance(store: Settings, as_of: date) -> None:
 def load_and_build(store: Settings) -> None:
     """Bring what the history has to the warehouse of the store's target, up to the marts."""
     raw.load(store, servers.up(store))
-    transform.build(store, "all")
+    dbt_layers.build(store, "all")
 
 
 def cell_states(notebook: Path) -> list[str]:

@@ -17,7 +17,7 @@ fails: no sentence goes unchecked, and a new one wants its check first.
 
 `chosen` has every parameter of the notebook by name, those that were not given with the notebook's default. `said` has
 the groups of the pattern. Compute with plain pandas from the marts, never with the library or the SQL of the notebook.
-Money in a conclusion is read with ``$`` again. For sentences of `duckbook.statements` there are `COMPARISON`, `RANKING`
+Money in a conclusion is read with ``$`` again. For sentences of `analysis.statements` there are `COMPARISON`, `RANKING`
 and `ESTIMATE`, and `check_comparison`, `check_ranking` and `check_estimate`, which bootstrap by customer.
 
 **Patterns switched off.** `Books.absent` names the patterns that a shop does not have ("late", "affinity", "device",
@@ -206,7 +206,7 @@ def close(said: str, true: float) -> bool:
     return abs(number(said) - true) <= 0.5001 * unit + 1e-9 * abs(true)
 
 
-# -- sentences of duckbook.statements ---------------------------------------------------------------------------------
+# -- sentences of duckbook.analysis.statements ------------------------------------------------------------------------
 
 FIGURE = r"[−+]?\$?[\d,]+(?:\.\d+)?[kMB]?(?:%| points)?|–"
 COMPARISON = (

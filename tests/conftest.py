@@ -13,9 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
-from duckbook import servers
-from duckbook.endpoints import Endpoints
-from duckbook.settings import Settings
+from duckbook.backends import servers
+from duckbook.settings import Endpoints, Settings
 from xdist.scheduler import LoadFileScheduling
 
 
@@ -149,7 +148,8 @@ def chromium():
 @pytest.fixture(scope="session")
 def built_shop(tmp_path_factory: pytest.TempPathFactory):
     """The small shop of tests/shop.py, built through all layers: its settings, and what the build tells of itself."""
-    from duckbook import transform, warehouse
+    from duckbook.backends import warehouse
+    from duckbook.transform import dbt_layers
     from raw_rows import Raw
     from shop import batches
 
@@ -161,16 +161,16 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory):
             raw.land(table, rows, on)
         raw.unreadable("orders", '{"order_id": ')
         connection.commit()
-    return shop, transform.build(shop, "all", unit_tests=True)
+    return shop, dbt_layers.build(shop, "all", unit_tests=True)
 
 
 @pytest.fixture(scope="session")
 def generated_shop(start_store: Callable[..., Settings]) -> Settings:
     """A generated shop, published: small enough to be quick, and large enough for every label to occur."""
     from chains import begin
-    from duckbook import publish
+    from duckbook.publish import publisher
 
     shop = start_store("generated", customers=1500)
     begin(shop)
-    publish.publish(shop, "generated")
+    publisher.publish(shop, "generated")
     return shop

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from duckbook.store.parameters import Parameters
+from duckbook.generate.shop.parameters import Parameters
 
 PLANTED = Parameters()
 

@@ -15,7 +15,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 import nbformat
-from duckbook import plotting
+from duckbook.analysis import plotting
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 

@@ -12,10 +12,10 @@ from datetime import date
 from pathlib import Path
 
 import postgres_servers
-from duckbook import history, raw, storage, warehouse
-from duckbook.endpoints import Endpoints
-from duckbook.history import IngestReport
-from duckbook.settings import Settings
+from duckbook.backends import storage, warehouse
+from duckbook.ingest import history, raw
+from duckbook.ingest.history import IngestReport
+from duckbook.settings import Endpoints, Settings
 
 AS_OF = date(2026, 6, 30)
 

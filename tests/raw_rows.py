@@ -12,8 +12,8 @@ import json
 from datetime import date
 
 import duckdb
-from duckbook import raw
-from duckbook.tables import source_tables
+from duckbook.ingest import raw
+from duckbook.source_tables import source_tables
 
 
 class Raw:

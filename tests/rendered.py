@@ -14,7 +14,7 @@ from pathlib import Path
 import jinja2
 import yaml
 from duckbook.settings import ROOT
-from duckbook.tables import source_tables
+from duckbook.source_tables import source_tables
 
 PROJECT = ROOT / "dbt"
 

@@ -6,8 +6,8 @@ from datetime import date
 from functools import lru_cache
 
 import pyarrow as pa
-from duckbook.store import records
-from duckbook.store.simulation import Store, Window, history_end, quarters
+from duckbook.generate.shop import records
+from duckbook.generate.shop.simulation import Store, Window, history_end, quarters
 
 FIRST_AS_OF = date(2026, 6, 30)
 END = history_end(FIRST_AS_OF)

@@ -7,7 +7,7 @@ from math import isnan
 
 import numpy as np
 import pytest
-from duckbook import affinity
+from duckbook.analysis import affinity
 
 
 def lifts(baskets: list[set[int]], customers: np.ndarray, things: int) -> dict[tuple[int, int], tuple]:

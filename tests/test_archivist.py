@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from duckbook import runs
-from duckbook.archivist import Archivist
-from duckbook.chain import Step
 from duckbook.redaction import Redactor
-from duckbook.runs import Run
-from duckbook.witness import Witness
+from duckbook.runs import run_archive
+from duckbook.runs.archive_writer import Archivist
+from duckbook.runs.chain import Step
+from duckbook.runs.run_archive import Run
+from duckbook.runs.watchdog import Witness
 
 SECRET = "planted-SECRET-of-a-test"
 
@@ -27,9 +27,9 @@ def archived(built_shop, tmp_path):
         env = os.environ | {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(tmp_path / "runs")} | environment
         archivist = Archivist(env, run, [Step("marts", Path("06.ipynb"), group="transform")], witness, shop.data)
         run.step_started("marts")
-        run.step_ended("marts", runs.SUCCEEDED)
+        run.step_ended("marts", run_archive.SUCCEEDED)
         archivist.after_step("marts")
-        run.end(runs.SUCCEEDED)
+        run.end(run_archive.SUCCEEDED)
         archivist.end(Redactor([SECRET]))
         witness.dismiss()
         assert not list((shop.data / "tmp").glob("dbt-*"))

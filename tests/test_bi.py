@@ -15,21 +15,12 @@ import psycopg2.errors
 import psycopg2.extensions
 import pytest
 import sqlalchemy
-from duckbook import (
-    bi,
-    bi_files,
-    bi_reader,
-    bi_schema,
-    contracts,
-    postgres_connection,
-    postgres_programs,
-    publish,
-    storage,
-    warehouse,
-)
-from duckbook.contracts import Column, Contract
+from duckbook.backends import postgres_connection, postgres_server, storage, warehouse
 from duckbook.errors import PublishError
+from duckbook.publish import bi, bi_files, bi_reader, bi_schema, publisher
 from duckbook.settings import Settings
+from duckbook.transform import contracts
+from duckbook.transform.contracts import Column, Contract
 from shop import copy_of
 
 
@@ -40,7 +31,7 @@ def shop(built_shop, tmp_path_factory) -> Settings:
     store = store.model_copy(
         update={"bi_schema": "shop_bi", "bi_reader": "shop_reader", "s3_marts_bucket": "shop-marts"}
     )
-    publish.publish(store, "first")
+    publisher.publish(store, "first")
     return store
 
 
@@ -68,7 +59,7 @@ def reading(shop, endpoints, handed):
 
 
 def test_every_row_of_every_mart_is_what_was_published_to_the_cent(shop, handed, reading):
-    with publish.published(shop) as published:
+    with publisher.published(shop) as published:
         for mart, rows in published.publication.marts.items():
             wanted = published.connection.execute(f"from ecom_marts.{mart}").fetchall()
             found = reading.execute(f"select * from shop_bi.{mart}").fetchall()
@@ -113,7 +104,7 @@ def test_psql_reads_with_what_the_command_prints(shop, endpoints, handed):
     reader = bi_reader.of(shop, bi.dsn_of(shop, endpoints))
     environment = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database}
     environment |= {"PGUSER": reader.user, "PGPASSWORD": reader.password}
-    psql = postgres_programs.find_programs(None) / "psql"
+    psql = postgres_server.find_programs(None) / "psql"
     if not psql.exists():
         pytest.skip("this Postgres comes without psql")
     # The role's own search path leads to the schema.
@@ -175,7 +166,7 @@ def test_nothing_personal_reaches_postgres_or_s3(shop, endpoints, handed, readin
 
 def test_publications_that_hold_personal_data_do_not_go_to_bi_by_mistake(shop, endpoints, tmp_path):
     store = copy_of(shop, tmp_path).model_copy(update={"bi_schema": "open_bi", "s3_marts_bucket": "open-marts"})
-    publish.publish(store.model_copy(update={"mask_personal": False}), "open")
+    publisher.publish(store.model_copy(update={"mask_personal": False}), "open")
     with pytest.raises(PublishError, match="holds personal data as they are"):
         bi.publish_bi(store, endpoints)
 

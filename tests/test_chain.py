@@ -17,14 +17,14 @@ from urllib.parse import quote
 import psutil
 import pytest
 from chains import NOTEBOOKS, Memory, cell_states, duckbook, text_of, write_chain
-from duckbook import chain, execution, runs
+from duckbook.backends.lock import one_writer
+from duckbook.cli.terminal import LiveListener
 from duckbook.errors import ChainError
-from duckbook.inspection import read_parameters
-from duckbook.lock import one_writer
-from duckbook.request import Request
-from duckbook.runner import resume, run
+from duckbook.runs import chain, execution, run_archive
+from duckbook.runs.notebook_checks import read_parameters
+from duckbook.runs.request import Request
+from duckbook.runs.runner import resume, run
 from duckbook.settings import ROOT, Settings
-from duckbook.terminal import LiveListener
 from rich.console import Console
 
 SECRET = "planted-<SECRET>-of-a-test"
@@ -36,7 +36,7 @@ def store(tmp_path) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory) -> tuple[runs.Run, Memory]:
+def done(tmp_path_factory) -> tuple[run_archive.Run, Memory]:
     """A run in which the last step but one fails."""
     folder = tmp_path_factory.mktemp("done")
     store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
@@ -54,7 +54,7 @@ def done(tmp_path_factory) -> tuple[runs.Run, Memory]:
     return run(store, Request(generate=False, extra={"count": "3"}), memory, file), memory
 
 
-def ended(store: Settings, *steps: str, request: Request | None = None, **options: dict) -> runs.Run:
+def ended(store: Settings, *steps: str, request: Request | None = None, **options: dict) -> run_archive.Run:
     return run(
         store, request or Request(generate=False), Memory(), write_chain(store.runs.parent / "nb", *steps, **options)
     )
@@ -217,7 +217,7 @@ def test_steps_that_do_not_need_each_other_run_side_by_side(store):
 
 
 def test_who_only_reads_starts_no_server(store, monkeypatch):
-    monkeypatch.setattr("duckbook.servers.up", lambda _settings: pytest.fail("servers were started"))
+    monkeypatch.setattr("duckbook.backends.servers.up", lambda _settings: pytest.fail("servers were started"))
     file = write_chain(store.runs.parent / "nb", "one=succeeds", "two=succeeds", two={"group": "learn", "needs": []})
     assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
 
@@ -227,7 +227,7 @@ def secretive(tmp_path, monkeypatch) -> Settings:
     """A store whose settings hold a secret that its kernels know."""
     monkeypatch.setenv("DUCKBOOK_S3_SECRET_ACCESS_KEY", SECRET)
     # The servers of these settings are not there to be checked.
-    monkeypatch.setattr("duckbook.servers.preflight", lambda _settings: None)
+    monkeypatch.setattr("duckbook.backends.servers.preflight", lambda _settings: None)
     secrets = {"s3_access_key_id": "id", "s3_secret_access_key": SECRET, "s3_endpoint": "http://127.0.0.1:1"}
     return Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
 
@@ -396,7 +396,7 @@ def test_a_stopped_run_says_so_and_leaves_nothing_running(store, sent, exit_stat
     wait_for(lambda: json.loads((latest / "run.json").read_text("utf-8"))["status"] == "interrupted")
     wait_for(lambda: all(map(is_gone, running)))
     wait_for(lambda: not list(sockets.glob("duckbook-*")))
-    record = runs.read(latest.resolve())
+    record = run_archive.read(latest.resolve())
     assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
     assert cell_states(latest / "starts_a_process.ipynb") == ["completed", "completed", "failed"]
     assert "Traceback" not in out + err
@@ -426,7 +426,7 @@ def test_whoever_asks_a_run_to_stop_while_it_ends_finds_one_truth_on_its_page_an
     store, monkeypatch, ctrl_c, moment
 ):
     file = write_chain(store.runs.parent / "nb", "succeeds")
-    end = runs.Run.end
+    end = run_archive.Run.end
 
     def asked_meanwhile(self, *told):
         if moment == "before":
@@ -435,10 +435,10 @@ def test_whoever_asks_a_run_to_stop_while_it_ends_finds_one_truth_on_its_page_an
         if moment == "after":
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(runs.Run, "end", asked_meanwhile)
+    monkeypatch.setattr(run_archive.Run, "end", asked_meanwhile)
     assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
     latest = store.runs / "latest"
-    assert runs.read(latest.resolve())["status"] == "succeeded"
+    assert run_archive.read(latest.resolve())["status"] == "succeeded"
     assert "The step succeeded" in (latest / "index.html").read_text("utf-8")
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
@@ -460,7 +460,7 @@ def test_a_run_that_is_being_stopped_is_put_in_order_whoever_asks_again(store, c
     listener = Impatient()
     with pytest.raises(KeyboardInterrupt):
         run(store, Request(generate=False), listener, file)
-    record = runs.read((store.runs / "latest").resolve())
+    record = run_archive.read((store.runs / "latest").resolve())
     assert (record["status"], record["error"]) == ("interrupted", "It was stopped by Ctrl-C.")
     assert [step["status"] for step in record["steps"]] == ["interrupted", "interrupted"]
     assert {told[1:] for told in listener.told if told[0] == "end"} == {("a", "interrupted"), ("b", "interrupted")}
@@ -485,11 +485,11 @@ def test_the_command_line_ends_with_a_summary_and_says_what_to_do_next(store):
     process = duckbook(store, "run", "--no-generate", "--chain", str(file))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    page = store.runs.resolve() / runs.latest(store.runs).name / "index.html"
+    page = store.runs.resolve() / run_archive.latest(store.runs).name / "index.html"
     assert f"Page: {page}" in out
     assert "Marts: all 1 totals of 1 marts equal staging." in out
     assert "Step fails failed: cell 3: ValueError: the shelf is empty" in err
-    assert f".venv/bin/duckbook resume {runs.latest(store.runs).name}" in err
+    assert f".venv/bin/duckbook resume {run_archive.latest(store.runs).name}" in err
     assert page.exists()
 
 
@@ -514,8 +514,8 @@ def test_a_wrong_setting_is_one_sentence_and_exit_status_two(store, arguments, e
 
 def test_a_look_at_the_state_imports_nothing_heavy(store):
     code = (
-        "import sys; from duckbook import cli, overview, settings; "
-        "overview.lines(settings.settings()); print(*sys.modules)"
+        "import sys; from duckbook import settings; from duckbook.cli import commands; "
+        "from duckbook.ops import status_report; status_report.lines(settings.settings()); print(*sys.modules)"
     )
     env = {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "PATH": "/usr/bin:/bin"}
     loaded = subprocess.run(
@@ -561,5 +561,5 @@ def test_a_run_whose_reader_leaves_goes_on_to_its_end(store):
     process = duckbook(store, "run", "--no-generate", "--chain", str(write_chain(store.runs.parent / "nb", "succeeds")))
     process.stdout.close()
     assert process.wait(60) == 0, process.stderr.read()
-    assert runs.read((store.runs / "latest").resolve())["status"] == "succeeded"
+    assert run_archive.read((store.runs / "latest").resolve())["status"] == "succeeded"
     process.stderr.close()

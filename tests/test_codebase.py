@@ -7,7 +7,7 @@ import re
 
 import nbformat
 import pytest
-from duckbook import chain, codebase
+from duckbook.runs import chain, codebase
 
 STEPS = {step.name: step for step in chain.read_chain()}
 
@@ -28,13 +28,13 @@ def first_to_do(now: dict[str, str], *paths: str) -> str | None:
     [
         ("notebooks/05_intermediate.ipynb", "intermediate"),
         ("lib/duckbook/settings.py", "generate_history"),
-        ("lib/duckbook/store/baskets.py", "generate_history"),
-        ("lib/duckbook/appending.py", "ingest"),
-        ("lib/duckbook/raw.py", "ingest"),
-        ("lib/duckbook/transform.py", "staging"),
-        ("lib/duckbook/publish.py", "publish"),
-        ("lib/duckbook/page.py", None),
-        ("lib/duckbook/runner.py", None),
+        ("lib/duckbook/generate/shop/baskets.py", "generate_history"),
+        ("lib/duckbook/ingest/batch_files.py", "ingest"),
+        ("lib/duckbook/ingest/raw.py", "ingest"),
+        ("lib/duckbook/transform/dbt_layers.py", "staging"),
+        ("lib/duckbook/publish/publisher.py", "publish"),
+        ("lib/duckbook/runs/page.py", None),
+        ("lib/duckbook/runs/runner.py", None),
         ("dbt/models/staging/stg_orders.sql", "staging"),
         ("dbt/seeds/us_states.csv", "staging"),
         ("dbt/macros/money.sql", "staging"),
@@ -60,19 +60,19 @@ def test_what_every_notebook_imports_and_few_use_is_known_by_what_asks_for_it():
     functions = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     within = {name for function in functions for name in codebase._named(function)} - {"duckbook"}
     assert within == set(codebase.ASKED_FOR)
-    assert re.search(codebase.ASKED_FOR["duckbook.publish"], 'book.connect("published")')
-    assert re.search(codebase.ASKED_FOR["duckbook.publish"], "book.connect(where)")
-    assert not re.search(codebase.ASKED_FOR["duckbook.publish"], 'book.connect("landing")')
+    assert re.search(codebase.ASKED_FOR["duckbook.publish.publisher"], 'book.connect("published")')
+    assert re.search(codebase.ASKED_FOR["duckbook.publish.publisher"], "book.connect(where)")
+    assert not re.search(codebase.ASKED_FOR["duckbook.publish.publisher"], 'book.connect("landing")')
 
 
 def test_a_kernel_imports_what_its_notebook_does_and_what_is_no_python_is_left_to_the_checks(tmp_path):
     cells = (
-        "%matplotlib inline\nimport pandas as pd\nfrom duckbook import publish, load",
+        "%matplotlib inline\nimport pandas as pd\nfrom duckbook.publish import publisher; from duckbook import load",
         "%%sql\nselect 1",
         "def broken(:\n    import json",
     )
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     nbformat.write(notebook, tmp_path / "a.ipynb")
     imported = set(codebase.imported_by(tmp_path / "a.ipynb"))
-    assert {"pandas", "duckbook.publish", "sql.magic"} <= imported
+    assert {"pandas", "duckbook.publish.publisher", "sql.magic"} <= imported
     assert "json" not in imported

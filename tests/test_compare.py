@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from chains import duckbook
-from duckbook import compare, runs
-from duckbook.runs import Run
+from duckbook.runs import comparison, run_archive
+from duckbook.runs.run_archive import Run
 from duckbook.settings import Settings
 
 
@@ -17,14 +17,14 @@ def record(archive, *, seconds: float, orders: int, **more) -> dict:
         steps=[("ingest", "03.ipynb"), ("marts", "06.ipynb")],
         versions={"duckdb": more.get("duckdb", "1.5.5")},
         git={"commit": "0123456789abcdef", "dirty": more.get("dirty", False)},
-        code={"lib/duckbook/raw.py": more.get("raw", "aaa"), "dbt/a.sql": "same"},
+        code={"lib/duckbook/ingest/raw.py": more.get("raw", "aaa"), "dbt/a.sql": "same"},
     )
     run.step_started("ingest")
-    run.step_ended("ingest", runs.SUCCEEDED)
+    run.step_ended("ingest", run_archive.SUCCEEDED)
     run.step("ingest")["seconds"] = seconds
     run.record["tables"] = [{"table": "orders", "landed": orders, "raw": 100 + orders, "staged": 90}]
     run.record["facts"] = {"figures": [{"name": "Orders", "value": orders, "unit": "orders"}]}
-    run.end(runs.SUCCEEDED)
+    run.end(run_archive.SUCCEEDED)
     run.record["seconds"] = seconds + 1
     run.save()
     return run.record
@@ -33,13 +33,13 @@ def record(archive, *, seconds: float, orders: int, **more) -> dict:
 def test_what_differs_is_shown_with_its_change(tmp_path):
     old = record(tmp_path, seconds=2.0, orders=10)
     new = record(tmp_path, seconds=3.5, orders=11, seed=7, duckdb="1.5.6", raw="bbb", dirty=True)
-    found = {section.title: section.rows for section in compare.compare(old, new)}
+    found = {section.title: section.rows for section in comparison.compare(old, new)}
     assert found["Parameters"] == (("seed", "42", "7"),)
     assert found["Versions"] == (
         ("duckdb", "1.5.5", "1.5.6"),
         ("commit", "0123456789ab", "0123456789ab, with changes"),
     )
-    assert found["Code"] == (("lib/duckbook/raw.py", "aaa", "bbb"),)
+    assert found["Code"] == (("lib/duckbook/ingest/raw.py", "aaa", "bbb"),)
     assert found["Seconds of each step"] == (
         ("ingest", "2.0", "3.5", "+1.5"),
         ("the whole run", "3.0", "4.5", "+1.5"),
@@ -50,7 +50,7 @@ def test_what_differs_is_shown_with_its_change(tmp_path):
 
 def test_a_run_differs_from_itself_in_nothing(tmp_path):
     one = record(tmp_path, seconds=2.0, orders=10)
-    for section in compare.compare(one, one):
+    for section in comparison.compare(one, one):
         for _, before, after, *change in section.rows:
             assert before == after
             assert change in ([], ["+0.0"], ["+0.00%"])

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from chains import begin
 from conclusions import GRAMMAR, GRID, SHORT, Books, check_sentence, defaults, execute, sentences
-from duckbook import publish, transform
-from duckbook.store import parameters as planted_parameters
-from duckbook.store.parameters import planting
+from duckbook.generate.shop import parameters as planted_parameters
+from duckbook.generate.shop.parameters import planting
+from duckbook.publish import publisher
+from duckbook.transform import dbt_layers
 from landing_zone import Shop, lines
 
 for module in sorted(Path(__file__).parent.glob("conclusions_of_*.py")):
@@ -76,7 +77,7 @@ def places(request, start_store, external_endpoints, tmp_path_factory, soak):
                     # The settings plant single numbers; this one has three.
                     patch.setattr(planted_parameters, "planting", on_any_device_alike)
                 begin(store)
-        publish.publish(store, "conclusions")
+        publisher.publish(store, "conclusions")
         return store
 
     def place(name: str) -> Place:
@@ -120,7 +121,7 @@ def own_shop(folder: Path, endpoints) -> Any:
     columns = "order_id text, order_item_id int, product_id text, quantity int, unit_price numeric(10, 2)"
     shop.land_table("order_items", columns, items)
     shop.ingest()
-    transform.build(shop.settings, "all")
+    dbt_layers.build(shop.settings, "all")
     return shop.settings
 
 

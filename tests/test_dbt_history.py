@@ -9,8 +9,9 @@ from itertools import permutations
 import duckdb
 import pytest
 import rendered
-from duckbook import appending, warehouse
-from duckbook.batches import Batch
+from duckbook.backends import warehouse
+from duckbook.ingest import batch_files
+from duckbook.ingest.batches import Batch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
@@ -202,6 +203,6 @@ def test_ingestion_and_dbt_say_alike_which_batches_are_overtaken(raw, arrived, a
             [b.batch_id, b.table, b.source, b.batch_date, b.declared, b.sequence, b.appended],
         )
     found = raw.connection.execute(f"select batch_id from ({rendered.model('stg_batches')}) where is_overtaken")
-    of_ingestion = appending._overtaken(before, [b.place for b in after])
+    of_ingestion = batch_files._overtaken(before, [b.place for b in after])
     told_by_dbt = {batch_id for (batch_id,) in found.fetchall()}
     assert {b.batch_id for b in of_ingestion} == told_by_dbt & {b.batch_id for b in before}

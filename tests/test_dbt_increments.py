@@ -8,8 +8,9 @@ from datetime import date, timedelta
 import duckdb
 import pytest
 import rendered
-from duckbook import invocation, warehouse
+from duckbook.backends import warehouse
 from duckbook.settings import Settings
+from duckbook.transform import dbt_runner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
@@ -336,8 +337,8 @@ def is_as_it_was(shop: Settings) -> bool:
         return connection.execute(query).fetchone() == (MARK,)
 
 
-def run(shop: Settings, *arguments: str, project=invocation.PROJECT) -> None:
-    outcome = invocation.invoke(shop, ["run", "--no-write-json", *arguments], project)
+def run(shop: Settings, *arguments: str, project=dbt_runner.PROJECT) -> None:
+    outcome = dbt_runner.invoke(shop, ["run", "--no-write-json", *arguments], project)
     assert outcome.success, outcome.exception or [result.message for result in outcome.result]
 
 
@@ -385,7 +386,7 @@ def test_a_day_that_is_built_by_dbt_after_one_that_was_killed_ends_as_a_full_ref
 
 def test_a_model_is_built_anew_when_the_code_that_it_comes_of_has_changed(shop, tmp_path):
     project = tmp_path / "dbt"
-    shutil.copytree(invocation.PROJECT, project, ignore=shutil.ignore_patterns("logs"))
+    shutil.copytree(dbt_runner.PROJECT, project, ignore=shutil.ignore_patterns("logs"))
     run(shop, "--select", "base_reviews", project=project)
     assert is_as_it_was(shop)
     macro = project / "macros" / "casts.sql"
@@ -397,7 +398,7 @@ def test_a_model_is_built_anew_when_the_code_that_it_comes_of_has_changed(shop, 
 def test_a_test_of_a_large_table_looks_at_what_was_written_since_it_passed(shop):
     def tested() -> tuple[str, str]:
         arguments = ["test", "--no-write-json", "--select", "int_interactions_has_its_grain"]
-        result = next(r for r in invocation.invoke(shop, arguments).result if r.node.resource_type == "test")
+        result = next(r for r in dbt_runner.invoke(shop, arguments).result if r.node.resource_type == "test")
         return str(result.status), result.node.compiled_code
 
     with warehouse.open_warehouse(shop) as connection:
@@ -434,7 +435,7 @@ def gaps(shop: Settings, rows: int = 0) -> int:
 
 
 def test_the_room_of_rows_that_were_taken_out_of_a_large_table_is_used_again_when_they_are_many(shop, tmp_path):
-    project = shutil.copytree(invocation.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("logs"))
+    project = shutil.copytree(dbt_runner.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("logs"))
     settings_of_dbt = project / "dbt_project.yml"
     text = settings_of_dbt.read_text()
     assert "{{ fill_gaps(results) }}" in text

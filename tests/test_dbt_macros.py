@@ -12,8 +12,8 @@ from itertools import permutations
 import duckdb
 import pytest
 import rendered
-from duckbook import order_statuses, setting_values
-from duckbook.settings import Settings
+from duckbook.ingest import order_statuses
+from duckbook.settings import ORDER_STATUSES, Settings, status_words
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
@@ -267,13 +267,13 @@ def test_an_id_stays_text_without_what_a_data_frame_adds_to_it(engine, written, 
 def test_a_word_for_a_status_is_the_status_that_shops_or_the_setting_mean_by_it(
     engine, monkeypatch, written, said, read
 ):
-    monkeypatch.setenv("DUCKBOOK_ORDER_STATUSES", setting_values.order_statuses(said))
+    monkeypatch.setenv("DUCKBOOK_ORDER_STATUSES", status_words(said))
     assert cast(engine, rendered.macro("as_order_status", "v"), written) == read
     # check-landing and the ingest notebook look the words up by themselves.
     shop = Settings(order_statuses=said, _env_file=None)
     engine.execute("create or replace temp table orders as select $1::varchar as status", [written])
     odd = order_statuses.unexplained(engine, "orders", shop)
-    assert odd == ([] if read is None or read in setting_values.ORDER_STATUSES else [(read, 1)])
+    assert odd == ([] if read is None or read in ORDER_STATUSES else [(read, 1)])
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_the_setting_that_is_proposed_for_an_unknown_status_explains_it(engine, 
 
 
 def test_the_statuses_of_the_setting_are_those_of_the_lists():
-    assert tuple(dict.fromkeys(order_statuses.of_shops().values())) == setting_values.ORDER_STATUSES
+    assert tuple(dict.fromkeys(order_statuses.of_shops().values())) == ORDER_STATUSES
 
 
 def test_the_key_of_an_id_that_is_null_is_the_unknown_member(engine):

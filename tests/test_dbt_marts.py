@@ -10,7 +10,8 @@ from itertools import combinations
 import duckdb
 import holidays
 import pytest
-from duckbook import reconcile, warehouse
+from duckbook.backends import warehouse
+from duckbook.transform import reconciliation
 from shop import Books, batches
 
 AMOUNTS = (
@@ -58,7 +59,7 @@ def test_every_test_of_dbt_passes_or_warns(built_shop):
 
 
 def test_raw_is_staged_superseded_or_quarantined(marts, books):
-    for row in reconcile.tables(marts):
+    for row in reconciliation.tables(marts):
         assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"], row
         assert row["staged"] == len(books.staged[row["table"]]), row
         assert row["quarantined"] == books.quarantined[row["table"]], row
@@ -329,7 +330,7 @@ def test_orders_without_a_customer_or_product_reach_the_unknown_member(marts, bo
 
 
 def test_every_measure_of_every_mart_reconciles(marts, books):
-    found = reconcile.marts(marts)
+    found = reconciliation.marts(marts)
     assert len(found) > 130
     assert all(row["equal"] for row in found)
     totals = {row["measure"]: row["staging_total"] for row in found}

@@ -7,10 +7,11 @@ import re
 
 import pytest
 import yaml
-from duckbook import transform, warehouse
-from duckbook.chain import Step, read_chain
+from duckbook.backends import warehouse
+from duckbook.runs.chain import Step, read_chain
 from duckbook.settings import ROOT
-from duckbook.tables import source_tables
+from duckbook.source_tables import source_tables
+from duckbook.transform import dbt_layers
 
 MODELS = sorted((ROOT / "dbt" / "models").glob("**/*.sql"))
 
@@ -23,7 +24,7 @@ CLOCKS_AND_PLACES = re.compile(
 
 @pytest.fixture(scope="module")
 def manifest(built_shop, tmp_path_factory) -> dict[str, dict]:
-    archived = transform.archive(built_shop[0], tmp_path_factory.mktemp("archive"))
+    archived = dbt_layers.archive(built_shop[0], tmp_path_factory.mktemp("archive"))
     return json.loads((archived / "manifest.json").read_text())
 
 
@@ -112,7 +113,8 @@ def reads_of(step: Step) -> set[str]:
     text = step.notebook.read_text("utf-8")
     if "features.dictionary(" in text:
         text += "".join(
-            (ROOT / "lib" / "duckbook" / f"{name}.sql").read_text("utf-8") for name in ("features", "labels")
+            (ROOT / "lib" / "duckbook" / "analysis" / f"{name}.sql").read_text("utf-8")
+            for name in ("features", "labels")
         )
     return set(re.findall(r"ecom_marts\.(\w+)", text))
 

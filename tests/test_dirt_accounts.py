@@ -6,8 +6,11 @@ import json
 from collections import Counter
 
 import pytest
-from duckbook import history, landing, raw, servers, storage, transform, warehouse
-from duckbook.store.dirt import KINDS
+from duckbook.backends import manifest, servers, storage, warehouse
+from duckbook.generate import landing
+from duckbook.generate.shop.dirt import KINDS
+from duckbook.ingest import history, raw
+from duckbook.transform import dbt_layers
 
 
 @pytest.fixture(scope="module")
@@ -15,9 +18,9 @@ def told_and_found(start_store):
     """The dirt that generation counted, by table and kind, and a connection to the warehouse that was built of it."""
     store = start_store("dirty", customers=300, dirt=0.1, quarantine_limit=1)
     endpoints = servers.up(store)
-    chosen = landing.choose(store, endpoints)
+    chosen = manifest.choose(store, endpoints)
     landing.land_history(store, endpoints, **chosen)
-    day = landing.manifest(store, endpoints).history[-1]["date"]
+    day = manifest.read(store, endpoints).history[-1]["date"]
     told = json.loads(
         storage.get_bytes(storage.client(endpoints.s3), store.s3_historic_bucket, f"truth/dirt_{day}.json")
     )
@@ -26,7 +29,7 @@ def told_and_found(start_store):
         counts[row["table"], row["kind"]] += row["records"]
     history.ingest(store, endpoints, None)
     raw.load(store, endpoints)
-    transform.build(store, "staging")
+    dbt_layers.build(store, "staging")
     with warehouse.open_warehouse(store, read_only=True) as connection:
         yield counts, connection
 

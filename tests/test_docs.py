@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from chains import duckbook
-from duckbook import history, raw, servers, warehouse
+from duckbook.backends import servers, warehouse
+from duckbook.ingest import history, raw
 from duckbook.settings import ROOT
 
 

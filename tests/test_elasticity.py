@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from duckbook import elasticity
+from duckbook.analysis import elasticity
 from duckbook.errors import ScienceError
 
 PRODUCTS, WEEKS = 120, 104

@@ -7,14 +7,16 @@ import shutil
 
 import pytest
 from chains import ELSEWHERE, ODD, begin, duckbook
-from duckbook import publish, runs, servers, storage, warehouse
-from duckbook.runs import Run
+from duckbook.backends import servers, storage, warehouse
+from duckbook.publish import publisher
+from duckbook.runs import run_archive
+from duckbook.runs.run_archive import Run
 from duckbook.settings import Settings
 
 
 def marts(store: Settings) -> dict[str, tuple]:
     """Rows and a sum over all values of each mart, whatever the order of the rows."""
-    with publish.published(store) as reader:
+    with publisher.published(store) as reader:
         query = "select count(*), sum(hash(mart)::hugeint) from ecom_marts.{} as mart"
         return {m: reader.connection.execute(query.format(m)).fetchone() for m in sorted(reader.publication.marts)}
 
@@ -26,7 +28,7 @@ def here(start_store, soak) -> dict[str, tuple]:
         pytest.skip("some minutes of work, and the run of test_lake.py is in such a place too: make soak")
     store = start_store("here", customers=200)
     begin(store)
-    publish.publish(store, "here")
+    publisher.publish(store, "here")
     return marts(store)
 
 
@@ -38,7 +40,7 @@ def test_a_shop_elsewhere_has_the_same_marts(here, what, tmp_path, request):
     request.addfinalizer(lambda: servers.down(store))
     chosen = given if what == "everything" else ELSEWHERE[what]
     said, wrong = duckbook(store, "run", "--customers", "200", "--until", "publish", **chosen).communicate(timeout=600)
-    assert runs.read(runs.latest(store.runs))["status"] == "succeeded", said + wrong
+    assert run_archive.read(run_archive.latest(store.runs))["status"] == "succeeded", said + wrong
     assert marts(store) == here
 
 
@@ -51,7 +53,7 @@ def test_a_shop_that_was_moved_while_it_stood_still_goes_on(here, tmp_path, requ
     shutil.move(store.data, moved.data)
     request.addfinalizer(lambda: servers.down(moved))
     said, wrong = duckbook(moved, "run", "--from", "ingest", "--until", "publish").communicate(timeout=600)
-    assert runs.read(runs.latest(moved.runs))["status"] == "succeeded", said + wrong
+    assert run_archive.read(run_archive.latest(moved.runs))["status"] == "succeeded", said + wrong
     assert marts(moved) == here
 
 
@@ -90,11 +92,11 @@ def test_a_run_that_root_left_in_the_archive_is_passed_over(tmp_path):
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            assert runs.latest(folder) is None
-            assert runs.read_all(folder) == []
-            assert runs.settle(folder) == []
+            assert run_archive.latest(folder) is None
+            assert run_archive.read_all(folder) == []
+            assert run_archive.settle(folder) == []
             mine = Run.begin(folder, target="duckdb", as_of=None, parameters={}, steps=[])
-            assert runs.latest(folder) == mine.folder.resolve()
+            assert run_archive.latest(folder) == mine.folder.resolve()
             wrong = 0
         finally:
             os._exit(wrong)

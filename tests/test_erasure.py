@@ -10,8 +10,10 @@ import json
 import re
 
 import pytest
-from duckbook import commit_log, forget, raw, servers, storage, traces, warehouse
+from duckbook.backends import servers, storage, warehouse
 from duckbook.errors import IngestError
+from duckbook.ingest import commit_log, raw
+from duckbook.ops import person_erasure, remaining_copies
 from landing_zone import Shop, lines, order
 
 PERSON, E_MAIL, PHONE = "kc-zofia-0077", "zofia.wiśniewska@bramble.example", "+48 609 481 537"
@@ -108,12 +110,12 @@ def left(shop: Shop, servers_folder) -> list[str]:
     return sorted(name for name, text in texts.items() if SOUGHT.search(text))
 
 
-def erase(shop: Shop, *ids: str, records: tuple[str, ...] = ()) -> forget.Erasure:
+def erase(shop: Shop, *ids: str, records: tuple[str, ...] = ()) -> person_erasure.Erasure:
     """What the command does, but for the build, and for what takes deleted rows off the disk."""
     told = []
-    erasure = forget.forget(shop.settings, shop.endpoints, ids, records, told.extend)
+    erasure = person_erasure.forget(shop.settings, shop.endpoints, ids, records, told.extend)
     assert tuple(told) == erasure.doubts
-    traces.discard_warehouse(shop.settings)
+    remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
     shop.see_that_books_balance()
     return erasure
@@ -162,4 +164,4 @@ def test_a_line_that_names_her_by_e_mail_alone_does_not_bring_her_back(shop, sto
 @pytest.mark.parametrize("record", ["", "nothing", "orders:1", "orders-20260531-00001-0:1"])
 def test_a_record_that_is_none_is_told(shop, record):
     with pytest.raises(IngestError, match=r"has no record|by the customer_id"):
-        forget.forget(shop.settings, shop.endpoints, [], [record])
+        person_erasure.forget(shop.settings, shop.endpoints, [], [record])

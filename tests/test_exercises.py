@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import duckdb
 import pandas as pd
 import pytest
-from duckbook import exercises, exploration, publish, warehouse
-from duckbook.chain import read_chain
+from duckbook.analysis import exercises, exploration
+from duckbook.backends import warehouse
 from duckbook.errors import DuckbookError, WarehouseError
+from duckbook.publish import publisher
+from duckbook.runs.chain import read_chain
 from shop import copy_of
 
 IN_THE_WAREHOUSE = ("trace", "quarantine", "reconcile")
@@ -39,8 +41,8 @@ def queries(step: str) -> dict[str, str]:
 def connections(built_shop, tmp_path_factory) -> Iterator[dict[str, duckdb.DuckDBPyConnection]]:
     """Exercise → the connection that its notebook has there, over a copy of the shop that is published."""
     shop = copy_of(built_shop[0], tmp_path_factory.mktemp("exercises"))
-    publish.publish(shop, "a")
-    with warehouse.open_warehouse(shop, read_only=True) as stored, publish.published(shop) as readers:
+    publisher.publish(shop, "a")
+    with warehouse.open_warehouse(shop, read_only=True) as stored, publisher.published(shop) as readers:
         exercises.plant_broken_lines(readers.connection)
         # The shop's prices are today what they were, and then today's price is no mistake.
         readers.connection.execute(

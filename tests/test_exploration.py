@@ -6,7 +6,7 @@ from datetime import date
 
 import duckdb
 import pytest
-from duckbook import exploration
+from duckbook.analysis import exploration
 from duckbook.errors import DuckbookError, NotEnough
 
 

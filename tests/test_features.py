@@ -14,8 +14,9 @@ import duckbook
 import duckdb
 import pytest
 from chains import advance, begin
-from duckbook import features, publish
+from duckbook.analysis import features
 from duckbook.errors import PublishError, SettingError
+from duckbook.publish import publisher
 from duckbook.settings import Settings
 
 AS_OF = date(2026, 5, 14)
@@ -28,15 +29,15 @@ def store(start_store) -> Settings:
     made = start_store("features", customers=300, dirt=0)
     later = made.first_as_of + timedelta(days=100)
     begin(made)
-    publish.publish(made, f"run-{made.first_as_of}")
+    publisher.publish(made, f"run-{made.first_as_of}")
     advance(made, later)
-    publish.publish(made, f"run-{later}")
+    publisher.publish(made, f"run-{later}")
     return made
 
 
 def files(store: Settings, folder: Path, as_of: date = AS_OF, publication: str | None = None) -> dict[str, str]:
     """The checksums of what `features.write` writes."""
-    with publish.published(store, publication) as published:
+    with publisher.published(store, publication) as published:
         made = features.write(published, folder, as_of)
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(made.iterdir())}
 
@@ -147,7 +148,7 @@ def test_features_count_what_had_happened(store):
 
 def test_the_dictionary_describes_every_column_and_nothing_else(store, tmp_path):
     told = features.dictionary()
-    with publish.published(store) as published:
+    with publisher.published(store) as published:
         made = features.write(published, tmp_path, AS_OF)
         for file, columns in (("features", told.features), ("labels", told.labels)):
             described = published.connection.sql(f"describe from '{made / file}.parquet'").fetchall()
@@ -180,7 +181,7 @@ def test_a_change_of_the_queries_or_of_a_type_wants_a_new_version():
 
 
 def test_the_datasheet_says_what_the_files_hold(store, tmp_path):
-    with publish.published(store) as published:
+    with publisher.published(store) as published:
         made = features.write(published, tmp_path, AS_OF)
         rows = published.connection.sql(f"select count(*) from '{made}/features.parquet'").fetchone()[0]
     page = (made / "datasheet.md").read_text("utf-8")

@@ -10,8 +10,10 @@ import duckdb
 import nbformat
 import pytest
 from chains import duckbook
-from duckbook import figures, outputs, publish
-from duckbook.chain import read_chain
+from duckbook.analysis import mart_summary
+from duckbook.ops import committed_outputs
+from duckbook.publish import publisher
+from duckbook.runs.chain import read_chain
 from duckbook.settings import Settings
 from nbclient import NotebookClient
 from shop import copy_of
@@ -23,12 +25,12 @@ from shop import copy_of
 def shop(built_shop, tmp_path) -> Settings:
     """A copy of the shop, published."""
     settings = copy_of(built_shop[0], tmp_path)
-    publish.publish(settings, "a")
+    publisher.publish(settings, "a")
     return settings
 
 
 def marts(settings: Settings) -> dict[str, Path]:
-    folder = settings.data / "published" / publish.current(settings).run_id
+    folder = settings.data / "published" / publisher.current(settings).run_id
     return {file.stem: file for file in sorted(folder.glob("*.parquet"))}
 
 
@@ -38,7 +40,7 @@ def change_one_number_of_each_column(file: Path) -> set[str]:
         connection.execute(f"create table mart as select *, row_number() over () as n from '{file}'")
         kinds = {name: kind for name, kind, *_ in connection.execute("describe mart").fetchall() if name != "n"}
         changed = set()
-        for name in set(figures.numbers(connection, "mart")) - {"n"}:
+        for name in set(mart_summary.numbers(connection, "mart")) - {"n"}:
             places = int(kinds[name].rstrip(")").split(",")[1]) if "," in kinds[name] else 0
             found = connection.execute(
                 f'update mart set "{name}" = "{name}" + greatest(round(abs("{name}") / 100, {places}), 1e-{places}) '
@@ -49,14 +51,14 @@ def change_one_number_of_each_column(file: Path) -> set[str]:
     return changed
 
 
-def shown(readers: publish.Published, mart: str) -> dict[str, tuple]:
+def shown(readers: publisher.Published, mart: str) -> dict[str, tuple]:
     """Column → what the exploration of the marts shows of it."""
-    table = figures.figures(readers.connection, f"ecom_marts.{mart}")
+    table = mart_summary.figures(readers.connection, f"ecom_marts.{mart}")
     return {row["column"]: tuple(row.values()) for row in table.to_dict("records")}
 
 
 def test_a_hundredth_more_of_any_number_of_any_mart_is_seen(shop):
-    with publish.published(shop) as readers:
+    with publisher.published(shop) as readers:
         for mart, file in marts(shop).items():
             before = shown(readers, mart)
             changed = change_one_number_of_each_column(file)
@@ -70,7 +72,7 @@ def test_figures_are_written_as_tables_write_them():
             "create table mart (calendar_year int, day_of_year int, margin decimal(18, 2), seen_on date)"
         )
         connection.execute("insert into mart values (2023, 366, -1301.8, '2026-06-30'), (2026, 1, 5, null)")
-        found = figures.figures(connection, "mart").set_index("column")
+        found = mart_summary.figures(connection, "mart").set_index("column")
     assert list(found.loc["calendar_year", ["least", "most", "total"]]) == ["2023", "2026", "4,049"]
     assert list(found.loc["day_of_year", ["least", "most", "total"]]) == ["1", "366", "367"]
     assert list(found.loc["margin", ["least", "most", "total"]]) == ["−1,301.80", "5.00", "−1,296.80"]
@@ -85,7 +87,7 @@ def test_every_published_mart_is_shown_with_all_its_numbers(shop):
         for output in cell.get("outputs", [])
         if "data" in output
     ]
-    with publish.published(shop) as readers:
+    with publisher.published(shop) as readers:
         for mart in marts(shop):
             words = texts[texts.index(f"### `{mart}`") + 1].split()
             assert [name for name in shown(readers, mart) if name not in words] == [], mart
@@ -95,10 +97,12 @@ def test_a_hundredth_more_of_a_mart_changes_the_committed_outputs(soak, tmp_path
     """In `make soak`: the canonical store, and the notebook run whole for each mart, compared as nbval compares."""
     if not soak:
         pytest.skip("takes some minutes: make soak")
-    for name, value in outputs.canonical_environment(tmp_path).items():
+    for name, value in committed_outputs.canonical_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
-    told, _ = duckbook(store, "run", "--until", "publish", **outputs.canonical_environment(tmp_path)).communicate()
+    told, _ = duckbook(
+        store, "run", "--until", "publish", **committed_outputs.canonical_environment(tmp_path)
+    ).communicate()
     assert "succeeded" in told
     duckbook(store, "down").communicate()
     committed = texts_of(nbformat.read(EXPLORATION, as_version=4))

@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import sys
 from pathlib import Path
-from duckbook.processes import write_private
+from duckbook.files import write_private
 write_private(Path(sys.argv[1]), "x" * int(sys.argv[2]))
 """
 

@@ -8,10 +8,9 @@ from unittest.mock import patch
 
 import postgres_servers
 import pytest
-from duckbook import fingerprints, sources
-from duckbook.endpoints import Endpoints
 from duckbook.errors import IngestError, ServerError
-from duckbook.settings import Settings
+from duckbook.ingest import fingerprints, sources
+from duckbook.settings import Endpoints, Settings
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st

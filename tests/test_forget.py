@@ -11,10 +11,13 @@ import duckdb
 import pytest
 import rendered
 from chains import duckbook
-from duckbook import appending, backup, commit_log, forget, manifest, personal, raw, storage, traces, warehouse
+from duckbook.backends import manifest, storage, warehouse
 from duckbook.errors import BackupError, IngestError
-from duckbook.mentions import People
+from duckbook.ingest import batch_files, commit_log, raw
+from duckbook.ingest.mentions import People
+from duckbook.ops import backup, person_erasure, remaining_copies
 from duckbook.settings import Settings
+from duckbook.transform import masking
 from landing_zone import AS_OF, Shop, lines, order
 
 EMAIL, STREET, PHONE = "ada@example.org", "9 Analytical Row, London, LN 10001", "+44 20 7946 0000"
@@ -58,10 +61,10 @@ def fill(shop: Shop) -> Shop:
     return shop
 
 
-def erase(shop: Shop, *ids: str) -> forget.Erasure:
+def erase(shop: Shop, *ids: str) -> person_erasure.Erasure:
     """Forget people as the command does, up to raw."""
-    erasure = forget.forget(shop.settings, shop.endpoints, ids or ("7",))
-    traces.discard_warehouse(shop.settings)
+    erasure = person_erasure.forget(shop.settings, shop.endpoints, ids or ("7",))
+    remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
     shop.see_that_books_balance()
     return erasure
@@ -96,10 +99,10 @@ HER_OWN = (EMAIL, STREET, PHONE, "Ada")
 
 
 @pytest.fixture(scope="module", params=["small", "large"])
-def erased(request, tmp_path_factory, endpoints) -> tuple[Shop, dict, forget.Erasure]:
+def erased(request, tmp_path_factory, endpoints) -> tuple[Shop, dict, person_erasure.Erasure]:
     """A shop in which Ada was forgotten, what was known of it before, and what the erasure tells."""
     # The file of a large batch keeps the few rows that its sightings name: here of all batches, however many.
-    with patch.multiple(appending, MANY_ROWS=0, FEW=1) if request.param == "large" else nullcontext():
+    with patch.multiple(batch_files, MANY_ROWS=0, FEW=1) if request.param == "large" else nullcontext():
         shop = fill(Shop(tmp_path_factory.mktemp("erased"), endpoints, f"erased{request.param}"))
     known = {"texts": everything_in_the_history(shop) + everything_in_raw(shop)}
     known |= {"amounts": shop.query(AMOUNTS), "led to": shop.query(LED_TO)}
@@ -193,7 +196,7 @@ def test_a_rebuild_gives_what_the_days_gave(shop):
 
 
 def test_a_warehouse_that_was_loaded_before_is_made_anew_when_it_is_next_loaded(shop):
-    forget.forget(shop.settings, shop.endpoints, ["7"])
+    person_erasure.forget(shop.settings, shop.endpoints, ["7"])
     assert EMAIL in everything_in_raw(shop)
     report = raw.load(shop.settings, shop.endpoints)
     assert report.commits == (1, 2)
@@ -205,7 +208,7 @@ def test_an_erasure_that_is_killed_before_its_commit_has_not_happened(shop, monk
     before = everything_in_the_history(shop)
     monkeypatch.setattr(commit_log, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        forget.forget(shop.settings, shop.endpoints, ["7"])
+        person_erasure.forget(shop.settings, shop.endpoints, ["7"])
     monkeypatch.undo()
     shop.ingest()
     assert everything_in_the_history(shop) == before
@@ -220,7 +223,7 @@ def test_an_erasure_that_is_killed_after_its_commit_is_finished_by_the_next_inge
 
     monkeypatch.setattr(commit_log, "put", put_and_die)
     with pytest.raises(KeyboardInterrupt):
-        forget.forget(shop.settings, shop.endpoints, ["7"])
+        person_erasure.forget(shop.settings, shop.endpoints, ["7"])
     monkeypatch.undo()
     assert EMAIL in everything_in_the_history(shop)
     shop.ingest()
@@ -268,14 +271,14 @@ def test_who_is_forgotten_twice_is_forgotten_once_and_who_is_not_known_is_told(s
     assert erase(shop).number == 2
     assert erase(shop).number is None
     with pytest.raises(IngestError, match="knows nobody whose customer_id is 99"):
-        forget.forget(shop.settings, shop.endpoints, ["99"])
+        person_erasure.forget(shop.settings, shop.endpoints, ["99"])
 
 
 def test_addresses_that_runs_have_left_are_masked(tmp_path):
     page = tmp_path / "run" / "index.html"
     page.parent.mkdir()
     page.write_text(f"<td>{EMAIL}</td><td>8@example.org</td>")
-    assert traces.scrub_archive(tmp_path, People(frozenset("7"), frozenset({EMAIL}))) == 1
+    assert remaining_copies.scrub_archive(tmp_path, People(frozenset("7"), frozenset({EMAIL}))) == 1
     assert page.read_text() == "<td>***</td><td>8@example.org</td>"
 
 
@@ -293,9 +296,9 @@ def test_addresses_that_runs_have_left_are_masked(tmp_path):
 def test_what_a_page_quotes_of_a_record_is_masked(tmp_path, text, masked):
     settings = Settings(data=tmp_path, _env_file=None)
     with warehouse.engine(settings) as engine:
-        shown = engine.execute(f"select {personal.masked_text(settings, '?::varchar')}", [text]).fetchone()[0]
+        shown = engine.execute(f"select {masking.masked_text(settings, '?::varchar')}", [text]).fetchone()[0]
         open_one = settings.model_copy(update={"mask_personal": False})
-        assert engine.execute(f"select {personal.masked_text(open_one, '?::varchar')}", [text]).fetchone()[0] == text
+        assert engine.execute(f"select {masking.masked_text(open_one, '?::varchar')}", [text]).fetchone()[0] == text
     assert shown == masked
 
 
@@ -475,5 +478,5 @@ def test_people_are_looked_for_by_the_key_that_dbt_gives_them_and_by_that_of_old
         connection.execute("create table everybody as select unnest(['6', '7', 'A-1', null]) as id")
         connection.execute(f"create table marts as select {key} as customer_key from everybody")
         connection.execute("create table old_marts as select md5(coalesce(id, '')) as customer_key from everybody")
-        assert traces._count(connection, "marts") == 2
-        assert traces._count(connection, "old_marts") == 2
+        assert remaining_copies._count(connection, "marts") == 2
+        assert remaining_copies._count(connection, "old_marts") == 2

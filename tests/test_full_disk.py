@@ -15,11 +15,15 @@ from pathlib import Path
 import duckdb
 import pytest
 from chains import Memory, write_chain
-from duckbook import backup, chain, forget, history, preflight, publish, raw, room, runs, servers, traces
+from duckbook.backends import disk_space, preflight, servers
 from duckbook.errors import DuckbookError, SettingError, reason
-from duckbook.request import Request
-from duckbook.runner import resume, run
-from duckbook.runs import Run
+from duckbook.ingest import history, raw
+from duckbook.ops import backup, person_erasure, remaining_copies
+from duckbook.publish import publisher
+from duckbook.runs import chain, run_archive
+from duckbook.runs.request import Request
+from duckbook.runs.run_archive import Run
+from duckbook.runs.runner import resume, run
 from duckbook.settings import Settings
 from landing_zone import AS_OF, Shop, lines, order
 
@@ -79,7 +83,7 @@ def refused(settings: Settings, disk: Path, do, free: int = 20_000) -> None:
     fill(disk, free)
     with pytest.raises((DuckbookError, OSError, duckdb.Error)) as caught:
         do()
-    said = room.explained(reason(caught.value), settings)
+    said = disk_space.explained(reason(caught.value), settings)
     assert "There is no room left on the disk of" in said, said
     assert str(disk) in said, said
     assert said.endswith(": free some, and go on.")
@@ -107,8 +111,8 @@ def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
     backup.restore(empty.settings, empty.endpoints, kept)
     refused(empty.settings, small_disk, lambda: raw.load(empty.settings, empty.endpoints), free=0)
     assert {table: len(rows) for table, rows in empty.dump().items()} == dumped[1]
-    refused(shop.settings, small_disk, lambda: forget.forget(*of_shop, ["7"]))
-    traces.discard_warehouse(shop.settings)
+    refused(shop.settings, small_disk, lambda: person_erasure.forget(*of_shop, ["7"]))
+    remaining_copies.discard_warehouse(shop.settings)
     raw.load(*of_shop)
     shop.see_that_books_balance()
     assert "7" not in {row["_key"] for row in shop.raw("customers")}
@@ -119,10 +123,10 @@ def test_marts_are_not_published_by_half_on_a_full_disk(built_shop, tmp_path):
     with mounted(tmp_path / "small", 120) as disk:
         shutil.copytree(built.data, disk / "data", symlinks=True)
         shop = built.model_copy(update={"data": disk / "data"})
-        publish.publish(shop, "first")
-        refused(shop, disk, lambda: publish.publish(shop, "second"))
-        assert [publication.run_id for publication in publish.publications(shop)] == ["second", "first"]
-        with publish.published(shop, run_id="first") as first, publish.published(shop) as second:
+        publisher.publish(shop, "first")
+        refused(shop, disk, lambda: publisher.publish(shop, "second"))
+        assert [publication.run_id for publication in publisher.publications(shop)] == ["second", "first"]
+        with publisher.published(shop, run_id="first") as first, publisher.published(shop) as second:
             counts = [{m: reader.connection.execute(f"select count(*) from ecom_marts.{m}").fetchone() for m in
                        reader.publication.marts} for reader in (first, second)]  # fmt: skip
         assert counts[0] == counts[1]
@@ -158,7 +162,7 @@ def test_a_chain_that_meets_a_full_disk_in_any_step_is_resumed_and_ends_as_undis
                     assert f"Run {record.folder.name} of the store" in written.read_text()
                     (full / "filler").unlink()
                     assert resume(shop, record.folder.name, Memory()).record["status"] == "succeeded", step
-                with publish.published(shop) as reader:
+                with publisher.published(shop) as reader:
                     sums = "select sum(revenue), sum(units), count(*) from ecom_marts.fct_order_details"
                     found = reader.connection.execute(sums).fetchone(), reader.publication.marts
                 expected = expected or found
@@ -187,7 +191,7 @@ def test_an_archive_that_fills_up_tells_the_truth_and_calls_for_help(small_disk,
     assert f"Run {record.folder.name} of the store" in written.read_text()
     for notebook in record.folder.glob("*.ipynb"):
         json.loads(notebook.read_text("utf-8"))
-    assert runs.read(record.folder)["status"] == "failed"
+    assert run_archive.read(record.folder)["status"] == "failed"
 
 
 def test_where_even_the_room_that_was_kept_is_taken_the_pages_go_before_the_record(tmp_path, monkeypatch):
@@ -195,15 +199,15 @@ def test_where_even_the_room_that_was_kept_is_taken_the_pages_go_before_the_reco
     record = Run.begin(tmp_path, target="duckdb", as_of=None, parameters={}, steps=[], git={}, versions={})
     page = record.folder / "01_a.html"
     page.write_text("a page")
-    real = runs.write_private
+    real = run_archive.write_private
 
     def full(path: Path, content) -> None:
         if page.exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         real(path, content)
 
-    monkeypatch.setattr(runs, "write_private", full)
-    record.end(runs.FAILED, "no room")
+    monkeypatch.setattr(run_archive, "write_private", full)
+    record.end(run_archive.FAILED, "no room")
     assert json.loads((record.folder / "run.json").read_text())["error"] == "no room"
     assert [path.name for path in record.folder.iterdir()] == ["run.json"]
 
@@ -211,14 +215,14 @@ def test_where_even_the_room_that_was_kept_is_taken_the_pages_go_before_the_reco
 def test_the_room_that_is_kept_is_used_once(tmp_path, monkeypatch):
     """A write that fails for want of room succeeds when the room that was kept is given free."""
     record = Run.begin(tmp_path, target="duckdb", as_of=None, parameters={}, steps=[], git={}, versions={})
-    real = runs.write_private
+    real = run_archive.write_private
 
     def full(path: Path, content) -> None:
         if (record.folder / ".room").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         real(path, content)
 
-    monkeypatch.setattr(runs, "write_private", full)
+    monkeypatch.setattr(run_archive, "write_private", full)
     record.record["error"] = "no room"
     record.save()
     assert json.loads((record.folder / "run.json").read_text())["error"] == "no room"

@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pytest
 from chains import load_and_build
-from duckbook import history, landing, servers, warehouse
-from duckbook.store.simulation import quarters
+from duckbook.backends import manifest, servers, warehouse
+from duckbook.generate import landing
+from duckbook.generate.shop.simulation import quarters
+from duckbook.ingest import history
 from store_slices import FIRST_AS_OF
 
 
@@ -16,7 +18,7 @@ def marts(start_store):
     """A connection that sees marts and truth of a store with dirt, after its history, its first day and a later one."""
     store = start_store("versions", customers=300, dirt=0.05, quarantine_limit=1)
     endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
+    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
     for day in (store.first_as_of, store.first_as_of + timedelta(days=9)):
         landing.land_latest(store, endpoints, day)
         history.ingest(store, endpoints, day)

@@ -13,8 +13,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from duckbook import invocation, reconcile, tables, warehouse
+from duckbook import source_tables
+from duckbook.backends import warehouse
 from duckbook.settings import ROOT, Settings
+from duckbook.transform import dbt_runner, reconciliation
 from raw_rows import Raw
 from shop import copy_of
 
@@ -52,7 +54,7 @@ class Follower:
     def _command(self, text: str) -> None:
         program, *arguments = shlex.split(text)
         assert program == "dbt"
-        outcome = invocation.invoke(self.shop, arguments, self.checkout / "dbt")
+        outcome = dbt_runner.invoke(self.shop, arguments, self.checkout / "dbt")
         assert outcome.success, outcome.exception or [
             f"{result.node.name}: {result.message}"
             for result in outcome.result
@@ -68,10 +70,10 @@ class Follower:
 @pytest.fixture
 def follower(built_shop, tmp_path, monkeypatch) -> Follower:
     shop = copy_of(built_shop[0], tmp_path)
-    shutil.copytree(invocation.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("logs"))
-    monkeypatch.setattr(tables, "SOURCES_FILE", tmp_path / "dbt" / "models" / "staging" / "_sources.yml")
+    shutil.copytree(dbt_runner.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("logs"))
+    monkeypatch.setattr(source_tables, "SOURCES_FILE", tmp_path / "dbt" / "models" / "staging" / "_sources.yml")
     yield Follower(shop, tmp_path)
-    tables.source_tables.cache_clear()
+    source_tables.source_tables.cache_clear()
 
 
 @pytest.fixture
@@ -80,7 +82,7 @@ def lands_first(follower, monkeypatch):
 
     def lands(table: str, rows: list[dict]) -> None:
         def command(text: str, give=follower._command) -> None:
-            tables.source_tables.cache_clear()
+            source_tables.source_tables.cache_clear()
             with warehouse.open_warehouse(follower.shop) as connection:
                 connection.execute("drop schema ecom_raw cascade")
                 Raw(connection).land(table, rows)
@@ -96,7 +98,7 @@ def test_a_mart_is_added_and_reconciles(follower):
     found = follower.query("select sum(orders), sum(revenue) from ecom_marts.fct_sales_by_payment_method")
     assert found == follower.query("select sum(orders), sum(revenue) from ecom_marts.fct_customer_orders")
     with closing(warehouse.open_warehouse(follower.shop, read_only=True)) as connection:
-        mine = [row for row in reconcile.marts(connection) if row["mart"] == "fct_sales_by_payment_method"]
+        mine = [row for row in reconciliation.marts(connection) if row["mart"] == "fct_sales_by_payment_method"]
     assert [(row["measure"], row["equal"]) for row in mine] == [
         ("cancelled_orders", True),
         ("orders", True),

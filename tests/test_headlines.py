@@ -8,8 +8,8 @@ import re
 import duckdb
 import pandas as pd
 import pytest
-from duckbook import headlines
-from duckbook.chain import read_chain
+from duckbook.analysis import headlines
+from duckbook.runs.chain import read_chain
 
 SUMS = {"gross_amount": 0.0, "cancelled_orders": 0, "customers": 1}
 

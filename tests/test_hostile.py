@@ -19,10 +19,10 @@ from pathlib import Path
 import nbformat
 import postgres_servers
 import pytest
-from duckbook import servers, storage
-from duckbook.inspection import read_parameters
+from duckbook.backends import servers, storage
+from duckbook.runs.notebook_checks import read_parameters
 from duckbook.settings import ROOT, Settings
-from duckbook.tables import source_tables
+from duckbook.source_tables import source_tables
 from psycopg2 import sql
 
 DUCKBOOK = str(Path(sys.executable).parent / "duckbook")

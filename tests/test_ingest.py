@@ -5,9 +5,10 @@ import json
 from datetime import date
 
 import pytest
-from duckbook import appending, arrivals, commit_log, history, postgres_locks, raw, rows, storage, warehouse
-from duckbook.batches import Chronicle, Commit
+from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError, WarehouseError
+from duckbook.ingest import batch_files, commit_log, history, new_sources, raw, rows, sources
+from duckbook.ingest.batches import Chronicle, Commit
 from landing_zone import AS_OF, Shop, content, lines, order
 
 
@@ -235,8 +236,8 @@ def test_a_column_called_as_duckdb_calls_the_place_of_a_file_takes_no_row_to_ano
 ):
     if is_of_an_older_history:
         monkeypatch.setattr(rows, "RESERVED", rows.RESERVED - {"file_index"})
-    monkeypatch.setattr(appending, "MANY_ROWS", 0)
-    monkeypatch.setattr(appending, "FEW", 1)
+    monkeypatch.setattr(batch_files, "MANY_ROWS", 0)
+    monkeypatch.setattr(batch_files, "FEW", 1)
     odd = {"file_index": "0", "file": "1", "number": "2", "seen": "3"}
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1) | odd, order(2) | odd))
     shop.land("orders/date=2026-06-02/o.ndjson", lines(order(2) | odd, order(3) | odd))
@@ -369,8 +370,8 @@ def test_who_locks_a_table_is_told_and_not_waited_for_without_an_end(shop, monke
     shop.land("orders.json", lines(order(1)))
     schema = shop.settings.postgres_schema
     shop.land_table("below", "customer_id int", [(1,)])
-    monkeypatch.setattr(postgres_locks, "TELL_SECONDS", 0.3)
-    monkeypatch.setattr(postgres_locks, "MOST_SECONDS", 1)
+    monkeypatch.setattr(sources, "TELL_SECONDS", 0.3)
+    monkeypatch.setattr(sources, "MOST_SECONDS", 1)
     with shop.postgres() as connection:
         connection.execute(f"create view {schema}.customers as select * from {schema}.below")
         connection.commit()
@@ -476,7 +477,7 @@ def test_what_was_ingested_is_not_read_again(shop, monkeypatch):
     shop.land("products.json", lines({"product_id": 1}))
     shop.ingest()
     before = shop.dump(), shop.history_keys()
-    monkeypatch.setattr(arrivals, "read_all", lambda *_: pytest.fail("a source was read"))
+    monkeypatch.setattr(new_sources, "read_all", lambda *_: pytest.fail("a source was read"))
     assert shop.ingest().number is None
     assert (shop.dump(), shop.history_keys()) == before
 

@@ -13,13 +13,14 @@ from datetime import date
 import psutil
 import psycopg2.extensions
 import pytest
-from duckbook import raw, servers
+from duckbook.backends import servers
+from duckbook.ingest import raw
 from landing_zone import Shop, lines, order
 
 SCRIPT = """
 import sys
 from datetime import date
-from duckbook import history, raw, servers
+from duckbook.ingest import history, raw; from duckbook.backends import servers
 from duckbook.settings import settings
 found = servers.up(settings())
 print("ready", flush=True)

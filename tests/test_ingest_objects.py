@@ -6,9 +6,9 @@ import json
 
 import pyarrow
 import pytest
-from duckbook import objects, packs, rows
 from duckbook.errors import IngestError
-from duckbook.sources import date_in_metadata, date_in_path
+from duckbook.ingest import object_formats, rows, small_objects
+from duckbook.ingest.sources import date_in_metadata, date_in_path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from landing_zone import Shop, content, lines, order
@@ -172,7 +172,7 @@ def test_an_ingest_never_fails_by_a_line_and_every_line_is_accounted_for(shop, s
         body = b"\n".join(line for n, one in enumerate(hostile) for line in (lines(records[n]).rstrip(), one))
         shop.land("orders/o.ndjson", body)
         (batch,) = (batch for batch in shop.ingest().batches if batch.table == "orders")
-        written = [line.strip(objects.SPACE) for line in body.split(b"\n") if line.strip(objects.SPACE)]
+        written = [line.strip(object_formats.SPACE) for line in body.split(b"\n") if line.strip(object_formats.SPACE)]
         assert batch.landed == len(written)
         kept = {row["_row_number"]: row for row in shop.raw()}
         apart = {row["row_number"]: row for row in shop.query("from ecom_raw.unreadable")}
@@ -231,7 +231,7 @@ def test_many_tiny_objects_are_read_together_as_each_would_be_by_itself(shop, mo
     states = []
     for most in (100, 1):
         shop.clear()
-        monkeypatch.setattr(packs, "MOST", most)
+        monkeypatch.setattr(small_objects, "MOST", most)
         for n, body in enumerate(bodies):
             shop.land(f"orders/o{n:02d}.json", body)
             shop.land(f"reviews/r{n:02d}.json", lines({"review_text": f"{n}"}, {"review_text": f"{n}"}))

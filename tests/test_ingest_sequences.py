@@ -21,8 +21,9 @@ from unittest.mock import patch
 
 import pytest
 import rendered
-from duckbook import appending, raw, warehouse
-from duckbook.tables import source_tables
+from duckbook.backends import warehouse
+from duckbook.ingest import batch_files, raw
+from duckbook.source_tables import source_tables
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from landing_zone import AS_OF, Shop, content, lines
@@ -298,7 +299,7 @@ def test_whatever_lands_in_whatever_order_is_what_the_model_says(shop, soak):
     @given(sequences, st.booleans(), st.booleans())
     def run(played, renumbered, as_large_ones):
         # The file of a large batch keeps the few rows that its sightings name: here of all batches, however many.
-        with patch.multiple(appending, MANY_ROWS=0, FEW=1) if as_large_ones else nullcontext():
+        with patch.multiple(batch_files, MANY_ROWS=0, FEW=1) if as_large_ones else nullcontext():
             play(played, renumbered)
 
     def play(played, renumbered):

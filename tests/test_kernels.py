@@ -15,14 +15,14 @@ from queue import Empty
 import nbformat
 import psutil
 import pytest
-from duckbook import zygote
 from duckbook.errors import ChainError
-from duckbook.kernels import PATIENCE, START_SECONDS, AttentiveClient, Kernel, environment
-from duckbook.zygote import Zygote
+from duckbook.runs import fork_server
+from duckbook.runs.fork_server import Zygote
+from duckbook.runs.kernels import PATIENCE, START_SECONDS, AttentiveClient, Kernel, environment
 from jupyter_client.channels import HBChannel
 from nbclient import NotebookClient
 
-IMPORTS = ("duckbook.notebook", "duckbook.warehouse", "pandas", "sql.magic")
+IMPORTS = ("duckbook.analysis.notebook", "duckbook.backends.warehouse", "pandas", "sql.magic")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def answers(kernel: Kernel, *cells: str) -> list[list[dict]]:
     return [[output.get("data", output) for output in cell.outputs] for cell in document.cells]
 
 
-@pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
+@pytest.mark.skipif(not fork_server.SUPPORTED, reason="forking after imports is sound on Linux alone")
 def test_kernels_of_one_zygote_are_fresh_and_draw(mother, env, tmp_path):
     cells = (
         "import os, sys; print(os.getcwd(), os.environ['DUCKBOOK_SEED'], 'leak' in dir(), hasattr(sys, 'leak'))",
@@ -65,7 +65,7 @@ def test_kernels_of_one_zygote_are_fresh_and_draw(mother, env, tmp_path):
     assert drawn[0] != drawn[1], "kernels that were split off share no sequence of random numbers"
 
 
-@pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
+@pytest.mark.skipif(not fork_server.SUPPORTED, reason="forking after imports is sound on Linux alone")
 def test_a_split_kernel_is_warm_in_a_fraction_of_the_time(mother, env, tmp_path):
     kernels = [Kernel(tmp_path, env, IMPORTS, zygote=parent) for parent in (mother, None)]
     spent = []
@@ -77,13 +77,13 @@ def test_a_split_kernel_is_warm_in_a_fraction_of_the_time(mother, env, tmp_path)
     assert spent[0] < spent[1] / 2
 
 
-@pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
+@pytest.mark.skipif(not fork_server.SUPPORTED, reason="forking after imports is sound on Linux alone")
 def test_kernels_share_what_a_function_prepared_before_they_were_split_off(env, tmp_path):
     module = tmp_path / "prepared_for_kernels.py"
     told = "by.append((os.getpid(), settings.seed, apart))"
     module.write_text(f"import os\nby = []\ndef prepare(settings, apart):\n    {told}\n")
     path = {"PYTHONPATH": str(tmp_path)}
-    found = Zygote(["duckbook.notebook", "prepared_for_kernels:prepare"], 1, env | path)
+    found = Zygote(["duckbook.analysis.notebook", "prepared_for_kernels:prepare"], 1, env | path)
     told = "[]"
     while told == "[]":
         kernel = Kernel(tmp_path, env | path, zygote=found)
@@ -141,7 +141,7 @@ def test_a_kernel_that_is_killed_while_it_starts_is_gone(env, tmp_path):
     assert kernel._process is None or not kernel._process.is_running()
 
 
-@pytest.mark.skipif(not zygote.SUPPORTED, reason="forking after imports is sound on Linux alone")
+@pytest.mark.skipif(not fork_server.SUPPORTED, reason="forking after imports is sound on Linux alone")
 def test_what_the_first_cell_says_is_heard_however_soon_it_says_it(mother, env, tmp_path):
     said = []
     for _ in range(15):
@@ -215,7 +215,7 @@ def test_a_client_says_whether_a_kernel_is_gone_or_silent(client, told):
 
 
 def test_a_chart_is_as_large_as_its_figure_and_those_of_others_are_cut(env, tmp_path):
-    ours = "from duckbook import plotting; plotting.chart('Seven', size=(7, 3)).plot([1, 2]); plotting.show()"
+    ours = "from duckbook.analysis import plotting; plotting.chart('Seven', size=(7, 3)).plot([1, 2]); plotting.show()"
     theirs = "import matplotlib.pyplot as plt; plt.figure(figsize=(7, 3)); plt.plot([1, 2]); plt.show()"
     kernel = Kernel(tmp_path, env)
     try:

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 from chains import duckbook
-from duckbook.chain import CHAIN_FILE, read_chain
-from duckbook.outputs import is_canonical
+from duckbook.ops.committed_outputs import is_canonical
+from duckbook.runs.chain import CHAIN_FILE, read_chain
 
 CELLS = """() => window.jupyterapp.shell.currentWidget.content.model.toJSON().cells.filter(
     cell => cell.cell_type === 'code').map(cell => ({

@@ -7,7 +7,7 @@ import re
 import pytest
 import rendered
 import yaml
-from duckbook import warehouse
+from duckbook.backends import warehouse
 from duckbook.settings import ROOT
 
 MODELS = ROOT / "dbt" / "models"

@@ -15,16 +15,21 @@ from typing import Any
 import duckdb
 import pytest
 from chains import ELSEWHERE, ODD, begin, duckbook, load_and_build
-from duckbook import invocation, lake, promotion, pruning, publish, raw, runs, servers, sides, warehouse
+from duckbook.backends import lake, servers, warehouse
+from duckbook.backends.lock import one_writer
 from duckbook.errors import ChainError, DuckbookError, PublishError, ServerError, WarehouseError
-from duckbook.lock import one_writer
-from duckbook.parity import compare
+from duckbook.ingest import raw
+from duckbook.ops import parity, promotion
+from duckbook.ops.parity import compare
+from duckbook.publish import publisher
+from duckbook.runs import pruning, run_archive
 from duckbook.settings import Settings
+from duckbook.transform import dbt_runner
 from pydantic import SecretStr
 
 READER = """
 import json, os, sys, time
-from duckbook import publish
+from duckbook.publish import publisher
 from duckbook.settings import settings
 
 seen = []
@@ -32,7 +37,7 @@ print("reading", flush=True)
 last = False
 while not last:
     last = os.path.exists(sys.argv[1])
-    with publish.published(settings()) as reader:
+    with publisher.published(settings()) as reader:
         for _ in range(3):
             told = reader.connection.execute(
                 "select sum(revenue)::varchar, count(*) from ecom_marts.fct_order_details"
@@ -46,7 +51,7 @@ print(json.dumps(seen), flush=True)
 
 WRITER = """
 import os, sys, time
-from duckbook import warehouse
+from duckbook.backends import warehouse
 from duckbook.settings import settings
 
 written = 0
@@ -123,7 +128,7 @@ def shared(start_store, request) -> Lake:
     *seen, (written, _) = outcomes
 
     load_and_build(local)
-    record = runs.read(runs.latest(settings.runs))
+    record = run_archive.read(run_archive.latest(settings.runs))
     return Lake(settings, local, promoted, record, [_last_line(out) for out, _ in seen], _last_line(written))
 
 
@@ -141,7 +146,7 @@ def test_the_chain_succeeds_and_its_marts_add_up(shared):
 
 def test_every_row_of_every_table_is_that_of_duckdb(shared):
     """Two days by increments in the lake are one full build in a file."""
-    with sides.open_side(shared.settings, "duckdb") as left, sides.open_side(shared.settings, "lake") as right:
+    with parity.open_side(shared.settings, "duckdb") as left, parity.open_side(shared.settings, "lake") as right:
         found = compare(shared.settings, left, right)
     assert {table.table: table.told for table in found if not table.equal} == {}
     assert len(found) > 70
@@ -150,8 +155,8 @@ def test_every_row_of_every_table_is_that_of_duckdb(shared):
 
 def test_processes_that_read_through_the_run_see_whole_days(shared):
     whole = {}
-    for publication in publish.publications(shared.settings):
-        with publish.published(shared.settings, run_id=publication.run_id) as reader:
+    for publication in publisher.publications(shared.settings):
+        with publisher.published(shared.settings, run_id=publication.run_id) as reader:
             query = "select sum(revenue)::varchar, count(*) from ecom_marts.fct_order_details"
             orders = reader.connection.execute(query).fetchone()
             customers = reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()
@@ -174,7 +179,7 @@ def test_somebody_else_writes_to_the_lake_through_the_run(shared):
 
 def test_the_page_of_the_run_names_the_snapshot_that_was_pinned(shared):
     publication = shared.record["publication"]
-    current = publish.current(shared.settings)
+    current = publisher.current(shared.settings)
     assert (publication["name"], publication["snapshot"]) == (current.run_id, current.snapshot)
     assert {mart: told["rows"] for mart, told in publication["marts"].items()} == current.marts
     page = (shared.settings.runs / shared.record["run_id"] / "index.html").read_text("utf-8")
@@ -182,17 +187,17 @@ def test_the_page_of_the_run_names_the_snapshot_that_was_pinned(shared):
 
 
 def test_readers_go_back_to_an_earlier_publication(shared):
-    first, latest = shared.promoted.publication.run_id, publish.current(shared.settings).run_id
-    publish.roll_back(shared.settings, first)
+    first, latest = shared.promoted.publication.run_id, publisher.current(shared.settings).run_id
+    publisher.roll_back(shared.settings, first)
     try:
-        with publish.published(shared.settings) as reader:
+        with publisher.published(shared.settings) as reader:
             assert reader.publication.run_id == first
     finally:
-        publish.roll_back(shared.settings, latest)
-    with publish.published(shared.settings, as_of=shared.settings.first_as_of.isoformat()) as reader:
+        publisher.roll_back(shared.settings, latest)
+    with publisher.published(shared.settings, as_of=shared.settings.first_as_of.isoformat()) as reader:
         assert reader.publication.run_id == first
     with pytest.raises(PublishError, match=rf"no publication nonsense: kept are .*{first}"):
-        publish.roll_back(shared.settings, "nonsense")
+        publisher.roll_back(shared.settings, "nonsense")
 
 
 def test_a_promotion_proves_every_row_and_what_follows_goes_on_from_it(shared):
@@ -218,7 +223,7 @@ def test_a_difference_is_found_and_shown(shared, tmp_path):
         connection.execute("alter table ecom_marts.dim_locations rename column city to town")
         connection.execute("drop table ecom_marts.fct_funnel")
         connection.execute("alter table ecom_marts.fct_product_changes alter product_key type varchar")
-    with sides.open_side(shared.local, str(copy)) as left, sides.open_side(shared.local, "duckdb") as right:
+    with parity.open_side(shared.local, str(copy)) as left, parity.open_side(shared.local, "duckdb") as right:
         found = {table.table: table for table in compare(shared.local, left, right, ("ecom_marts",))}
         turned = compare(shared.local, right, left, ("ecom_marts",))
         sampled = compare(shared.local, left, right, ("ecom_marts",), sample=1)
@@ -264,7 +269,7 @@ def test_a_difference_is_found_and_shown(shared, tmp_path):
 )
 def test_a_side_that_is_none_is_told(tmp_path, name, sentence):
     with pytest.raises(DuckbookError, match=sentence):
-        sides.open_side(Settings(data=tmp_path / "data", _env_file=None), name)
+        parity.open_side(Settings(data=tmp_path / "data", _env_file=None), name)
 
 
 def test_a_promotion_of_nothing_is_refused(tmp_path):
@@ -314,13 +319,13 @@ def test_a_lake_that_nobody_has_made_is_told_and_not_made(shared):
     with pytest.raises(WarehouseError, match=r"There is no lake nowhere yet: run 03_ingest\.ipynb"):
         warehouse.open_warehouse(new, read_only=True)
     with pytest.raises(PublishError, match="Nothing has been published yet"):
-        publish.published(new)
+        publisher.published(new)
     assert not lake.exists(new, servers.up(new).catalog_dsn)
 
 
 def test_dbt_typed_by_hand_reaches_the_lake(shared):
     """With the settings of the environment, and no credential in the profile."""
-    folders = ["--project-dir", str(invocation.PROJECT), "--profiles-dir", str(invocation.PROJECT)]
+    folders = ["--project-dir", str(dbt_runner.PROJECT), "--profiles-dir", str(dbt_runner.PROJECT)]
     code = "from dbt.cli.main import cli; cli()"
     run = process(shared.settings, code, "debug", "--connection", "--target", "lake", *folders)
     told, wrong = run.communicate(timeout=300)
@@ -329,7 +334,7 @@ def test_dbt_typed_by_hand_reaches_the_lake(shared):
 
 
 def test_what_no_publication_pins_is_let_go_after_a_day(shared):
-    pinned = {publication.snapshot for publication in publish.publications(shared.settings)}
+    pinned = {publication.snapshot for publication in publisher.publications(shared.settings)}
     with closing(warehouse.open_warehouse(shared.settings, closed=True)) as connection:
 
         def files() -> int:
@@ -347,8 +352,8 @@ def test_what_no_publication_pins_is_let_go_after_a_day(shared):
         kept = {snapshot for (snapshot,) in connection.execute("select snapshot_id from lake.snapshots()").fetchall()}
         assert pinned < kept
         assert len(kept) == len(pinned) + 1
-    for publication in publish.publications(shared.settings):
-        with publish.published(shared.settings, run_id=publication.run_id) as reader:
+    for publication in publisher.publications(shared.settings):
+        with publisher.published(shared.settings, run_id=publication.run_id) as reader:
             counts = " union all ".join(f"select '{m}', count(*) from ecom_marts.{m}" for m in publication.marts)
             assert dict(reader.connection.execute(counts).fetchall()) == publication.marts
 
@@ -367,7 +372,7 @@ def test_what_an_open_transaction_deletes_is_not_lost_where_no_snapshot_may_stay
         writer.execute("insert into of_my_own.kept values (2)")
         writer.execute(f"call ducklake_merge_adjacent_files('{lake.NAME}')")
         writer.execute("create table of_my_own.later (number integer)")
-        pinned = {publication.snapshot for publication in publish.publications(shared.settings)}
+        pinned = {publication.snapshot for publication in publisher.publications(shared.settings)}
         with pytest.raises(WarehouseError, match="has a transaction open on the lake lake, and what it deletes"):
             lake.expire(writer, shared.settings, dsn, pinned, kept_for="0 seconds")
         lake.expire(writer, shared.settings, dsn, pinned)
@@ -382,7 +387,7 @@ def test_what_an_open_transaction_deletes_is_not_lost_where_no_snapshot_may_stay
 
 def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
     """Last, because it spoils the warehouse."""
-    with publish.published(shared.settings) as reader, warehouse.open_warehouse(shared.settings) as writer:
+    with publisher.published(shared.settings) as reader, warehouse.open_warehouse(shared.settings) as writer:
         query = "select count(*), sum(revenue) from ecom_marts.fct_order_details"
         before = reader.connection.execute(query).fetchone()
         writer.execute("begin")
@@ -391,7 +396,7 @@ def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
         writer.execute("commit")
         assert writer.execute(query).fetchone()[0] == 0
         assert reader.connection.execute(query).fetchone() == before
-        with publish.published(shared.settings) as later:
+        with publisher.published(shared.settings) as later:
             assert later.connection.execute(query).fetchone() == before
             with pytest.raises(duckdb.Error, match="read-only"):
                 later.connection.execute("delete from lake.ecom_marts.dim_customers")
@@ -399,22 +404,22 @@ def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
 
 def test_a_clean_up_lets_go_what_is_beyond_the_bounds_and_readers_have_left(shared, monkeypatch):
     store = shared.settings.model_copy(update={"keep_publications": 1})
-    first, latest = shared.promoted.publication.run_id, publish.current(store).run_id
-    publish.roll_back(store, first)
-    publish.roll_back(store, latest)
+    first, latest = shared.promoted.publication.run_id, publisher.current(store).run_id
+    publisher.roll_back(store, first)
+    publisher.roll_back(store, latest)
     assert [removal.name for removal in pruning.prune(store, dry_run=True)[0] if removal.kind == "publication"] == []
-    monkeypatch.setattr("duckbook.publication.GRACE", timedelta(0))
+    monkeypatch.setattr("duckbook.publish.publication.GRACE", timedelta(0))
     removed, _ = pruning.prune(store)
     assert [removal.name for removal in removed if removal.kind == "publication"] == [first]
-    assert [kept.run_id for kept in publish.publications(store)] == [latest]
-    with publish.published(store) as reader:
+    assert [kept.run_id for kept in publisher.publications(store)] == [latest]
+    with publisher.published(store) as reader:
         assert reader.publication.run_id == latest
         assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 100
 
 
 def test_raw_is_made_again_from_the_history_alone(shared):
     raw.rebuild(shared.settings, servers.up(shared.settings))
-    with sides.open_side(shared.settings, "duckdb") as left, sides.open_side(shared.settings, "lake") as right:
+    with parity.open_side(shared.settings, "duckdb") as left, parity.open_side(shared.settings, "lake") as right:
         found = {table.table: table for table in compare(shared.settings, left, right, ("ecom_raw",))}
     del found["ecom_raw.quarantine"]  # dbt's
     assert {name: table.told for name, table in found.items() if not table.equal} == {}

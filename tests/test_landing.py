@@ -12,9 +12,10 @@ from datetime import date, timedelta
 
 import postgres_servers
 import pytest
-from duckbook import landing, manifest, servers, storage, warehouse
+from duckbook.backends import manifest, servers, storage, warehouse
 from duckbook.errors import LandingError, SettingError
-from duckbook.store.parameters import planting
+from duckbook.generate import landing
+from duckbook.generate.shop.parameters import planting
 
 FIRST = date(2026, 6, 30)
 STORE = {"customers": 250, "seed": 7, "dirt": 0.05, "first_as_of": FIRST, "planted": "bgnbd_r=0.3"}
@@ -57,7 +58,7 @@ def landed(start_store):
 def test_landing_again_gives_the_same_answer_and_generates_nothing(landed, monkeypatch):
     settings, endpoints, history, latest = landed
     before = fingerprints(settings, endpoints)
-    monkeypatch.setattr("duckbook.store.simulation.Store", None)
+    monkeypatch.setattr("duckbook.generate.shop.simulation.Store", None)
     assert landing.land_history(settings, endpoints, **STORE) == history
     assert landing.land_latest(settings, endpoints, FIRST) == latest
     assert fingerprints(settings, endpoints) == before
@@ -83,7 +84,7 @@ def test_what_is_said_to_have_landed_is_there(landed):
 
 
 def test_objects_are_json_lines_with_the_columns_of_the_definition_and_moments_in_iso_text(landed):
-    from duckbook.tables import source_tables
+    from duckbook.source_tables import source_tables
 
     settings, endpoints, _, _ = landed
     client = storage.client(endpoints.s3)
@@ -136,9 +137,9 @@ def test_an_earlier_day_is_refused(landed):
 
 def test_as_of_dates_follow_from_what_has_landed(landed):
     settings, endpoints, _, _ = landed
-    assert landing.resolve_as_of(settings, endpoints, None) == FIRST
-    assert landing.resolve_as_of(settings, endpoints, date(2026, 8, 1)) == date(2026, 8, 1)
-    assert landing.next_as_of(settings, endpoints) == FIRST + timedelta(days=1)
+    assert manifest.resolve_as_of(settings, endpoints, None) == FIRST
+    assert manifest.resolve_as_of(settings, endpoints, date(2026, 8, 1)) == date(2026, 8, 1)
+    assert manifest.next_as_of(settings, endpoints) == FIRST + timedelta(days=1)
 
 
 def test_the_truth_lies_beside_the_data(landed):
@@ -169,17 +170,19 @@ def test_a_planted_parameter_that_cannot_be_is_told(planted, sentence):
 
 def test_planted_parameters_are_chosen_as_given_then_as_set_then_as_landed(landed):
     settings, endpoints, _, _ = landed
-    given = landing.choose(settings, endpoints, planted="spend_mean=50, bgnbd_r=0.4")
+    given = manifest.choose(settings, endpoints, planted="spend_mean=50, bgnbd_r=0.4")
     assert given["planted"] == "bgnbd_r=0.4 spend_mean=50"
-    assert landing.choose(settings, endpoints)["planted"] == STORE["planted"]
+    assert manifest.choose(settings, endpoints)["planted"] == STORE["planted"]
 
 
 def test_before_anything_has_landed(start_store):
     settings = start_store("empty", first_as_of=date(2026, 3, 31))
     endpoints = servers.up(settings)
-    assert landing.manifest(settings, endpoints) is None
+    assert manifest.read(settings, endpoints) is None
     assert (
-        landing.resolve_as_of(settings, endpoints, None) == landing.next_as_of(settings, endpoints) == date(2026, 3, 31)
+        manifest.resolve_as_of(settings, endpoints, None)
+        == manifest.next_as_of(settings, endpoints)
+        == date(2026, 3, 31)
     )
     with pytest.raises(LandingError, match=r"run 01_generate_history.ipynb first"):
         landing.land_latest(settings, endpoints, date(2026, 3, 31))
@@ -188,13 +191,13 @@ def test_before_anything_has_landed(start_store):
         landing.land_history(settings, endpoints, **STORE)
     storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, manifest.KEY, b"{}")
     with pytest.raises(LandingError, match=r"landing.json is no manifest"):
-        landing.manifest(settings, endpoints)
+        manifest.read(settings, endpoints)
 
 
 LAND = """
 import os, sys
 from datetime import date
-from duckbook import landing, servers
+from duckbook.generate import landing; from duckbook.backends import servers
 from duckbook.settings import Settings
 settings = Settings(data=sys.argv[1], runs=sys.argv[1], threads=int(sys.argv[2]), _env_file=None)
 endpoints = servers.up(settings)
@@ -235,9 +238,9 @@ def test_a_load_killed_at_any_moment_is_done_again_to_the_same_end(landed, start
 
 
 def test_a_table_that_cannot_be_made_to_the_end_leaves_the_one_before(landed):
-    from duckbook.landing_writer import Writer
-    from duckbook.store import records
-    from duckbook.store.simulation import Store
+    from duckbook.generate.landing_writer import Writer
+    from duckbook.generate.shop import records
+    from duckbook.generate.shop.simulation import Store
 
     settings, endpoints, _, _ = landed
     store = Store(250, 7, FIRST, FIRST)
@@ -284,6 +287,6 @@ def test_the_next_day_replaces_the_tables_and_adds_objects(landed, start_store):
     }
     assert all(after[where] == value for where, value in kept.items())
     assert after["ecom", "latest_interactions"][2] == '{"date": "2026-07-01"}'
-    assert landing.manifest(settings, endpoints).last_as_of == FIRST + timedelta(days=1)
-    assert landing.manifest(settings, endpoints).history == history
+    assert manifest.read(settings, endpoints).last_as_of == FIRST + timedelta(days=1)
+    assert manifest.read(settings, endpoints).history == history
     assert {row["date"] for row in next_day} == {"2026-07-01"}

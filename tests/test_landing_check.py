@@ -5,10 +5,10 @@ from datetime import date
 
 import pytest
 import rendered
-from duckbook import warehouse
+from duckbook.backends import warehouse
 from duckbook.errors import IngestError
-from duckbook.landing_check import check
-from duckbook.tables import Column, cast_to
+from duckbook.ops.landing_check import check
+from duckbook.source_tables import Column, cast_to
 from landing_zone import AS_OF, Shop, lines, order
 
 

@@ -16,10 +16,12 @@ from unittest.mock import patch
 
 import pytest
 import rendered
-from duckbook import history, quarantine, raw, storage, warehouse
+from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError
-from duckbook.landing_check import CheckReport, check
-from duckbook.withdrawal import withdraw
+from duckbook.ingest import history, raw
+from duckbook.ops.landing_check import CheckReport, check
+from duckbook.ops.withdrawal import withdraw
+from duckbook.transform import quarantine
 from landing_zone import AS_OF, Shop, lines, order
 
 EXAMPLES, EXAMPLES_IN_SOAK = 2, 60

@@ -8,12 +8,14 @@ import time
 
 import pytest
 from chains import Memory, write_chain
-from duckbook import commit_log, lease, lock, raw, runs, servers, storage
+from duckbook.backends import lease, lock, servers, storage
+from duckbook.backends.lease import Lease
+from duckbook.backends.lock import one_writer
 from duckbook.errors import ChainError, DuckbookError, LeaseError
-from duckbook.lease import Lease
-from duckbook.lock import one_writer
-from duckbook.request import Request
-from duckbook.runner import run
+from duckbook.ingest import commit_log, raw
+from duckbook.runs import run_archive
+from duckbook.runs.request import Request
+from duckbook.runs.runner import run
 from landing_zone import Shop, lines, order
 
 
@@ -135,7 +137,7 @@ def test_what_another_machine_committed_since_the_log_was_read_is_not_swept(shar
         return found
 
     monkeypatch.setattr(lease, "SECONDS", 4)
-    monkeypatch.setattr("duckbook.uncommitted.Lease", lambda *given: Lease(*given, seconds=4))
+    monkeypatch.setattr("duckbook.ingest.transaction.Lease", lambda *given: Lease(*given, seconds=4))
     monkeypatch.setattr(lease, "EVERY", 1000)
     monkeypatch.setattr(commit_log, "read", then_stand_still)
     with pytest.raises(LeaseError, match=r"was not renewed in time\), so an ingest stops here and commits nothing"):
@@ -216,7 +218,7 @@ def test_a_run_that_does_not_begin_leaves_no_server_behind(half_own, tmp_path, m
         def begin(*_arguments, **_values):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(runs.Run, "begin", begin)
+        monkeypatch.setattr(run_archive.Run, "begin", begin)
         told = "No space left"
     else:
         assert held.take() is None
@@ -248,7 +250,7 @@ def test_a_run_whose_lease_is_gone_stops_with_a_sentence(lakes, tmp_path, monkey
     assert "Another run of" in record["error"]
     assert "so a run of the chain stops here and commits nothing more" in record["error"]
     assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
-    assert json.loads((mine.runs / runs.latest(mine.runs).name / "run.json").read_text())["status"] == "failed"
+    assert json.loads((mine.runs / run_archive.latest(mine.runs).name / "run.json").read_text())["status"] == "failed"
     client = storage.client(servers.up(theirs).s3)
     storage.delete(client, theirs.s3_historic_bucket, f"{lease.PREFIX}lake-leased.json")
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from duckbook import plotting
-from duckbook.chain import read_chain
+from duckbook.analysis import plotting
+from duckbook.runs.chain import read_chain
 
 NOTEBOOKS = {step.notebook.name: step.notebook for step in read_chain()}
 

@@ -7,7 +7,7 @@ import csv
 import matplotlib
 import pandas as pd
 import pytest
-from duckbook import maps, plotting
+from duckbook.analysis import maps, plotting
 from duckbook.settings import ROOT
 
 matplotlib.use("agg")

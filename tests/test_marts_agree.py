@@ -11,7 +11,7 @@ from itertools import permutations
 
 import pytest
 import yaml
-from duckbook import warehouse
+from duckbook.backends import warehouse
 from duckbook.settings import ROOT
 
 MARTS = ROOT / "dbt" / "models" / "marts"

@@ -12,8 +12,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 from chains import begin
-from duckbook import publish, servers, warehouse
-from duckbook.lifetime import fit_bgnbd
+from duckbook.analysis.lifetime import fit_bgnbd
+from duckbook.backends import servers, warehouse
+from duckbook.publish import publisher
 from duckbook.settings import Settings
 from estimates import PLANTED, columns, effect, risk_ratio, scores, simulated
 
@@ -27,7 +28,7 @@ WIDE = 4.0
 def marts(start_store, store_of_the_notebooks, soak):
     """A connection that sees the marts and the truth of a store: where it will do, of the one that is there already."""
     store = store_of_the_notebooks and Settings(data=store_of_the_notebooks / "data", _env_file=None)
-    if soak or store is None or publish.current(store) is None:
+    if soak or store is None or publisher.current(store) is None:
         store = start_store("large", customers=CUSTOMERS_IN_SOAK if soak else CUSTOMERS)
         begin(store)
     with warehouse.open_warehouse(store, read_only=True) as connection:

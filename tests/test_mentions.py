@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 import pytest
-from duckbook.mentions import E_MAIL, FIELD, Mention, People, words
+from duckbook.ingest.mentions import E_MAIL, FIELD, Mention, People, words
 
 ADDRESS = "9 Analytical Row, London, LN 10001"
 

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 import pytest
 import yaml
-from duckbook import warehouse
+from duckbook.backends import warehouse
 from duckbook.settings import ROOT
 
 MARTS = ROOT / "dbt" / "models" / "marts"

@@ -13,10 +13,12 @@ from pathlib import Path
 import duckdb
 import pytest
 from chains import duckbook
-from duckbook import chain, motherduck, prerequisites, raw, warehouse
-from duckbook.batches import Batch
+from duckbook.backends import motherduck, warehouse
 from duckbook.errors import ChainError, WarehouseError
-from duckbook.request import Request
+from duckbook.ingest import raw
+from duckbook.ingest.batches import Batch
+from duckbook.runs import chain, prerequisites
+from duckbook.runs.request import Request
 from duckbook.settings import Settings
 
 UNSUPPORTED = {
@@ -142,7 +144,7 @@ def test_another_day_than_the_publication_is_of_is_refused(tmp_path, monkeypatch
 
 def test_what_motherduck_answers_is_told_without_the_token():
     secret = token()
-    assert motherduck._told(duckdb.IOException(f"refused: {secret}\nmore"), secret) == "refused: ***"
+    assert motherduck.without_token(duckdb.IOException(f"refused: {secret}\nmore"), secret) == "refused: ***"
 
 
 @pytest.mark.parametrize("role", ["rows", "sightings", "unreadable"])

@@ -7,8 +7,8 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from duckbook.analysis.notebook import Notebook
 from duckbook.errors import CheckFailed, DuckbookError, PublishError, WarehouseError
-from duckbook.notebook import Notebook
 from duckbook.settings import Settings
 
 
@@ -71,7 +71,7 @@ def test_what_an_earlier_notebook_makes_is_asked_for_by_its_name(book):
 
 
 def test_a_released_warehouse_can_be_written_to(book):
-    from duckbook import warehouse
+    from duckbook.backends import warehouse
 
     with warehouse.open_warehouse(book.settings) as connection:
         connection.execute("create table t as select 1 as x")
@@ -89,7 +89,8 @@ def test_in_a_kernel_sql_cells_read_the_connection_and_say_nothing_else(tmp_path
 
     monkeypatch.setenv("DUCKBOOK_DATA", str(tmp_path / "data"))
     cells = [
-        "from duckbook import notebook, warehouse\nbook = notebook.start()\nbook = notebook.start()",
+        "from duckbook.analysis import notebook; from duckbook.backends import warehouse",
+        "book = notebook.start()\nbook = notebook.start()",
         "made = warehouse.open_warehouse(book.settings)",
         "_ = made.execute('create table t as select 2.50::decimal(9,2) as x'); made.close()",
         "con = book.connect('warehouse')",

@@ -7,8 +7,10 @@ Each numeric column of each source table has each odd number once, alone and tog
 from __future__ import annotations
 
 import pytest
-from duckbook import landing_check, quarantine, reconcile, transform, warehouse
-from duckbook.tables import source_tables
+from duckbook.backends import warehouse
+from duckbook.ops import landing_check
+from duckbook.source_tables import source_tables
+from duckbook.transform import dbt_layers, quarantine, reconciliation
 from landing_zone import Shop, lines
 
 ODD = (
@@ -65,7 +67,7 @@ def shop(tmp_path_factory, endpoints):
     shop.settings = strict.model_copy(update={"quarantine_limit": 1})
     reports = [landing_check.check(settings, endpoints) for settings in (strict, shop.settings)]
     shop.ingest()
-    transform.build(shop.settings, "all")
+    dbt_layers.build(shop.settings, "all")
     reports.append(landing_check.check(strict, endpoints))
     with warehouse.open_warehouse(shop.settings, read_only=True) as connection:
         yield strict, reports, connection
@@ -73,7 +75,7 @@ def shop(tmp_path_factory, endpoints):
 
 def test_every_total_of_every_mart_is_that_of_staging(shop):
     *_, connection = shop
-    assert {row["mart"] for row in reconcile.marts(connection) if not row["equal"]} == set()
+    assert {row["mart"] for row in reconciliation.marts(connection) if not row["equal"]} == set()
     sold = "select count(*), count(*) filter (where is_credit_line) from ecom_marts.fct_order_details"
     lines, taking_back = connection.execute(sold).fetchone()
     assert lines > 60 and taking_back > 5

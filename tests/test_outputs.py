@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from chains import Memory, write_chain
-from duckbook import chain, outputs
 from duckbook.errors import ChainError
-from duckbook.request import Request
-from duckbook.runner import run
+from duckbook.ops import committed_outputs
+from duckbook.runs import chain
+from duckbook.runs.request import Request
+from duckbook.runs.runner import run
 from duckbook.settings import ROOT, Settings, read_settings
 
 
@@ -27,31 +28,31 @@ def executed(tmp_path_factory) -> tuple[Path, Path]:
 
 def test_a_notebook_keeps_its_source_and_takes_the_outputs(executed):
     committed, folder = executed
-    before, after = json.loads(committed.read_text("utf-8")), json.loads(outputs._fresh(committed, folder))
+    before, after = json.loads(committed.read_text("utf-8")), json.loads(committed_outputs._fresh(committed, folder))
     assert [cell["source"] for cell in after["cells"]] == [cell["source"] for cell in before["cells"]]
     assert after["metadata"] == before["metadata"]
     assert after["cells"][-1]["outputs"] == [{"name": "stdout", "output_type": "stream", "text": ["hello 7\n"]}]
 
 
 def test_nothing_of_the_run_is_taken(executed):
-    text = outputs._fresh(*executed)
+    text = committed_outputs._fresh(*executed)
     assert "papermill" not in text
     assert executed[1].name not in text
 
 
 def test_cells_are_counted_as_run_all_cells_counts_them(executed):
-    cells = json.loads(outputs._fresh(*executed))["cells"]
+    cells = json.loads(committed_outputs._fresh(*executed))["cells"]
     counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
     assert counts == list(range(1, len(counts) + 1))
 
 
 def test_an_output_that_names_this_machine_is_refused(executed):
     with pytest.raises(ChainError, match=r"An output of succeeds\.ipynb holds '/home/me'"):
-        outputs._refuse_traces(executed[0], '"text": "read /home/me/data"', ["/home/me"])
+        committed_outputs._refuse_traces(executed[0], '"text": "read /home/me/data"', ["/home/me"])
 
 
 def test_the_canonical_run_is_the_default_one_in_a_store_of_its_own(tmp_path, monkeypatch):
-    for name, value in outputs.canonical_environment(tmp_path).items():
+    for name, value in committed_outputs.canonical_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     store = read_settings(None)
     assert store.data.is_relative_to(tmp_path)

@@ -18,8 +18,10 @@ from pathlib import Path
 import outside
 import pytest
 from conclusions import GRAMMAR, Books, check_sentence, defaults, execute, sentences
-from duckbook import publish, servers, transform
+from duckbook.backends import servers
+from duckbook.publish import publisher
 from duckbook.settings import Settings
+from duckbook.transform import dbt_layers
 from landing_zone import Shop
 
 for module in sorted(Path(__file__).parent.glob("conclusions_of_*.py")):
@@ -84,8 +86,8 @@ def small_shopify(tmp_path_factory, external_endpoints) -> tuple[Books, outside.
     shop, tables = Shop(folder / "data", external_endpoints, "outside"), outside.shopify(600)
     outside.land(tables, external_endpoints, "outside-past", "outside")
     shop.ingest()
-    transform.build(shop.settings, "all")
-    publish.publish(shop.settings, "outside")
+    dbt_layers.build(shop.settings, "all")
+    publisher.publish(shop.settings, "outside")
     return Books(shop.settings.data), tables
 
 

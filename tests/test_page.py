@@ -10,10 +10,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from chains import Memory, write_chain
-from duckbook import charts, page, runs, spent
-from duckbook.request import Request
-from duckbook.runner import run
-from duckbook.runs import Run
+from duckbook.analysis import page_charts
+from duckbook.runs import durations, page, run_archive
+from duckbook.runs.request import Request
+from duckbook.runs.run_archive import Run
+from duckbook.runs.runner import run
 from duckbook.settings import Settings
 
 TABLE = {
@@ -34,16 +35,16 @@ class Links(HTMLParser):
         self.found += [value for name, value in attributes if name in {"href", "src"} and value]
 
 
-def make(archive: Path, status: str = runs.SUCCEEDED, **facts) -> Run:
+def make(archive: Path, status: str = run_archive.SUCCEEDED, **facts) -> Run:
     steps = [("ingest", "03_ingest.ipynb"), ("marts", "06_marts.ipynb")]
     known = {"git": {"commit": "0123456789abcdef", "dirty": False}, "versions": {"duckdb": "1.5.5"}, "store": "data"}
     record = Run.begin(
         archive, target="duckdb", as_of="2026-06-30", parameters={"customers": 500}, steps=steps, **known
     )
     record.step_started("ingest")
-    error = None if status == runs.SUCCEEDED else "cell 4: IngestError: <orders> is unreadable & more"
+    error = None if status == run_archive.SUCCEEDED else "cell 4: IngestError: <orders> is unreadable & more"
     record.step_ended("ingest", status, peak_rss_mb=250.0, error=error)
-    if status == runs.SUCCEEDED:
+    if status == run_archive.SUCCEEDED:
         record.step_started("marts")
         record.step_ended("marts", status)
     record.record["tables"] = [TABLE]
@@ -63,7 +64,7 @@ def archive(tmp_path_factory) -> Path:
     for value in (100, 110):
         figures = [{"name": "Orders", "value": value, "unit": "orders"}]
         page.write_all(make(store.runs, figures=figures, monthly=months, categories=mix).folder)
-    page.write_all(make(store.runs, runs.INTERRUPTED).folder)
+    page.write_all(make(store.runs, run_archive.INTERRUPTED).folder)
     return store.runs
 
 
@@ -85,7 +86,7 @@ def test_a_page_loads_nothing_and_every_link_leads_somewhere(archive):
 
 
 def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
-    failed = next(r for r in runs.read_all(archive) if r["status"] == "failed")
+    failed = next(r for r in run_archive.read_all(archive) if r["status"] == "failed")
     text = (archive / failed["run_id"] / "index.html").read_text("utf-8")
     assert text.index("the shelf is empty") < text.index("The chain")
     notebook = (archive / failed["run_id"] / "fails.html").read_text("utf-8")
@@ -122,7 +123,7 @@ def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     record.record["test_results"] = [{"step": "marts", "test": "dates_are_whole", "status": "passed", "failures": 0}]
     record.record["test_results"][0]["model"] = "dim_dates"
     record.save()
-    ingest, marts = spent.told(record.folder, record.record)
+    ingest, marts = durations.told(record.folder, record.record)
     assert (ingest["name"], ingest["in_cells"], ingest["queries"]) == ("ingest", pytest.approx(5.66), [])
     assert ingest["cells"] == [(f"What came in?, cell {n}", s) for n, s in ((3, 3.5), (5, 1.25), (6, 0.7))]
     assert marts["cells"] == [("Set-up, cell 1", 0.2)]
@@ -143,7 +144,7 @@ def test_a_chart_has_its_words_where_it_is_not_seen(tmp_path):
 
 
 def test_what_a_run_says_is_text_and_never_markup(tmp_path):
-    text = page.write_run(make(tmp_path, runs.FAILED).folder).read_text("utf-8")
+    text = page.write_run(make(tmp_path, run_archive.FAILED).folder).read_text("utf-8")
     assert "&lt;orders&gt; is unreadable &amp; more" in text
     assert "<orders>" not in text
 
@@ -168,7 +169,7 @@ def test_figures_have_a_definition_a_period_and_their_changes_and_data_is_text(t
 
 
 def test_a_failed_reconciliation_is_named_and_tests_add_up(tmp_path):
-    record = make(tmp_path, runs.FAILED)
+    record = make(tmp_path, run_archive.FAILED)
     totals = {"mart_total": 1135853.31, "staging_total": 1135686.78}
     record.record["reconciliation"] = [
         {"mart": "fct_a", "measure": "revenue", "equal": False} | totals,
@@ -194,10 +195,10 @@ def test_a_run_tells_what_it_was_made_of_and_what_it_made(tmp_path):
     lineage = [{"batch_id": f"b{n}", "size": 1000, "new": n == 0, "sha256": {"rows": "ab" * 32}} for n in range(3)]
     (record.folder / "facts" / "ingest").mkdir(parents=True)
     (record.folder / "facts" / "ingest" / "lineage.json").write_text(json.dumps(lineage))
-    record.step_ended("ingest", runs.SUCCEEDED)
+    record.step_ended("ingest", run_archive.SUCCEEDED)
     marts = {"dim_dates": {"rows": 5, "sha256": "cd" * 32}}
     record.record["publication"] = {"name": "one", "as_of": "2026-06-30", "marts": marts}
-    record.record["code"] = {"lib/duckbook/raw.py": "ef" * 32}
+    record.record["code"] = {"lib/duckbook/ingest/raw.py": "ef" * 32}
     record.save()
     assert record.record["lineage"] | {"sha256": ""} == {
         "batches": 3, "bytes": 3000, "new": 1, "file": "facts/ingest/lineage.json", "sha256": "",
@@ -237,17 +238,17 @@ def test_a_run_that_only_began_has_a_page(tmp_path):
     ],
 )
 def test_figures_are_written_as_people_write_them(value, unit, text):
-    assert charts.shown({"name": "x", "value": value, "unit": unit}) == text
+    assert page_charts.shown({"name": "x", "value": value, "unit": unit}) == text
 
 
 def test_a_month_that_is_not_over_is_pale():
     rows = [{"month": "2026-05", "revenue": 10.0}, {"month": "2026-06", "revenue": 5.0}]
-    assert [bar["partial"] for bar in charts.months(rows, "2026-06-15")["bars"]] == [False, True]
-    assert [bar["partial"] for bar in charts.months(rows, "2026-06-30")["bars"]] == [False, False]
+    assert [bar["partial"] for bar in page_charts.months(rows, "2026-06-15")["bars"]] == [False, True]
+    assert [bar["partial"] for bar in page_charts.months(rows, "2026-06-30")["bars"]] == [False, False]
 
 
 def test_the_shares_of_a_mix_are_of_the_whole():
-    bars = charts.mix([{"category": str(n), "revenue": 1.0} for n in range(20)], most=8)["bars"]
+    bars = page_charts.mix([{"category": str(n), "revenue": 1.0} for n in range(20)], most=8)["bars"]
     assert (len(bars), bars[0]["shown"], bars[-1]["name"], bars[-1]["shown"]) == (9, "5.0%", "12 others", "60.0%")
 
 

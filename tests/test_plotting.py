@@ -9,8 +9,8 @@ from itertools import pairwise
 import matplotlib
 import numpy as np
 import pytest
-from duckbook import plotting
-from duckbook.alternative import describe
+from duckbook.analysis import plotting
+from duckbook.analysis.alt_text import describe
 from matplotlib.colors import to_rgb, to_rgba
 
 matplotlib.use("agg")
@@ -226,7 +226,7 @@ def test_ticks_keep_their_sign_and_large_numbers_have_no_factor(shown):
 )
 def test_a_chart_of_nothing_is_its_title_alone(shown, monkeypatch, draw, is_shown):
     told = []
-    monkeypatch.setattr("duckbook.exploration.tell", told.append)
+    monkeypatch.setattr("duckbook.analysis.exploration.tell", told.append)
     axes = plotting.chart(
         "Nothing is known of it, which takes a title that is so long that it breaks into two lines of text"
     )

@@ -19,11 +19,10 @@ from typing import ClassVar
 import postgres_servers
 import psycopg2.extensions
 import pytest
-from duckbook import access, preflight, servers, storage
-from duckbook.endpoints import S3Endpoint
+from duckbook.backends import connections, preflight, servers, storage
+from duckbook.backends.s3_server import SECRET_NAMES, ObjectStore
 from duckbook.errors import ServerError, SettingError
-from duckbook.object_store import SECRET_NAMES, ObjectStore
-from duckbook.settings import Settings, read_settings
+from duckbook.settings import S3Endpoint, Settings, read_settings
 
 SECRET = "hunter2hunter2hunter2"
 
@@ -139,7 +138,9 @@ def test_a_wrong_dsn_is_told(own, external_endpoints, parts, sentence):
 
 
 def test_a_password_that_ends_as_a_line_does_is_not_told():
-    told = access._postgres_refusal(f"FATAL:  no role {SECRET}.\nHINT: none\n", f"postgresql://u:{SECRET}.@h/d", "IT")
+    told = connections._postgres_refusal(
+        f"FATAL:  no role {SECRET}.\nHINT: none\n", f"postgresql://u:{SECRET}.@h/d", "IT"
+    )
     assert told == "Postgres refuses IT: no role ***. To go on, correct it, or see whether that server is up."
 
 
@@ -197,7 +198,7 @@ def test_a_web_server_that_is_no_s3_is_told(own, web_port):
 def test_postgres_and_s3_mixed_up_is_told(own, external_endpoints):
     dsn = with_dsn(external_endpoints.postgres_dsn, port=external_endpoints.s3.url.rpartition(":")[2])
     assert "Postgres refuses DUCKBOOK_POSTGRES_DSN" in refusal(own(postgres_dsn=dsn), seconds=20)
-    url = "http://{}:{}".format(*access.postgres_address(external_endpoints.postgres_dsn))
+    url = "http://{}:{}".format(*connections.postgres_address(external_endpoints.postgres_dsn))
     assert "No S3 server answers at DUCKBOOK_S3_ENDPOINT=" in refusal(own(s3_endpoint=url))
 
 
@@ -309,7 +310,16 @@ def test_root_leaves_nothing_in_another_users_folder(tmp_path, name):
     for folder in (chosen.data, chosen.runs):
         folder.mkdir()
     os.chown(tmp_path / name, 65534, 65534)
-    words = [sys.executable, "-m", "duckbook.cli", "latest", "--data", str(chosen.data), "--runs", str(chosen.runs)]
+    words = [
+        sys.executable,
+        "-m",
+        "duckbook.cli.commands",
+        "latest",
+        "--data",
+        str(chosen.data),
+        "--runs",
+        str(chosen.runs),
+    ]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"DUCKBOOK_{name.upper()}={tmp_path / name} belongs to another user (id 65534)" in done.stderr

@@ -9,10 +9,14 @@ import time
 
 import pytest
 from chains import duckbook
-from duckbook import batches, commit_log, markers, page, provenance, pruning, publish, runs, servers, storage, traces
+from duckbook.backends import data_folder, servers, storage
+from duckbook.backends.lock import one_writer
 from duckbook.errors import ChainError, PublishError, WarehouseError
-from duckbook.lock import one_writer
-from duckbook.runs import Run
+from duckbook.ingest import batches, commit_log
+from duckbook.ops import remaining_copies
+from duckbook.publish import publisher
+from duckbook.runs import page, provenance, pruning, run_archive
+from duckbook.runs.run_archive import Run
 from duckbook.settings import Settings
 
 
@@ -23,7 +27,7 @@ def settings(folder, **chosen) -> Settings:
 def run_that(store: Settings, status: str, /, **more) -> str:
     record = Run.begin(store.runs, target="duckdb", as_of=None, parameters={}, steps=[("one", "one.ipynb")])
     record.record |= more
-    if status != runs.RUNNING:
+    if status != run_archive.RUNNING:
         record.end(status)
     page.write_all(record.folder)
     return record.folder.name
@@ -46,14 +50,14 @@ def names(found) -> list[tuple[str, str]]:
 
 def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what_readers_take(tmp_path):
     store = settings(tmp_path, keep_runs=2, keep_publications=1)
-    published = run_that(store, runs.SUCCEEDED, publication={"name": "readers", "as_of": None, "marts": {}})
-    oldest = run_that(store, runs.FAILED)
-    going_on = run_that(store, runs.RUNNING)
-    old = run_that(store, runs.SUCCEEDED)
-    kept = [run_that(store, runs.SUCCEEDED) for _ in range(2)]
+    published = run_that(store, run_archive.SUCCEEDED, publication={"name": "readers", "as_of": None, "marts": {}})
+    oldest = run_that(store, run_archive.FAILED)
+    going_on = run_that(store, run_archive.RUNNING)
+    old = run_that(store, run_archive.SUCCEEDED)
+    kept = [run_that(store, run_archive.SUCCEEDED) for _ in range(2)]
     for age, name in enumerate(["newest", "second", "readers"]):
         publication(store, name, age)
-    publish.roll_back(store, "readers")
+    publisher.roll_back(store, "readers")
     wanted = [("run", old), ("run", oldest), ("publication", "second")]
     told = pruning.prune(store, dry_run=True)
     assert names(told) == wanted
@@ -61,26 +65,26 @@ def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what
     removed = pruning.prune(store)
     assert removed == told
     assert all(removal.size > 500 for removal in removed[0])
-    assert {record["run_id"] for record in runs.read_all(store.runs)} == {published, going_on, *kept}
+    assert {record["run_id"] for record in run_archive.read_all(store.runs)} == {published, going_on, *kept}
     assert old not in (store.runs / "index.html").read_text("utf-8")
-    assert runs.latest(store.runs).name == kept[-1]
-    assert publish.current(store).run_id == "readers"
+    assert run_archive.latest(store.runs).name == kept[-1]
+    assert publisher.current(store).run_id == "readers"
     assert names(pruning.prune(store)) == []
 
 
 def test_runs_of_another_data_folder_stay(tmp_path):
     """It has bounds of its own, and may have readers of what an old run of it made."""
     store = settings(tmp_path, keep_runs=1)
-    theirs = [run_that(store, runs.SUCCEEDED, store="another") for _ in range(2)]
-    ours = [run_that(store, runs.SUCCEEDED, store=provenance.store(store)) for _ in range(2)]
-    theirs.append(run_that(store, runs.SUCCEEDED, store="another"))
+    theirs = [run_that(store, run_archive.SUCCEEDED, store="another") for _ in range(2)]
+    ours = [run_that(store, run_archive.SUCCEEDED, store=provenance.store(store)) for _ in range(2)]
+    theirs.append(run_that(store, run_archive.SUCCEEDED, store="another"))
     assert names(pruning.prune(store)) == [("run", ours[0])]
-    assert sorted([*theirs, ours[1]]) == sorted(record["run_id"] for record in runs.read_all(store.runs))
+    assert sorted([*theirs, ours[1]]) == sorted(record["run_id"] for record in run_archive.read_all(store.runs))
 
 
 def test_leftovers_of_killed_ones_go_when_they_are_old(tmp_path):
     store = settings(tmp_path)
-    markers.claim(store.data)
+    data_folder.claim(store.data)
     for name in ("published/.making-old", "published/.making-new", "tmp/ingest"):
         (store.data / name).mkdir(parents=True)
     (store.data / "tmp" / "spilled.tmp").write_bytes(b"x" * 10)
@@ -122,26 +126,26 @@ def killed_after(monkeypatch):
 
 def test_a_clean_up_that_is_killed_at_any_point_leaves_only_what_is_whole(tmp_path, killed_after, monkeypatch):
     """What is listed can be gone back to, and the next clean-up takes the rest."""
-    monkeypatch.setattr("duckbook.publication.GRACE", pruning.timedelta(0))
+    monkeypatch.setattr("duckbook.publish.publication.GRACE", pruning.timedelta(0))
     points = 0
     while True:
         store = settings(tmp_path / str(points), keep_runs=1, keep_publications=1)
-        ids = [run_that(store, runs.SUCCEEDED) for _ in range(2)]
+        ids = [run_that(store, run_archive.SUCCEEDED) for _ in range(2)]
         for age, name in enumerate(["newest", "older", "oldest"]):
             publication(store, name, age)
-        publish.roll_back(store, "newest")
+        publisher.roll_back(store, "newest")
         was_killed = killed_after(points, lambda store=store: pruning.prune(store))
-        for kept in publish.publications(store):
+        for kept in publisher.publications(store):
             assert (store.data / "published" / kept.run_id / "dim_dates.parquet").stat().st_size == 1000
-            assert publish.roll_back(store, kept.run_id).marts == {"dim_dates": 1}
-        publish.roll_back(store, "newest")
-        for record in runs.read_all(store.runs):
+            assert publisher.roll_back(store, kept.run_id).marts == {"dim_dates": 1}
+        publisher.roll_back(store, "newest")
+        for record in run_archive.read_all(store.runs):
             assert (store.runs / record["run_id"] / "index.html").exists()
         left = {path.name for path in (store.data / "published").glob("*/")}
-        gone = left - {kept.run_id for kept in publish.publications(store)}
+        gone = left - {kept.run_id for kept in publisher.publications(store)}
         for name in gone:
             with pytest.raises(PublishError, match=f"no publication {name}: kept are newest"):
-                publish.roll_back(store, name)
+                publisher.roll_back(store, name)
         for path in (*(store.data / "published").glob("*/"), *store.runs.glob("*/")):
             os.utime(path, (0, 0))
         pruning.prune(store)
@@ -157,10 +161,10 @@ def test_a_publication_that_readers_were_sent_away_from_stays_for_a_while(tmp_pa
     store = settings(tmp_path, keep_publications=1)
     for age, name in enumerate(["newest", "older", "oldest"]):
         publication(store, name, age)
-    publish.roll_back(store, "oldest")
-    publish.roll_back(store, "newest")
+    publisher.roll_back(store, "oldest")
+    publisher.roll_back(store, "newest")
     assert names(pruning.prune(store, dry_run=True)) == [("publication", "older")]
-    monkeypatch.setattr("duckbook.publication.GRACE", -pruning.LEFT_FOR)
+    monkeypatch.setattr("duckbook.publish.publication.GRACE", -pruning.LEFT_FOR)
     assert names(pruning.prune(store)) == [("publication", "older"), ("publication", "oldest")]
 
 
@@ -191,8 +195,8 @@ def test_what_was_there_before_duckbook_came_is_left(tmp_path):
         os.utime(path, (0, 0))
     publication(store, "ours", 0)
     assert names(pruning.prune(store)) == []
-    traces.discard_warehouse(store)
-    traces.check_warehouse(store)
+    remaining_copies.discard_warehouse(store)
+    remaining_copies.check_warehouse(store)
     (store.data / "models").mkdir()
     process = duckbook(store, "clean", "--yes")
     said, _ = process.communicate()
@@ -206,9 +210,9 @@ def test_a_warehouse_of_somebody_elses_is_not_deleted(tmp_path):
     store = settings(tmp_path)
     store.data.mkdir()
     store.warehouse_path.write_bytes(b"mine")
-    markers.claim(store.data)
+    data_folder.claim(store.data)
     with pytest.raises(WarehouseError, match="was there before duckbook"):
-        traces.check_warehouse(store)
+        remaining_copies.check_warehouse(store)
 
 
 def test_a_folder_that_is_no_data_folder_is_not_cleaned_and_one_of_an_earlier_version_is(tmp_path):
@@ -241,8 +245,8 @@ def test_what_others_keep_below_the_history_is_no_leftover(store_settings, endpo
 
 def test_nothing_is_removed_while_a_run_is_at_work(tmp_path):
     store = settings(tmp_path, keep_runs=1)
-    first = run_that(store, runs.SUCCEEDED)
-    run_that(store, runs.SUCCEEDED)
+    first = run_that(store, run_archive.SUCCEEDED)
+    run_that(store, run_archive.SUCCEEDED)
     with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match="is at work on the store"):
         pruning.prune(store)
     assert (store.runs / first).exists()
@@ -250,8 +254,8 @@ def test_nothing_is_removed_while_a_run_is_at_work(tmp_path):
 
 def test_the_command_says_what_it_removed_and_what_it_freed(tmp_path):
     store = settings(tmp_path)
-    first = run_that(store, runs.SUCCEEDED)
-    run_that(store, runs.SUCCEEDED)
+    first = run_that(store, run_archive.SUCCEEDED)
+    run_that(store, run_archive.SUCCEEDED)
     out, err = duckbook(store, "prune", "--dry-run", DUCKBOOK_KEEP_RUNS="1").communicate(timeout=60)
     assert first in out, err
     assert "Would remove 1 run, 0 publications, 0 leftovers: 0.0 MB." in out

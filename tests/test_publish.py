@@ -13,10 +13,12 @@ from datetime import date, timedelta
 
 import duckdb
 import pytest
-from duckbook import contracts, publication, publish, published_files, transform, warehouse
+from duckbook.backends import warehouse
 from duckbook.errors import PublishError, WarehouseLocked
-from duckbook.publication import Keeper
+from duckbook.publish import publication, published_files, publisher
+from duckbook.publish.publication import Keeper
 from duckbook.settings import Settings
+from duckbook.transform import contracts, dbt_layers
 from shop import copy_of
 
 
@@ -32,7 +34,7 @@ def checksums(shop: Settings, name: str) -> dict[str, str]:
 
 
 def test_every_mart_is_published_and_nothing_else(shop):
-    made = publish.publish(shop, "a")
+    made = publisher.publish(shop, "a")
     with warehouse.open_warehouse(shop, read_only=True) as connection:
         names = {
             name
@@ -54,11 +56,11 @@ def ingested_since(shop: Settings, day: str) -> None:
 
 def test_marts_are_published_as_of_the_day_that_they_were_built_with_whatever_was_ingested_since(shop):
     ingested_since(shop, "2026-07-30")
-    assert publish.publish(shop, "a").as_of == "2026-06-30"
+    assert publisher.publish(shop, "a").as_of == "2026-06-30"
     # Built again from the staging of the day before, they are of that day as well.
-    transform.build(shop, "marts")
-    assert publish.publish(shop, "b").as_of == "2026-06-30"
-    with publish.published(shop) as reader:
+    dbt_layers.build(shop, "marts")
+    assert publisher.publish(shop, "b").as_of == "2026-06-30"
+    with publisher.published(shop) as reader:
         last = reader.connection.execute("select max(date_day) from ecom_marts.dim_dates").fetchone()
     assert last == (date(2026, 6, 30),)
 
@@ -67,12 +69,12 @@ def test_marts_that_do_not_say_of_which_day_they_are_are_refused(shop):
     with warehouse.open_warehouse(shop) as connection:
         connection.execute("alter table ecom_marts.reconciliation drop column as_of")
     with pytest.raises(PublishError, match="do not say of which day they are: build them"):
-        publish.publish(shop, "a")
+        publisher.publish(shop, "a")
 
 
 def test_readers_find_the_marts_by_the_names_of_the_warehouse(shop):
-    publish.publish(shop.model_copy(update={"mask_personal": False}), "a")
-    reader = publish.published(shop)
+    publisher.publish(shop.model_copy(update={"mask_personal": False}), "a")
+    reader = publisher.published(shop)
     with warehouse.open_warehouse(shop, read_only=True) as connection:
         for mart, rows in reader.publication.marts.items():
             query = f"from ecom_marts.{mart} order by all"
@@ -82,8 +84,8 @@ def test_readers_find_the_marts_by_the_names_of_the_warehouse(shop):
 
 
 def test_personal_columns_are_masked_and_all_others_are_what_they_were(shop):
-    publish.publish(shop, "a")
-    reader, masked = publish.published(shop), 0
+    publisher.publish(shop, "a")
+    reader, masked = publisher.published(shop), 0
     assert reader.publication.masked
     with warehouse.open_warehouse(shop, read_only=True) as connection:
         for mart, contract in contracts.of_marts(shop).items():
@@ -107,17 +109,17 @@ def test_a_mart_that_no_model_declares_is_not_published(shop):
     with warehouse.open_warehouse(shop) as connection:
         connection.execute("create table ecom_marts.fct_secrets as select 'Ada' as first_name")
     with pytest.raises(PublishError, match="No model declares the mart fct_secrets"):
-        publish.publish(shop, "a")
+        publisher.publish(shop, "a")
 
 
 def test_the_same_marts_give_the_same_bytes(shop):
-    publish.publish(shop, "a")
-    publish.publish(shop.model_copy(update={"threads": 1}), "b")
+    publisher.publish(shop, "a")
+    publisher.publish(shop.model_copy(update={"threads": 1}), "b")
     assert checksums(shop, "a") == checksums(shop, "b")
 
 
 def test_a_fact_is_published_in_the_order_of_its_days(shop):
-    publish.publish(shop, "a")
+    publisher.publish(shop, "a")
     found = {}
     for mart in ("fct_customer_orders", "fct_order_details", "fct_customer_reviews"):
         file = shop.data / "published" / "a" / f"{mart}.parquet"
@@ -127,8 +129,8 @@ def test_a_fact_is_published_in_the_order_of_its_days(shop):
 
 
 def test_a_reader_holds_no_lock_on_the_warehouse(shop):
-    publish.publish(shop, "a")
-    reader = publish.published(shop)
+    publisher.publish(shop, "a")
+    reader = publisher.published(shop)
     code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('create table x as select 1')"
     subprocess.run([sys.executable, "-c", code, str(shop.warehouse_path)], check=True)
     assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 0
@@ -150,14 +152,14 @@ def test_who_holds_the_warehouse_is_told_with_how_they_let_go(shop, environment,
     ) as holder:  # fmt: skip
         holder.stdout.readline()
         with pytest.raises(WarehouseLocked, match=sentence):
-            publish.publish(shop, "a")
+            publisher.publish(shop, "a")
         holder.stdin.close()
 
 
 def test_nothing_published_names_the_notebook_to_run(shop):
     with pytest.raises(PublishError, match=r"run 07_publish\.ipynb first"):
-        publish.published(shop)
-    assert publish.current(shop) is None
+        publisher.published(shop)
+    assert publisher.current(shop) is None
 
 
 def spoil(shop: Settings) -> None:
@@ -169,18 +171,18 @@ def spoil(shop: Settings) -> None:
 
 
 def test_marts_that_failed_a_test_are_refused_and_readers_keep_the_last_good_ones(shop):
-    publish.publish(shop, "good")
+    publisher.publish(shop, "good")
     spoil(shop)
     with pytest.raises(PublishError, match="Tests of the marts did not pass"):
-        publish.publish(shop, "bad")
-    assert publish.current(shop).run_id == "good"
+        publisher.publish(shop, "bad")
+    assert publisher.current(shop).run_id == "good"
     assert sorted(path.name for path in (shop.data / "published").iterdir()) == ["CURRENT", "good"]
 
 
 def test_marts_that_were_never_tested_are_refused(shop):
     (shop.data / "dbt" / "layers" / "marts.json").unlink()
     with pytest.raises(PublishError, match="have not been tested"):
-        publish.publish(shop, "a")
+        publisher.publish(shop, "a")
 
 
 def test_marts_that_differ_from_staging_are_refused(shop):
@@ -189,37 +191,37 @@ def test_marts_that_differ_from_staging_are_refused(shop):
         connection.execute(f"update ecom_marts.reconciliation set equal = false where {one}")
     totals = r"revenue is [\d,]+\.\d\d in the mart and [\d,]+\.\d\d in staging"
     with pytest.raises(PublishError, match=rf"differ from staging: fct_sales_by_date\.{totals}"):
-        publish.publish(shop, "a")
+        publisher.publish(shop, "a")
 
 
 def test_a_publication_that_dies_half_way_is_never_seen(shop, monkeypatch):
-    publish.publish(shop, "good")
+    publisher.publish(shop, "good")
 
     def die(_file):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(published_files, "_sha256", die)
     with pytest.raises(KeyboardInterrupt):
-        publish.publish(shop, "half")
+        publisher.publish(shop, "half")
     monkeypatch.undo()
-    assert publish.published(shop).publication.run_id == "good"
-    publish.publish(shop, "next")
+    assert publisher.published(shop).publication.run_id == "good"
+    publisher.publish(shop, "next")
     assert sorted(path.name for path in (shop.data / "published").iterdir()) == ["CURRENT", "good", "next"]
 
 
 def test_a_run_that_publishes_again_leaves_its_first_publication_to_its_readers(shop):
-    publish.publish(shop, "a")
-    reader = publish.published(shop)
-    again = publish.publish(shop, "a")
+    publisher.publish(shop, "a")
+    reader = publisher.published(shop)
+    again = publisher.publish(shop, "a")
     assert again.run_id == "a-2"
-    assert publish.current(shop).run_id == "a-2"
+    assert publisher.current(shop).run_id == "a-2"
     assert reader.connection.execute("select count(*) from ecom_marts.dim_dates").fetchone()[0] > 0
 
 
-@pytest.mark.parametrize("target", publish.KEPT_BY)
+@pytest.mark.parametrize("target", publisher.KEPT_BY)
 def test_what_keeps_publications_offers_all_that_is_asked_of_it(target):
     """Every function of the protocol, with its parameters, their types and their order."""
-    keeper = importlib.import_module(f"duckbook.{publish.KEPT_BY[target]}")
+    keeper = importlib.import_module(f"duckbook.{publisher.KEPT_BY[target]}")
     asked = {name: function for name, function in vars(Keeper).items() if inspect.isfunction(function)}
     offered = {name: vars(keeper)[name] for name in asked if not name.startswith("_")}
     assert len(offered) == 6
@@ -233,38 +235,38 @@ def test_what_keeps_publications_offers_all_that_is_asked_of_it(target):
 def test_a_publication_is_not_taken_from_under_its_readers(shop, monkeypatch):
     """After going back to the oldest one, the next two publications leave it to those who read it."""
     for name in "abc":
-        publish.publish(shop, name, keep=3)
-    publish.roll_back(shop, "a")
-    with publish.published(shop) as reader:
+        publisher.publish(shop, name, keep=3)
+    publisher.roll_back(shop, "a")
+    with publisher.published(shop) as reader:
         for name in "de":
-            publish.publish(shop, name, keep=1)
-            assert publish.current(shop).run_id == name
+            publisher.publish(shop, name, keep=1)
+            assert publisher.current(shop).run_id == name
         assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 0
     monkeypatch.setattr(publication, "GRACE", -timedelta(hours=1))
-    publish.publish(shop, "f", keep=2)
-    assert [kept.run_id for kept in publish.publications(shop)] == ["f", "e"]
+    publisher.publish(shop, "f", keep=2)
+    assert [kept.run_id for kept in publisher.publications(shop)] == ["f", "e"]
 
 
 def test_a_publication_that_lacks_a_file_is_none(shop):
     for name in "ab":
-        publish.publish(shop, name)
+        publisher.publish(shop, name)
     (shop.data / "published" / "a" / "dim_dates.parquet").unlink()
     with pytest.raises(PublishError, match="There is no publication a: kept are b"):
-        publish.roll_back(shop, "a")
+        publisher.roll_back(shop, "a")
     (shop.data / "published" / "b" / "dim_dates.parquet").unlink()
     with pytest.raises(PublishError, match="The publication b is gone: publish again"):
-        publish.published(shop)
+        publisher.published(shop)
 
 
 def test_the_last_few_publications_stay_and_one_can_go_back(shop, monkeypatch):
     monkeypatch.setattr(publication, "GRACE", timedelta(0))
     for name in "abcd":
-        publish.publish(shop, name, keep=3)
-    assert [kept.run_id for kept in publish.publications(shop)] == ["d", "c", "b"]
-    assert publish.roll_back(shop, "b").run_id == "b"
-    assert publish.published(shop).publication.run_id == "b"
+        publisher.publish(shop, name, keep=3)
+    assert [kept.run_id for kept in publisher.publications(shop)] == ["d", "c", "b"]
+    assert publisher.roll_back(shop, "b").run_id == "b"
+    assert publisher.published(shop).publication.run_id == "b"
     with pytest.raises(PublishError, match="kept are d, c, b"):
-        publish.roll_back(shop, "a")
+        publisher.roll_back(shop, "a")
 
 
 def test_an_empty_warehouse_names_the_notebook_to_run(tmp_path):
@@ -272,4 +274,4 @@ def test_an_empty_warehouse_names_the_notebook_to_run(tmp_path):
     with warehouse.open_warehouse(store):
         pass
     with pytest.raises(PublishError, match=r"run 06_marts\.ipynb first"):
-        publish.publish(store, "a")
+        publisher.publish(store, "a")

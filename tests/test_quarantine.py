@@ -2,8 +2,9 @@
 
 import pytest
 import rendered
-from duckbook import quarantine, warehouse
+from duckbook.backends import warehouse
 from duckbook.errors import QuarantineError
+from duckbook.transform import quarantine
 from landing_zone import Shop, lines, order
 
 BAD = "12 EUR"

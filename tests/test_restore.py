@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 from chains import duckbook
-from duckbook import as_found, backup, cli, landing, manifest, raw, servers, storage
+from duckbook.backends import manifest, server_state, servers, storage
+from duckbook.cli import commands
 from duckbook.errors import BackupError, IngestError
+from duckbook.ingest import raw
+from duckbook.ops import backup
 from duckbook.settings import Settings
 from landing_zone import AS_OF, Shop, lines, order
 
@@ -78,7 +81,7 @@ def test_a_restore_that_is_killed_goes_on_when_it_is_done_again(kept, empty, mon
 def test_a_backup_is_not_landed_over_data_that_are_there(kept, empty, monkeypatch):
     """The store in the backup was generated, and would be landed again."""
     _, folder = kept
-    chosen = landing.choose(empty.settings, empty.endpoints)
+    chosen = manifest.choose(empty.settings, empty.endpoints)
     manifest.write(empty.settings, empty.endpoints, manifest.Manifest(**chosen))
     landed = storage.get_bytes(empty.client, empty.settings.s3_historic_bucket, manifest.KEY).decode()
     monkeypatch.setattr(backup, "_read", lambda path, read=backup._read: (read(path)[0], landed))
@@ -128,12 +131,12 @@ def test_raw_is_not_made_of_a_history_that_is_gone(kept, empty):
 
 def test_servers_that_a_command_started_which_fails_are_stopped_again(tmp_path):
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
-    with pytest.raises(BackupError), as_found.on_error(store):
+    with pytest.raises(BackupError), server_state.on_error(store):
         backup.back_up(store, servers.up(store), tmp_path / "kept")
     assert {row["state"] for row in servers.status(store)} == {"stopped"}
     try:
         servers.up(store)
-        with pytest.raises(BackupError), as_found.on_error(store):
+        with pytest.raises(BackupError), server_state.on_error(store):
             backup.back_up(store, servers.up(store), tmp_path / "kept")
         assert {row["state"] for row in servers.status(store)} == {"running"}
     finally:
@@ -144,5 +147,5 @@ def test_every_command_that_may_start_servers_stops_them_where_it_fails():
     """A run leaves them to whoever resumes it; the others start none, or have nothing else to do."""
     others = {"run", "latest", "resume", "down", "status", "list", "show", "compare", "report", "clean"}
     others |= {"outputs", "stale"}
-    wrapped = {name for name, command in cli.cli.commands.items() if hasattr(command.callback, "__wrapped__")}
-    assert wrapped == set(cli.cli.commands) - others
+    wrapped = {name for name, command in commands.cli.commands.items() if hasattr(command.callback, "__wrapped__")}
+    assert wrapped == set(commands.cli.commands) - others

@@ -19,24 +19,15 @@ from pathlib import Path
 import psutil
 import pytest
 from chains import Memory, begin
-from duckbook import (
-    backup,
-    chain,
-    codebase,
-    commit_log,
-    history,
-    landing,
-    provenance,
-    publish,
-    runner,
-    runs,
-    servers,
-    storage,
-    warehouse,
-)
+from duckbook.backends import servers, storage, warehouse
 from duckbook.errors import DuckbookError, PublishError
-from duckbook.request import Request
-from duckbook.runs import Run
+from duckbook.generate import landing
+from duckbook.ingest import commit_log, history
+from duckbook.ops import backup
+from duckbook.publish import publisher
+from duckbook.runs import chain, codebase, provenance, run_archive, runner
+from duckbook.runs.request import Request
+from duckbook.runs.run_archive import Run
 from duckbook.settings import Settings
 
 STEPS = ("generate_latest", "ingest", "staging", "intermediate", "marts", "publish")
@@ -54,7 +45,13 @@ FEW = (
 )
 """What is struck in `make test`; `make soak` strikes all targets with all signals."""
 
-ENDED = {0: runs.SUCCEEDED, 1: runs.FAILED, 130: runs.INTERRUPTED, 143: runs.INTERRUPTED, -9: runs.INTERRUPTED}
+ENDED = {
+    0: run_archive.SUCCEEDED,
+    1: run_archive.FAILED,
+    130: run_archive.INTERRUPTED,
+    143: run_archive.INTERRUPTED,
+    -9: run_archive.INTERRUPTED,
+}
 """Exit status of the command line → what the record must say."""
 
 
@@ -115,7 +112,7 @@ def reaches(store: Settings, chain: subprocess.Popen, step: str | None) -> bool:
     """Wait for the chain to run a step; whether it lives to do so."""
     deadline = time.monotonic() + 300
     while chain.poll() is None:
-        if any(entry["name"] == step and entry["status"] == runs.RUNNING for entry in record_of(store)["steps"]):
+        if any(entry["name"] == step and entry["status"] == run_archive.RUNNING for entry in record_of(store)["steps"]):
             return True
         assert time.monotonic() < deadline, f"{step or 'the end'} was not reached"
         time.sleep(0.05)
@@ -154,13 +151,13 @@ def see_the_truth(
     wait_for(lambda: not of_the_run(store), f"{planned}: something goes on running: {of_the_run(store)}")
     record = record_of(store)
     statuses = [step["status"] for step in record["steps"]]
-    done = statuses.index(next((s for s in statuses if s != runs.SUCCEEDED), runs.SUCCEEDED))
-    if wanted == runs.SUCCEEDED:
-        assert set(statuses) == {runs.SUCCEEDED}
+    done = statuses.index(next((s for s in statuses if s != run_archive.SUCCEEDED), run_archive.SUCCEEDED))
+    if wanted == run_archive.SUCCEEDED:
+        assert set(statuses) == {run_archive.SUCCEEDED}
     else:
         assert record["error"], planned
-        assert statuses[done] in {wanted, runs.SKIPPED}, (planned, statuses)
-        assert set(statuses[done + 1 :]) <= {runs.SKIPPED}, (planned, statuses)
+        assert statuses[done] in {wanted, run_archive.SKIPPED}, (planned, statuses)
+        assert set(statuses[done + 1 :]) <= {run_archive.SKIPPED}, (planned, statuses)
     folder = store.runs / record["run_id"]
     for step in record["steps"]:
         see_the_cells(folder / step["notebook"], step["status"], planned)
@@ -171,14 +168,14 @@ def see_the_truth(
 
 def see_the_cells(notebook: Path, status: str, planned: Strike) -> None:
     """Cells are completed up to one, and that one is not called so; a step that succeeded has completed all."""
-    if status == runs.SKIPPED:
+    if status == run_archive.SKIPPED:
         return
     with contextlib.suppress(OSError, KeyError):
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
         states = [cell["metadata"]["papermill"]["status"] for cell in cells if cell["cell_type"] == "code"]
         # A run may be stopped when the last cell has ended and its step has not.
         completed = next((place for place, state in enumerate(states) if state != "completed"), len(states))
-        if status == runs.SUCCEEDED:
+        if status == run_archive.SUCCEEDED:
             assert set(states) == {"completed"}, (planned, notebook.name, states)
         else:
             assert set(states[completed + 1 :]) <= {"pending"}, (planned, notebook.name, states)
@@ -187,7 +184,7 @@ def see_the_cells(notebook: Path, status: str, planned: Strike) -> None:
 
 def see_the_readers(store: Settings, record: dict, before: str | None) -> None:
     """Readers see the publication before, or the whole one of this run, once its step has begun."""
-    current = publish.current(store)
+    current = publisher.current(store)
     if current is None:
         assert before is None
         return
@@ -197,7 +194,7 @@ def see_the_readers(store: Settings, record: dict, before: str | None) -> None:
     folder = store.data / "published" / current.run_id
     for mart, told in json.loads((folder / "publication.json").read_text("utf-8"))["marts"].items():
         assert hashlib.sha256((folder / f"{mart}.parquet").read_bytes()).hexdigest() == told["sha256"]
-    with contextlib.closing(publish.published(store).connection) as connection:
+    with contextlib.closing(publisher.published(store).connection) as connection:
         assert connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 100
 
 
@@ -211,7 +208,7 @@ def end_state(store: Settings) -> dict:
     ]
     objects = storage.list_objects(storage.client(endpoints.s3), store.s3_historic_bucket, "history/")
     named = {key for batch in log.batches for key in batch.files.values()}
-    current = publish.current(store)
+    current = publisher.current(store)
     told = json.loads((store.data / "published" / current.run_id / "publication.json").read_text("utf-8"))
     rows = {}
     with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
@@ -248,7 +245,7 @@ def base(tmp_path_factory) -> Settings:
     """A store after its first days, with its servers down."""
     store = settings(tmp_path_factory.mktemp("base"))
     begin(store)
-    publish.publish(store, "first")
+    publisher.publish(store, "first")
     servers.down(store)
     return store
 
@@ -272,7 +269,7 @@ def copy(base, tmp_path):
 def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *command: str) -> list[str]:
     """Run a command and strike it as planned, resuming it whenever it ended; then let it end. What came of each."""
     chain, came_to = start(store, *command), []
-    current = publish.current(store)
+    current = publisher.current(store)
     before = current.run_id if current else None
     following = [*(planned.step for planned in plan[1:]), None]
     for planned, then in zip(plan, following, strict=True):
@@ -280,14 +277,14 @@ def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *comman
         lives = reaches(store, chain, then)
         ended = "survived" if lives else see_the_truth(store, chain, planned, struck, before)
         came_to.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
-        if ended == runs.SUCCEEDED:
+        if ended == run_archive.SUCCEEDED:
             return came_to
         if not lives:
             chain = start(store, "resume")
             with contextlib.suppress(PublishError):
-                before = publish.current(store) and publish.current(store).run_id
+                before = publisher.current(store) and publisher.current(store).run_id
     finish(chain)
-    assert record_of(store)["status"] == runs.SUCCEEDED
+    assert record_of(store)["status"] == run_archive.SUCCEEDED
     return came_to
 
 
@@ -316,10 +313,10 @@ def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undis
 
 def refusal(store: Settings, request: Request) -> str:
     """The sentence by which a run is refused before anything of it is in the archive."""
-    before, states = runs.read_all(store.runs), [row["state"] for row in servers.status(store)]
+    before, states = run_archive.read_all(store.runs), [row["state"] for row in servers.status(store)]
     with pytest.raises(DuckbookError) as told:
         runner.run(store, request, Memory())
-    assert runs.read_all(store.runs) == before
+    assert run_archive.read_all(store.runs) == before
     assert [row["state"] for row in servers.status(store)] == states
     return str(told.value)
 
@@ -401,10 +398,10 @@ def failed_in(store: Settings, step: str, as_of: date) -> str:
     )
     for one in steps:
         run.step_started(one.name)
-        run.step_ended(one.name, runs.FAILED if one.name == step else runs.SUCCEEDED)
+        run.step_ended(one.name, run_archive.FAILED if one.name == step else run_archive.SUCCEEDED)
         if one.name == step:
             break
-    run.end(runs.FAILED, "because")
+    run.end(run_archive.FAILED, "because")
     return run.folder.name
 
 
@@ -417,7 +414,7 @@ def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy)
     endpoints = servers.up(store)
     landing.land_latest(store, endpoints, tuesday)
     history.ingest(store, endpoints, tuesday)
-    before = [record | {"steps": None} for record in runs.read_all(store.runs)]
+    before = [record | {"steps": None} for record in run_archive.read_all(store.runs)]
     told = {}
     for step, run_id in older.items():
         with pytest.raises(DuckbookError) as refused:
@@ -432,7 +429,7 @@ def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy)
     for run_id in sooner.values():
         with pytest.raises(DuckbookError, match=f"is as of {DAY}, and no step"):
             runner.resume(store, run_id, Memory())
-    assert [record | {"steps": None} for record in runs.read_all(store.runs)] == before
+    assert [record | {"steps": None} for record in run_archive.read_all(store.runs)] == before
     log = commit_log.read(storage.client(endpoints.s3), store.s3_historic_bucket)
     assert log.as_of == tuesday
 
@@ -445,10 +442,10 @@ def test_a_batch_that_is_withdrawn_leaves_what_readers_take(copy):
             "order by sequence desc limit 1"
         ).fetchone()
     reviews = "select count(*) from ecom_marts.fct_customer_reviews"
-    with publish.published(store) as reader:
+    with publisher.published(store) as reader:
         before = reader.connection.execute(reviews).fetchone()[0]
     finish(start(store, "withdraw", batch))
-    with publish.published(store) as reader:
+    with publisher.published(store) as reader:
         after = reader.connection.execute(reviews).fetchone()[0]
     assert 0 < rows == before - after
 
@@ -491,7 +488,7 @@ def state(store: Settings) -> dict:
     """What readers take, and the tables that a query finds, whoever was stopped."""
     with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
         revenue = connection.execute("select sum(revenue) from ecom_marts.fct_order_details").fetchone()
-    with publish.published(store) as reader:
+    with publisher.published(store) as reader:
         seen = reader.connection.execute("select sum(revenue) from ecom_marts.fct_order_details").fetchone()
     return {"revenue": revenue, "seen": seen}
 

@@ -12,10 +12,10 @@ import time
 import duckdb
 import pytest
 from chains import duckbook
-from duckbook import page, provenance, runs
 from duckbook.errors import ChainError
 from duckbook.redaction import Redactor, secrets_of
-from duckbook.runs import Run
+from duckbook.runs import page, provenance, run_archive
+from duckbook.runs.run_archive import Run
 from duckbook.settings import Settings
 
 DESIGNED = {
@@ -47,44 +47,44 @@ def test_a_record_has_every_key_of_the_design_from_its_first_moment(tmp_path):
 def test_run_ids_sort_by_time_and_latest_names_the_newest(tmp_path):
     ids = [begin(tmp_path).folder.name for _ in range(5)]
     assert ids == sorted(set(ids))
-    assert runs.latest(tmp_path).name == ids[-1]
-    assert [record["run_id"] for record in runs.read_all(tmp_path)] == ids[::-1]
+    assert run_archive.latest(tmp_path).name == ids[-1]
+    assert [record["run_id"] for record in run_archive.read_all(tmp_path)] == ids[::-1]
 
 
 def test_every_change_is_on_disk_at_once(tmp_path):
     run = begin(tmp_path)
     run.step_started("one")
     assert on_disk(run)["steps"][0]["status"] == "running"
-    run.step_ended("one", runs.SUCCEEDED, peak_rss_mb=100.0)
+    run.step_ended("one", run_archive.SUCCEEDED, peak_rss_mb=100.0)
     assert (on_disk(run)["steps"][0]["status"], on_disk(run)["steps"][0]["peak_rss_mb"]) == ("succeeded", 100.0)
-    run.end(runs.FAILED, "because")
+    run.end(run_archive.FAILED, "because")
     assert (on_disk(run)["status"], on_disk(run)["error"]) == ("failed", "because")
     assert on_disk(run)["steps"][1]["status"] == "skipped"
 
 
 def test_a_run_of_a_living_process_reads_as_running(tmp_path):
-    assert runs.read(begin(tmp_path).folder)["status"] == "running"
-    assert runs.settle(tmp_path) == []
+    assert run_archive.read(begin(tmp_path).folder)["status"] == "running"
+    assert run_archive.settle(tmp_path) == []
 
 
 def test_a_run_whose_process_was_killed_reads_as_interrupted_and_is_settled(tmp_path):
     code = (
-        "import os, sys, pathlib; from duckbook.runs import Run; "
+        "import os, sys, pathlib; from duckbook.runs.run_archive import Run; "
         "run = Run.begin(pathlib.Path(sys.argv[1]), target='duckdb', as_of=None, parameters={}, "
         "steps=[('one', 'one.ipynb'), ('two', 'two.ipynb')]); run.step_started('one'); os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
-    folder = runs.latest(tmp_path)
+    folder = run_archive.latest(tmp_path)
     cell = {"cell_type": "code", "metadata": {"papermill": {"status": "running"}}, "source": "", "outputs": []}
     never = {"cell_type": "code", "metadata": {"papermill": {"status": "pending"}}, "source": "", "outputs": []}
     (folder / "one.ipynb").write_text(json.dumps({"cells": [cell, never], "metadata": {}}), "utf-8")
 
-    record = runs.read(folder)
+    record = run_archive.read(folder)
     assert record["status"] == "interrupted"
     assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
     assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "running"
 
-    assert runs.settle(tmp_path) == [folder.name]
+    assert run_archive.settle(tmp_path) == [folder.name]
     assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "interrupted"
     cells = json.loads((folder / "one.ipynb").read_text("utf-8"))["cells"]
     assert [c["metadata"]["papermill"]["status"] for c in cells] == ["failed", "pending"]
@@ -95,15 +95,15 @@ def test_the_newest_run_is_that_of_the_data_folder_and_a_list_says_what_each_was
     made = {}
     for store, kind in ((ours, "latest"), (ours, "explore"), (theirs, "pipeline")):
         made[kind] = begin(ours.runs, store=provenance.store(store), kind=kind, code={})
-        made[kind].end(runs.FAILED, "because")
+        made[kind].end(run_archive.FAILED, "because")
     here = provenance.store(ours)
-    assert runs.latest(ours.runs).name == made["pipeline"].folder.name
-    assert runs.latest(ours.runs, here).name == made["explore"].folder.name
-    Run.reopen(made["latest"].folder, "one", "it was failed").end(runs.FAILED, "again")
-    assert runs.find(ours.runs, "latest", here).name == made["latest"].folder.name
-    assert runs.find(ours.runs, "latest", provenance.store(theirs)).name == made["pipeline"].folder.name
+    assert run_archive.latest(ours.runs).name == made["pipeline"].folder.name
+    assert run_archive.latest(ours.runs, here).name == made["explore"].folder.name
+    Run.reopen(made["latest"].folder, "one", "it was failed").end(run_archive.FAILED, "again")
+    assert run_archive.find(ours.runs, "latest", here).name == made["latest"].folder.name
+    assert run_archive.find(ours.runs, "latest", provenance.store(theirs)).name == made["pipeline"].folder.name
     with pytest.raises(ChainError, match="There is no run of nowhere in the archive"):
-        runs.find(ours.runs, "latest", "nowhere")
+        run_archive.find(ours.runs, "latest", "nowhere")
     (listed, _), (both, _) = (duckbook(ours, "list", *option).communicate(timeout=60) for option in ((), ("--all",)))
     told = [tuple(line.split()[n] for n in (0, 1, 2, -1)) for line in listed.splitlines()]
     assert told == [(made[kind].folder.name, kind, "failed", here) for kind in ("explore", "latest")]
@@ -119,16 +119,16 @@ def test_the_newest_run_is_that_of_the_data_folder_and_a_list_says_what_each_was
 
 def test_a_record_of_an_earlier_version_is_of_every_data_folder_and_says_what_it_was(tmp_path):
     folder = begin(tmp_path, request={"only": "explore"}).folder
-    assert runs.latest(tmp_path, "anything").name == folder.name
-    assert runs.kind(runs.read(folder)) == "explore"
-    assert runs.kind(runs.read(begin(tmp_path).folder)) == "pipeline"
+    assert run_archive.latest(tmp_path, "anything").name == folder.name
+    assert run_archive.kind(run_archive.read(folder)) == "explore"
+    assert run_archive.kind(run_archive.read(begin(tmp_path).folder)) == "pipeline"
 
 
 def test_a_reused_process_id_is_not_taken_for_the_run(tmp_path):
     run = begin(tmp_path)
     run.record["process"]["started"] -= 1000
     run.save()
-    assert runs.read(run.folder)["status"] == "interrupted"
+    assert run_archive.read(run.folder)["status"] == "interrupted"
 
 
 def test_a_run_is_told_from_others_whatever_its_machine_is_called_since(tmp_path, monkeypatch):
@@ -137,13 +137,13 @@ def test_a_run_is_told_from_others_whatever_its_machine_is_called_since(tmp_path
     elsewhere.record["process"]["ids"] = "of another machine"
     for run in (killed, elsewhere):
         run.save()
-    monkeypatch.setattr(runs.socket, "gethostname", lambda: "renamed")
-    told = [runs.read(run.folder)["status"] for run in (living, killed, elsewhere)]
+    monkeypatch.setattr(run_archive.socket, "gethostname", lambda: "renamed")
+    told = [run_archive.read(run.folder)["status"] for run in (living, killed, elsewhere)]
     assert told == ["running", "interrupted", "running"]
     yesterday = time.time() - 90_000
     for path in elsewhere.folder.iterdir():
         os.utime(path, (yesterday, yesterday))
-    assert runs.read(elsewhere.folder)["status"] == "interrupted"
+    assert run_archive.read(elsewhere.folder)["status"] == "interrupted"
 
 
 def report(run: Run, step: str, name: str, rows) -> None:
@@ -156,13 +156,13 @@ def test_facts_of_several_steps_are_merged_by_their_keys(tmp_path):
     run.step_started("one")
     report(run, "one", "tables", [{"table": "orders", "landed": 5}, {"table": "reviews", "landed": 1}])
     report(run, "one", "tests", [{"test": "unique", "status": "passed"}])
-    run.step_ended("one", runs.SUCCEEDED)
+    run.step_ended("one", run_archive.SUCCEEDED)
     run.step_started("two")
     report(run, "two", "tables", [{"table": "orders", "raw": 5, "staged": 5}])
     report(run, "two", "tests", [{"name": "unique", "status": "fail"}, {"name": "fresh", "status": "warn"}])
     report(run, "two", "run", {"as_of": "2026-07-01", "status": "succeeded"})
     report(run, "two", "figures", [{"name": "Orders", "value": 5}])
-    run.step_ended("two", runs.SUCCEEDED)
+    run.step_ended("two", run_archive.SUCCEEDED)
     record = on_disk(run)
     assert record["tables"] == [
         {"table": "orders", "landed": 5, "raw": 5, "staged": 5},
@@ -179,7 +179,7 @@ def test_a_step_that_is_done_again_does_not_count_its_tests_twice(tmp_path):
     for _ in range(2):
         run.step_started("one")
         report(run, "one", "tests", [{"test": "unique", "status": "passed"}])
-        run.step_ended("one", runs.SUCCEEDED)
+        run.step_ended("one", run_archive.SUCCEEDED)
     assert on_disk(run)["tests"]["passed"] == 1
 
 
@@ -188,9 +188,9 @@ def test_what_steps_report_side_by_side_is_counted_for_the_step_that_said_it(tmp
     for name, status in (("one", "passed"), ("two", "failed")):
         run.step_started(name)
         report(run, name, "tests", [{"test": name, "status": status}])
-    run.step_ended("two", runs.FAILED)
+    run.step_ended("two", run_archive.FAILED)
     assert [(test["step"], test["test"]) for test in on_disk(run)["test_results"]] == [("two", "two")]
-    run.step_ended("one", runs.SUCCEEDED)
+    run.step_ended("one", run_archive.SUCCEEDED)
     assert {test["step"]: test["test"] for test in on_disk(run)["test_results"]} == {"one": "one", "two": "two"}
     assert on_disk(run)["tests"] == {"passed": 1, "failed": 1, "warned": 0}
 
@@ -200,13 +200,13 @@ def test_what_an_attempt_reported_that_failed_is_not_counted_for_the_next_one(tm
     run.step_started("one")
     report(run, "one", "figures", [{"name": "Orders", "value": 5}])
     run.step_started("one")
-    run.step_ended("one", runs.SUCCEEDED)
+    run.step_ended("one", run_archive.SUCCEEDED)
     assert "facts" not in on_disk(run)
 
 
 def test_a_missing_run_is_told_by_name(tmp_path):
     with pytest.raises(ChainError, match="There is no run 2020"):
-        runs.read(tmp_path / "2020")
+        run_archive.read(tmp_path / "2020")
 
 
 def test_secrets_are_replaced_as_they_are_and_as_urls_carry_them():

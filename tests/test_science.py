@@ -9,22 +9,13 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pytest
-from duckbook import (
-    chain,
-    landing,
-    language,
-    manifest,
-    models,
-    planted,
-    prerequisites,
-    science,
-    servers,
-    storage,
-    warehouse,
-)
-from duckbook.chain import read_chain
+from duckbook.analysis import models, science, text_model
+from duckbook.backends import manifest, servers, storage, warehouse
 from duckbook.errors import NotEnough, ScienceError
-from duckbook.request import Request
+from duckbook.generate import ground_truth, landing
+from duckbook.runs import chain, prerequisites
+from duckbook.runs.chain import read_chain
+from duckbook.runs.request import Request
 from duckbook.settings import Settings
 
 CARD = models.Card(
@@ -187,8 +178,8 @@ def test_a_model_that_is_not_there_or_could_run_code_is_refused(tmp_path):
 def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start_store):
     store = start_store("no truth", customers=200)
     connection = warehouse.engine(store)
-    assert planted.attach(connection, store, servers.up(store)) is False
-    for name in planted.TABLES:
+    assert ground_truth.attach(connection, store, servers.up(store)) is False
+    for name in ground_truth.TABLES:
         assert connection.sql(f"from truth.{name}").fetchall() == []
     assert "is_treated" in connection.sql("from truth.experiment").columns
 
@@ -196,12 +187,12 @@ def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start
 def test_a_generated_store_says_which_it_is_and_data_of_ones_own_say_nothing(start_store, capsys):
     store = start_store("introduced", customers=200, seed=7, planted="spend_mean=60")
     endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
+    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
     capsys.readouterr()
-    planted.introduce(store, endpoints)
+    ground_truth.introduce(store, endpoints)
     assert capsys.readouterr().out == "Store: 200 customers, seed 7, planted spend_mean=60\n"
     storage.delete_prefix(storage.client(endpoints.s3), store.s3_historic_bucket, "truth/")
-    planted.introduce(store, endpoints)
+    ground_truth.introduce(store, endpoints)
     assert capsys.readouterr().out == ""
 
 
@@ -234,7 +225,7 @@ def forget(texts: list[str]) -> list[float]:
 
 def test_a_function_of_ones_own_rates_texts_where_the_setting_names_it(tmp_path):
     store = Settings(data=tmp_path, text_model="test_science:rate", _env_file=None)
-    assert language.sentiment(store, ["good", "bad"]).tolist() == [1.0, 0.0]
+    assert text_model.sentiment(store, ["good", "bad"]).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -247,10 +238,10 @@ def test_a_function_of_ones_own_rates_texts_where_the_setting_names_it(tmp_path)
 )
 def test_a_function_that_does_not_do_is_told(tmp_path, named, sentence):
     with pytest.raises(ScienceError, match=f"DUCKBOOK_TEXT_MODEL={named} .*{sentence}"):
-        language.sentiment(Settings(data=tmp_path, text_model=named, _env_file=None), ["good", "bad"])
+        text_model.sentiment(Settings(data=tmp_path, text_model=named, _env_file=None), ["good", "bad"])
 
 
 def test_the_local_model_wants_to_be_trained_first(tmp_path):
     pytest.importorskip("skops", reason="comes with make science")
     with pytest.raises(ScienceError, match="no saved model 'review-sentiment'"):
-        language.sentiment(Settings(data=tmp_path, _env_file=None), ["good"])
+        text_model.sentiment(Settings(data=tmp_path, _env_file=None), ["good"])

@@ -22,7 +22,10 @@ import numpy as np
 import pandas as pd
 import postgres_servers
 import pytest
-from duckbook import models, publish, runs, servers, storage
+from duckbook.analysis import models
+from duckbook.backends import servers, storage
+from duckbook.publish import publisher
+from duckbook.runs import run_archive
 from duckbook.settings import Settings
 
 SHOPS = {
@@ -50,7 +53,7 @@ class Shop:
         return "less" not in SHOPS[self.name]
 
     def query(self, sql: str) -> pd.DataFrame:
-        with closing(publish.published(self.settings).connection) as connection:
+        with closing(publisher.published(self.settings).connection) as connection:
             return connection.execute(sql).df()
 
     def said(self, step: str) -> str:
@@ -95,7 +98,7 @@ def shop(request, tmp_path_factory, soak) -> Iterator[Shop]:
     take_away(store, chosen.get("less", ()))
     command(store, "--no-generate", "--until", "publish")
     command(store, "--only", "science")
-    yield Shop(request.param, store, runs.read(store.runs / "latest"))
+    yield Shop(request.param, store, run_archive.read(store.runs / "latest"))
     servers.down(store)
 
 
@@ -139,7 +142,7 @@ def test_what_needs_the_truth_is_left_out_and_said_where_there_is_none(shop):
 
 
 def test_lifetime_value_counts_what_came_after_the_cut(shop):
-    end = date.fromisoformat(publish.current(shop.settings).as_of)
+    end = date.fromisoformat(publisher.current(shop.settings).as_of)
     cut = end - timedelta(days=182)
     orders = shop.query(
         "select o.customer_key, o.ordered_at::date as day "
@@ -160,7 +163,7 @@ def test_lifetime_value_counts_what_came_after_the_cut(shop):
 
 def test_next_purchase_says_what_its_model_says_of_who_ordered(shop):
     saved = models.load(shop.settings, "next-purchase")
-    end = date.fromisoformat(publish.current(shop.settings).as_of)
+    end = date.fromisoformat(publisher.current(shop.settings).as_of)
     day = end - timedelta(days=90)
     table = duckbook.load("features", as_of=day, labels=False, store=shop.settings)
     chance = saved["model"].predict_proba(table[saved["columns"]].astype(float).to_numpy())[:, 1]
@@ -236,7 +239,7 @@ def test_the_experiment_finds_an_effect_where_an_analysis_of_covariance_does(sho
 
 
 def test_of_the_reviews_as_many_are_told_wrong_as_it_says(shop):
-    end = date.fromisoformat(publish.current(shop.settings).as_of)
+    end = date.fromisoformat(publisher.current(shop.settings).as_of)
     said = shop.said("reviews")
     later = shop.query(
         "select r.review_score as stars, r.review_text as text from ecom_marts.fct_customer_reviews as r, "
@@ -254,7 +257,7 @@ def test_of_the_reviews_as_many_are_told_wrong_as_it_says(shop):
 
 
 def test_the_elasticity_is_that_of_the_prices_which_were_asked(shop):
-    from duckbook import elasticity
+    from duckbook.analysis import elasticity
 
     value, low, high = shop.numbers("price_elasticity", "The elasticity of a promotion is # (95% interval # to #")
     assert low < value < high < 0
@@ -277,8 +280,9 @@ def test_the_elasticity_is_that_of_the_prices_which_were_asked(shop):
 
 
 def truth_of(shop: Shop, name: str) -> pd.DataFrame:
-    from duckbook import planted, warehouse
+    from duckbook.backends import warehouse
+    from duckbook.generate import ground_truth
 
     with closing(warehouse.engine(shop.settings)) as connection:
-        planted.attach(connection, shop.settings, servers.up(shop.settings))
+        ground_truth.attach(connection, shop.settings, servers.up(shop.settings))
         return connection.execute(f"from truth.{name}").df()

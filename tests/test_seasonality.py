@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pandas as pd
 import pytest
-from duckbook import seasonality
+from duckbook.analysis import seasonality
 
 PLANTED = pd.Series([0.8, 0.8, 0.9, 0.9, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.2, 1.4], index=range(1, 13))
 

@@ -25,14 +25,14 @@ import postgres_servers
 import psutil
 import psycopg2
 import pytest
-from duckbook import object_store, postgres_programs, processes, servers, storage
+from duckbook.backends import postgres_server, processes, s3_server, servers, storage
 from duckbook.errors import ServerError
 from duckbook.settings import Settings
 
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from duckbook import servers
+from duckbook.backends import servers
 from duckbook.settings import Settings
 found = servers.up(Settings(data=Path(sys.argv[1]), _env_file=None))
 print(json.dumps([found.postgres_dsn, found.s3.url]))
@@ -138,7 +138,7 @@ def test_libpqs_variables_do_not_reach_the_embedded_postgres(victim):
         "PGUSER": "somebody", "PGCLIENTENCODING": "LATIN1", "PGTARGETSESSIONATTRS": "read-only",
     }  # fmt: skip
     script = SCRIPT + (
-        "import psycopg2\nfrom duckbook import warehouse\n"
+        "import psycopg2\nfrom duckbook.backends import warehouse\n"
         "with warehouse.engine(Settings(data=Path(sys.argv[1]), _env_file=None)) as connection:\n"
         "    warehouse.use_landing(connection, found)\n"
         "    connection.execute(\"from postgres_query('landing_postgres', 'select 1')\").fetchall()\n"
@@ -331,10 +331,8 @@ def ports_of(settings: Settings) -> list[int]:
 def weed_shell(command: str, store: Settings, cwd: Path, user: dict) -> str:
     """What SeaweedFS's own shell answers somebody who knows the ports of a store."""
     ports = json.loads((store.data / "servers" / "s3.json").read_text())
-    parts = (
-        f"-{part}=127.0.0.1:{ports[part]}.{ports[part] + object_store.GRPC_OFFSET}" for part in ("master", "filer")
-    )
-    weed = shutil.copy(object_store.find_weed(), cwd.parent / "weed")
+    parts = (f"-{part}=127.0.0.1:{ports[part]}.{ports[part] + s3_server.GRPC_OFFSET}" for part in ("master", "filer"))
+    weed = shutil.copy(s3_server.find_weed(), cwd.parent / "weed")
     told = subprocess.Popen(
         [weed, "shell", *parts],
         stdin=subprocess.PIPE,
@@ -405,7 +403,7 @@ def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, en
 
 def test_nobody_else_can_speak_to_the_sockets_of_the_object_store(store_settings, endpoints):
     ports = json.loads((store_settings.data / "servers" / "s3.json").read_text()).values()
-    sockets = [path for port in ports for path in object_store._sockets(port)]
+    sockets = [path for port in ports for path in s3_server._sockets(port)]
     assert sockets
     assert [path for path in sockets if path.stat().st_mode & 0o022] == []
 
@@ -416,8 +414,8 @@ def test_every_grpc_port_wants_a_certificate_of_ours(store_settings, endpoints):
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     own.check_hostname, own.verify_mode = False, ssl.CERT_NONE
     own.set_alpn_protocols(["h2"])
-    ports = [port for port in ports_of(store_settings) if port >= processes.PORTS.start + object_store.GRPC_OFFSET]
-    assert len(ports) == len(object_store.PARTS)
+    ports = [port for port in ports_of(store_settings) if port >= processes.PORTS.start + s3_server.GRPC_OFFSET]
+    assert len(ports) == len(s3_server.PARTS)
     for port in ports:
         for wrap in (lambda plain: plain, own.wrap_socket):
             with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, contextlib.suppress(OSError):
@@ -516,24 +514,24 @@ def test_a_copy_of_a_store_that_runs_leaves_the_original_alone(fresh, victim):
 
 
 def test_programs_of_the_system_serve_where_there_is_no_wheel(tmp_path, monkeypatch):
-    wheel = postgres_programs.find_programs()
+    wheel = postgres_server.find_programs()
     (tmp_path / "18").mkdir()
     (tmp_path / "18" / "bin").symlink_to(wheel)
-    monkeypatch.setattr(postgres_programs, "SYSTEM", tmp_path)
-    monkeypatch.setattr(postgres_programs, "WHEELS", ())
-    assert postgres_programs.find_programs() == tmp_path / "18" / "bin"
-    assert postgres_programs.find_programs("18") == tmp_path / "18" / "bin"
+    monkeypatch.setattr(postgres_server, "SYSTEM", tmp_path)
+    monkeypatch.setattr(postgres_server, "WHEELS", ())
+    assert postgres_server.find_programs() == tmp_path / "18" / "bin"
+    assert postgres_server.find_programs("18") == tmp_path / "18" / "bin"
     with pytest.raises(
         ServerError, match="programs of Postgres 15, which made this store's data, are not on this machine"
     ):
-        postgres_programs.find_programs("15")
+        postgres_server.find_programs("15")
 
 
 def test_a_machine_without_the_object_stores_program_is_told_what_to_set(monkeypatch):
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ServerError, match="DUCKBOOK_S3_ENDPOINT"):
-        object_store.find_weed()
+        s3_server.find_weed()
 
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone must be somebody else for Postgres")

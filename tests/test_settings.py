@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from chains import Memory
-from duckbook import preflight, runner
+from duckbook.backends import preflight
 from duckbook.errors import SettingError
-from duckbook.request import Request
+from duckbook.runs import runner
+from duckbook.runs.request import Request
 from duckbook.settings import ROOT, Settings, read_settings, variables
 from pydantic import ValidationError
 
@@ -331,7 +332,7 @@ def test_a_size_that_duckdb_reads_is_taken(read, value):
     ],
 )
 def test_an_as_of_date_that_no_shop_has_is_refused_before_anything_is_done(tmp_path, value, sentence):
-    words = [sys.executable, "-m", "duckbook.cli", "run", "--data", str(tmp_path / "data"), "--as-of", value]
+    words = [sys.executable, "-m", "duckbook.cli.commands", "run", "--data", str(tmp_path / "data"), "--as-of", value]
     done = subprocess.run(words, capture_output=True, text=True)
     assert (done.returncode, done.stderr.startswith(sentence)) == (2, True)
     assert not (tmp_path / "data").exists()
@@ -341,7 +342,9 @@ def test_an_as_of_date_after_today_is_told_at_once_where_others_have_landed():
     """The folder cannot be written, so that the run is refused then."""
     asked = ["run", "--no-generate", "--data", "/proc/store", "--runs", "/proc/runs", "--as-of"]
     for day, is_told in (("2150-01-01", True), ("2026-06-30", False)):
-        done = subprocess.run([sys.executable, "-m", "duckbook.cli", *asked, day], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "duckbook.cli.commands", *asked, day], capture_output=True, text=True
+        )
         assert done.returncode == 2
         assert done.stderr.startswith(f"AS_OF={day} is after today: ") is is_told, done.stderr
 

@@ -9,7 +9,7 @@ import threading
 
 import duckdb
 import pytest
-from duckbook import side_by_side
+from duckbook.backends import parallel
 
 ENDLESS = "select count(*) from range(1_000_000_000_000) as a(n), range(1_000) as b(m) where n % 7 = m"
 
@@ -25,8 +25,8 @@ def test_outcomes_come_in_the_order_of_the_things_and_each_has_tables_of_its_own
         cursor.execute("create temp table mine as select ? as n", [number])
         return cursor.execute("select n * n from mine").fetchone()[0]
 
-    assert side_by_side.each(engine, squared, range(20)) == [n * n for n in range(20)]
-    assert side_by_side.each(engine, squared, []) == []
+    assert parallel.each(engine, squared, range(20)) == [n * n for n in range(20)]
+    assert parallel.each(engine, squared, []) == []
 
 
 def test_an_error_stops_what_runs_beside_it_and_is_the_one_that_is_told(engine):
@@ -44,7 +44,7 @@ def test_an_error_stops_what_runs_beside_it_and_is_the_one_that_is_told(engine):
             ended.append(thing)
 
     with pytest.raises(ValueError, match="this one"):
-        side_by_side.each(engine, work, ["endless", "fails", "comes next"])
+        parallel.each(engine, work, ["endless", "fails", "comes next"])
     assert sorted([*ended, "fails"]) == sorted(begun), "nothing of what had begun runs on"
     assert engine.execute("select 1").fetchone() == (1,), "the connection goes on"
 
@@ -52,7 +52,7 @@ def test_an_error_stops_what_runs_beside_it_and_is_the_one_that_is_told(engine):
 INTERRUPTED = f"""
 import os, signal, threading
 import duckdb
-from duckbook import side_by_side
+from duckbook.backends import parallel
 
 # Whoever is started in the background may have been told to ignore it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -66,7 +66,7 @@ def work(cursor, thing):
         # In one piece: print writes a line and its end apart, and another thread may come between.
         os.write(1, b"ended\\n")
 
-side_by_side.each(duckdb.connect(), work, range(2))
+parallel.each(duckdb.connect(), work, range(2))
 """
 
 

@@ -6,7 +6,8 @@ import json
 import shutil
 
 import pytest
-from duckbook import chain, outputs, staleness
+from duckbook.ops import committed_outputs
+from duckbook.runs import chain, staleness
 from duckbook.settings import ROOT
 
 
@@ -53,13 +54,13 @@ def test_a_changed_cell_makes_its_notebook_stale_and_those_after_it(copy):
 
 
 def test_a_changed_module_makes_those_stale_that_import_it(copy):
-    change(copy / "lib" / "duckbook" / "elasticity.py", "STEPS = 200", "STEPS = 201")
+    change(copy / "lib" / "duckbook" / "analysis" / "elasticity.py", "STEPS = 200", "STEPS = 201")
     assert stale(copy) == {"16": ["library"], "18": ["library"]}
 
 
 def test_a_comment_and_a_docstring_change_no_output(copy):
-    change(copy / "lib" / "duckbook" / "elasticity.py", '"""Price elasticity', '"""Elasticity of price')
-    change(copy / "lib" / "duckbook" / "elasticity.py", "# A product or week", "# One")
+    change(copy / "lib" / "duckbook" / "analysis" / "elasticity.py", '"""Price elasticity', '"""Elasticity of price')
+    change(copy / "lib" / "duckbook" / "analysis" / "elasticity.py", "# A product or week", "# One")
     assert stale(copy) == {}
 
 
@@ -72,5 +73,5 @@ def test_a_changed_model_makes_what_is_built_of_it_stale(copy):
 def test_outputs_that_are_taken_carry_the_sums_of_their_sources():
     steps = chain.read_chain()
     step = steps[0]
-    text = outputs._signed(step.notebook.read_text("utf-8"), step, steps)
+    text = committed_outputs._signed(step.notebook.read_text("utf-8"), step, steps)
     assert json.loads(text)["metadata"][staleness.KEY] == staleness.sources(step, steps)

@@ -6,8 +6,8 @@ from math import isnan, sqrt
 
 import numpy as np
 import pytest
-from duckbook import statements
-from duckbook.statements import Estimate, Group
+from duckbook.analysis import statements
+from duckbook.analysis.statements import Estimate, Group
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from duckbook import stopping
-from duckbook.stopping import unstoppable
+from duckbook.backends import signals
+from duckbook.backends.signals import unstoppable
 
 IGNORED = "import signal; print(*(signal.getsignal(n) == signal.SIG_IGN for n in (2, 15, 1)))"
 
@@ -44,7 +44,7 @@ def test_who_asks_is_heard_where_it_can_be_stopped_and_once(heard):
 
 def test_what_hangs_while_it_is_put_in_order_can_be_stopped_again(heard, monkeypatch):
     (asked,) = heard
-    monkeypatch.setattr(stopping, "DEAF_SECONDS", 0)
+    monkeypatch.setattr(signals, "DEAF_SECONDS", 0)
     with unstoppable() as stoppable, stoppable():
         signal.raise_signal(asked)
         signal.raise_signal(asked)
@@ -69,7 +69,7 @@ def test_a_stop_that_is_lost_on_the_way_is_heard_at_the_end(becomes):
 
 def test_a_stop_that_nobody_handles_ends_the_process_as_ever():
     code = (
-        "import signal; from duckbook.stopping import unstoppable\n"
+        "import signal; from duckbook.backends.signals import unstoppable\n"
         "with unstoppable() as stoppable:\n"
         "    signal.raise_signal(15)\n"
         "    print('goes on', flush=True)\n"

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from duckbook import storage
+from duckbook.backends import storage
 from duckbook.errors import ServerError
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings

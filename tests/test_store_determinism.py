@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pyarrow as pa
 import pytest
-from duckbook.store import customer_records, products, records, spool
-from duckbook.store.simulation import Store, Window, history_end, latest_window, quarters
-from duckbook.store.truth import truth
+from duckbook.generate.shop import customer_records, products, records, spool
+from duckbook.generate.shop.simulation import Store, Window, history_end, latest_window, quarters
+from duckbook.generate.shop.truth import truth
 from store_slices import END, FIRST_AS_OF, KEYS, history, newest, piece, store
 
 WINDOW = Window(date(2025, 11, 20), date(2025, 12, 10))

@@ -8,8 +8,8 @@ from decimal import Decimal
 import duckdb
 import numpy as np
 import pytest
-from duckbook.store import dirt
-from duckbook.store.records import dirt_keys
+from duckbook.generate.shop import dirt
+from duckbook.generate.shop.records import dirt_keys
 from store_slices import FIRST_AS_OF, piece, store
 
 SHARE = 0.1

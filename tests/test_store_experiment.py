@@ -7,10 +7,10 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from duckbook.errors import SettingError
-from duckbook.store import season
-from duckbook.store.parameters import Parameters, planting
-from duckbook.store.simulation import Store
-from duckbook.store.truth import truth
+from duckbook.generate.shop import season
+from duckbook.generate.shop.parameters import Parameters, planting
+from duckbook.generate.shop.simulation import Store
+from duckbook.generate.shop.truth import truth
 from store_slices import END, FIRST_AS_OF
 
 SIZE = 20_000

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from duckbook.store.baskets import share_out
+from duckbook.generate.shop.baskets import share_out
 from hypothesis import given
 from hypothesis import strategies as st
 from store_slices import FIRST_AS_OF, newest, piece, store

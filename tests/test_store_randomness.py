@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from duckbook.store import distributions
-from duckbook.store.distributions import Lookup, beta, exp, gamma, log, lognormal, normal, poisson
-from duckbook.store.randomness import Randomness, below, part
+from duckbook.generate.shop import distributions
+from duckbook.generate.shop.distributions import Lookup, beta, exp, gamma, log, lognormal, normal, poisson
+from duckbook.generate.shop.randomness import Randomness, below, part
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,10 +6,11 @@ from functools import lru_cache
 import duckdb
 import pyarrow as pa
 import pytest
-from duckbook.store import fulfilment, realism, records, reviews, season, stock
-from duckbook.store.parameters import Parameters
-from duckbook.store.simulation import Store
-from duckbook.store.truth import truth
+from duckbook.generate import realism
+from duckbook.generate.shop import fulfilment, records, reviews, season, stock
+from duckbook.generate.shop.parameters import Parameters
+from duckbook.generate.shop.simulation import Store
+from duckbook.generate.shop.truth import truth
 from store_slices import END, FIRST_AS_OF, KEYS
 
 PLANTED = Parameters()

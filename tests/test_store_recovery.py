@@ -3,14 +3,14 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from duckbook.lifetime import fit_bgnbd
-from duckbook.store import season
-from duckbook.store.catalogue import AFFINITIES, SUBCATEGORIES
-from duckbook.store.customers import INCOME_AGES, NEVER, YEAR
-from duckbook.store.parameters import Parameters
-from duckbook.store.places import CITIES, ZONES
-from duckbook.store.reviews import TONES
-from duckbook.store.truth import truth
+from duckbook.analysis.lifetime import fit_bgnbd
+from duckbook.generate.shop import season
+from duckbook.generate.shop.catalogue import AFFINITIES, SUBCATEGORIES
+from duckbook.generate.shop.customers import INCOME_AGES, NEVER, YEAR
+from duckbook.generate.shop.parameters import Parameters
+from duckbook.generate.shop.places import CITIES, ZONES
+from duckbook.generate.shop.reviews import TONES
+from duckbook.generate.shop.truth import truth
 from store_slices import FIRST_AS_OF, store
 
 PLANTED = Parameters()

@@ -4,10 +4,10 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from duckbook.store import season
-from duckbook.store.customers import NEVER
-from duckbook.store.places import CITIES
-from duckbook.store.working_days import (
+from duckbook.generate.shop import season
+from duckbook.generate.shop.customers import NEVER
+from duckbook.generate.shop.places import CITIES
+from duckbook.generate.shop.working_days import (
     WAREHOUSE_OFFSET,
     WorkingDays,
     carriers_deliver,

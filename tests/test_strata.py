@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from duckbook import statements, strata
-from duckbook.statements import Group
+from duckbook.analysis import statements, strata
+from duckbook.analysis.statements import Group
 
 
 def test_within_one_stratum_it_is_the_comparison_of_two_shares():

@@ -8,8 +8,8 @@ from decimal import Decimal
 
 import pandas as pd
 import pytest
-from duckbook.table_style import as_html, as_text, table
-from duckbook.value_style import plain
+from duckbook.analysis.table_style import as_html, as_text, table
+from duckbook.analysis.value_style import plain
 from hypothesis import given
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
@@ -162,7 +162,7 @@ def test_a_value_by_itself(value, shown):
 
 
 def test_the_last_frame_of_a_cell_is_shown_so_after_start(tmp_path, monkeypatch):
-    from duckbook import notebook
+    from duckbook.analysis import notebook
 
     monkeypatch.setenv("DUCKBOOK_DATA", str(tmp_path))
     shell = InteractiveShell.instance()

@@ -12,10 +12,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from chains import Memory, duckbook, write_chain
-from duckbook import runs, telling
 from duckbook.errors import ServerError
-from duckbook.request import Request
-from duckbook.runner import run
+from duckbook.runs import notification, run_archive
+from duckbook.runs.request import Request
+from duckbook.runs.runner import run
 from duckbook.settings import Settings
 
 WRITE_DOWN = (
@@ -108,8 +108,8 @@ def test_what_cannot_be_told_is_said_and_changes_nothing_else(tmp_path, hook):
     ],
 )
 def test_a_notifier_that_is_missing_hangs_or_is_down_is_a_sentence(tmp_path, monkeypatch, wrong, sentence):
-    monkeypatch.setattr(telling, "COMMAND_SECONDS", 0.5)
-    with pytest.raises(ServerError) as told, telling.refusals(store(tmp_path, **wrong)):
+    monkeypatch.setattr(notification, "COMMAND_SECONDS", 0.5)
+    with pytest.raises(ServerError) as told, notification.refusals(store(tmp_path, **wrong)):
         raise ServerError("S3 does not answer.")
     first, second = str(told.value).splitlines()
     assert first == "S3 does not answer."
@@ -151,4 +151,4 @@ def test_a_stopped_run_is_told_unless_somebody_stopped_it_by_hand(tmp_path, sent
         assert " was interrupted: " in said["DUCKBOOK_RUN_SENTENCE"]
         assert "interrupted" in (latest / "index.html").read_text("utf-8")
         assert said["DUCKBOOK_RUN_PAGE"] == str(latest.resolve() / "index.html")
-    assert runs.read(latest.resolve())["status"] == "interrupted"
+    assert run_archive.read(latest.resolve())["status"] == "interrupted"

@@ -6,14 +6,15 @@ from io import StringIO
 from types import SimpleNamespace
 
 import pytest
-from duckbook import landing_report, runs, terminal
+from duckbook.cli import landing_report, terminal
+from duckbook.runs import run_archive
 from rich.console import Console
 from rich.table import Column, Table
 
-STEP = {"name": "explore_sales", "status": runs.SUCCEEDED, "seconds": 1.0, "peak_rss_mb": 1.0}
+STEP = {"name": "explore_sales", "status": run_archive.SUCCEEDED, "seconds": 1.0, "peak_rss_mb": 1.0}
 RUN = {
-    "run_id": "one", "status": runs.SUCCEEDED, "seconds": 1.0, "target": "duckdb", "as_of": None, "steps": [STEP],
-    "tables": [], "reconciliation": [], "tests": {"passed": 0, "failed": 0, "warned": 0},
+    "run_id": "one", "status": run_archive.SUCCEEDED, "seconds": 1.0, "target": "duckdb", "as_of": None,
+    "steps": [STEP], "tables": [], "reconciliation": [], "tests": {"passed": 0, "failed": 0, "warned": 0},
 }  # fmt: skip
 COUNTS = ("landed", "appended", "unchanged", "unreadable", "raw", "staged", "superseded", "quarantined")
 

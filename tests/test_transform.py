@@ -15,9 +15,10 @@ from types import SimpleNamespace
 
 import duckdb
 import pytest
-from duckbook import dbt_once, invocation, reconcile, transform, warehouse
+from duckbook.backends import warehouse
 from duckbook.errors import TransformError, WarehouseLocked
 from duckbook.settings import ROOT, Settings
+from duckbook.transform import dbt_cache, dbt_layers, dbt_runner, reconciliation
 from raw_rows import Raw
 from shop import copy_of
 
@@ -28,7 +29,7 @@ HOLD = (
 
 def layer_results(shop: Settings) -> dict[str, set[str]]:
     """Layer → ids of the nodes that its build ran."""
-    return {layer: ran(shop.data / "dbt" / "layers" / f"{layer}.json") for layer in transform.SELECTION}
+    return {layer: ran(shop.data / "dbt" / "layers" / f"{layer}.json") for layer in dbt_layers.SELECTION}
 
 
 def ran(results: Path) -> set[str]:
@@ -63,10 +64,10 @@ def test_items_that_are_numbered_anew_are_replaced_whole_where_the_setting_says_
         )
     staged = f"select count(*) from ecom_staging.stg_order_items where order_id = '{order}'"
     for renumbered, expected in ((True, 1), (False, before + 1)):
-        transform.build(shop.model_copy(update={"order_items_renumbered": renumbered}), "staging")
+        dbt_layers.build(shop.model_copy(update={"order_items_renumbered": renumbered}), "staging")
         with warehouse.open_warehouse(shop, read_only=True) as connection:
             assert connection.execute(staged).fetchone() == (expected,)
-            for row in reconcile.tables(connection):
+            for row in reconciliation.tables(connection):
                 assert row["raw"] == row["staged"] + row["superseded"] + row["quarantined"]
 
 
@@ -82,14 +83,14 @@ def test_more_than_the_memory_holds_is_built_anew_one_node_at_a_time(
         asked.extend(arguments)
         return SimpleNamespace(success=False, result=None, exception="only asked")
 
-    monkeypatch.setattr(invocation, "invoke", ask)
+    monkeypatch.setattr(dbt_runner, "invoke", ask)
     with pytest.raises(TransformError, match="only asked"):
-        transform.build(shop, "marts", full_refresh=full_refresh)
+        dbt_layers.build(shop, "marts", full_refresh=full_refresh)
     assert ("--threads" in asked) == alone
 
 
 def test_a_new_store_parses_nothing_that_another_store_of_the_checkout_parsed(built_shop, tmp_path):
-    transform.prepare(Settings(data=tmp_path, _env_file=None))
+    dbt_layers.prepare(Settings(data=tmp_path, _env_file=None))
     assert json.loads((tmp_path / "dbt" / "perf_info.json").read_text())["parsed_path_count"] == 0
 
 
@@ -97,29 +98,29 @@ def test_a_checkout_that_was_moved_and_one_with_the_same_store_find_their_seeds(
     shop, seeds = copy_of(built_shop[0], tmp_path / "store"), ["seed", "--no-write-json"]
     here, there = tmp_path / "here" / "dbt", tmp_path / "there" / "dbt"
     # Seeds need no model, and parsing all models takes seconds.
-    shutil.copytree(invocation.PROJECT, here, ignore=shutil.ignore_patterns("target", "models"))
+    shutil.copytree(dbt_runner.PROJECT, here, ignore=shutil.ignore_patterns("target", "models"))
     shutil.rmtree(shop.data / "dbt")
-    assert invocation.invoke(shop, seeds, here).success
+    assert dbt_runner.invoke(shop, seeds, here).success
     here.parent.rename(there.parent)
-    for project in (there, invocation.PROJECT):
-        assert invocation.invoke(shop, seeds, project).success
+    for project in (there, dbt_runner.PROJECT):
+        assert dbt_runner.invoke(shop, seeds, project).success
 
 
 def test_a_project_parsed_beforehand_is_built_from_once_and_not_after_a_change(built_shop, tmp_path):
     shop, _ = built_shop
     project = tmp_path / "dbt"
-    shutil.copytree(invocation.PROJECT, project, ignore=shutil.ignore_patterns("target"))
-    assert not invocation.is_parsed(shop, project)
-    invocation.hold(shop, project)
-    assert invocation.is_parsed(shop, project)
-    assert "model.duckbook.stg_orders" in invocation.take_held(shop, project).nodes
-    assert invocation.take_held(shop, project) is None
-    invocation.hold(shop, project)
+    shutil.copytree(dbt_runner.PROJECT, project, ignore=shutil.ignore_patterns("target"))
+    assert not dbt_runner.is_parsed(shop, project)
+    dbt_runner.hold(shop, project)
+    assert dbt_runner.is_parsed(shop, project)
+    assert "model.duckbook.stg_orders" in dbt_runner.take_held(shop, project).nodes
+    assert dbt_runner.take_held(shop, project) is None
+    dbt_runner.hold(shop, project)
     (project / "models" / "marts" / "new.sql").write_text("select 1 as one", "utf-8")
-    assert not invocation.is_parsed(shop, project)
-    assert invocation.take_held(shop, project) is None
-    invocation.hold(shop, project)
-    assert invocation.take_held(shop.model_copy(update={"order_items_renumbered": True}), project) is None
+    assert not dbt_runner.is_parsed(shop, project)
+    assert dbt_runner.take_held(shop, project) is None
+    dbt_runner.hold(shop, project)
+    assert dbt_runner.take_held(shop.model_copy(update={"order_items_renumbered": True}), project) is None
 
 
 def test_a_project_parsed_beforehand_has_the_macros_compiled_that_its_builds_call(built_shop):
@@ -127,8 +128,8 @@ def test_a_project_parsed_beforehand_has_the_macros_compiled_that_its_builds_cal
 
     shop, _ = built_shop
     template_cache.clear()
-    invocation.hold(shop)
-    macros = invocation.take_held(shop).macros
+    dbt_runner.hold(shop)
+    macros = dbt_runner.take_held(shop).macros
     compiled = {name for name, macro in macros.items() if macro.macro_sql in template_cache.file_cache}
     assert {"macro.dbt.materialization_test_default", "macro.dbt_duckdb.duckdb__create_schema"} <= compiled
     assert len(compiled) < len(macros) / 2
@@ -138,8 +139,8 @@ def test_a_project_parsed_beforehand_has_its_models_and_tests_compiled(built_sho
     from dbt.clients.jinja import get_template
     from dbt_common.clients.jinja import MacroFuzzEnvironment
 
-    invocation.hold(built_shop[0])
-    nodes = invocation.take_held(built_shop[0]).nodes.values()
+    dbt_runner.hold(built_shop[0])
+    nodes = dbt_runner.take_held(built_shop[0]).nodes.values()
     monkeypatch.delattr(MacroFuzzEnvironment, "_parse")
     monkeypatch.delattr("jinja2.Environment._parse")
     rendered = [get_template(node.raw_code, {}, node) for node in nodes if node.resource_type in ("model", "test")]
@@ -151,7 +152,7 @@ def test_a_project_parsed_beforehand_has_its_models_and_tests_compiled(built_sho
 def test_a_template_that_is_compiled_once_renders_what_it_is_given():
     from dbt.clients.jinja import get_rendered
 
-    dbt_once.remember()
+    dbt_cache.remember()
     text = "{{ number }}"
     assert [get_rendered(text, {"number": number}) for number in (1, 2)] == ["1", "2"]
     assert [get_rendered(text, {"number": number}, native=True) for number in (1, 2)] == [1, 2]
@@ -160,14 +161,14 @@ def test_a_template_that_is_compiled_once_renders_what_it_is_given():
 def test_types_that_are_made_once_leave_text_text_and_numbers_numbers():
     from dbt_common.clients import agate_helper
 
-    dbt_once.remember()
+    dbt_cache.remember()
     for value in ("007", 7, "008", 8):
         assert agate_helper.table_from_data_flat([{"id": value}], ["id"]).rows[0][0] == value
 
 
 def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):
     shop, _ = built_shop
-    manifest = json.loads((transform.archive(shop, tmp_path) / "manifest.json").read_text())
+    manifest = json.loads((dbt_layers.archive(shop, tmp_path) / "manifest.json").read_text())
     every = {node for node in (*manifest["nodes"], *manifest["unit_tests"]) if not node.startswith("operation.")}
     layers = layer_results(shop)
     assert set().union(*layers.values()) == every
@@ -201,13 +202,13 @@ def test_a_build_leaves_the_environment_and_dbt_as_they_were(built_shop):
 def test_a_layer_without_the_one_before_names_the_notebook_to_run(tmp_path):
     shop = Settings(data=tmp_path, _env_file=None)
     with pytest.raises(Exception, match="03_ingest"):
-        transform.build(shop, "staging")
+        dbt_layers.build(shop, "staging")
     with warehouse.open_warehouse(shop) as connection:
         Raw(connection)
     with pytest.raises(TransformError, match=r"no ecom_staging .* run 04_staging.ipynb first"):
-        transform.build(shop, "intermediate")
+        dbt_layers.build(shop, "intermediate")
     with pytest.raises(TransformError, match="There is no layer 'mart'"):
-        transform.build(shop, "mart")
+        dbt_layers.build(shop, "mart")
 
 
 def test_a_warehouse_that_another_process_holds_is_a_sentence(built_shop):
@@ -216,7 +217,7 @@ def test_a_warehouse_that_another_process_holds_is_a_sentence(built_shop):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         with pytest.raises(WarehouseLocked, match=f"PID {holder.pid}"):
-            transform.build(shop, "marts")
+            dbt_layers.build(shop, "marts")
         holder.stdin.close()
 
 
@@ -225,7 +226,7 @@ def test_a_model_that_fails_is_named_and_what_was_built_before_is_no_longer_told
     with warehouse.open_warehouse(shop) as connection:
         connection.execute("alter table ecom_raw.customers drop column gender")
     with pytest.raises(TransformError, match=r"layer staging\. model base_customers: .*gender"):
-        transform.build(shop, "staging")
+        dbt_layers.build(shop, "staging")
     told = json.loads((shop.data / "dbt" / "layers" / "staging.json").read_text())["results"]
     assert any(result["status"] == "error" for result in told)
 
@@ -235,7 +236,7 @@ def test_a_test_that_fails_is_named(built_shop, tmp_path):
     with warehouse.open_warehouse(shop) as connection:
         connection.execute("update ecom_raw.batches set landed = landed + 1 where table_name = 'orders'")
     with pytest.raises(TransformError, match="test batches_are_accounted_for: 2 rows fail"):
-        transform.build(shop, "staging")
+        dbt_layers.build(shop, "staging")
 
 
 def test_a_total_that_differs_is_named_with_its_mart_and_both_totals_and_told_to_the_archive(built_shop, tmp_path):
@@ -250,12 +251,12 @@ def test_a_total_that_differs_is_named_with_its_mart_and_both_totals_and_told_to
     both = f"is {right + Decimal('1000.01'):,.2f} in the mart and {right:,.2f} in staging"
     named = re.escape(f"fct_order_details.shipping_amount {both}")
     with pytest.raises(TransformError, match=f"test every_measure_reconciles: .*{named}"):
-        transform.build(shop, "marts", lambda name, rows: told.update({name: rows}), full_refresh=True)
+        dbt_layers.build(shop, "marts", lambda name, rows: told.update({name: rows}), full_refresh=True)
     differing = {(row["mart"], row["measure"]) for row in told["reconciliation"] if not row["equal"]}
     assert ("fct_order_details", "shipping_amount") in differing
     failed = {row["test"] for row in told["tests"] if row["status"] == "failed"}
     assert "every_measure_reconciles" in failed
-    assert reconcile.differences(told["reconciliation"], most=0) == f"{len(differing)} more totals differ"
+    assert reconciliation.differences(told["reconciliation"], most=0) == f"{len(differing)} more totals differ"
 
 
 def test_a_key_that_leads_nowhere_is_told_with_its_column(built_shop, tmp_path):
@@ -265,7 +266,7 @@ def test_a_key_that_leads_nowhere_is_told_with_its_column(built_shop, tmp_path):
     with pytest.raises(
         TransformError, match=r"test fct_\w+_keys_and_values_are_known: 1 rows fail in location_key \(1\)"
     ):
-        transform.build(shop, "marts")
+        dbt_layers.build(shop, "marts")
 
 
 def test_the_same_raw_gives_the_same_marts_whatever_the_threads_and_the_order_of_rows(built_shop, tmp_path):
@@ -274,7 +275,7 @@ def test_the_same_raw_gives_the_same_marts_whatever_the_threads_and_the_order_of
     with warehouse.open_warehouse(shop) as connection:
         for table in ("orders", "order_items", "interactions"):
             connection.execute(f"create or replace table ecom_raw.{table} as from ecom_raw.{table} order by _row_hash")
-    transform.build(shop, "all")
+    dbt_layers.build(shop, "all")
     assert len(before) > 15
     assert digests(shop) == before
 
@@ -286,17 +287,17 @@ def test_orders_and_items_alone_build_every_mart_and_reconcile(built_shop, tmp_p
         raw = Raw(connection)
         raw.land("orders", [{"order_id": "1", "order_date": "2026-01-05"}, {"order_id": "2", "shipping_cost": "3"}])
         raw.land("order_items", [{"order_id": "1", "order_item_id": "1", "total_price": "10.01"}])
-    transform.build(shop, "all")
+    dbt_layers.build(shop, "all")
     with warehouse.open_warehouse(shop, read_only=True) as connection:
-        assert all(row["equal"] for row in reconcile.marts(connection))
+        assert all(row["equal"] for row in reconciliation.marts(connection))
         found = connection.execute("select sum(revenue), sum(shipping_amount) from ecom_marts.fct_sales_by_region")
         assert [str(value) for value in found.fetchone()] == ["10.01", "3.00"]
 
 
 def test_an_archive_holds_all_layers_and_a_page_that_needs_no_server(built_shop, tmp_path):
     shop, built = built_shop
-    folder = transform.archive(shop, tmp_path / "run")
-    assert sorted(file.name for file in folder.iterdir()) == sorted(transform.ARTIFACTS)
+    folder = dbt_layers.archive(shop, tmp_path / "run")
+    assert sorted(file.name for file in folder.iterdir()) == sorted(dbt_layers.ARTIFACTS)
     assert len(ran(folder / "run_results.json")) == len(built.models) + len(built.tests)
     catalog = json.loads((folder / "catalog.json").read_text())["nodes"]
     manifest = json.loads((folder / "manifest.json").read_text())["nodes"]
@@ -306,7 +307,7 @@ def test_an_archive_holds_all_layers_and_a_page_that_needs_no_server(built_shop,
 
 def test_an_archive_of_nothing_is_a_sentence(tmp_path):
     with pytest.raises(TransformError, match="built nothing yet"):
-        transform.archive(Settings(data=tmp_path, _env_file=None), tmp_path / "run")
+        dbt_layers.archive(Settings(data=tmp_path, _env_file=None), tmp_path / "run")
 
 
 def test_dbt_typed_by_hand_in_its_folder_builds_the_same(built_shop, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from duckbook import trials
+from duckbook.analysis import experiments
 from duckbook.errors import ScienceError
 
 CUSTOMERS = 3000
@@ -22,31 +22,31 @@ def test_the_simulated_power_is_how_often_real_experiments_find_the_uplift(uplif
     found = 0
     for seed in range(300):
         during, before, treated = counts(seed, uplift, share)
-        found += trials.welch(trials.adjusted(during, before), treated).p < 0.05
+        found += experiments.welch(experiments.adjusted(during, before), treated).p < 0.05
     during, before, _ = counts(1000)
-    said = trials.power(during, before, uplift, treated=share, draws=600)
+    said = experiments.power(during, before, uplift, treated=share, draws=600)
     assert said.n == 600
     assert said.value == pytest.approx(found / 300, abs=0.1 if uplift else 0.035)
 
 
 def test_power_rises_with_the_uplift_and_is_the_same_twice():
     during, before, _ = counts(2)
-    said = [trials.power(during, before, uplift, draws=150).value for uplift in (0.0, 0.3, 0.8)]
+    said = [experiments.power(during, before, uplift, draws=150).value for uplift in (0.0, 0.3, 0.8)]
     assert said[0] < said[1] < said[2]
-    assert trials.power(during, before, 0.3, draws=150).value == said[1]
+    assert experiments.power(during, before, 0.3, draws=150).value == said[1]
 
 
 def test_what_the_time_before_explains_is_taken_out_and_the_mean_stays():
     during, before, _ = counts(3)
-    adjusted = trials.adjusted(during, before)
+    adjusted = experiments.adjusted(during, before)
     assert adjusted.mean() == pytest.approx(during.mean())
     assert adjusted.var() < during.var()
     assert abs(np.corrcoef(adjusted, before)[0, 1]) < 1e-9
-    assert trials.adjusted(during, np.zeros(CUSTOMERS)).tolist() == during.tolist()
+    assert experiments.adjusted(during, np.zeros(CUSTOMERS)).tolist() == during.tolist()
 
 
 def test_the_interval_is_that_of_welchs_test():
-    found = trials.welch([1.0, 2.0, 3.0, 4.0, 5.0, 9.0], [True, True, True, False, False, False])
+    found = experiments.welch([1.0, 2.0, 3.0, 4.0, 5.0, 9.0], [True, True, True, False, False, False])
     assert (found.difference, found.p) == (-4.0, pytest.approx(0.106, abs=0.001))
     assert found.low < -4.0 < found.high
 
@@ -56,4 +56,4 @@ def test_the_interval_is_that_of_welchs_test():
 )
 def test_what_cannot_be_compared_is_told(outcome, treated):
     with pytest.raises(ScienceError, match="at least two customers"):
-        trials.welch(outcome, treated)
+        experiments.welch(outcome, treated)

@@ -1,12 +1,12 @@
 """Names that a notebook uses and nothing defines: found before it runs, and only those."""
 
 import pytest
-from duckbook import undefined
-from duckbook.undefined import Undefined
+from duckbook.runs import notebook_checks
+from duckbook.runs.notebook_checks import Undefined
 
 
 def names(*cells: str) -> list[str]:
-    return [found.name for found in undefined.find(cells)]
+    return [found.name for found in notebook_checks.find(cells)]
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_magics_are_understood(cells, found):
 
 
 def test_a_name_is_told_with_its_cell_and_line():
-    assert undefined.find(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]
+    assert notebook_checks.find(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]

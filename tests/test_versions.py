@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from unittest.mock import patch
 
 import pytest
-from duckbook import versions
+from duckbook.ingest import versions
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from landing_zone import Shop, lines, order

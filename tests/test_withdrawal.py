@@ -8,9 +8,10 @@ from unittest.mock import patch
 
 import pytest
 import rendered
-from duckbook import appending, servers, storage, warehouse
+from duckbook.backends import servers, storage, warehouse
 from duckbook.errors import IngestError
-from duckbook.withdrawal import withdraw
+from duckbook.ingest import batch_files
+from duckbook.ops.withdrawal import withdraw
 from landing_zone import Shop, content, lines, order
 
 BAD = "orders/date=2026-06-02/o.ndjson"
@@ -28,7 +29,7 @@ def shop(one_shop) -> Shop:
 
 
 def take_out(shop: Shop, *names: str):
-    from duckbook import raw
+    from duckbook.ingest import raw
 
     done = withdraw(shop.settings, shop.endpoints, names)
     raw.load(shop.settings, shop.endpoints)
@@ -54,7 +55,7 @@ def text(rows: list[dict]) -> dict[str, dict]:
 @pytest.fixture(params=["small batches", "large batches"])
 def of_size(request) -> Iterator[None]:
     """The file of a large batch keeps the few rows that its sightings name: here of all batches, however many."""
-    with patch.multiple(appending, MANY_ROWS=0, FEW=1) if request.param == "large batches" else nullcontext():
+    with patch.multiple(batch_files, MANY_ROWS=0, FEW=1) if request.param == "large batches" else nullcontext():
         yield
 
 

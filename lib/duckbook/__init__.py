@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from datetime import date
 
-    from duckbook.datasets import Kind
+    from duckbook.analysis.datasets import Kind
     from duckbook.settings import Settings
 
 __all__ = ["load"]
@@ -21,8 +21,8 @@ def load(
     labels: bool | None = None,
     store: Settings | None = None,
 ) -> Any:
-    """Load the customer features, or any published mart, as pandas, arrow or polars: see `duckbook.datasets.load`."""
+    """Load the customer features, or any published mart, as in `duckbook.analysis.datasets.load`."""
     # Imported when it is called: every command imports this package, and few load data.
-    from duckbook.datasets import load
+    from duckbook.analysis.datasets import load
 
     return load(name, as_of, as_=as_, labels=labels, store=store)

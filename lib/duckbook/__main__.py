@@ -9,9 +9,9 @@ import signal
 def main() -> None:
     """Run a command; stopped before it begins, say so in one word."""
     signal.signal(signal.SIGINT, _stop)
-    from duckbook import cli
+    from duckbook.cli import commands
 
-    cli.main()
+    commands.main()
 
 
 def _stop(*_signal) -> None:

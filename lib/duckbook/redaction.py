@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 if TYPE_CHECKING:
-    from duckbook.endpoints import Endpoints
-    from duckbook.settings import Settings
+    from duckbook.settings import Endpoints, Settings
 
 MASK = "***"
 

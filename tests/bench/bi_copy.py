@@ -64,7 +64,7 @@ def bare(marts, postgres, dsn: str) -> None:
 
 def copy(marts, postgres, _dsn: str) -> None:
     """Our copy alone."""
-    from duckbook import bi_schema
+    from duckbook.publish import bi_schema
     from psycopg2 import sql
 
     with postgres:
@@ -75,8 +75,8 @@ def copy(marts, postgres, _dsn: str) -> None:
 
 def publish(marts, postgres, _dsn: str) -> None:
     """The whole publication of the mart, over the one before it."""
-    from duckbook import bi_schema
-    from duckbook.contracts import Column, Contract
+    from duckbook.publish import bi_schema
+    from duckbook.transform.contracts import Column, Contract
 
     columns = tuple(Column(name, f"The {name}.", True) for name in ("event_key", "customer_key", "occurred_at"))
     contract = Contract("Events.", ("event_key",), columns, {})
@@ -99,7 +99,8 @@ def _timed_here(what: str, rows: int) -> None:
     """Do one thing in this process, and print what it took without making the rows."""
     import contextlib
 
-    from duckbook import bi_schema, postgres_connection, servers, warehouse
+    from duckbook.backends import postgres_connection, servers, warehouse
+    from duckbook.publish import bi_schema
     from duckbook.settings import settings
 
     dsn = servers.up(settings()).postgres_dsn

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from duckbook.chain import read_chain
+from duckbook.runs.chain import read_chain
 from measuring import BIN, DUCKBOOK, Figures, Timing, fresh_store, timed
 
 REFERENCE = "plain papermill, once a notebook"

@@ -48,7 +48,7 @@ def commit(rows: list[dict]) -> None:
 def draw(rows: list[dict], file: Path) -> None:
     """Draw the ratios as bars, and those of the baseline as marks upon them."""
     import matplotlib.pyplot as plt
-    from duckbook import plotting
+    from duckbook.analysis import plotting
 
     shown = [row for row in rows if row["ratio"]]
     if not shown:

@@ -22,7 +22,7 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
         for what, timings in taken.items():
             with fresh_store(customers=customers) as environment:
                 if what == "landing":
-                    timed([[sys.executable, "-m", "duckbook.cli", "up"]], environment)
+                    timed([[sys.executable, "-m", "duckbook.cli.commands", "up"]], environment)
                 timings.append(timed([[sys.executable, __file__, what, str(customers)]], environment))
     size = f"{customers:,} customers"
     figures.add("Faker, a record at a time", f"{FAKER_RECORDS:,} customers", taken["reference"], rows=FAKER_RECORDS)
@@ -34,8 +34,8 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
 
 def memory(customers: int) -> int:
     """Make every row of the historic load and of the latest days, and keep none; how many they are."""
-    from duckbook.store import records
-    from duckbook.store.simulation import Store, history_end, latest_window, quarters
+    from duckbook.generate.shop import records
+    from duckbook.generate.shop.simulation import Store, history_end, latest_window, quarters
 
     store = Store(customers, 42, FIRST_AS_OF, FIRST_AS_OF, 0.002).build()
     windows = [*quarters(FIRST_AS_OF), latest_window(FIRST_AS_OF, history_end(FIRST_AS_OF))]
@@ -47,11 +47,12 @@ def memory(customers: int) -> int:
 
 def landing(_customers: int) -> int:
     """Land the history and the latest days of the store that the environment names; how many rows they are."""
-    from duckbook import landing, servers
+    from duckbook.backends import manifest, servers
+    from duckbook.generate import landing
     from duckbook.settings import settings
 
     endpoints = servers.up(settings())
-    chosen = landing.choose(settings(), endpoints)
+    chosen = manifest.choose(settings(), endpoints)
     landed = landing.land_history(settings(), endpoints, **chosen)
     landed = landed + landing.land_latest(settings(), endpoints, chosen["first_as_of"])
     return sum(row["rows"] for row in landed)

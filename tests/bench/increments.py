@@ -53,15 +53,15 @@ def main() -> None:
     parser.add_argument("what", choices=["build", "build_anew"])
     asked = parser.parse_args().what
 
-    from duckbook import transform
     from duckbook.settings import settings
+    from duckbook.transform import dbt_layers
 
     seconds = 0.0
-    for layer in transform.SELECTION:
+    for layer in dbt_layers.SELECTION:
         # As the chain's notebooks do, whose kernels have the project parsed before they begin.
-        transform.prepare(settings())
+        dbt_layers.prepare(settings())
         began = perf_counter()
-        transform.build(settings(), layer, full_refresh=asked == "build_anew")
+        dbt_layers.build(settings(), layer, full_refresh=asked == "build_anew")
         seconds += perf_counter() - began
     print(json.dumps(seconds))
 

@@ -34,7 +34,7 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
     """Add the figures of a landing zone of this many customers, which is landed once."""
     # Rows that are broken on purpose stop dlt and DuckDB's own reader.
     with fresh_store(customers=customers, dirt=0) as environment:
-        timed([[sys.executable, "-m", "duckbook.cli", "run", "--until", "generate_latest"]], environment)
+        timed([[sys.executable, "-m", "duckbook.cli.commands", "run", "--until", "generate_latest"]], environment)
         taken: dict[str, list[Timing]] = {}
         rows = 0
         for _ in range(runs):
@@ -60,7 +60,7 @@ def _work(what: str, environment: dict[str, str]) -> dict:
 
 def forget(settings, endpoints, _folder: Path) -> int:
     """Take away what earlier runs made of the landing zone."""
-    from duckbook import storage
+    from duckbook.backends import storage
 
     client = storage.client(endpoints.s3)
     for prefix in ("history/", "limit/"):
@@ -73,7 +73,7 @@ def forget(settings, endpoints, _folder: Path) -> int:
 
 def ours(settings, endpoints, _folder: Path) -> int:
     """Ingest the landing zone and load raw; how many rows landed."""
-    from duckbook import history, raw
+    from duckbook.ingest import history, raw
 
     report = history.ingest(settings, endpoints)
     raw.load(settings, endpoints)
@@ -83,7 +83,7 @@ def ours(settings, endpoints, _folder: Path) -> int:
 def limit(settings, endpoints, _folder: Path) -> int:
     """The same by DuckDB alone."""
     import duckdb
-    from duckbook import warehouse
+    from duckbook.backends import warehouse
 
     config = warehouse.engine_config(settings) | warehouse.FILE_CONFIG
     with duckdb.connect(str(settings.data / "limit.duckdb"), config=config) as connection:
@@ -109,8 +109,8 @@ def dlt(settings, endpoints, folder: Path, merged: bool = False) -> int:
     import dlt
     import pyarrow.json
     from dlt.sources.sql_database import sql_table
-    from duckbook import storage
-    from duckbook.tables import source_tables
+    from duckbook.backends import storage
+    from duckbook.source_tables import source_tables
     from psycopg2.extensions import parse_dsn
 
     parts = parse_dsn(endpoints.postgres_dsn)
@@ -166,14 +166,14 @@ def _timed_here(what: str) -> None:
     import shutil
     import tempfile
 
-    from duckbook import servers
+    from duckbook.backends import servers
     from duckbook.settings import settings
 
     os.environ |= {"RUNTIME__DLTHUB_TELEMETRY": "false", "RUNTIME__LOG_LEVEL": "ERROR"}
     for name in (
         "boto3",
-        "duckbook.history",
-        "duckbook.raw",
+        "duckbook.ingest.history",
+        "duckbook.ingest.raw",
         "duckdb",
         "pandas",
         *(DLT if what.startswith("dlt") else ()),

@@ -9,7 +9,7 @@ from collections import defaultdict
 from measuring import DUCKBOOK, Figures, Timing, fresh_store, timed
 
 ASK = (
-    "from duckbook import publish; from duckbook.settings import settings; "
+    "from duckbook.publish import publisher; from duckbook.settings import settings; "
     "r = publish.published(settings()); r.connection.execute('select sum(revenue) from ecom_marts.fct_order_details')"
 )
 """A reader: a process that opens what is published and asks one question."""

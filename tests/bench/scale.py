@@ -53,7 +53,7 @@ def _told(arguments: list[str], environment: dict[str, str]) -> dict:
 def bare_build(settings, layer: str) -> float:
     """Seconds that the SQL of a layer's models and tests takes in DuckDB alone, in a copy of the warehouse."""
     import duckdb
-    from duckbook import warehouse
+    from duckbook.backends import warehouse
 
     dbt = settings.data / "dbt"
     results = json.loads((dbt / "layers" / f"{layer}.json").read_text("utf-8"))["results"]
@@ -76,7 +76,7 @@ def bare_build(settings, layer: str) -> float:
 
 def bare_publish(settings, _step: str) -> float:
     """Seconds that DuckDB takes to copy the marts to Parquet."""
-    from duckbook import warehouse
+    from duckbook.backends import warehouse
 
     with tempfile.TemporaryDirectory(dir=settings.data) as folder, warehouse.open_warehouse(settings, True) as found:
         marts = found.execute("select table_name from duckdb_tables() where schema_name = 'ecom_marts'").fetchall()

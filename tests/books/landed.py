@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import postgres_servers
-from duckbook import storage
+from duckbook.backends import storage
 
 TABLES = (
     "customers", "products", "orders", "reviews", "categories", "subcategories", "order_items", "interactions",

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from duckbook import invocation
+from duckbook.transform import dbt_runner
 
 Place = tuple[str | None, str | None, str | None]
 """City, state and country."""
@@ -145,7 +145,7 @@ def _folded(place: Place) -> Place:
 @cache
 def states() -> dict[str, tuple[str, str]]:
     """Two letters → the name of the state and its census region."""
-    with Path(invocation.PROJECT, "seeds", "us_states.csv").open(encoding="utf-8") as file:
+    with Path(dbt_runner.PROJECT, "seeds", "us_states.csv").open(encoding="utf-8") as file:
         return {row["state"]: (row["state_name"], row["region"]) for row in csv.DictReader(file)}
 
 

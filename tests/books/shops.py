@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from duckbook import history, landing, raw, servers, storage, transform, warehouse
-from duckbook.endpoints import Endpoints
-from duckbook.settings import Settings
+from duckbook.backends import manifest, servers, storage, warehouse
+from duckbook.generate import landing
+from duckbook.ingest import history, raw
+from duckbook.settings import Endpoints, Settings
+from duckbook.transform import dbt_layers
 from landing_zone import AS_OF, Shop, lines
 
 from books import hostile
@@ -34,7 +36,7 @@ class Moment:
 def generated(store: Settings) -> list[Moment]:
     """A generated shop: its history but for what arrives late, three days on top; at the first day and at the last."""
     endpoints, ledger, moments = servers.up(store), Ledger(), []
-    landing.land_history(store, endpoints, **landing.choose(store, endpoints))
+    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
     client, bucket = storage.client(endpoints.s3), store.s3_historic_bucket
     late = {}
     for table, place in LATE.items():
@@ -97,7 +99,7 @@ def _land_table(shop: Shop, name: str, rows: list[dict], day: date | None) -> No
 
 def _built(store: Settings, endpoints: Endpoints, ledger: Ledger, day: date) -> Moment:
     raw.load(store, endpoints)
-    transform.build(store, "all")
+    dbt_layers.build(store, "all")
     with warehouse.open_warehouse(store, read_only=True) as connection:
         found = Marts(connection)
         marts = {mart: found.rows(mart) for mart in KEYS}

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from duckbook import invocation, warehouse
+from duckbook.backends import warehouse
 from duckbook.settings import Settings
+from duckbook.transform import dbt_runner
 
 TESTS = Path(__file__).resolve().parents[1]
 ENOUGH = 0.95
@@ -81,7 +82,7 @@ class Laboratory:
         self.project = folder / "dbt"
         self.sound = folder / "sound.duckdb"
         self.shop = Settings(data=folder / "data", _env_file=None)
-        shutil.copytree(invocation.PROJECT, self.project, ignore=shutil.ignore_patterns("target", "logs"))
+        shutil.copytree(dbt_runner.PROJECT, self.project, ignore=shutil.ignore_patterns("target", "logs"))
         self._fill()
 
     def _fill(self) -> None:
@@ -100,7 +101,7 @@ class Laboratory:
         arguments = ["build", "--fail-fast", "--no-write-json"]
         if selection:
             arguments += ["--select", *(f"{name}+" for name in selection)]
-        return invocation.invoke(self.shop, arguments, self.project)
+        return dbt_runner.invoke(self.shop, arguments, self.project)
 
     def keep(self) -> None:
         """Remember the warehouse as the sound one."""

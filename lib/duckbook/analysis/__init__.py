@@ -1,0 +1,1 @@
+"""What notebooks import: session, charts, data sets, features, models, exercises."""

@@ -1,0 +1,131 @@
+"""The commands over what runs have left: the archive of runs, their pages, and publications."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from duckbook.backends import server_state
+from duckbook.cli.options import complete_publication, complete_run, store_options
+from duckbook.errors import DuckbookError, visible
+
+
+@click.command(name="list")
+@store_options
+@click.option("--all", "every", is_flag=True, help="Those of other data folders as well.")
+def list_runs(every, **_store) -> None:
+    """List the runs of the data folder, newest first."""
+    from duckbook.runs import provenance, run_archive
+    from duckbook.settings import settings
+
+    here = provenance.store(settings())
+    for record in run_archive.read_all(settings().runs, None if every else here):
+        seconds = "" if record["seconds"] is None else f"{record['seconds']:.1f} s"
+        told = f"{record['run_id']}  {run_archive.kind(record):<18}{record['status']:<12}{record['as_of'] or '':<12}{seconds:>10}"
+        click.echo(visible(f"{told}  {record.get('store') or ''}".rstrip()))
+
+
+@click.command()
+@store_options
+@click.argument("run_id", default="latest", shell_complete=complete_run)
+def show(run_id, **_store) -> None:
+    """Show how a run ended; the newest where none is named."""
+    from duckbook.cli import terminal
+    from duckbook.runs import provenance, run_archive
+    from duckbook.settings import settings
+
+    folder = run_archive.find(settings().runs, run_id, provenance.store(settings()))
+    terminal.show_summary(terminal.console(), run_archive.read(folder), folder / "index.html")
+
+
+@click.command()
+@store_options
+@click.argument("before", shell_complete=complete_run)
+@click.argument("after", default="latest", shell_complete=complete_run)
+def compare(before, after, **_store) -> None:
+    """Put two runs beside each other; the second is the newest where none is named."""
+    from duckbook.cli import terminal
+    from duckbook.runs import comparison, provenance, run_archive
+    from duckbook.settings import settings
+
+    here = provenance.store(settings())
+    old, new = (run_archive.read(run_archive.find(settings().runs, run_id, here)) for run_id in (before, after))
+    terminal.show_comparison(terminal.console(), old, new, comparison.compare(old, new))
+
+
+@click.command()
+@store_options
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@server_state.command
+def prune(dry_run, **_store) -> None:
+    """Remove the oldest runs and publications, and what killed ones have left.
+
+    DUCKBOOK_KEEP_RUNS and DUCKBOOK_KEEP_PUBLICATIONS say how many stay.
+    """
+    from duckbook.runs import pruning
+    from duckbook.settings import settings
+
+    removed, unseen = pruning.prune(settings(), dry_run=dry_run)
+    for removal in removed:
+        click.echo(f"{removal.kind:<12} {removal.size / 1e6:10,.1f} MB  {visible(removal.name)}")
+    counts = {kind: sum(removal.kind == kind for removal in removed) for kind in pruning.KINDS}
+    told = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
+    freed = sum(removal.size for removal in removed) / 1e6
+    click.echo(f"{'Would remove' if dry_run else 'Removed'} {told}: {freed:,.1f} MB{'' if dry_run else ' freed'}.")
+    if unseen:
+        click.echo(unseen)
+
+
+@click.command()
+@store_options
+@click.argument("run_id", shell_complete=complete_publication)
+@server_state.command
+def rollback(run_id, **_store) -> None:
+    """Point readers at the publication of an earlier run."""
+    from duckbook.publish import publisher
+    from duckbook.settings import settings
+
+    publication = publisher.roll_back(settings(), run_id)
+    click.echo(f"Readers now take the marts of run {publication.run_id}, as of {publication.as_of}.")
+
+
+@click.command()
+@store_options
+def report(**_store) -> None:
+    """Open the page of the newest run of the data folder."""
+    from duckbook.runs import provenance, run_archive
+    from duckbook.settings import settings
+
+    _open(run_archive.find(settings().runs, "latest", provenance.store(settings())) / "index.html")
+
+
+@click.command()
+@store_options
+@server_state.command
+def docs(**_store) -> None:
+    """Build dbt's documentation of the warehouse as one page, and open it."""
+    from duckbook.settings import settings
+    from duckbook.transform import dbt_layers
+
+    folder = settings().data / "docs"
+    folder.mkdir(parents=True, exist_ok=True)
+    dbt_layers.archive(settings(), folder)
+    pages = sorted(folder.glob("dbt/*.html"))
+    if not pages:
+        raise DuckbookError("dbt wrote no documentation: build the warehouse first with `make pipeline`.")
+    _open(pages[0])
+
+
+def _open(page: Path) -> None:
+    click.echo(str(page))
+    # Only where a person sits before a screen: a browser of text would take the terminal over.
+    if sys.stdout.isatty() and (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
+    ):
+        click.launch(str(page))
+
+
+COMMANDS = (list_runs, show, compare, prune, rollback, report, docs)

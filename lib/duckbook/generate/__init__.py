@@ -1,0 +1,1 @@
+"""The simulated shop, landing what it sells, and its ground truth."""

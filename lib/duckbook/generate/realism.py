@@ -1,0 +1,338 @@
+"""Realism: what the generated data measure, held against published figures.
+
+A band is a figure that a query reads off the tables of the store, the range in which it must lie, and the source of
+the range. Ranges allow for the luck of a store of 5,000 customers or more; below that, figures wander. Where shops
+disagree, the band says which one is followed.
+
+The queries read `orders`, `order_items`, `reviews`, `customers`, `products`, `subcategories`, `interactions` as
+staging would have them (the newest version of each key), and from the truth `prices`, `affinities` and, of reviews,
+`said`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from duckdb import DuckDBPyConnection
+
+SESSIONS = """
+    select
+        session_id,
+        any_value(device_type) as device,
+        count(*) filter (where event_type = 'cart_add') > 0 as fills,
+        count(*) filter (where event_type = 'purchase') > 0 as buys
+    from interactions
+    group by session_id
+"""
+
+SPEND = """
+    select orders.customer_id, sum(order_items.total_price)::double as spend
+    from orders
+    join order_items using (order_id)
+    join customers using (customer_id)
+    where customers.signup_date < (select max(order_date) from orders) - interval 78 week
+    group by orders.customer_id
+"""
+
+STARS = """
+    select avg(review_score) from reviews join orders using (order_id)
+    where (orders.delivered_at > orders.promised_at) = {late}
+"""
+
+DAYS = "select order_date::date as day, count(*) as orders from orders group by day"
+
+PAIRS = """
+    with lines as (
+        select order_items.order_id, subcategories.subcategory_name as name
+        from order_items
+        join products using (product_id)
+        join subcategories on products.subcategory_id = subcategories.subcategory_id
+        group by all
+    ),
+    baskets as (select order_id from lines group by order_id having count(*) > 1),
+    shares as (
+        select name, count(*) / (select count(*) from baskets) as share
+        from lines join baskets using (order_id) group by name
+    ),
+    pairs as (
+        select one.name as one, other.name as other, count(*) as together,
+            count(*) / (select count(*) from baskets) / any_value(a.share) / any_value(b.share) as lift
+        from lines as one
+        join lines as other on one.order_id = other.order_id and one.name < other.name
+        join shares as a on one.name = a.name
+        join shares as b on other.name = b.name
+        group by one.name, other.name
+    ),
+    known as (
+        select pairs.*, affinities.weight is not null as planted
+        from pairs
+        left join affinities
+            on least(affinities.subcategory, affinities.other) = pairs.one
+            and greatest(affinities.subcategory, affinities.other) = pairs.other
+    )
+"""
+
+PROMOTIONS = """
+    with sold as (
+        select product_id, date_trunc('week', created_at)::date as week, sum(quantity) as units
+        from order_items group by all
+    ),
+    viewed as (
+        select product_id, date_trunc('week', event_date)::date as week, count(*) as views
+        from interactions where event_type = 'view' and order_id is null group by all
+    ),
+    weeks as (
+        select
+            sale_price < 0.99 * base_price as promoted, sale_price / base_price as relative,
+            coalesce(units, 0) as units, coalesce(views, 0) as views
+        from prices left join sold using (product_id, week) left join viewed using (product_id, week)
+    ),
+    kinds as (
+        select promoted, sum(units) / sum(views) as units_a_view, sum(views * ln(relative)) / sum(views) as log_price
+        from weeks group by promoted
+    )
+"""
+
+ZIPF = """
+    with sold as (select product_id, sum(quantity)::double as units from order_items group by product_id),
+    ranked as (select units, row_number() over (order by units desc) as place from sold)
+    select -regr_slope(ln(units), ln(place)) from ranked where place <= (select count(*) / 3 from products)
+"""
+
+GINI = f"""
+    with ranked as (
+        select spend, row_number() over (order by spend) as place, count(*) over () as n from ({SPEND})
+    )
+    select sum((2 * place - n - 1) * spend) / (max(n) * sum(spend)) from ranked
+"""
+
+TOP_FIFTH = f"""
+    with ranked as (select spend, percent_rank() over (order by spend) as place from ({SPEND}))
+    select sum(spend) filter (where place > 0.8) / sum(spend) from ranked
+"""
+
+ONCE = """
+    with numbered as (
+        select customer_id, order_date, row_number() over (partition by customer_id order by order_id) as number
+        from orders
+    ),
+    buyers as (
+        select customer_id, min(order_date) as first, min(order_date) filter (where number = 2) as again
+        from numbered group by customer_id
+    )
+    select avg((again is null or again > first + interval 39 week)::int) from buyers
+    where first < (select max(order_date) from orders) - interval 39 week
+"""
+
+RETURNED = """
+    select sum(total_price) filter (where returned_at is not null)::double / sum(total_price)
+    from order_items join orders using (order_id) where delivered_at is not null
+"""
+
+JANUARY = """
+    select count(*) filter (where month(returned_at) = 1) * 12 / count(*)
+    from order_items where returned_at is not null
+"""
+
+BLACK_FRIDAY = f"""
+    select avg(orders) filter (where month(day) = 11 and dayofweek(day) = 5 and day(day) between 23 and 29)
+        / avg(orders)
+    from ({DAYS})
+"""
+
+MONDAY = f"""
+    select sum(orders) filter (where dayofweek(day) = 1) / sum(orders) filter (where dayofweek(day) = 6)
+    from ({DAYS}) where not (month(day) = 11 and day(day) > 20)
+"""
+
+DEVICES = f"""
+    select avg(buys::int) filter (where device = 'desktop') / avg(buys::int) filter (where device = 'mobile')
+    from ({SESSIONS})
+"""
+
+CART_ADDS = """
+    select count(*) filter (where event_type = 'cart_add') / count(*) filter (where event_type = 'purchase')
+    from interactions
+"""
+
+ELASTICITY = f"""
+    {PROMOTIONS}
+    select
+        ln(max(units_a_view) filter (where promoted) / max(units_a_view) filter (where not promoted))
+        / max(log_price) filter (where promoted)
+    from kinds
+"""
+
+PLANTED = f"""
+    {PAIRS}
+    select avg(planted::int)
+    from (select planted from known where together >= 12 order by lift desc, one, other limit 20)
+"""
+
+FIVE_STARS = "select avg((review_score = 5)::int) from reviews"
+
+ONE_STAR = "select count(*) filter (where review_score = 1) / count(*) filter (where review_score = 2) from reviews"
+
+LATE = "select avg((delivered_at > promised_at)::int) from orders where delivered_at is not null"
+
+STEADY = f"""
+    with days as (
+        select session_id, min(event_date) as began from interactions group by session_id
+    ),
+    opened as (select min(began) + interval 91 day as opened, max(began) as ended from days)
+    select avg(buys::int) filter (where began > ended - interval 1 year)
+        / avg(buys::int) filter (where began <= opened + interval 1 year)
+    from ({SESSIONS}) join days using (session_id), opened
+    where began > opened
+"""
+
+EDUCATED = """
+    select median(annual_income) filter (where education = 'bachelor')
+        / median(annual_income) filter (where education = 'high school')
+    from customers
+"""
+
+AGED = """
+    select median(annual_income) filter (where age between 45 and 54) / median(annual_income) filter (where age < 25)
+    from customers
+"""
+
+SHIPPED_OFF_HOURS = """
+    select avg((hour(local) not between 8 and 17 or dayofweek(local) = 0
+        or strftime(local, '%m-%d') in ('01-01', '06-19', '07-04', '11-11', '12-25'))::int)
+    from (select shipped_at - interval 5 hour as local from orders where shipped_at is not null)
+"""
+
+DELIVERED_OFF_DAYS = """
+    select avg((dayofweek(local) = 0 or strftime(local, '%m-%d') in ('01-01', '12-25'))::int)
+    from (select delivered_at - interval 7 hour as local from orders where delivered_at is not null)
+"""
+
+DELIVERED_BY_NIGHT = """
+    select avg((hour(delivered_at - interval 7 hour) < 6)::int) from orders where delivered_at is not null
+"""
+
+REVIEWED_BY_NIGHT = "select avg((hour(created_at - interval 6 hour) between 1 and 5)::int) from reviews"
+
+FAR = """
+    select avg(days) filter (where state in ('CA', 'OR', 'WA'))
+        / avg(days) filter (where state in ('KY', 'IN', 'IL', 'OH', 'TN', 'WV'))
+    from (
+        select
+            regexp_extract(shipping_address, ', ([A-Z]{2}) [0-9]', 1) as state,
+            date_diff('hour', shipped_at, delivered_at) / 24 as days
+        from orders where delivered_at is not null
+    )
+"""
+
+EMPTY_SHELVES = "select avg((stock_quantity = 0)::int) from products where is_active"
+
+MONTHS_OF_STOCK = """
+    select (select sum(stock_quantity) from products where is_active) / sum(quantity)
+    from order_items
+    where created_at > (select max(created_at) from order_items) - interval 30 day
+"""
+
+LATE_TOLD = """
+    select avg(regexp_matches(review_text, '(?i)\\b(late|delayed|waited)\\b')::int)
+    from reviews join orders using (order_id)
+    where review_score <= 2 and delivered_at > promised_at
+"""
+
+TONES = "select avg(({})::int) from said"
+
+
+@dataclass(frozen=True)
+class Band:
+    """A figure, its range, what was published, the query that measures it, and whether it is a share of a whole."""
+
+    name: str
+    low: float
+    high: float
+    published: str
+    source: str
+    query: str
+    is_share: bool = False
+
+
+_UCI = "UCI Online Shoppers (Sakar et al. 2018)"
+_OLIST = "Olist 2016-2018"
+_J_SHAPE = "Olist; J shape as in Hu, Pavlou and Zhang 2009"
+_CDNOW = "CDNOW (Fader and Hardie)"
+_ADOBE = "Adobe Digital Insights 2023-2024"
+_NRF = "NRF and Appriss Retail 2023, online sales"
+_HOURS = "Louisville hours, Monday to Saturday; 5 U.S.C. 6103 (federal holidays)"
+_ASSUMED = "Truth: reviews; assumed in size"
+
+_share = partial(Band, is_share=True)
+
+BANDS = (
+    _share("sessions that buy", 0.135, 0.175, "15.5%", _UCI, f"select avg(buys::int) from ({SESSIONS})"),
+    Band("conversion, last year to first after opening", 0.90, 1.10, "about 1", "A store that is open is stable",
+         STEADY),
+    _share("carts abandoned", 0.66, 0.75, "70.2%", "Baymard Institute, mean of 50 studies, 2025",
+           f"select avg((not buys)::int) from ({SESSIONS}) where fills"),
+    Band("cart adds for a line bought", 2.5, 3.7, "3.1", "RetailRocket (69,332 / 22,457)", CART_ADDS),
+    Band("conversion, desktop to mobile", 1.6, 2.8, "about 2", "Monetate, Ecommerce Quarterly", DEVICES),
+    _share("value of goods returned", 0.135, 0.215, "17.6%", _NRF, RETURNED),
+    Band("returns of January to a mean month", 1.3, 3.5, "1.5 to 2.5", "NRF and Appriss Retail, holidays",
+         JANUARY),
+    _share("deliveries late", 0.055, 0.115, "8.1%", _OLIST, LATE),
+    _share("shipped outside of the warehouse's hours", 0, 0.001, "none", _HOURS, SHIPPED_OFF_HOURS),
+    _share("delivered on Sundays and days off", 0, 0.002, "none", "UPS and FedEx Ground, holiday schedules",
+           DELIVERED_OFF_DAYS),
+    _share("delivered by night", 0, 0.002, "none", "UPS: deliveries from 9 to 19 h, at times later",
+           DELIVERED_BY_NIGHT),
+    Band("days in transit, West Coast to near the warehouse", 1.4, 3.0, "4 to 5 days against 1 to 2",
+         "UPS, Ground Time-in-Transit Maps", FAR),
+    Band("stars when on time", 4.13, 4.43, "4.28", _OLIST, STARS.format(late="false")),
+    Band("stars when late", 2.1, 3.0, "2.55", _OLIST, STARS.format(late="true")),
+    _share("reviews with five stars", 0.52, 0.66, "57.8%", _J_SHAPE, FIVE_STARS),
+    Band("reviews, one star to two", 1.6, 5.5, "3.6", _J_SHAPE, ONE_STAR),
+    _share("reviews written between 1 and 6 h", 0.01, 0.09, "most are asleep", "BLS, American Time Use Survey 2023",
+           REVIEWED_BY_NIGHT),
+    _share("one or two stars when late that say so", 0.45, 0.85, "planted", _ASSUMED, LATE_TOLD),
+    _share("texts that praise and complain", 0.15, 0.28, "planted", _ASSUMED, TONES.format("tone = 'mixed'")),
+    _share("texts that contradict their stars", 0.025, 0.065, "planted", _ASSUMED,
+           TONES.format("contradicts_stars")),
+    _share("products out of stock", 0.01, 0.10, "8.3%", "Gruen, Corsten and Bharadwaj 2002", EMPTY_SHELVES),
+    Band("stock in months of sales", 1.0, 2.8, "1.3", "US Census Bureau, retail inventories to sales, 2015-2024",
+         MONTHS_OF_STOCK),
+    Band("income, bachelor's degree to high school", 1.4, 2.0, "1.66", "BLS, Education Pays 2023", EDUCATED),
+    Band("income at 45 to 54 to that under 25", 1.6, 2.9, "2.02", "US Census Bureau, P60-282, 2023", AGED),
+    Band("units per view, promoted to usual, as an elasticity", -3.5, -1.7, "−2.62",
+         "Bijmolt, van Heerde and Pieters 2005", ELASTICITY),
+    Band("Zipf exponent of units sold", 0.55, 1.15, "0.87", "Brynjolfsson, Hu and Smith 2003 (Amazon)", ZIPF),
+    Band("Gini of spend, buyers of 18 months or more", 0.53, 0.70, "0.63", _CDNOW, GINI),
+    _share("spend of the top fifth, buyers of 18 months or more", 0.57, 0.73, "67%", _CDNOW, TOP_FIFTH),
+    _share("buyers without a second order in 39 weeks", 0.55, 0.80, "60%", f"{_CDNOW}; general stores are above",
+           ONCE),
+    Band("orders of Black Friday to a mean day", 2.0, 4.5, "about 3", _ADOBE, BLACK_FRIDAY),
+    Band("orders of Monday to Saturday", 1.05, 1.50, "about 1.2", _ADOBE, MONDAY),
+    Band("value of an order with shipping, USD", 75, 115, "80 to 120", "Dynamic Yield, eCommerce benchmarks",
+         "select avg(total_amount) from orders where status != 'cancelled'"),
+    _share("planted pairs among the twenty with most lift", 0.7, 1.0, "planted", "Truth: affinities", PLANTED),
+)  # fmt: skip
+
+
+def measure(connection: DuckDBPyConnection, bands: Iterable[Band] = BANDS) -> list[dict]:
+    """Measure the bands on the tables that a connection sees.
+
+    Returns
+    -------
+    list of dict
+        A record per band: name, value (rounded to four places), low, high, is_share, published, source, passed.
+    """
+    rows = []
+    for band in bands:
+        (found,) = connection.execute(band.query).fetchone()
+        value = None if found is None else round(float(found), 4)
+        passed = value is not None and band.low <= value <= band.high
+        told = {"name": band.name, "value": value, "low": band.low, "high": band.high, "is_share": band.is_share}
+        rows.append(told | {"published": band.published, "source": band.source, "passed": passed})
+    return rows

@@ -1,0 +1,247 @@
+"""What is planted: every assumption of the store in one place, with its source.
+
+The store that is imitated is a general online retailer in the USA that sells in USD to customers who sign in, with
+returns and reviews. Published figures of different shops disagree (RetailRocket counts anonymous visitors, of whom
+0.8 in a hundred views end in a purchase; UCI's shop counts sessions, of which 15.5 % buy): where they do, the field
+below says which one is followed.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import re
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+from duckbook.errors import SettingError
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The planted parameters. Rates are per week of operational time unless they say otherwise; money is in USD.
+
+    Operational time is time in which the season is ironed out: a week of it passes faster in November than in
+    February (`duckbook.generate.shop.season`).
+    """
+
+    # -- acquisition ------------------------------------------------------------------------------------------------
+    yearly_growth: float = 0.25
+    """Growth of sign-ups a year, as a factor exp(0.25) = 1.28; young retailers outgrow the 8 to 15 % a year of US
+    e-commerce as a whole (US Census Bureau, Quarterly Retail E-Commerce Sales, 2015-2024). First orders grow as
+    sign-ups do. Orders of those who come back grow faster in the years after an opening, when there are ever more of
+    them: sales of the third year are about 1.45 times those of the second."""
+    share_ever_buying: float = 0.86
+    """Share of those who sign up that ever buy; the others only wanted the newsletter. Assumption."""
+    share_first_at_signup: float = 0.65
+    """Share of buyers whose first purchase is in the visit in which they sign up (most accounts are made in checkout;
+    Baymard Institute, Checkout Usability). Assumption in size."""
+    first_purchase_weeks: float = 4.0
+    """Mean weeks from sign-up to first purchase for the other buyers. Assumption."""
+
+    # -- repeat purchases: BG/NBD -----------------------------------------------------------------------------------
+    bgnbd_r: float = 0.243
+    """Shape of the gamma-distributed purchase rate; CDNOW 0.243 (Fader, Hardie and Lee, "Counting Your Customers
+    the Easy Way", Marketing Science 2005)."""
+    bgnbd_alpha: float = 10.0
+    """Rate parameter, in weeks, of the same gamma; CDNOW 4.414 for a shop of compact discs, which people buy more
+    often. Set so that customers place about 1.6 orders."""
+    bgnbd_a: float = 0.793
+    """First parameter of the beta-distributed drop-out probability; CDNOW 0.793."""
+    bgnbd_b: float = 2.426
+    """Second parameter of it; CDNOW 2.426. A customer may drop out after each repeat purchase."""
+
+    # -- experiment: reminder mails --------------------------------------------------------------------------------
+    experiment_share: float = 0.5
+    """Share of those who take part in the experiment that is treated, by chance (`shop.experiment`)."""
+    experiment_uplift: float = 0.0
+    """How much faster the treated order again while the experiment lasts: 0.3 is a rate of repeat orders that is 30 %
+    higher. Zero, because an effect that nobody planted would be a false finding."""
+
+    # -- spend per order: gamma-gamma -------------------------------------------------------------------------------
+    spend_p: float = 6.25
+    """Shape of the spend of one order around the customer's mean; CDNOW 6.25 (Fader and Hardie, "The Gamma-Gamma Model
+    of Monetary Value", 2013)."""
+    spend_q: float = 2.8
+    """Shape of the customers' own scale; CDNOW 3.74. Less here, because a general store sells dearer and cheaper
+    things, so that customers differ more."""
+    spend_mean: float = 92.0
+    """Mean value of an order before discounts; about the average order of US online retail, 80 to 120 USD (Dynamic
+    Yield, eCommerce benchmarks). CDNOW's 35 USD was a shop of compact discs."""
+    spend_income_correlation: float = 0.35
+    """Correlation of the customer's mean spend with what income has beyond education and age, both as normal scores.
+    With income as a whole it is about 0.25. Assumption."""
+    income_by_education: tuple[float, ...] = (0.77, 0.85, 1.28, 1.48, 1.80)
+    """Income by education relative to the mean, from high school to doctorate: 899, 992, 1,493, 1,737 and 2,109 of
+    1,170 USD a week (Bureau of Labor Statistics, Education Pays 2023, from the Current Population Survey)."""
+    income_by_age: tuple[float, ...] = (0.68, 1.06, 1.26, 1.37, 1.12, 0.68)
+    """Income relative to the mean at 20, 30, 40, 50, 60 and 72 years: medians of households of 54,930 to 110,700 USD,
+    of 80,610 in all (US Census Bureau, Income in the United States 2023, Current Population Survey, P60-282)."""
+    rate_age_correlation: float = -0.12
+    """Correlation of age with the purchase rate, both as normal scores: the young order more often. Assumption."""
+
+    # -- products ---------------------------------------------------------------------------------------------------
+    popularity_exponent: float = 0.85
+    """Exponent of Zipf's law of sales within a category (Brynjolfsson, Hu and Smith, Management Science 2003, found
+    0.87 at Amazon's books)."""
+    elasticity_mean: float = -2.62
+    """Mean price elasticity (Bijmolt, van Heerde and Pieters, Journal of Marketing Research 2005: -2.62 over 1,851
+    estimates)."""
+    elasticity_sd: float = 0.7
+    """Spread of it between products; the same meta-analysis has 2.2 between studies of unlike goods. Assumption."""
+    share_launched_later: float = 0.4
+    """Share of the products at the end of the history that were launched after the opening. Assumption."""
+    share_discontinued: float = 0.3
+    """Share of products that are taken off the shelf some time after their launch. Assumption."""
+    promotion_share: float = 0.11
+    """Share of product weeks with a reduced price outside of seasons. Assumption."""
+
+    # -- baskets ----------------------------------------------------------------------------------------------------
+    lines: tuple[float, ...] = (0.50, 0.24, 0.12, 0.06, 0.04, 0.025, 0.015)
+    """Chances of 1, 2, … lines in an order: two on average. Assumption."""
+    partner_share: float = 0.45
+    """Chance that a further line comes from a subcategory that goes with that of the first line. Assumption."""
+    favourite_share: float = 0.35
+    """Chance that the first line comes from the customer's favourite category. Assumption."""
+    coupon_share: float = 0.16
+    """Share of orders with a coupon on the whole order. Assumption."""
+    free_shipping_from: float = 60.0
+    """Value of goods from which standard shipping is free. Assumption."""
+
+    # -- funnel -----------------------------------------------------------------------------------------------------
+    visits_weekly: float = 0.097
+    """Mean visits without a purchase a week of a buyer who has not dropped out; each one's are in proportion to the
+    orders that the buyer places, so that conversion is the same in any year of the store. With the two below set so
+    that 15.5 % of sessions end in a purchase (Sakar et al., "Online Shoppers Purchasing Intention", UCI 2018: 1,908 of
+    12,330)."""
+    signup_visits: float = 4.6
+    """Mean visits without a purchase that follow a sign-up, of buyers and of those who never buy. See above."""
+    interest_weeks: float = 3.0
+    """Mean weeks for which the visits after a sign-up, and those after a customer has dropped out, go on. Assumption.
+    The longer they are, the longer after the opening conversion goes on falling."""
+    visits_after_dropout: float = 0.45
+    """Visits of a customer who has just dropped out, relative to before. Assumption."""
+    research_visits: tuple[float, ...] = (0.40, 0.27, 0.18, 0.10, 0.05)
+    """Chances of 0, 1, … visits in the week before an order that look at what it will hold. Assumption."""
+    abandoned_cart_share: float = 0.43
+    """Share of visits without a purchase in which something is put into the cart. Set so that 70 % of carts are
+    abandoned (Baymard Institute, mean of 50 studies, 2025: 70.2 %)."""
+    device_shares: tuple[float, float, float] = (0.38, 0.56, 0.06)
+    """Shares of visits from desktop, mobile and tablet (Statista, US online retail 2023-2024). Assumption in size."""
+    device_conversion: tuple[float, float, float] = (1.45, 0.70, 0.95)
+    """Conversion by device relative to the mean: desktop converts about twice as well as mobile (Monetate, Ecommerce
+    Quarterly)."""
+
+    # -- fulfilment -------------------------------------------------------------------------------------------------
+    cancelled_share: float = 0.035
+    """Share of orders that are cancelled before dispatch. Assumption."""
+    transit_days: float = 2.6
+    """Median days from dispatch to delivery by standard shipping. Assumption."""
+    transit_sigma: float = 0.40
+    """Spread of the logarithm of that between parcels that go to one zone. Set so that about 8 % are late (Olist
+    2016-2018: 8.1 %)."""
+    transit_zone_effect: float = 0.12
+    """How much the logarithm of transit grows with each zone that a parcel crosses; 0 if distance plays no part.
+    Carriers take 1 day to zone 2 and 5 to zone 8 by ground (UPS, Ground Time-in-Transit Maps), which would be 0.27.
+    Less here, where a state has one zone. Assumption in size."""
+    return_scale: float = 1.06
+    """Factor on the categories' return rates, which average about 17.6 % of sales (NRF and Appriss Retail, 2023
+    Consumer Returns in the Retail Industry, online sales)."""
+
+    # -- reviews ----------------------------------------------------------------------------------------------------
+    reviewed_share: float = 0.13
+    """Share of delivered lines that are reviewed. Assumption; shops report 5 to 15 %."""
+    unhappy_on_time: float = 0.095
+    """Chance that a line delivered on time disappoints at average quality. With the two score distributions below: 4.28
+    stars on time and 2.55 late (Olist), and the J shape of Hu, Pavlou and Zhang (CACM 2009)."""
+    unhappy_late: float = 0.70
+    """The same for a late one."""
+    happy_scores: tuple[float, ...] = (0.0, 0.01, 0.05, 0.23, 0.71)
+    """Chances of 1 to 5 stars from someone who is content."""
+    unhappy_scores: tuple[float, ...] = (0.70, 0.17, 0.10, 0.03, 0.0)
+    """Chances of 1 to 5 stars from someone who is not."""
+    review_mixed_share: float = 0.20
+    """Share of texts that say good and bad, of those with other than three stars. Assumption."""
+    review_neutral_share: float = 0.06
+    """Share of texts that say neither, of those with other than three stars. Assumption."""
+    review_contradicting_share: float = 0.04
+    """Share of texts that praise with one or two stars, or complain with four or five. Assumption: stars and words
+    disagree in a part of all reviews (Valdivia, Luzon and Herrera, "Sentiment Analysis in TripAdvisor", IEEE
+    Intelligent Systems 2017)."""
+    review_typo_share: float = 0.12
+    """Share of texts that are typed in haste. Assumption."""
+
+    # -- slow change: events a year ----------------------------------------------------------------------------------
+    moves_yearly: float = 0.085
+    """Moves a year (US Census Bureau, Geographic Mobility 2022: 8.7 %)."""
+    marital_yearly: float = 0.03
+    """Changes of marital status a year. Assumption from about 6 marriages and 2.4 divorces a 1,000 people a year
+    (CDC/NCHS), higher among adults who shop."""
+    channel_yearly: float = 0.10
+    """Changes of the preferred channel a year. Assumption."""
+    income_yearly: float = 0.45
+    """Changes of income a year, usually a rise. Assumption."""
+    closed_yearly: float = 0.25
+    """Accounts closed a year, of customers who have dropped out. Assumption."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low, high = _bounds(field.name)
+            if isinstance(value, (int, float)) and not low <= value <= high:
+                raise SettingError(f"DUCKBOOK_PLANTED: {field.name}={value} must lie between {low} and {high}.")
+
+    def rows(self) -> list[dict[str, str]]:
+        """Name, value, and meaning with its source of every parameter, for the truth table."""
+        meaning = _meanings()
+        return [
+            {"parameter": field.name, "value": str(getattr(self, field.name)), "meaning": meaning[field.name]}
+            for field in fields(self)
+        ]
+
+
+def planting(changes: str) -> Parameters:
+    """The planted parameters with changes, ``"bgnbd_r=0.3 spend_mean=60"``.
+
+    Raises
+    ------
+    SettingError
+        There is no such parameter, or it cannot have this value.
+    """
+    known = [field.name for field in fields(Parameters) if isinstance(field.default, float)]
+    values = {}
+    for name, _, number in (change.partition("=") for change in changes.split()):
+        if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?", number):
+            raise SettingError(f"DUCKBOOK_PLANTED: {name}={number} is not NAME=NUMBER, such as bgnbd_r=0.3.")
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "duckbook.generate.shop.parameters has those that there are."
+            raise SettingError(f"DUCKBOOK_PLANTED: there is no planted number {name}; {hint}")
+        values[name] = float(number)
+    return Parameters(**values)
+
+
+def _meanings() -> dict[str, str]:
+    """What stands under each field above, so that assumptions and sources are written once."""
+    body = ast.parse(inspect.getsource(Parameters)).body[0].body
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
+    }
+
+
+def _bounds(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a planted number can have."""
+    if "correlation" in name:
+        return -0.9, 0.9
+    if "share" in name or name.startswith("unhappy"):
+        return 0.0, 1.0
+    if name == "elasticity_mean":
+        return -10.0, 0.0
+    factors = {"yearly_growth", "elasticity_sd", "visits_after_dropout", "experiment_uplift", "transit_zone_effect"}
+    if name in factors or name.endswith("_yearly"):
+        return 0.0, 5.0
+    # The mean of a gamma-gamma exists from a shape of one on; the others are shapes, rates, weeks, days and USD.
+    return (1.01 if name == "spend_q" else 0.001), 10_000.0

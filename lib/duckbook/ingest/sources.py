@@ -1,0 +1,371 @@
+"""What the landing zone holds: objects in S3 and tables in Postgres, found without reading a row.
+
+A source is one of them. Its fingerprint tells whether it changed since it was read: for an object its ETag, for a
+Postgres table what `fingerprints` finds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+
+import psycopg2
+
+from duckbook.backends import connections, storage
+from duckbook.backends.postgres_connection import Connection
+from duckbook.errors import IngestError, ServerError, first_line, visible
+from duckbook.settings import Endpoints, Settings
+from duckbook.source_tables import source_tables
+
+TELL_SECONDS, MOST_SECONDS = 3, 60
+
+POLL_SECONDS = 0.2
+
+HELD = """
+with recursive mine as (
+    select relation.oid
+    from pg_class as relation
+    inner join pg_namespace as namespace on namespace.oid = relation.relnamespace
+    where namespace.nspname = %(schema)s and relation.relname = any(%(names)s)
+    union
+    select further.oid
+    from mine
+    cross join lateral (
+        select inhrelid as oid from pg_inherits where inhparent = mine.oid
+        union all
+        select depend.refobjid
+        from pg_rewrite as rule
+        inner join pg_depend as depend
+            on depend.classid = 'pg_rewrite'::regclass
+            and depend.objid = rule.oid
+            and depend.refclassid = 'pg_class'::regclass
+        where rule.ev_class = mine.oid
+    ) as further
+)
+
+select
+    lock.relation::regclass::text,
+    lock.pid,
+    activity.usename::text,
+    activity.application_name,
+    activity.state
+from pg_locks as lock
+inner join mine on lock.relation = mine.oid
+left join pg_stat_activity as activity on lock.pid = activity.pid
+where
+    lock.mode = 'AccessExclusiveLock'
+    and lock.pid <> pg_backend_pid()
+    and lock.database = (select oid from pg_database where datname = current_database())
+order by not lock.granted, lock.pid
+limit 1
+"""
+"""A lock that keeps readers out of these relations, or of what lies below them as views and partitions."""
+
+
+def wait(connection: Connection, schema: str, names: Sequence[str]) -> None:
+    """Wait until nobody keeps readers out of the relations of these names.
+
+    Raises
+    ------
+    IngestError
+        Somebody still does after a minute.
+    """
+    connection.execute(f"set lock_timeout = '{MOST_SECONDS}s'")
+    began, told = time.monotonic(), False
+    while (held := connection.execute(HELD, {"schema": schema, "names": list(names)}).fetchone()) is not None:
+        relation, pid, user, program, state = held
+        who = ", ".join(filter(None, [f"user {user}", program and f"program {program}", f"PID {pid}", state]))
+        waited = time.monotonic() - began
+        if waited >= MOST_SECONDS:
+            raise IngestError(
+                visible(
+                    f"postgres:{relation} has been locked for {MOST_SECONDS} seconds by another session ({who}), and "
+                    "cannot be read. End its transaction, or the session itself by "
+                    f"`select pg_terminate_backend({pid})`, and run this again. Nothing was ingested."
+                )
+            )
+        if waited >= TELL_SECONDS and not told:
+            left = MOST_SECONDS - TELL_SECONDS
+            print(
+                visible(f"postgres:{relation} is locked by another session ({who}): waiting up to {left} s for it."),
+                file=sys.stderr,
+                flush=True,
+            )
+            told = True
+        time.sleep(POLL_SECONDS)
+
+
+PREFIX = "json/"
+
+OBJECT_KEY = re.compile(r"json/(?:(?P<folder>[^/]+)/.*|(?P<file>[^/.]+)\.(?:json|ndjson|jsonl)(?:\.(?:gz|zst|bz2))?)")
+
+LATEST = "latest_"
+
+DATE_KEYS = ("date", "as_of", "batch_date", "generated_at")
+"""Names under which metadata or a comment may declare the date of a batch, in order of precedence."""
+
+PATH_DATES = (
+    re.compile(r"date=(\d{4})-(\d{2})-(\d{2})"),
+    re.compile(r"year=(\d{4})/month=(\d{1,2})/day=(\d{1,2})"),
+    re.compile(r"(?<!\d)(\d{4})-(\d{2})-(\d{2})(?!\d)"),
+    re.compile(r"(?<!\d)(\d{4})/(\d{2})/(\d{2})(?!\d)"),
+    re.compile(r"(?<!\d)(\d{4})(\d{2})(\d{2})(?!\d)"),
+)
+
+
+@dataclass(frozen=True)
+class StoredSource:
+    """An object in S3 that holds rows of a table; `latest` where it lies in the bucket of the latest days.
+
+    `put_at` is the time at which it was put, in ISO text.
+    """
+
+    table: str
+    bucket: str
+    key: str
+    fingerprint: str
+    size: int
+    latest: bool
+    put_at: str = ""
+
+    system = "s3"
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return f"s3://{self.bucket}/{self.key}"
+
+    @property
+    def origin(self) -> str:
+        """The place where objects of its table lie."""
+        return f"s3://{self.bucket}/{PREFIX}{self.table}"
+
+    @property
+    def declared(self) -> date | None:
+        """The date that the path declares."""
+        return date_in_path(self.key)
+
+
+@dataclass(frozen=True)
+class PostgresSource:
+    """A table or view in Postgres that holds rows of a table; `columns` are names and types as Postgres knows them."""
+
+    table: str
+    schema: str
+    relation: str
+    kind: str
+    identity: str
+    comment: str | None
+    columns: tuple[tuple[str, str], ...]
+    size: int
+    fingerprint: str | None = None
+
+    system = "postgres"
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return f"postgres:{self.schema}.{self.relation}"
+
+    @property
+    def latest(self) -> bool:
+        """Whether it holds the latest days."""
+        return self.relation.startswith(LATEST)
+
+    @property
+    def origin(self) -> str:
+        """The place where its table lies: the relation itself."""
+        return self.name
+
+    @property
+    def declared(self) -> date | None:
+        """The date that the comment of the table declares."""
+        try:
+            return date_in_metadata(json.loads(self.comment or "null"))
+        except (ValueError, RecursionError):
+            return None
+
+
+Source = StoredSource | PostgresSource
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What is in the landing zone.
+
+    Attributes
+    ----------
+    sources
+        In the order in which new ones arrive: table by table, the past first.
+    ignored
+        Objects below ``json/`` that are not read → why they are not.
+    """
+
+    sources: tuple[Source, ...]
+    ignored: dict[str, str]
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """The places where tables were found."""
+        return tuple(sorted({source.origin for source in self.sources}))
+
+
+def discover(settings: Settings, endpoints: Endpoints, client) -> Landed:
+    """Look at the landing zone; nothing is read and nothing is changed.
+
+    Raises
+    ------
+    ServerError
+        The object store or Postgres does not answer.
+    """
+    stored, ignored = _objects(settings, client)
+    tables = list(source_tables())
+
+    def arrival(source: Source) -> tuple:
+        return tables.index(source.table), source.latest, source.declared or date.max, source.name
+
+    found = [*stored, *_relations(settings, endpoints)]
+    return Landed(tuple(sorted(found, key=arrival)), dict(sorted(ignored.items())))
+
+
+def date_in_path(path: str) -> date | None:
+    """The date that a path declares; the last one where there are several of one form, such as a range."""
+    for form in PATH_DATES:
+        for parts in reversed(form.findall(path)):
+            try:
+                found = date(*map(int, parts))
+            except ValueError:
+                continue
+            if 1970 <= found.year < 2200:
+                return found
+    return None
+
+
+def date_in_metadata(metadata: object) -> date | None:
+    """The date that a document's metadata, or a table's comment, declares."""
+    if not isinstance(metadata, dict):
+        return None
+    for name in DATE_KEYS:
+        try:
+            return date.fromisoformat(str(metadata[name])[:10])
+        except (KeyError, ValueError):
+            continue
+    return None
+
+
+def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, str]]:
+    found, ignored = [], {}
+    for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
+        for key, etag, size, put_at in storage.list_objects(client, bucket, PREFIX):
+            if key.endswith("/"):
+                continue
+            match = OBJECT_KEY.fullmatch(key)
+            table = match and (match["folder"] or match["file"])
+            if why := _why_ignored(key, table):
+                ignored[f"s3://{bucket}/{key}"] = why
+            else:
+                latest = bucket == settings.s3_latest_bucket
+                found.append(StoredSource(table, bucket, key, etag, size, latest, put_at.isoformat()))
+    return found, ignored
+
+
+def _why_ignored(key: str, table: str | None) -> str:
+    """Why an object is not read; empty where it is."""
+    name = key.rsplit("/", 1)[-1]
+    if name.startswith(("_", ".")):
+        return "its name begins with _ or ., as those of the marks of other programs do"
+    if table in source_tables():
+        return ""
+    if table is None and name.partition(".")[0] in source_tables():
+        return "beside the folders of the tables only TABLE.json, .ndjson and .jsonl are read, plain or compressed"
+    return "no source table has that name"
+
+
+RELATIONS = """
+select
+    relation.relname,
+    relation.relkind::text,
+    concat_ws(
+        ':', (select system_identifier from pg_control_system()), relation.oid, pg_relation_filenode(relation.oid)
+    ),
+    obj_description(relation.oid, 'pg_class'),
+    array_agg(attribute.attname::text order by attribute.attnum),
+    array_agg(format_type(attribute.atttypid, attribute.atttypmod) order by attribute.attnum),
+    coalesce(pg_table_size(relation.oid), 0)
+from pg_class as relation
+inner join pg_namespace as namespace on namespace.oid = relation.relnamespace
+inner join pg_attribute as attribute
+    on attribute.attrelid = relation.oid and attribute.attnum > 0 and not attribute.attisdropped
+where
+    namespace.nspname = %(schema)s
+    and relation.relname = any(%(names)s)
+    and relation.relkind::text = any('{r,p,v,m,f}')
+group by relation.oid, relation.relname, relation.relkind
+"""
+
+
+def _relations(settings: Settings, endpoints: Endpoints) -> list[PostgresSource]:
+    return describe(settings, endpoints, [f"{prefix}{name}" for name in source_tables() for prefix in ("", LATEST)])
+
+
+def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> list[PostgresSource]:
+    """The relations of these names that the landing schema has.
+
+    Raises
+    ------
+    ServerError
+        Postgres does not answer.
+    """
+    schema = settings.postgres_schema
+    with postgres(endpoints) as connection:
+        # The size of a table is not told while it is locked.
+        wait(connection, schema, names)
+        # Where pg_control_system is not for everyone, one server is not told from another.
+        allowed = connection.execute("select has_function_privilege('pg_control_system()', 'execute')").fetchone()[0]
+        query = RELATIONS if allowed else RELATIONS.replace("(select system_identifier from pg_control_system())", "''")
+        rows = connection.execute(query, {"schema": schema, "names": list(names)}).fetchall()
+    return [
+        PostgresSource(
+            name.removeprefix(LATEST),
+            schema,
+            name,
+            kind,
+            identity,
+            comment,
+            tuple(zip(names, types, strict=True)),
+            size,
+        )
+        for name, kind, identity, comment, names, types, size in rows
+    ]
+
+
+@contextmanager
+def postgres(endpoints: Endpoints) -> Iterator[Connection]:
+    """A connection to the landing Postgres, which turns what that refuses into a sentence.
+
+    Raises
+    ------
+    ServerError
+        Postgres does not answer, or stops answering.
+    IngestError
+        It refuses what it is asked.
+    """
+    with connections.postgres(endpoints.postgres_dsn) as connection:
+        try:
+            yield connection
+        except psycopg2.Error as error:
+            why = first_line(str(error).strip() or type(error).__name__)
+            if connection.closed:
+                raise ServerError(
+                    "Postgres stopped answering while it told what is in the landing zone:"
+                    f" {why}. See that it is up, and run this again."
+                ) from None
+            raise IngestError(
+                f"Postgres does not tell what is in the landing zone: {why}. Correct that there, and run this again."
+            ) from error

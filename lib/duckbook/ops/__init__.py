@@ -1,0 +1,1 @@
+"""Backup, erase a person, withdraw a batch, parity, promote, status."""

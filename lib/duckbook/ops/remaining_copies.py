@@ -1,0 +1,265 @@
+"""Where else than in the history a person stands: removed when the person is forgotten, and looked for to prove it.
+
+The warehouse is made anew in a new file, because a database file keeps what was deleted from it until its place is
+taken. Publications that were made before go, also the ones that one could go back to; so do features, which
+`make science` makes again. What runs have left is searched for the person's addresses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from duckbook.backends import data_folder, lake, storage, warehouse
+from duckbook.errors import ServerError, WarehouseError
+from duckbook.files import write_private
+from duckbook.ingest import commit_log, erased_people, mentions
+from duckbook.ingest.mentions import People
+from duckbook.publish import publisher
+from duckbook.settings import Endpoints, Settings
+from duckbook.source_tables import source_tables
+from duckbook.sql import literal, quoted
+from duckbook.transform.masking import MASK
+
+if TYPE_CHECKING:
+    import duckdb
+
+KEYS_OF_PEOPLE = """
+    select cast(cast(xor(md5_number(id) >> 65, md5_number('') >> 65) as bigint) as varchar) from people
+    union all
+    select md5(id) from people
+"""
+"""The surrogate keys of people, as dbt makes them now, and as it made them of what was published before."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A place that was looked through, and how many rows or texts of it still name the person."""
+
+    place: str
+    looked_at: str
+    found: int
+
+
+def scrub_archive(runs: Path, people: People) -> int:
+    """Mask what tells of people in whatever runs have left; how many files had it."""
+    pattern, changed = people.pattern(), 0
+    for file, text in _texts(runs) if pattern else ():
+        clean = pattern.sub(MASK, text)
+        if clean != text:
+            write_private(file, clean.encode("utf-8", errors="surrogateescape"))
+            changed += 1
+    return changed
+
+
+def scrub_logs(settings: Settings, people: People) -> None:
+    """Mask what tells of people in the logs of the embedded servers, which go on writing to the same files."""
+    pattern = people.pattern()
+    for file in (settings.data / "servers").glob("*.log*") if pattern else ():
+        text = file.read_text("utf-8", errors="surrogateescape")
+        clean = pattern.sub(MASK, text)
+        if clean != text:
+            with file.open("r+b") as log:
+                log.write(clean.encode("utf-8", errors="surrogateescape"))
+                log.truncate()
+
+
+def numbered(settings: Settings, people: People) -> list[Path]:
+    """Files of the archive that tell of customers by customer_id and hold a number that is the id of one of them."""
+    ids = sorted(people.ids - mentions.telling_ids(people.ids))
+    if not ids:
+        return []
+    number = re.compile(rf"(?<![\w.,-])(?:{'|'.join(map(re.escape, ids))})(?![\w.,-])")
+    return [file for file, text in _texts(settings.runs) if "customer_id" in text and number.search(text)]
+
+
+def _texts(runs: Path) -> Iterator[tuple[Path, str]]:
+    """The files of an archive that hold text; dbt's cache of what it parsed is none."""
+    for file in sorted(runs.rglob("*")) if runs.exists() else ():
+        if file.is_file() and not file.is_symlink() and b"\0" not in (content := file.read_bytes()):
+            yield file, content.decode("utf-8", errors="surrogateescape")
+
+
+def check_warehouse(settings: Settings) -> None:
+    """See that the warehouse file is ours to remove.
+
+    Raises
+    ------
+    WarehouseError
+        It was in the data folder before duckbook came.
+    """
+    path = settings.warehouse_path
+    if path.exists() and data_folder.is_ours(settings.data) and not data_folder.made(settings.data, path.name):
+        raise WarehouseError(
+            f"{path} was there before duckbook, so it is not deleted, and deleted rows would stay in it: take what is "
+            "yours out of it, delete it, and try again."
+        )
+
+
+def discard_warehouse(settings: Settings) -> None:
+    """Remove the warehouse file, to be made again from the history, also where another target is worked on."""
+    for name in ("", ".wal"):
+        settings.warehouse_path.with_name(f"{settings.warehouse_path.name}{name}").unlink(missing_ok=True)
+
+
+def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None:
+    """Remove publications that are not the current one, here and in BI, and features of the person."""
+    current = publisher.current(settings)
+    for publication in publisher.publications(settings):
+        if current is None or publication.run_id != current.run_id:
+            publisher.remove(settings, publication.run_id)
+    if settings.target == "lake":
+        with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
+            pinned = {current.snapshot} if current else set()
+            lake.expire(connection, settings, endpoints.catalog_dsn, pinned, kept_for="0 seconds")
+    with warehouse.engine(settings) as engine:
+        erased_people.name_people(engine, ids)
+        for file in _features(settings):
+            if _count(engine, f"read_parquet({literal(str(file))})"):
+                file.unlink()
+    if _is_in_bi(settings, endpoints):
+        from duckbook.publish import bi
+
+        bi.publish_bi(settings.model_copy(update={"keep_publications": 1}), endpoints, grace=timedelta(0))
+
+
+def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace]:
+    """Look for people everywhere but in the landing zone, which is its sources' own.
+
+    Records that may be theirs, and may not, are not counted.
+    """
+    with warehouse.engine(settings) as engine:
+        warehouse.use_s3(engine, endpoints.s3)
+        erased_people.name_people(engine, people.ids)
+        traces = [_in_history(settings, endpoints, engine, people), _in_warehouse(settings, people)]
+        traces.append(_in_publications(settings, engine))
+        traces += _in_lake(settings, endpoints, engine)
+        traces += _in_bi(settings, endpoints, engine)
+        features = _features(settings)
+        held = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in features)
+        traces.append(Trace("features", f"{len(features)} files", held))
+    pattern = people.pattern()
+    # One at a time: an archive may be larger than what memory holds.
+    looked = [
+        pattern is not None and bool(pattern.search(text) or people.in_text(text, with_names=False))
+        for _, text in _texts(settings.runs)
+    ]
+    return [*traces, Trace("archive of runs", f"{len(looked)} files", sum(looked))]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
+    """Rows of a relation that name one of `people`, by whatever column does."""
+    names = {name.lower() for name, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
+    by_id = [erased_people.is_of_a_person(quoted(name)) for name in (erased_people.PERSON,) if name in names]
+    by_key = [f"customer_key::varchar in ({KEYS_OF_PEOPLE})"] if "customer_key" in names else []
+    if not (by_id or by_key):
+        return 0
+    return connection.execute(f"select count(*) from {relation} where {' or '.join(by_id + by_key)}").fetchone()[0]
+
+
+def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People) -> Trace:
+    bucket = settings.s3_historic_bucket
+    batches = commit_log.read(storage.client(endpoints.s3), bucket).batches
+    is_theirs = erased_people.is_of_a_person(erased_people.PERSON)
+    looked, found = 0, 0
+    for name, table in source_tables().items():
+        files = {
+            role: [f"s3://{bucket}/{b.files[role]}" for b in batches if b.table == name and role in b.files]
+            for role in ("rows", "sightings", "unreadable")
+        }
+        looked += sum(map(len, files.values()))
+        found += sum(map(len, erased_people.rows_of_people(engine, files["rows"]).values()))
+        mentioned = mentions.in_table(engine, people, table, files["rows"], files["unreadable"], is_theirs)
+        found += sum(cell.mention.certain for cell in mentioned)
+        if erased_people.is_of_people(table) and files["sightings"]:
+            seen = " union all ".join(f"select _key as customer_id from {literal(file)}" for file in files["sightings"])
+            found += _count(engine, f"({seen})")
+    return Trace("history", f"{looked} files", found)
+
+
+def _in_warehouse(settings: Settings, people: People) -> Trace:
+    with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
+        erased_people.name_people(connection, people.ids)
+        tables = connection.execute(
+            "select schema_name, table_name from duckdb_tables() "
+            "where database_name = current_database() and not temporary order by all"
+        ).fetchall()
+        found = sum(_count(connection, f"{quoted(schema)}.{quoted(name)}") for schema, name in tables)
+        found += _count(
+            connection, "(select _key as customer_id from ecom_raw.sightings where table_name = 'customers')"
+        )
+        lines = connection.execute("select original from ecom_raw.unreadable").fetchall()
+        found += sum(mention.certain for (text,) in lines if (mention := people.in_line(text)))
+        rows = connection.execute("select original from ecom_raw.quarantine").fetchall()
+        found += sum(bool(people.ids & set(mentions.named_ids(text))) for (text,) in rows)
+    return Trace("warehouse", f"{len(tables)} tables", found)
+
+
+def _in_publications(settings: Settings, engine) -> Trace:
+    if settings.target != "duckdb":
+        with publisher.published(settings) as published:
+            return _of_views(published, engine)
+    files = sorted((settings.data / "published").glob("*/*.parquet"))
+    found = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in files)
+    return Trace("publications", f"{len(files)} files", found)
+
+
+def _in_lake(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
+    """Files of the lake, those of snapshots before the present one too; also where another target is worked on."""
+    bucket, prefix = lake.data_path(settings).removeprefix("s3://").split("/", 1)
+    stored = storage.list_objects(storage.client(endpoints.s3), bucket, prefix)
+    keys = [found.key for found in stored if found.key.endswith(".parquet")]
+    held = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
+    again = " (make forget TARGET=lake)" if held and settings.target != "lake" else ""
+    return [Trace("lake", f"{len(keys)} files{again}", held)] if keys or settings.target == "lake" else []
+
+
+def _of_views(published: publisher.Published, engine) -> Trace:
+    people = [name for (name,) in engine.execute("select id from people").fetchall()]
+    erased_people.name_people(published.connection, people)
+    marts = published.publication.marts
+    found = sum(_count(published.connection, f"{publisher.SCHEMA}.{mart}") for mart in marts)
+    return Trace("publications", f"{len(marts)} marts", found)
+
+
+def _features(settings: Settings) -> list[Path]:
+    return sorted((settings.data / "features").rglob("*.parquet"))
+
+
+def _is_in_bi(settings: Settings, endpoints: Endpoints) -> bool:
+    """Whether the marts were ever handed to BI."""
+    from duckbook.publish import bi
+
+    return bool(bi.schemas(settings, endpoints) or _objects(settings, endpoints))
+
+
+def _objects(settings: Settings, endpoints: Endpoints) -> list[str]:
+    try:
+        stored = storage.list_objects(storage.client(endpoints.s3), settings.s3_marts_bucket)
+    except ServerError:
+        return []
+    return [found.key for found in stored if found.key.endswith(".parquet")]
+
+
+def _in_bi(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
+    from duckbook.publish import bi
+
+    keys, schemas = _objects(settings, endpoints), bi.schemas(settings, endpoints)
+    bucket = settings.s3_marts_bucket
+    in_s3 = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
+    told = [Trace("BI, Parquet in S3", f"{len(keys)} objects", in_s3)]
+    found, tables = 0, 0
+    if schemas:
+        bi.attach_as_owner(engine, settings, endpoints)
+        names = engine.execute(
+            "select database_name || '.' || schema_name || '.' || table_name from duckdb_tables() "
+            "where database_name = ? and schema_name in (select unnest(?))",
+            [bi.ATTACHED, schemas],
+        ).fetchall()
+        tables, found = len(names), sum(_count(engine, name) for (name,) in names)
+    return [*told, Trace("BI, Postgres", f"{tables} tables", found)]

@@ -1,0 +1,1 @@
+"""Published marts as Parquet, as a snapshot of the lake or on MotherDuck, and BI."""

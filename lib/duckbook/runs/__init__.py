@@ -1,0 +1,1 @@
+"""The chain: execute notebooks, record, report, notify, prune."""

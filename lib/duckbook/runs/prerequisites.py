@@ -1,0 +1,211 @@
+"""What a run needs before it begins: what has landed, what is built and published, and as of which day.
+
+The steps refuse the same, but half a minute later and as a failed run. Here a refusal takes about a second, and no run
+is begun. Servers that are down are started only where nothing else can tell; whoever asks stops them after a refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import date
+
+from duckbook.backends import manifest, servers
+from duckbook.backends.manifest import Manifest
+from duckbook.errors import ChainError, IngestError, LandingError, WarehouseLocked
+from duckbook.publish import publisher
+from duckbook.publish.publication import Publication
+from duckbook.runs.chain import Step
+from duckbook.runs.request import GENERATED, Request
+from duckbook.settings import Endpoints, Settings
+
+BUILT = {
+    "ingest": ("ecom_raw", "ecom_raw.as_of", "03_ingest.ipynb"),
+    "staging": ("ecom_staging", "ecom_staging.stg_as_of", "04_staging.ipynb"),
+    "intermediate": ("ecom_intermediate", "ecom_staging.stg_as_of", "05_intermediate.ipynb"),
+    "marts": ("ecom_marts", "ecom_marts.reconciliation", "06_marts.ipynb"),
+}
+"""Step → the schema that it makes, the table that holds its as-of date, and its notebook."""
+
+
+def check(settings: Settings, request: Request, steps: Sequence[Step]) -> date | None:
+    """See that what these steps do not make themselves is there and fits the request; nothing is changed.
+
+    Returns
+    -------
+    date or None
+        The as-of date of what is there; None where a step of the run sets it.
+
+    Raises
+    ------
+    LandingError
+        Another store has been generated, a later day has landed, or the history has not been generated yet.
+    IngestError
+        A table is missing from the landing zone, or the history is of a later day.
+    ChainError, WarehouseError
+        The steps before these have not run, or ran as of another day.
+    PublishError
+        Nothing has been published.
+    ScienceError
+        All steps are of data science, and the customers are too few for any of them.
+    """
+    names = {step.name for step in steps}
+    before = {need for step in steps for need in step.needs if need not in names}
+    generates = any(step.group == "generate" for step in steps)
+    if generates or "generate_history" in before or any(name in request.values for name in GENERATED):
+        _check_generated(settings, request, names, before)
+    if "ingest" in names:
+        _check_history(settings, request, generates)
+    if generates or "ingest" in names:
+        return None
+    try:
+        held = _check_built(settings, request, before)
+    except WarehouseLocked:
+        return request.as_of  # who holds it is told when the run takes the store
+    if "publish" in before and all(step.group == "science" for step in steps):
+        _check_size(settings)
+    return held
+
+
+def _check_generated(settings: Settings, request: Request, names: set[str], before: set[str]) -> None:
+    landed = _manifest(settings)
+    if landed is None or not landed.complete:
+        if "generate_history" in before:
+            raise LandingError(manifest.NO_HISTORY)
+        if "generate_history" not in names:
+            given = ", ".join(name.upper() for name in GENERATED if name in request.values)
+            raise ChainError(f"{given} says what is generated, and this run generates nothing: leave it out.")
+        if landed is None and servers.running(settings):
+            from duckbook.backends import storage
+            from duckbook.ingest import sources
+
+            endpoints = servers.reach(settings)
+            found = sources.discover(settings, endpoints, storage.client(endpoints.s3)).sources
+            manifest.refuse_what_others_landed([source.name for source in found])
+        return
+    # What comes from the command line is text.
+    given = {name: type(getattr(landed, name))(request.values[name]) for name in GENERATED if name in request.values}
+    manifest.refuse_another(settings, landed, manifest.wanted(settings, landed, given, None))
+    if request.as_of and "ingest" not in before:
+        manifest.refuse_the_past(landed, request.as_of)
+
+
+def _check_history(settings: Settings, request: Request, generates: bool) -> None:
+    """See that there is something to ingest, where others land it, and that the as-of date does not go back."""
+    from duckbook.backends import storage
+    from duckbook.ingest import commit_log, new_sources, sources
+    from duckbook.ingest.batches import Chronicle
+
+    if not servers.running(settings):
+        held = _raw_as_of(settings)
+        if held and request.as_of and request.as_of < held:
+            # Raw is a copy of the history, which is as of that day or a later one.
+            raise IngestError(
+                f"The history is as of {held} or later, and {request.as_of} is earlier: take {held} or a later as-of "
+                "date (AS_OF), or another data folder (DATA=folder). Nothing was ingested."
+            )
+        if generates or held:
+            return
+        if settings.embedded_postgres and settings.embedded_s3 and not (settings.data / "servers").exists():
+            new_sources.check_complete(sources.Landed((), ()), Chronicle(), settings)
+    if generates and request.as_of is None:
+        return
+    endpoints = servers.reach(settings)
+    client = storage.client(endpoints.s3)
+    chronicle = commit_log.read(client, settings.s3_historic_bucket)
+    new_sources.check_as_of(request.as_of, (), chronicle)
+    if not generates:
+        new_sources.check_complete(sources.discover(settings, endpoints, client), chronicle, settings)
+
+
+def _check_built(settings: Settings, request: Request, before: set[str]) -> date | None:
+    """See that the steps before these have run, and as of the day that is asked for; that day."""
+    held, what = None, ""
+    if needed := [name for name in BUILT if name in before]:
+        from duckbook.backends import warehouse
+
+        with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+            for name in needed:
+                schema, relation, notebook = BUILT[name]
+                if not _holds(connection, schema):
+                    raise ChainError(f"There is no {schema} yet: run {notebook} first, or `make pipeline`.")
+                held, what = _as_of(connection, relation), schema
+    if "publish" in before:
+        current = _publication(settings)
+        held, what = current.as_of and date.fromisoformat(current.as_of), f"the publication {current.run_id}"
+    if held and request.as_of and request.as_of != held:
+        later = f"or take that day in by `make pipeline AS_OF={request.as_of}`"
+        raise ChainError(
+            f"AS_OF={request.as_of} is wrong: {what} is as of {held}, and no step of this run changes that. Leave "
+            f"AS_OF out{f', {later}' if request.as_of > held else ''}."
+        )
+    return held
+
+
+def _publication(settings: Settings) -> Publication:
+    """The publication that readers take.
+
+    Raises
+    ------
+    PublishError
+        Nothing has been published.
+    """
+    if settings.target == "lake":
+        servers.up(settings)
+    if found := publisher.current(settings):
+        return found
+    # Opened, it says that there is none; that of MotherDuck is known only then.
+    with publisher.published(settings) as opened:
+        return opened.publication
+
+
+def _check_size(settings: Settings) -> None:
+    """See that there are customers enough, as each notebook of data science does, by what the publication says."""
+    from duckbook.analysis import science
+
+    # Without the row of those who are not known.
+    customers = _publication(settings).marts.get("dim_customers", 0) - 1
+    if customers < science.ENOUGH:
+        landed = _manifest(settings) if customers >= science.ENOUGH_OF_ONES_OWN else manifest.written(settings)
+        science.refuse_few(customers, is_generated=landed is not None and landed.complete, who="data science")
+
+
+def _manifest(settings: Settings) -> Manifest | None:
+    """What has been generated into the landing zone."""
+    if not settings.embedded_s3:
+        from duckbook.backends import connections
+
+        return manifest.read(settings, Endpoints("", connections.s3_endpoint(settings)))
+    if not servers.running(settings):
+        written = manifest.written(settings)
+        if written or not (settings.data / "servers").exists():
+            return written
+    return manifest.read(settings, servers.reach(settings))
+
+
+def _raw_as_of(settings: Settings) -> date | None:
+    """The as-of date of raw in the local warehouse, where there is one that nobody holds."""
+    if settings.target != "duckdb" or not settings.warehouse_path.exists():
+        return None
+    from duckbook.backends import warehouse
+
+    try:
+        with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+            return _as_of(connection, BUILT["ingest"][1])
+    except WarehouseLocked:
+        return None
+
+
+def _holds(connection, schema: str) -> bool:
+    query = "select 1 from duckdb_tables() where schema_name = ? and database_name = current_database() limit 1"
+    return connection.execute(query, [schema]).fetchone() is not None
+
+
+def _as_of(connection, relation: str) -> date | None:
+    """The as-of date that a table holds; None where an earlier version of duckbook made it."""
+    import duckdb
+
+    try:
+        return connection.execute(f"select max(as_of) from {relation}").fetchone()[0]
+    except (duckdb.CatalogException, duckdb.BinderException):
+        return None

@@ -1,0 +1,88 @@
+"""What a run was made of: which store, which commit, which versions, and what of its code has changed since."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from duckbook.publish import publisher
+from duckbook.runs import codebase, run_archive
+from duckbook.runs.chain import Step
+from duckbook.settings import ROOT, Settings
+
+PACKAGES = ("duckbook", "duckdb", "dbt-core", "dbt-duckdb", "papermill", "jupysql", "pandas", "ipykernel")
+
+
+def store(settings: Settings) -> str:
+    """The store's folder as a person names it: from the checkout where it stands in it."""
+    return str(settings.data.relative_to(ROOT) if settings.data.is_relative_to(ROOT) else settings.data)
+
+
+def git() -> dict[str, Any]:
+    """The commit of the checkout, and whether files of it were changed; nulls where it is none."""
+
+    def ask(*arguments: str) -> str:
+        command = ["git", "-C", str(ROOT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return {"commit": None, "dirty": None}
+
+
+def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that matter."""
+    names = {"dbt-core": "dbt"}
+    return {"python": platform.python_version()} | {names.get(name, name): version(name) for name in PACKAGES}
+
+
+def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
+    """What a run published last: its name, and of each mart the rows; None when nothing.
+
+    Of files the SHA-256 of each is told as well, and of the lake the snapshot.
+    """
+    if settings.target == "lake":
+        # The newest one first; a second one of a run has a number behind its name.
+        of_run = (p for p in publisher.publications(settings) if p.run_id.startswith(run_id))
+        found = next(of_run, None)
+        rows = found and {mart: {"rows": count} for mart, count in found.marts.items()}
+        return found and {"name": found.run_id, "as_of": found.as_of, "snapshot": found.snapshot, "marts": rows}
+    files = sorted(settings.data.glob(f"published/{run_id}*/publication.json"), key=lambda file: file.stat().st_mtime)
+    for file in reversed(files):
+        told = json.loads(file.read_text("utf-8"))
+        if told["run_id"] == run_id:
+            return {"name": file.parent.name, "as_of": told["as_of"], "marts": told["marts"]}
+    return None
+
+
+def readers(settings: Settings) -> dict[str, Any] | None:
+    """Which publication readers take now: its name and as-of date; None when there is none."""
+    found = publisher.current(settings)
+    return found and {"run_id": found.run_id, "as_of": found.as_of}
+
+
+def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> tuple[str, str]:
+    """From which step a run goes on, and why: the earliest whose code has changed, or that did not succeed.
+
+    Parameters
+    ----------
+    record
+        The content of its ``run.json``.
+    steps
+        Its steps, in order.
+    """
+    then, now = record["code"], codebase.checksums(chain_file)
+    status = {entry["name"]: entry["status"] for entry in record["steps"]}
+    for step in steps:
+        if files := codebase.changed(step, then, now):
+            more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
+            what = f"{', '.join(files[:3])}{more}, which it uses,"
+            return step.name, f"{what} {'have' if len(files) > 1 else 'has'} changed since"
+        if status[step.name] != run_archive.SUCCEEDED:
+            return step.name, f"it was {status[step.name]}"
+    return steps[-1].name, "the run did not end"
