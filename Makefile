@@ -187,9 +187,10 @@ format: $(VENV)/.ready-dev ## format the Python and the SQL
 	@$(BIN)/ruff check --fix lib tests conftest.py
 	@cd dbt && ../$(BIN)/sqlfluff fix -q models
 
-lint: $(VENV)/.ready-dev ## check the style of the Python and the SQL
+lint: $(VENV)/.ready-dev ## check the style of the Python and the SQL, and the order of the library's folders
 	@$(BIN)/ruff format --check lib tests conftest.py
 	@$(BIN)/ruff check lib tests conftest.py
+	@$(BIN)/lint-imports --no-cache
 	@cd dbt && ../$(BIN)/sqlfluff lint models
 
 UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header --generate-hashes

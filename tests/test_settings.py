@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from chains import Memory
 from duckbook.backends import preflight
+from duckbook.cli.commands import check_planted
 from duckbook.errors import SettingError
 from duckbook.runs import runner
 from duckbook.runs.request import Request
@@ -235,7 +236,7 @@ def test_a_value_at_its_edge_is_taken(read, name, value):
 def test_a_planted_number_that_cannot_be_is_refused_before_a_run_begins(tmp_path, planted, sentence):
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", planted=planted, _env_file=None)
     with pytest.raises(SettingError, match=sentence):
-        runner.run(store, Request(), Memory())
+        runner.run(store, Request(), Memory(), checks=[check_planted])
     assert not store.runs.exists()
 
 

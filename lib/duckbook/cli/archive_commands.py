@@ -24,7 +24,8 @@ def list_runs(every, **_store) -> None:
     here = provenance.store(settings())
     for record in run_archive.read_all(settings().runs, None if every else here):
         seconds = "" if record["seconds"] is None else f"{record['seconds']:.1f} s"
-        told = f"{record['run_id']}  {run_archive.kind(record):<18}{record['status']:<12}{record['as_of'] or '':<12}{seconds:>10}"
+        kind = run_archive.kind(record)
+        told = f"{record['run_id']}  {kind:<18}{record['status']:<12}{record['as_of'] or '':<12}{seconds:>10}"
         click.echo(visible(f"{told}  {record.get('store') or ''}".rstrip()))
 
 

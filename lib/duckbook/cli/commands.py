@@ -15,7 +15,7 @@ import sys
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,6 +24,9 @@ from duckbook.backends.signals import is_put_off
 from duckbook.cli import archive_commands, server_commands, target_commands
 from duckbook.cli.options import complete_run, complete_step, parameter_option, size_options, store_options, when_option
 from duckbook.errors import DuckbookError, reason, visible
+
+if TYPE_CHECKING:
+    from duckbook.settings import Settings
 
 
 class Stopped(KeyboardInterrupt):
@@ -96,7 +99,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
     try:
         with listener:
             do = runner.resume if isinstance(asked, str) else runner.run
-            record = do(chosen, asked, listener, chain_file or CHAIN_FILE)
+            record = do(chosen, asked, listener, chain_file or CHAIN_FILE, checks=[check_planted])
     except KeyboardInterrupt:
         newest = run_archive.latest(chosen.runs, provenance.store(chosen))
         told = run_archive.read(newest) if newest is not None and listener.began else None
@@ -111,6 +114,14 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
             terminal.console(stderr=True), record.record, notebook, runner.resume_command(record.record)
         )
         sys.exit(1)
+
+
+def check_planted(chosen: Settings) -> None:
+    """Refuse planted parameters that do not exist or are out of range."""
+    if chosen.planted:
+        from duckbook.generate.shop.parameters import planting
+
+        planting(chosen.planted)
 
 
 def _from_raw(purpose: str) -> Any:
@@ -229,9 +240,11 @@ def withdraw(batches, **_store) -> None:
 @click.option("--science", is_flag=True, help="The notebooks that want the larger store, instead of the chain's.")
 def outputs(customers, science) -> None:
     """Refresh the notebooks' committed outputs from the canonical run."""
+    from duckbook.cli import terminal
     from duckbook.ops import committed_outputs as refresh
 
-    for line in refresh.refresh(customers, science=science):
+    listening = partial(terminal.LiveListener, terminal.console(stderr=True))
+    for line in refresh.refresh(listening, customers, science=science):
         click.echo(line)
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from duckbook.errors import ChainError, SettingError
 from duckbook.runs import run_archive, staleness
 from duckbook.runs.chain import CHAIN_FILE, Step, read_chain
+from duckbook.runs.supervisor import Listener
 from duckbook.settings import ROOT, Settings, read_settings
 
 LIGHT = ("explore", "learn", "bi", "check")
@@ -62,11 +64,18 @@ def is_science(step: Step) -> bool:
     return step.group == SCIENCE
 
 
-def refresh(customers: int | None = None, *, science: bool = False) -> Iterator[str]:
+def refresh(
+    listening: Callable[[], AbstractContextManager[Listener]],
+    customers: int | None = None,
+    *,
+    science: bool = False,
+) -> Iterator[str]:
     """Run the canonical run and take its outputs into the notebooks.
 
     Parameters
     ----------
+    listening
+        Makes what shows the progress of a run.
     customers
         None: as many as by default.
     science
@@ -86,7 +95,6 @@ def refresh(customers: int | None = None, *, science: bool = False) -> Iterator[
         The run failed, or an output holds something of this machine; no notebook is changed then.
     """
     from duckbook.backends import servers
-    from duckbook.cli import terminal
     from duckbook.runs.request import Request
     from duckbook.runs.runner import run
 
@@ -104,7 +112,7 @@ def refresh(customers: int | None = None, *, science: bool = False) -> Iterator[
         executed, traces = {}, [name, str(ROOT), "127.0.0.1"]
         try:
             for request in (Request(), *(Request(only=group) for group in groups)):
-                with terminal.LiveListener(terminal.console(stderr=True)) as listener:
+                with listening() as listener:
                     record = run(settings, request, listener)
                 if record.record["status"] != run_archive.SUCCEEDED:
                     raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")

@@ -10,7 +10,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -30,8 +30,19 @@ from duckbook.runs.watchdog import Witness
 from duckbook.settings import Settings
 
 
-def run(settings: Settings, request: Request, listener: Listener, chain_file: Path = chain.CHAIN_FILE) -> Run:
+def run(
+    settings: Settings,
+    request: Request,
+    listener: Listener,
+    chain_file: Path = chain.CHAIN_FILE,
+    checks: Sequence[Callable[[Settings], object]] = (),
+) -> Run:
     """Do a run of the chain and leave its archive.
+
+    Parameters
+    ----------
+    checks
+        Further checks of the settings before any work; each raises a `DuckbookError`.
 
     Returns
     -------
@@ -61,7 +72,7 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
         parameters = chain.check(steps, request.given, request.extra)
         with server_state.on_error(settings) as begun:
             with notification.refusals(settings):
-                _preflight(settings)
+                _preflight(settings, checks)
                 held = prerequisites.check(settings, request, steps)
             with one_writer(settings, "a run of the chain") as lease:
                 run_archive.settle(settings.runs)
@@ -86,7 +97,13 @@ def run(settings: Settings, request: Request, listener: Listener, chain_file: Pa
     return record
 
 
-def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path = chain.CHAIN_FILE) -> Run:
+def resume(
+    settings: Settings,
+    run_id: str,
+    listener: Listener,
+    chain_file: Path = chain.CHAIN_FILE,
+    checks: Sequence[Callable[[Settings], object]] = (),
+) -> Run:
     """Go on with a run that did not succeed, with the same parameters.
 
     It goes on from the first step that did not succeed, or from an earlier one whose notebook, library code or models
@@ -117,7 +134,7 @@ def resume(settings: Settings, run_id: str, listener: Listener, chain_file: Path
         parameters = chain.check(steps, request.given, request.extra)
         with server_state.on_error(settings) as begun:
             with notification.refusals(settings):
-                _preflight(settings)
+                _preflight(settings, checks)
                 first, _ = provenance.resume_from(record, steps, chain_file)
                 prerequisites.check(settings, request, _from(first, steps))
             with one_writer(settings, "a run of the chain") as lease:
@@ -143,14 +160,12 @@ def _refuse_early(settings: Settings) -> None:
         motherduck.check(settings, warehouse.extension_directory(settings))
 
 
-def _preflight(settings: Settings) -> None:
+def _preflight(settings: Settings, checks: Sequence[Callable[[Settings], object]]) -> None:
     """See that everything that is not embedded can be reached and signed in to."""
     from duckbook.backends import servers
 
-    if settings.planted:
-        from duckbook.generate.shop.parameters import planting
-
-        planting(settings.planted)
+    for check in checks:
+        check(settings)
     servers.preflight(settings)
     if settings.target != "duckdb":
         from duckbook.backends import warehouse
