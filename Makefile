@@ -84,7 +84,7 @@ bi: $(VENV)/.ready ## copy the published marts to where BI reads them: a Postgre
 bi-env: $(VENV)/.ready ## print how BI reaches them, for psql and other tools (docs/bi.md)
 	@$(DUCKBOOK) bi-env $(STORE)
 
-learn: $(VENV)/.ready ## check the exercises that you have solved, in notebooks/22_exercises.ipynb
+learn: $(VENV)/.ready ## check the exercises that you have solved, in notebooks/learn/01_exercises.ipynb
 	@$(DUCKBOOK) run $(STORE) --only learn
 
 science: $(VENV)/.ready-science ## train models on the published marts and judge them (5,000 customers or more)

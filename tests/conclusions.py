@@ -9,7 +9,7 @@ fails: no sentence goes unchecked, and a new one wants its check first.
 
     from conclusions import Books, says
 
-    @says("17", r"(?P<share>[\\d.]+%) of the customers have ordered \\(n = (?P<n>[\\d,]+)\\)\\.?")
+    @says("customers", r"(?P<share>[\\d.]+%) of the customers have ordered \\(n = (?P<n>[\\d,]+)\\)\\.?")
     def bought(books: Books, chosen: dict, said: dict) -> None:
         customers = books.mart("dim_customers")          # a pandas frame of the published Parquet file
         ...
@@ -46,7 +46,7 @@ import numpy as np
 import pandas as pd
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("*_explore_*.ipynb"))}
+NOTEBOOKS = {path.stem[3:]: path for path in sorted((ROOT / "notebooks" / "explore").glob("*.ipynb"))}
 
 SHORT = 2
 
@@ -59,7 +59,7 @@ ODD_PERIODS = [
 ]
 
 GRID: dict[str, list[dict[str, Any]]] = {
-    "08": [
+    "sales": [
         {},
         {"state": "TX", "period_start": "2025-01-01"},
         {"category": "Women's wear"},
@@ -72,7 +72,7 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"period_start": "2024-02-10", "period_end": "2026-02-09"},
         {"period_start": "31.12.2025"},
     ],
-    "20": [
+    "operations": [
         {},
         {"state": "TX"},
         {"period_start": "2026-06-01"},
@@ -83,7 +83,7 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"settled_days": 400},
         {"period_start": "2026-01-15"},
     ],
-    "21": [{}, {"mart": "fct_funnel"}, {"mart": "fct_nothing"}, {"mart": "dim_dates"}],
+    "all_marts": [{}, {"mart": "fct_funnel"}, {"mart": "fct_nothing"}, {"mart": "dim_dates"}],
 }
 """Parameters by notebook."""
 

@@ -1,4 +1,4 @@
-"""What 17_explore_customers.ipynb may say, and how each sentence is computed here."""
+"""What explore/02_customers.ipynb may say, and how each sentence is computed here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conclusions import (
     says,
 )
 
-GRID["17"] = [
+GRID["customers"] = [
     {},
     {"state": "TX", "period_start": "2025-01-01"},
     {"channel": "referral"},
@@ -69,13 +69,14 @@ def two_years(frame: pd.DataFrame) -> list[pd.DataFrame]:
     return [frame[months == 0], frame[months == 1]]
 
 
-@says("17", r"Too few buyers to read a pattern from, (?P<n>[\d,]+)\..*")
+@says("customers", r"Too few buyers to read a pattern from, (?P<n>[\d,]+)\..*")
 def few(books, chosen, said):
     assert number(said["n"]) == (customers(books, chosen).bought > 0).sum() < 200
 
 
 @says(
-    "17", r"(?P<all>[\d,]+) customers, of whom (?P<n>[\d,]+) have bought, (?P<again>[\d,]+) of these more than once\."
+    "customers",
+    r"(?P<all>[\d,]+) customers, of whom (?P<n>[\d,]+) have bought, (?P<again>[\d,]+) of these more than once\.",
 )
 def counted(books, chosen, said):
     bought = customers(books, chosen).bought
@@ -86,20 +87,20 @@ def counted(books, chosen, said):
     ]
 
 
-@says("17", rf"Share of buyers who order again within 90 days of their first order: {ESTIMATE}\.?")
+@says("customers", rf"Share of buyers who order again within 90 days of their first order: {ESTIMATE}\.?")
 def back(books, chosen, said):
     frame = lived(books, chosen, 90)
     assert len(frame) >= 30
     check_estimate(said, (frame.times > 1, None, None))
 
 
-@says("17", r"Too few buyers can be followed for (?P<time>90 days|a year): (?P<n>\d+)\.?")
+@says("customers", r"Too few buyers can be followed for (?P<time>90 days|a year): (?P<n>\d+)\.?")
 def few_to_follow(books, chosen, said):
     assert number(said["n"]) == len(lived(books, chosen, 90 if said["time"] == "90 days" else 365)) < 30
 
 
 @says(
-    "17",
+    "customers",
     rf"(?=Share of buyers who order again within 90 days(?:: | is )){COMPARISON}",
 )
 def back_in_two_years(books, chosen, said):
@@ -107,21 +108,21 @@ def back_in_two_years(books, chosen, said):
     check_comparison(said, *((part.times > 1, None, None) for part in parts))
 
 
-@says("17", rf"Revenue per buyer in the first year: {ESTIMATE}\.?")
+@says("customers", rf"Revenue per buyer in the first year: {ESTIMATE}\.?")
 def worth(books, chosen, said):
     frame = lived(books, chosen, 365)
     assert len(frame) >= 30
     check_estimate(said, (frame.money.astype(float), None, None))
 
 
-@says("17", rf"(?=Revenue per buyer in the first year){COMPARISON}")
+@says("customers", rf"(?=Revenue per buyer in the first year){COMPARISON}")
 def worth_in_two_years(books, chosen, said):
     parts = two_years(lived(books, chosen, 365))
     check_comparison(said, *((part.money.astype(float), None, None) for part in parts), enough=200)
 
 
 @says(
-    "17",
+    "customers",
     rf"The tenth of the buyers who brought most brought (?P<share>{FIGURE}) of revenue"
     r"(?:; the Gini coefficient is (?P<gini>[\d.]+)\.)?",
 )
@@ -138,13 +139,16 @@ def carried(books, chosen, said):
         assert close(said["gini"], gini)
 
 
-@says("17", r"Too few buyers to be split into tenths")
+@says("customers", r"Too few buyers to be split into tenths")
 def few_for_tenths(books, chosen, said):
     frame = customers(books, chosen)
     assert (frame.bought > 0).sum() < 10 or frame.revenue.sum() == 0
 
 
-@says("17", rf"The segment “(?P<name>.+)” is (?P<heads>{FIGURE}) of the customers and (?P<money>{FIGURE}) of revenue")
+@says(
+    "customers",
+    rf"The segment “(?P<name>.+)” is (?P<heads>{FIGURE}) of the customers and (?P<money>{FIGURE}) of revenue",
+)
 def largest_segment(books, chosen, said):
     segments = books.mart("fct_customer_segments")[["customer_key", "segment"]]
     frame = customers(books, chosen).merge(segments, on="customer_key")
@@ -154,12 +158,12 @@ def largest_segment(books, chosen, said):
     assert close(said["money"], float(sums[said["name"]] / sums.sum()) if sums.sum() else np.nan)
 
 
-@says("17", r"No customer has a segment")
+@says("customers", r"No customer has a segment")
 def no_segment(books, chosen, said):
     assert customers(books, chosen).empty
 
 
-@says("17", rf"Customers at risk: (?P<n>[\d,]+); they have brought (?P<money>{FIGURE})\.")
+@says("customers", rf"Customers at risk: (?P<n>[\d,]+); they have brought (?P<money>{FIGURE})\.")
 def at_risk(books, chosen, said):
     segments = books.mart("fct_customer_segments")[["customer_key", "segment"]]
     frame = customers(books, chosen).merge(segments, on="customer_key")
@@ -171,7 +175,7 @@ def at_risk(books, chosen, said):
 MONTH = r"[Ii]n \w+ \d{4} (?:[\d,]+ customers visited and [\d,]+|[\d,]+ customers) bought"
 
 
-@says("17", rf"(?P<now>{MONTH})(?:; (?P<then>{MONTH}))?\.?")
+@says("customers", rf"(?P<now>{MONTH})(?:; (?P<then>{MONTH}))?\.?")
 def active(books, chosen, said):
     chosen_ones = customers(books, chosen)
     frame = books.mart("fct_customer_activity").merge(chosen_ones[["customer_key"]], on="customer_key")
@@ -192,7 +196,7 @@ def active(books, chosen, said):
             assert f"{bought} customers bought" in text and not month >= first_visit
 
 
-@says("17", r"No month is over yet\.?")
+@says("customers", r"No month is over yet\.?")
 def no_month(books, chosen, said):
     frame = customers(books, chosen)
     activity = books.mart("fct_customer_activity").merge(frame[["customer_key", "as_of"]], on="customer_key")

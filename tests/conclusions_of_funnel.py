@@ -1,4 +1,4 @@
-"""What 19_explore_funnel.ipynb may say, and how each sentence is computed here."""
+"""What explore/04_funnel.ipynb may say, and how each sentence is computed here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from conclusions import (
     says,
 )
 
-GRID["19"] = [
+GRID["funnel"] = [
     {},
     {"device": "mobile"},
     {"channel": "affiliate", "period_start": "2025-07-01"},
@@ -67,19 +67,19 @@ def steps(books: Books, chosen: dict) -> tuple[int, int, int]:
     return tuple(int(frame[name].sum()) for name in ("sessions", "carting_sessions", "buying_sessions"))
 
 
-@says("19", r"Too few visits to read a pattern from, (?P<n>[\d,]+)\..*")
+@says("funnel", r"Too few visits to read a pattern from, (?P<n>[\d,]+)\..*")
 def few(books, chosen, said):
     assert number(said["n"]) == steps(books, chosen)[0] < 2000
 
 
-@says("19", rf"(?P<filled>{SHARE}) of the visits filled the cart, (?P<bought>{SHARE}) bought")
+@says("funnel", rf"(?P<filled>{SHARE}) of the visits filled the cart, (?P<bought>{SHARE}) bought")
 def shares_of_steps(books, chosen, said):
     sessions, carts, buys = steps(books, chosen)
     assert close(said["filled"], carts / sessions) and close(said["bought"], buys / sessions)
 
 
 @says(
-    "19",
+    "funnel",
     rf"Of (?P<n>[\d,]+) visits (?P<carts>[\d,]+) \((?P<filled>{SHARE})\) filled the cart, and (?P<buys>[\d,]+) "
     rf"\((?P<bought>{SHARE})\) bought\.",
 )
@@ -89,7 +89,7 @@ def numbers_of_steps(books, chosen, said):
 
 
 @says(
-    "19",
+    "funnel",
     rf"(?P<early>[\d,]+) visits ended without a cart, (?P<of_all>{SHARE}) of all; (?P<late>[\d,]+) ended with one and "
     rf"without a purchase, (?P<of_carts>{SHARE}) of those with a cart\.",
 )
@@ -101,7 +101,7 @@ def ends(books, chosen, said):
 
 
 @says(
-    "19",
+    "funnel",
     rf"Visits ended most often after “(?P<most>.+)” \((?P<n>[\d,]+)\); the largest share of those at a step ended "
     rf"after “(?P<steep>.+)” \((?P<share>{SHARE})\)\.",
 )
@@ -115,7 +115,7 @@ def where_visits_end(books, chosen, said):
     assert shares[said["steep"]] == max(shares.values()) and close(said["share"], shares[said["steep"]]), shares
 
 
-@says("19", r"No visit ended before it bought\.")
+@says("funnel", r"No visit ended before it bought\.")
 def every_visit_bought(books, chosen, said):
     sessions, _, buys = steps(books, chosen)
     assert sessions == buys > 0
@@ -157,7 +157,7 @@ def is_few(first: float, second: float, n_one: int, n_other: int) -> bool:
     return min(n_one, n_other) < 150 or share * min(n_one, n_other) < 25
 
 
-@says("19", rf"(?=Conversion in the same months){COMPARISON}")
+@says("funnel", rf"(?=Conversion in the same months){COMPARISON}")
 def a_device_with_the_usual_one(books, chosen, said):
     names = devices(books, chosen)
     one, other = (said["one"], said["other"]) if said["verdict"] else (said["same_one"], said["same_other"])
@@ -178,7 +178,7 @@ def a_device_with_the_usual_one(books, chosen, said):
         assert abs(distance) < 4, f"{distance} standard errors"
 
 
-@says("19", r"Conversion is (?P<told>.+) than on (?P<usual>.+)")
+@says("funnel", r"Conversion is (?P<told>.+) than on (?P<usual>.+)")
 def devices_that_differ(books, chosen, said):
     names = devices(books, chosen)
     assert said["usual"] == names[0] and "device" not in books.absent
@@ -189,7 +189,7 @@ def devices_that_differ(books, chosen, said):
             assert (first - second) / error * (1 if verdict == "higher" else -1) > 1.9, other
 
 
-@says("19", r"No difference between devices can be told")
+@says("funnel", r"No difference between devices can be told")
 def no_device_differs(books, chosen, said):
     names = devices(books, chosen)
     for other in names[1:]:
@@ -198,7 +198,7 @@ def no_device_differs(books, chosen, said):
 
 
 @says(
-    "19",
+    "funnel",
     r"There is no second device to compare with",
     r"Devices cannot be compared: there are visits from one device at most\.",
 )
@@ -206,7 +206,7 @@ def one_device(books, chosen, said):
     assert len(devices(books, chosen)) < 2
 
 
-@says("19", r"The design effect is (?P<effect>[\d.]+)\.")
+@says("funnel", r"The design effect is (?P<effect>[\d.]+)\.")
 def visits_resemble_each_other(books, chosen, said):
     frame = in_period(by_customer(books, chosen), chosen).groupby("customer_key")[["sessions", "buying_sessions"]].sum()
     sessions, buys = frame.sessions.astype(float), frame.buying_sessions.astype(float)
@@ -227,25 +227,25 @@ def channels(books: Books, chosen: dict) -> dict:
     return {name: (part.buying_sessions, part.sessions, None) for name, part in parts}
 
 
-@says("19", rf"{SCOPE}(?=Conversion by channel){RANKING}")
+@says("funnel", rf"{SCOPE}(?=Conversion by channel){RANKING}")
 def best_channel(books, chosen, said):
     check_ranking(said, channels(books, chosen))
 
 
-@says("19", r"Conversion is highest for customers of the channel “(?P<name>.+)”")
+@says("funnel", r"Conversion is highest for customers of the channel “(?P<name>.+)”")
 def channel_of_the_title(books, chosen, said):
     groups = channels(books, chosen)
     shares = {name: top.sum() / bottom.sum() for name, (top, bottom, _) in groups.items() if len(top) >= 30}
     assert said["name"] == max(shares, key=shares.get)
 
 
-@says("19", r"No channel can be told from all others")
+@says("funnel", r"No channel can be told from all others")
 def several_channels(books, chosen, said):
     assert len(channels(books, chosen)) > 1
 
 
 @says(
-    "19",
+    "funnel",
     r"There are no channels to compare",
     rf"{SCOPE}Channels cannot be compared: there are customers of one\.",
 )
@@ -278,7 +278,7 @@ def newcomers(books: Books, chosen: dict) -> pd.DataFrame:
 TREND = r"Conversion of customers in their first six months"
 
 
-@says("19", rf"{SCOPE}(?={TREND}){COMPARISON}")
+@says("funnel", rf"{SCOPE}(?={TREND}){COMPARISON}")
 def a_year_of_newcomers(books, chosen, said):
     frame = newcomers(books, chosen)
     quarters = sorted(frame.quarter.unique())[-8:]
@@ -289,7 +289,10 @@ def a_year_of_newcomers(books, chosen, said):
     assert said["few_one"] or said["name_one"] == f"those who came from {ends}"
 
 
-@says("19", r"New customers' conversion, year on year: (?P<turn>higher|lower|no change can be told|too few to compare)")
+@says(
+    "funnel",
+    r"New customers' conversion, year on year: (?P<turn>higher|lower|no change can be told|too few to compare)",
+)
 def turn(books, chosen, said):
     frame = newcomers(books, chosen)
     quarters = sorted(frame.quarter.unique())[-8:]
@@ -301,7 +304,7 @@ def turn(books, chosen, said):
     assert said["turn"] not in ("higher", "lower") or (now > before) == (said["turn"] == "higher")
 
 
-@says("19", rf"{SCOPE}Too few whole quarters to compare new customers of a year with those of the year before\.?")
+@says("funnel", rf"{SCOPE}Too few whole quarters to compare new customers of a year with those of the year before\.?")
 def few_quarters(books, chosen, said):
     assert len(newcomers(books, chosen).quarter.unique()) < 8
 
@@ -310,7 +313,7 @@ def few_quarters(books, chosen, said):
 
 
 @says(
-    "19",
+    "funnel",
     rf"{SCOPE}Of the (?P<of>[\d,]+) most viewed products, (?P<n>none can be told to be|[\d,]+ (?:is|are)) bought less "
     rf"often per view than the rest(?:, such as (?P<name>.+): (?P<share>{SHARE}) of (?P<looks>[\d,]+) views)?\.",
 )

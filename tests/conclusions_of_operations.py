@@ -1,4 +1,4 @@
-"""What 20_explore_operations.ipynb and 21_explore_marts.ipynb may say, and how each sentence is computed here."""
+"""What explore/05_operations.ipynb and explore/06_all_marts.ipynb may say, and how each sentence is computed here."""
 
 from __future__ import annotations
 
@@ -75,18 +75,18 @@ def late_and_punctual(books: Books, chosen: dict) -> list[pd.DataFrame]:
     return [frame[late], frame[~late]]
 
 
-@says("20", r"(?P<n>[\d,]+) orders, (?P<settled>[\d,]+) of them settled\.")
+@says("operations", r"(?P<n>[\d,]+) orders, (?P<settled>[\d,]+) of them settled\.")
 def counted(books, chosen, said):
     frame = orders(books, chosen)
     assert (number(said["n"]), number(said["settled"])) == (len(frame), frame.settled.sum())
 
 
-@says("20", r"Too few orders to read a pattern from, (?P<n>[\d,]+)\..*")
+@says("operations", r"Too few orders to read a pattern from, (?P<n>[\d,]+)\..*")
 def few(books, chosen, said):
     assert number(said["n"]) == len(orders(books, chosen)) < 200
 
 
-@says("20", r"Not recorded for these orders, and so left out below: (?P<list>.+?)\.?")
+@says("operations", r"Not recorded for these orders, and so left out below: (?P<list>.+?)\.?")
 def missing(books, chosen, said):
     assert set(said["list"].split(", ")) == unrecorded(orders(books, chosen))
 
@@ -103,53 +103,53 @@ def unrecorded(frame: pd.DataFrame) -> set[str]:
     return {name for name, is_any in recorded.items() if not is_any}
 
 
-@says("20", rf"Days from the order to its delivery: {ESTIMATE} on average\.?")
+@says("operations", rf"Days from the order to its delivery: {ESTIMATE} on average\.?")
 def pace(books, chosen, said):
     frame = orders(books, chosen)
     frame = frame[frame.settled & ~frame.is_cancelled & frame.delivered_at.notna()]
     check_estimate(said, ((frame.delivered_at.dt.normalize() - frame.ordered_at.dt.normalize()).dt.days, None, None))
 
 
-@says("20", r"No settled order has a time of delivery\.?")
+@says("operations", r"No settled order has a time of delivery\.?")
 def without_pace(books, chosen, said):
     frame = orders(books, chosen)
     assert not (frame.settled & ~frame.is_cancelled & frame.delivered_at.notna()).any()
 
 
-@says("20", rf"{ESTIMATE} of the deliveries come after the time promised\.?")
+@says("operations", rf"{ESTIMATE} of the deliveries come after the time promised\.?")
 def lateness(books, chosen, said):
     frame = orders(books, chosen)
     check_estimate(said, (frame[frame.settled].is_late.dropna().astype(float), None, None))
 
 
-@says("20", r"No settled delivery has a promised time\.?")
+@says("operations", r"No settled delivery has a promised time\.?")
 def without_promise(books, chosen, said):
     frame = orders(books, chosen)
     assert not (frame.settled & frame.is_late.notna()).any()
 
 
-@says("20", RANKING.replace(WHAT, "The share of late deliveries"))
+@says("operations", RANKING.replace(WHAT, "The share of late deliveries"))
 def late_regions(books, chosen, said):
     frame = orders(books, chosen)
     frame = frame[frame.settled & frame.is_late.notna() & (frame.region != "unknown")]
     check_ranking(said, {name: (rows.is_late.astype(float), None, None) for name, rows in frame.groupby("region")})
 
 
-@says("20", COMPARISON.replace(WHAT, "(?P<what>The share of orders with a return)"))
+@says("operations", COMPARISON.replace(WHAT, "(?P<what>The share of orders with a return)"))
 def late_returns(books, chosen, said):
     late, punctual = late_and_punctual(books, chosen)
     rows = [(one.has_returns.astype(float), None, one.customer) for one in (late, punctual)]
     check_comparison(said, *rows, is_absent="late" in books.absent)
 
 
-@says("20", COMPARISON.replace(WHAT, "(?P<what>The share of money refunded)"))
+@says("operations", COMPARISON.replace(WHAT, "(?P<what>The share of money refunded)"))
 def late_refunds(books, chosen, said):
     late, punctual = late_and_punctual(books, chosen)
     rows = [(one.refund_amount, one.net_amount, one.customer) for one in (late, punctual)]
     check_comparison(said, *rows, is_absent="late" in books.absent)
 
 
-@says("20", COMPARISON.replace(WHAT, r"(?P<what>The share followed by an order within (?P<days>\d+) days)"))
+@says("operations", COMPARISON.replace(WHAT, r"(?P<what>The share followed by an order within (?P<days>\d+) days)"))
 def late_followed(books, chosen, said):
     assert int(said["days"]) == chosen["follow_days"]
     late, punctual = late_and_punctual(books, chosen)
@@ -159,12 +159,12 @@ def late_followed(books, chosen, said):
     )
 
 
-@says("20", r"No late order can be compared with one on time\.?")
+@says("operations", r"No late order can be compared with one on time\.?")
 def nothing_late(books, chosen, said):
     assert sum(map(len, late_and_punctual(books, chosen))) == 0
 
 
-@says("20", rf"(?P<cancelled>[\d,]+) of (?P<n>[\d,]+) orders were cancelled, worth (?P<amount>{FIGURE})\.?")
+@says("operations", rf"(?P<cancelled>[\d,]+) of (?P<n>[\d,]+) orders were cancelled, worth (?P<amount>{FIGURE})\.?")
 def cancelled(books, chosen, said):
     frame = orders(books, chosen)
     assert (number(said["cancelled"]), number(said["n"])) == (frame.is_cancelled.sum(), len(frame))
@@ -172,13 +172,13 @@ def cancelled(books, chosen, said):
     assert "statuses" not in unrecorded(frame)
 
 
-@says("20", r"Whether an order was cancelled is not known\.?")
+@says("operations", r"Whether an order was cancelled is not known\.?")
 def cancelled_unknown(books, chosen, said):
     assert "statuses" in unrecorded(orders(books, chosen))
 
 
 @says(
-    "20",
+    "operations",
     RANKING.replace(WHAT, "The share of cancelled orders"),
     r"No payment method can be told to have the highest share of cancelled orders "
     r"\((?P<compared>\d+) compared(?P<left>[^()]*)\)\.?",
@@ -200,7 +200,7 @@ def cancelled_by_payment(books, chosen, said):
     check_ranking(said, groups)
 
 
-@says("20", RANKING.replace(WHAT, "The share of units returned"))
+@says("operations", RANKING.replace(WHAT, "The share of units returned"))
 def returns(books, chosen, said):
     frame = orders(books, chosen)
     frame = frame[frame.settled & ~frame.is_cancelled]
@@ -214,14 +214,14 @@ def returns(books, chosen, said):
     )
 
 
-@says("20", r"No unit is recorded to have come back\.?")
+@says("operations", r"No unit is recorded to have come back\.?")
 def without_returns(books, chosen, said):
     frame = orders(books, chosen)
     settled = frame[frame.settled & ~frame.is_cancelled]
     assert not settled.has_returns.any()
 
 
-@says("20", r"(?P<n>No|[\d,]+) orders? (?:was|were) overdue on (?P<day>.+?)\.")
+@says("operations", r"(?P<n>No|[\d,]+) orders? (?:was|were) overdue on (?P<day>.+?)\.")
 def overdue(books, chosen, said):
     frame, last = orders(books, chosen), whole(books).ordered_at.max()
     is_overdue = ~frame.is_cancelled & frame.delivered_at.isna() & (frame.promised_at < last)
@@ -230,7 +230,7 @@ def overdue(books, chosen, said):
     assert not {"promised times", "times of delivery"} & unrecorded(frame)
 
 
-@says("21", r"(?P<mart>\w+) has (?P<rows>[\d,]+) rows(?P<most>, the most of all marts)?\.?")
+@says("all_marts", r"(?P<mart>\w+) has (?P<rows>[\d,]+) rows(?P<most>, the most of all marts)?\.?")
 def rows_of_marts(books, chosen, said):
     rows = {file.stem: len(pd.read_parquet(file)) for file in books.folder.glob("*.parquet")}
     assert number(said["rows"]) == rows[said["mart"]]

@@ -1,4 +1,4 @@
-"""What 18_explore_products.ipynb may say, and how each sentence is computed here."""
+"""What explore/03_products.ipynb may say, and how each sentence is computed here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from conclusions import (
     says,
 )
 
-GRID["18"] = [
+GRID["products"] = [
     {},
     {"category": "Clothing"},
     {"category": "Women's wear"},
@@ -75,12 +75,12 @@ def products(books: Books, chosen: dict) -> pd.DataFrame:
     return frame.assign(units=frame.units.fillna(0).astype(float), revenue=frame.revenue.fillna(0).astype(float))
 
 
-@says("18", r"Too few units sold to read a pattern from, (?P<n>[\d,]+)\..*")
+@says("products", r"Too few units sold to read a pattern from, (?P<n>[\d,]+)\..*")
 def few(books, chosen, said):
     assert number(said["n"]) == of_category(lines(books, chosen), chosen).units.sum() < 500
 
 
-@says("18", r"Not known in this store: (?P<names>[\w, ]+)\. They are left out below\.")
+@says("products", r"Not known in this store: (?P<names>[\w, ]+)\. They are left out below\.")
 def not_known(books, chosen, said):
     frame = books.mart("fct_order_details")
     missing = {
@@ -92,7 +92,7 @@ def not_known(books, chosen, said):
 
 
 @says(
-    "18",
+    "products",
     rf"Of (?P<all>[\d,]+) products (?P<sold>[\d,]+) were sold in the period: (?P<n>[\d,]+) units for "
     rf"(?P<money>{FIGURE}) net\.",
     rf"No product is known; (?P<n>[\d,]+) units were sold for (?P<money>{FIGURE}) net\.",
@@ -105,19 +105,19 @@ def sold(books, chosen, said):
     assert counts == [len(listed), (listed.units > 0).sum()]
 
 
-@says("18", r"(?P<few>[\d,]+) of (?P<all>[\d,]+) products bring 80% of revenue\.?")
+@says("products", r"(?P<few>[\d,]+) of (?P<all>[\d,]+) products bring 80% of revenue\.?")
 def carried(books, chosen, said):
     revenue = np.sort(products(books, chosen).revenue)[::-1]
     before = revenue.cumsum() - revenue
     assert [number(said["few"]), number(said["all"])] == [(before < 0.8 * revenue.sum() - 1e-6).sum(), len(revenue)]
 
 
-@says("18", r"No known product has brought revenue\.?")
+@says("products", r"No known product has brought revenue\.?")
 def carried_by_none(books, chosen, said):
     assert products(books, chosen).revenue.sum() <= 0
 
 
-@says("18", rf"(?P<money>{FIGURE}) of revenue has no known product\.")
+@says("products", rf"(?P<money>{FIGURE}) of revenue has no known product\.")
 def beside(books, chosen, said):
     frame = of_category(lines(books, chosen), chosen)
     assert close(said["money"], float(sum(frame.revenue[frame.is_unknown], Decimal(0))))
@@ -134,12 +134,12 @@ def margins(books: Books, chosen: dict) -> dict:
     return {name: (part.margin, part.money, None) for name, part in sums.groupby("category_name")}
 
 
-@says("18", rf"(?=Margin rate){RANKING}")
+@says("products", rf"(?=Margin rate){RANKING}")
 def best_margin(books, chosen, said):
     check_ranking(said, margins(books, chosen), enough=100)
 
 
-@says("18", r"(?P<name>.+) keeps the largest share of its revenue")
+@says("products", r"(?P<name>.+) keeps the largest share of its revenue")
 def margin_of_the_title(books, chosen, said):
     rates = {
         name: top.sum() / bottom.sum() for name, (top, bottom, _) in margins(books, chosen).items() if len(top) > 99
@@ -147,12 +147,12 @@ def margin_of_the_title(books, chosen, said):
     assert said["name"] == max(rates, key=rates.get)
 
 
-@says("18", r"No category can be told to keep the largest share of its revenue")
+@says("products", r"No category can be told to keep the largest share of its revenue")
 def several_margins(books, chosen, said):
     assert len(margins(books, chosen)) > 1
 
 
-@says("18", r"Margins are left out: no cost is known\.?")
+@says("products", r"Margins are left out: no cost is known\.?")
 def no_margin(books, chosen, said):
     assert not any(len(top) > 99 for top, *_ in margins(books, chosen).values())
 
@@ -206,7 +206,7 @@ def counted_pairs(books: Books, chosen: dict) -> dict:
 
 
 @says(
-    "18",
+    "products",
     r"Of (?P<all>[\d,]+) pairs of subcategories (?P<often>[\d,]+) are in (?P<limit>[\d,]+) orders or more; bought "
     r"together more often than by chance: (?P<n>[\d,]+)(?:, such as (?P<pair>.+): (?P<lift>[\d.]+) times "
     r"\(95% interval (?P<low>[\d.]+) to (?P<high>[\d.]+), (?P<orders>[\d,]+) orders\))?\.",
@@ -229,7 +229,7 @@ def bought_together(books, chosen, said):
         assert number(said["n"]) <= 1, said["n"]
 
 
-@says("18", r"Pairs that are bought together more often than by chance: (?P<n>[\d,]+)")
+@says("products", r"Pairs that are bought together more often than by chance: (?P<n>[\d,]+)")
 def pairs_of_the_title(books, chosen, said):
     found = counted_pairs(books, chosen)
     often = [one for one in found.values() if one[0] >= max(chosen["orders_together"], 1)]
@@ -238,14 +238,14 @@ def pairs_of_the_title(books, chosen, said):
     assert "affinity" not in books.absent or number(said["n"]) <= 1
 
 
-@says("18", r"No pair can be told to be bought together more often than by chance")
+@says("products", r"No pair can be told to be bought together more often than by chance")
 def no_pair_is_told(books, chosen, said):
     found = counted_pairs(books, chosen)
     often = [one for one in found.values() if one[0] >= max(chosen["orders_together"], 1)]
     assert not any(log(n / expected) / np.sqrt(squares / n**2) > 6 for n, expected, squares in often)
 
 
-@says("18", r"No pair of subcategories is in (?P<limit>[\d,]+) orders or more\.")
+@says("products", r"No pair of subcategories is in (?P<limit>[\d,]+) orders or more\.")
 def no_pair(books, chosen, said):
     assert not any(one[0] >= number(said["limit"]) for one in counted_pairs(books, chosen).values())
 
@@ -322,7 +322,7 @@ OF_PRICE = (
 
 
 @says(
-    "18",
+    "products",
     rf"A 10% lower price brings (?P<orders>{SIZE}) (?P<told>more|fewer) orders "
     rf"\(95% interval (?P<low>{SIZE}) to (?P<high>{SIZE}){OF_PRICE}",
     rf"Whether a 10% lower price brings more orders cannot be told: (?P<orders>{MOVE}) "
@@ -348,14 +348,14 @@ def effect_of_a_price(books, chosen, said):
         assert not said.get("told")
 
 
-@says("18", r"The effect of a price is left out: no product changed its price\.?")
+@says("products", r"The effect of a price is left out: no product changed its price\.?")
 def no_price_changed(books, chosen, said):
     frame = kept_panel(books, chosen)
     spans = frame.groupby("product_key").price.agg(lambda prices: prices.max() / prices.min())
     assert not (spans > 1.02).any()
 
 
-@says("18", r"The effect of a price: too few products or orders to tell it\.?")
+@says("products", r"The effect of a price: too few products or orders to tell it\.?")
 def few_prices_changed(books, chosen, said):
     frame = kept_panel(books, chosen)
     spans = frame.groupby("product_key").price.agg(lambda prices: prices.max() / prices.min())
@@ -390,7 +390,7 @@ def stars_of(books: Books, chosen: dict, name: str) -> tuple:
     return frame.review_score.astype(float), None, frame.customer_key
 
 
-@says("18", rf"(?=Mean score){COMPARISON}")
+@says("products", rf"(?=Mean score){COMPARISON}")
 def stars(books, chosen, said):
     one = said["one"] or said["same_one"] or said["few_one"]
     other = said["other"] or said["same_other"] or said["few_other"]
@@ -403,7 +403,7 @@ def stars(books, chosen, said):
         assert said["verdict"] is None
 
 
-@says("18", r"(?P<told>Reviews of .+ are (?:higher|lower) than of .+)")
+@says("products", r"(?P<told>Reviews of .+ are (?:higher|lower) than of .+)")
 def stars_of_the_title(books, chosen, said):
     for part in said["told"].split("; "):
         one, _, rest = part.removeprefix("Reviews of ").partition(" are ")
@@ -413,18 +413,18 @@ def stars_of_the_title(books, chosen, said):
         assert not ("late" in books.absent and one == "late orders")
 
 
-@says("18", r"No difference between reviews can be told")
+@says("products", r"No difference between reviews can be told")
 def no_star_differs(books, chosen, said):
     assert len(reviews(books, chosen))
 
 
-@says("18", r"There are no reviews to compare")
+@says("products", r"There are no reviews to compare")
 def no_reviews(books, chosen, said):
     frame = reviews(books, chosen)
     assert frame.is_late.isna().all() and frame.is_returned.isna().all()
 
 
-@says("18", r"Reviews are not compared by (?P<what>promised deliveries|returns): none is known\.")
+@says("products", r"Reviews are not compared by (?P<what>promised deliveries|returns): none is known\.")
 def not_compared(books, chosen, said):
     column = "is_late" if said["what"] == "promised deliveries" else "is_returned"
     assert reviews(books, chosen)[column].isna().all()
@@ -440,7 +440,9 @@ def stock(books: Books, chosen: dict) -> pd.DataFrame:
     return frame[(frame.is_active.astype(object) != False) & (frame.cover_status != "unknown")]  # noqa: E712
 
 
-@says("18", rf"(?P<share>{FIGURE}) of the (?P<what>money|units) in stock lies in what sells slowly or not at all\.?")
+@says(
+    "products", rf"(?P<share>{FIGURE}) of the (?P<what>money|units) in stock lies in what sells slowly or not at all\.?"
+)
 def idle(books, chosen, said):
     frame = stock(books, chosen)
     column = "stock_value" if said["what"] == "money" else "stock_quantity"
@@ -450,12 +452,12 @@ def idle(books, chosen, said):
         assert frame.stock_value[frame.stock_quantity != 0].isna().any() or not frame.stock_value.sum()
 
 
-@says("18", r"No stock is known\.?")
+@says("products", r"No stock is known\.?")
 def no_stock(books, chosen, said):
     assert not stock(books, chosen).stock_quantity.sum() > 0
 
 
-@says("18", r"Products out of stock: (?P<out>[\d,]+); with little left: (?P<low>[\d,]+)\.")
+@says("products", r"Products out of stock: (?P<out>[\d,]+); with little left: (?P<low>[\d,]+)\.")
 def short(books, chosen, said):
     status = stock(books, chosen).cover_status
     assert [number(said["out"]), number(said["low"])] == [(status == "out of stock").sum(), (status == "low").sum()]

@@ -1,4 +1,4 @@
-"""What 08_explore_sales.ipynb may say, and how each sentence is computed here."""
+"""What explore/01_sales.ipynb may say, and how each sentence is computed here."""
 
 from __future__ import annotations
 
@@ -82,26 +82,26 @@ def by_month(frame: pd.DataFrame, column: str) -> pd.Series:
     return frame.groupby(pd.PeriodIndex(pd.to_datetime(frame.day), freq="M"))[column].sum()
 
 
-@says("08", r"(?P<n>[\d,]+) orders from (?P<first>.+?) to (?P<last>.+?)\.")
+@says("sales", r"(?P<n>[\d,]+) orders from (?P<first>.+?) to (?P<last>.+?)\.")
 def counted(books, chosen, said):
     frame = lines(books, chosen)
     assert number(said["n"]) == frame.order_key.nunique()
     assert (said["first"], said["last"]) == (f"{frame.day.min():%d %B %Y}", f"{frame.day.max():%d %B %Y}")
 
 
-@says("08", r"Too few orders to read a pattern from, (?P<n>[\d,]+)\..*")
+@says("sales", r"Too few orders to read a pattern from, (?P<n>[\d,]+)\..*")
 def few(books, chosen, said):
     assert number(said["n"]) == lines(books, chosen).order_key.nunique() < 200
 
 
-@says("08", r"The period has (?P<n>\d+) whole months: a comparison of two years takes 24\.?")
-@says("08", r"No season can be read from (?P<n>\d+) whole months: it takes 24\.?")
+@says("sales", r"The period has (?P<n>\d+) whole months: a comparison of two years takes 24\.?")
+@says("sales", r"No season can be read from (?P<n>\d+) whole months: it takes 24\.?")
 def too_short(books, chosen, said):
     assert int(said["n"]) == len(whole_months(books, chosen))
 
 
 @says(
-    "08",
+    "sales",
     rf"Twelve months to (?P<month>\w+ \d+): (?P<last>{FIGURE}) revenue"
     r"(?:, (?P<change>[\d,.]+%) (?P<way>more|less) than|;) "
     rf"(?P<before>{FIGURE}) in the twelve before\.?",
@@ -117,7 +117,7 @@ def grew(books, chosen, said):
         assert close(said["change"], abs(last / before - 1)) and (said["way"] == "more") == (last > before)
 
 
-@says("08", RANKING.replace("(?P<what>[^:]+?)", "Revenue per day against the usual day"))
+@says("sales", RANKING.replace("(?P<what>[^:]+?)", "Revenue per day against the usual day"))
 def season(books, chosen, said):
     months = whole_months(books, chosen)
     daily = lines(books, chosen).groupby("day").revenue.sum()
@@ -161,14 +161,14 @@ def clock(books: Books, chosen: dict) -> tuple[pd.DataFrame, bool]:
     return pd.DataFrame({"at": pd.to_datetime(pd.Series(local)), "is_timed": is_timed.to_numpy()}), is_local
 
 
-@says("08", r"Most orders have a day and no time of day: hours are left out\.?")
+@says("sales", r"Most orders have a day and no time of day: hours are left out\.?")
 def without_hours(books, chosen, said):
     orders, _ = clock(books, chosen)
     assert (orders.is_timed & orders["at"].notna()).sum() * 2 <= len(orders)
 
 
 @says(
-    "08",
+    "sales",
     r"(?P<spans>From .+?) there are more orders than an even spread would give "
     r"\(n = (?P<n>[\d,]+); (?P<clock>.+?)\)\.?",
     r"In no hour can more orders be told than an even spread would give \(n = (?P<n>[\d,]+); (?P<clock>.+?)\)\.?",
@@ -190,7 +190,7 @@ def hours(books, chosen, said):
     assert not told or "hours" not in books.absent
 
 
-@says("08", RANKING.replace("(?P<what>[^:]+?)", "The share of a week's orders"))
+@says("sales", RANKING.replace("(?P<what>[^:]+?)", "The share of a week's orders"))
 def weekday(books, chosen, said):
     at = clock(books, chosen)[0]["at"].dropna()
     first, last = at.min().date(), at.max().date()
@@ -225,7 +225,7 @@ LEADS = rf"with the most revenue, (?P<revenue>{FIGURE})(?: or (?P<share>[\d.]+%)
 
 
 @says(
-    "08",
+    "sales",
     rf"(?P<name>.+) is the (?:category|subcategory of .+) {LEADS}",
     r"(?P<name>.+) is the (?P<only>only) (?:category|subcategory of .+?)\.?",
 )
@@ -234,7 +234,7 @@ def best_category(books, chosen, said):
 
 
 @says(
-    "08",
+    "sales",
     rf"(?P<name>.+) is the (?P<kind>state|country|city of \w+) {LEADS}",
     r"(?P<name>.+) is the (?P<only>only) (?P<kind>state|country|city of \w+?)\.?",
 )
@@ -256,13 +256,13 @@ def best_place(books, chosen, said):
     leading(frame, kind, said)
 
 
-@says("08", r"The (?P<what>category|subcategory of (?P<whose>.+)) of what was sold is not known\.?")
+@says("sales", r"The (?P<what>category|subcategory of (?P<whose>.+)) of what was sold is not known\.?")
 def what_was_sold_is_not_known(books, chosen, said):
     assert said["whose"] == chosen["category"]
     assert set(lines(books, chosen)["subcategory_name" if said["whose"] else "category_name"]) == {"unknown"}
 
 
-@says("08", r"Where orders go(?: in (?P<state>.+))? is not known\.?")
+@says("sales", r"Where orders go(?: in (?P<state>.+))? is not known\.?")
 def places_are_not_known(books, chosen, said):
     frame = lines(books, chosen)
     assert said["state"] == chosen["state"]
@@ -270,7 +270,7 @@ def places_are_not_known(books, chosen, said):
 
 
 @says(
-    "08",
+    "sales",
     rf"The largest effect on the year is that of (?P<clear>[\w ]+): (?P<amount>{FIGURE}) "
     rf"\(95% interval (?P<low>{FIGURE}) to (?P<high>{FIGURE}), n = (?P<n>[\d,]+) products\){BY_ONE}",
     rf"Which effect on the year is the largest cannot be told: (?P<unclear>[\w ]+) made (?P<amount>{FIGURE}){BY_ONE}",
@@ -320,7 +320,7 @@ def largest_effect(books, chosen, said):
     )
 
 
-@says("08", r"Products are not told apart, so that effects on the year are left out\.?")
+@says("sales", r"Products are not told apart, so that effects on the year are left out\.?")
 def without_effects(books, chosen, said):
     frame, months = lines(books, chosen), whole_months(books, chosen)
     frame = frame[~frame.is_cancelled & (frame.day >= months[-24].start_time.date())]
@@ -340,7 +340,7 @@ def order_values(books: Books, chosen: dict) -> pd.DataFrame:
     return orders
 
 
-@says("08", rf"An order is worth {ESTIMATE} on average, and (?P<median>{FIGURE}) in the median\.?")
+@says("sales", rf"An order is worth {ESTIMATE} on average, and (?P<median>{FIGURE}) in the median\.?")
 def order_value(books, chosen, said):
     orders = order_values(books, chosen)
     check_estimate(said, (orders.amount, None, orders.cluster))
@@ -348,7 +348,7 @@ def order_value(books, chosen, said):
 
 
 @says(
-    "08",
+    "sales",
     rf"Too few customers to tell what an order is worth \(n = (?P<n>\d+)\): (?P<median>{FIGURE}) in the median\.?",
 )
 def few_values(books, chosen, said):
@@ -357,13 +357,13 @@ def few_values(books, chosen, said):
     assert close(said["median"], orders.amount.median())
 
 
-@says("08", r"Every order was cancelled\.?")
+@says("sales", r"Every order was cancelled\.?")
 def all_cancelled(books, chosen, said):
     assert lines(books, chosen).is_cancelled.all()
 
 
 @says(
-    "08",
+    "sales",
     rf"Of (?P<gross>{FIGURE}) gross amount (?P<revenue>{FIGURE}) is left as revenue(?: \((?P<kept>[\d.−]+%)\))?"
     r"(?:; taken off: (?P<taken>[a-z, ]+?))?(?:; none recorded: (?P<none>[a-z, ]+?))?\.?",
 )

@@ -11,7 +11,7 @@ from duckbook.analysis import affinity
 
 
 def lifts(baskets: list[set[int]], customers: np.ndarray, things: int) -> dict[tuple[int, int], tuple]:
-    """Orders, expected and squares of each pair, as notebook 18 counts them in SQL."""
+    """Orders, expected and squares of each pair, as explore/03_products.ipynb counts them in SQL."""
     holds = np.array([[thing in basket for thing in range(things)] for basket in baskets], dtype=float)
     size = holds.sum(axis=1)
     picks, pairs = size.sum(), (size * (size - 1)).sum()

@@ -300,7 +300,7 @@ def test_the_projects_own_chain_can_be_run():
     assert [step.name for step in steps][:2] == ["generate_history", "generate_latest"]
     chain.check(steps, {"customers": "500", "seed": "7", "dirt": "0.01", "as_of": "2026-06-30"}, {})
     folder = chain.CHAIN_FILE.parent
-    notebooks = {*folder.glob("*.ipynb"), *folder.glob("answers/*.ipynb")}
+    notebooks = {*folder.glob("*/*.ipynb")}
     assert notebooks == {step.notebook for step in steps}
 
 

@@ -26,7 +26,7 @@ def first_to_do(now: dict[str, str], *paths: str) -> str | None:
 @pytest.mark.parametrize(
     ("path", "step"),
     [
-        ("notebooks/05_intermediate.ipynb", "intermediate"),
+        ("notebooks/pipeline/05_intermediate.ipynb", "intermediate"),
         ("lib/duckbook/settings.py", "generate_history"),
         ("lib/duckbook/generate/shop/baskets.py", "generate_history"),
         ("lib/duckbook/ingest/batch_files.py", "ingest"),

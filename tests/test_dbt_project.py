@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 from duckbook.backends import warehouse
-from duckbook.runs.chain import Step, read_chain
+from duckbook.runs.chain import CHAIN_FILE, Step, read_chain
 from duckbook.settings import ROOT
 from duckbook.source_tables import source_tables
 from duckbook.transform import dbt_layers
@@ -104,7 +104,7 @@ def test_every_key_of_a_mart_leads_to_a_member_and_a_test_holds_it(nodes, models
                 assert (model["unique_id"], name) in held, f"{model['name']}.{name}"
 
 
-OF_EVERY_MART = ("07_publish.ipynb", "21_explore_marts.ipynb", "24_bi.ipynb")
+OF_EVERY_MART = ("pipeline/07_publish.ipynb", "explore/06_all_marts.ipynb", "pipeline/08_bi.ipynb")
 """Notebooks that go through all marts and do not name each."""
 
 
@@ -122,7 +122,8 @@ def reads_of(step: Step) -> set[str]:
 def test_every_notebook_that_reads_marts_has_an_exposure_that_names_them(manifest):
     exposures = {node["config"]["meta"]["notebook"]: node for node in manifest["exposures"].values()}
     # A notebook that builds a layer makes what it reads.
-    reading = {step.notebook.name: reads_of(step) for step in read_chain() if step.layer is None and reads_of(step)}
+    names = {step: step.notebook.relative_to(CHAIN_FILE.parent).as_posix() for step in read_chain()}
+    reading = {names[step]: reads_of(step) for step in read_chain() if step.layer is None and reads_of(step)}
     assert len(reading) > 8
     assert set(exposures) == set(reading)
     for name, read in reading.items():

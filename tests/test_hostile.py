@@ -166,7 +166,7 @@ for path in sys.stdin.read().split(chr(0)):
 def test_no_page_runs_what_data_hold(archive, chromium):
     runs, _ = archive
     pages = sorted(path for path in runs.rglob("*.html") if "latest" not in path.parts)
-    assert {"index.html", "06_marts.html", "18_explore_products.html"} <= {path.name for path in pages}
+    assert {"index.html", "06_marts.html", "03_products.html"} <= {path.name for path in pages}
     tab = chromium.new_page()
     dialogs = []
     tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))

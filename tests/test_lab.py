@@ -108,7 +108,7 @@ def refuses_strangers(url: str, lab: psutil.Process) -> None:
     kernels = [path for p in ours for c in p.net_connections("unix") if (path := c.laddr) and "-ipc-" in path]
     assert kernels
     assert not any(Path(path).stat().st_mode & 0o077 and Path(path).parent.stat().st_mode & 0o077 for path in kernels)
-    for path in ("api/kernels", "api/contents", "api/sessions", "files/06_marts.ipynb", "lab/api/workspaces"):
+    for path in ("api/kernels", "api/contents", "api/sessions", "files/pipeline/06_marts.ipynb", "lab/api/workspaces"):
         try:
             with urllib.request.urlopen(f"{url}{path}", timeout=10) as answer:
                 assert "/login?" in answer.url, path
@@ -125,7 +125,7 @@ def test_notebooks_run_in_jupyterlab_by_run_all_cells(lab, chromium, soak):
     tab.goto(url)
     tab.wait_for_function("window.jupyterapp?.shell.currentWidget", timeout=60_000)
     # A notebook that came too early leaves nothing behind that would hinder the others.
-    early = run_all_cells(tab, "06_marts.ipynb")
+    early = run_all_cells(tab, "pipeline/06_marts.ipynb")
     assert "03_ingest.ipynb" in "".join(cell["error"] for cell in early)
 
     # The kernels live on, as in a lab that is left open.

@@ -32,7 +32,7 @@ def stale(folder) -> dict[str, list[str]]:
     for cached in (staleness._imports_of, staleness._python, staleness._sql):
         cached.cache_clear()
     found = staleness.stale(folder / "notebooks" / "chain.toml")
-    return {name[:2]: kinds for name, kinds in found.items() if kinds}
+    return {name.removesuffix(".ipynb"): kinds for name, kinds in found.items() if kinds}
 
 
 def change(file, old: str, new: str) -> None:
@@ -46,16 +46,16 @@ def test_nothing_is_stale_whose_outputs_have_just_been_taken(copy):
 
 
 def test_a_changed_cell_makes_its_notebook_stale_and_those_after_it(copy):
-    change(copy / "notebooks" / "07_publish.ipynb", "book.finish()", "book.finish() ")
+    change(copy / "notebooks" / "pipeline" / "07_publish.ipynb", "book.finish()", "book.finish() ")
     found = stale(copy)
-    assert found["07"] == ["cells"]
-    assert found["08"] == ["notebooks before"]
-    assert "06" not in found and "09" not in found
+    assert found["07_publish"] == ["cells"]
+    assert found["01_sales"] == ["notebooks before"]
+    assert "06_marts" not in found and "realism" not in found
 
 
 def test_a_changed_module_makes_those_stale_that_import_it(copy):
     change(copy / "lib" / "duckbook" / "analysis" / "elasticity.py", "STEPS = 200", "STEPS = 201")
-    assert stale(copy) == {"16": ["library"], "18": ["library"]}
+    assert stale(copy) == {"07_price_elasticity": ["library"], "03_products": ["library"]}
 
 
 def test_a_comment_and_a_docstring_change_no_output(copy):
@@ -66,8 +66,12 @@ def test_a_comment_and_a_docstring_change_no_output(copy):
 
 def test_a_changed_model_makes_what_is_built_of_it_stale(copy):
     change(copy / "dbt" / "models" / "marts" / "dim_dates.sql", "select", "select  1 as one,")
-    assert {name for name, kinds in stale(copy).items() if kinds == ["dbt"]} >= {"06", "08", "13"}
-    assert "03" not in stale(copy)
+    assert {name for name, kinds in stale(copy).items() if kinds == ["dbt"]} >= {
+        "06_marts",
+        "01_sales",
+        "04_sales_forecast",
+    }
+    assert "03_ingest" not in stale(copy)
 
 
 def test_outputs_that_are_taken_carry_the_sums_of_their_sources():

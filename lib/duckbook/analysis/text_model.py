@@ -1,8 +1,8 @@
 """What a text says: the one place where a language model is called, behind a setting that is a local one by default.
 
-``DUCKBOOK_TEXT_MODEL=local`` takes the classifier that notebook 15 trains on the store's own reviews; it needs no
-network. ``DUCKBOOK_TEXT_MODEL=package.module:function`` takes a function of your own, which gets the texts and gives a
-number from 0 (unhappy) to 1 (happy) for each; whom it asks, and with which key, is its own affair.
+``DUCKBOOK_TEXT_MODEL=local`` takes the classifier that `science/06_reviews.ipynb` trains on the store's own reviews; it
+needs no network. ``DUCKBOOK_TEXT_MODEL=package.module:function`` takes a function of your own, which gets the texts and
+gives a number from 0 (unhappy) to 1 (happy) for each; whom it asks, and with which key, is its own affair.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def checksums(chain_file: Path) -> dict[str, str]:
     """SHA-256 of each file of the library, of the dbt project, and of each notebook of a chain, by its path."""
     files = {_name(path): path for path in (*sorted(LIBRARY.rglob("*.py")), *_data())}
     notebooks = (path for kind in ("*.ipynb", "[!.]*/*.ipynb") for path in sorted(chain_file.parent.glob(kind)))
-    files |= {f"notebooks/{path.name}": path for path in notebooks}
+    files |= {f"notebooks/{path.relative_to(chain_file.parent).as_posix()}": path for path in notebooks}
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
 
 
@@ -59,7 +59,8 @@ def changed(step: Step, then: dict[str, str], now: dict[str, str]) -> list[str]:
     then, now
         What `checksums` gave, before and now.
     """
-    used = {f"notebooks/{step.notebook.name}", *modules_of(step.notebook)}
+    used = {name for name in {*then, *now} if Path(name).name == step.notebook.name}
+    used |= modules_of(step.notebook)
     if step.layer:
         used |= {name for name in {*then, *now} if _layer(name) in {step.layer, "every"}}
     return sorted((name for name in used if then.get(name) != now.get(name)), key=lambda name: (name[0] != "n", name))
