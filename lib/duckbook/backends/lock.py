@@ -48,12 +48,12 @@ def one_writer(settings: Settings, what: str) -> Iterator[Lease | None]:
     ChainError
         Another process holds it.
     """
-    with data_folder(settings, what), _lake(settings, what) as lease:
+    with hold_data_folder(settings, what), _lake(settings, what) as lease:
         yield lease
 
 
 @contextlib.contextmanager
-def data_folder(settings: Settings, what: str) -> Iterator[None]:
+def hold_data_folder(settings: Settings, what: str) -> Iterator[None]:
     """Hold the data folder alone, whoever holds the lease of its lake.
 
     Raises

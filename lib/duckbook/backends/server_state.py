@@ -27,14 +27,14 @@ def on_error(store: Settings) -> Iterator[Event]:
         Once it is set, the servers stay, however the block ends.
     """
     from duckbook.backends import servers
-    from duckbook.backends.lock import data_folder
+    from duckbook.backends.lock import hold_data_folder
 
     before, stay = store.data in servers.started, Event()
     try:
         yield stay
     except BaseException:
         if store.data in servers.started and not before and not stay.is_set():
-            with suppress(DuckbookError), data_folder(store, "a command that failed"):
+            with suppress(DuckbookError), hold_data_folder(store, "a command that failed"):
                 servers.down(store)
                 servers.started.discard(store.data)
         raise
