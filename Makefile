@@ -182,14 +182,14 @@ restore: $(VENV)/.ready ## make an empty store again from such a folder: make re
 clean: ## remove the local state of the store, after asking
 	@if [ -x $(DUCKBOOK) ]; then $(DUCKBOOK) clean $(STORE); else echo "Nothing to clean: there is no $(VENV)."; fi
 
-format: $(VENV)/.ready-dev ## format the Python and the SQL
-	@$(BIN)/ruff format lib tests conftest.py
-	@$(BIN)/ruff check --fix lib tests conftest.py
+format: $(VENV)/.ready-dev ## format the Python, the notebooks and the SQL
+	@$(BIN)/ruff format lib tests notebooks conftest.py
+	@$(BIN)/ruff check --fix lib tests notebooks conftest.py
 	@cd dbt && ../$(BIN)/sqlfluff fix -q models
 
-lint: $(VENV)/.ready-dev ## check the style of the Python and the SQL, and the order of the library's folders
-	@$(BIN)/ruff format --check lib tests conftest.py
-	@$(BIN)/ruff check lib tests conftest.py
+lint: $(VENV)/.ready-dev ## check the style of the Python, the notebooks and the SQL, and the order of the library's folders
+	@$(BIN)/ruff format --check lib tests notebooks conftest.py
+	@$(BIN)/ruff check lib tests notebooks conftest.py
 	@$(BIN)/lint-imports --no-cache
 	@cd dbt && ../$(BIN)/sqlfluff lint models
 
