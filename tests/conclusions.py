@@ -1,9 +1,9 @@
 """What explorations may say: a grammar of sentences, each with a computation of its own from the published marts.
 
-**How a sentence is checked.** tests/test_conclusions.py executes each exploration over a grid of shops and parameters.
-Every title of a chart, every bold line and every item of the conclusion must match, whole, one of the patterns that are
-registered for its notebook here, and the check that stands with the pattern must pass. A sentence that no pattern knows
-fails: no sentence goes unchecked, and a new one wants its check first.
+**How a sentence is checked.** tests/product/test_conclusions.py executes each exploration over a grid of shops and
+parameters. Every title of a chart, every bold line and every item of the conclusion must match, whole, one of the
+patterns that are registered for its notebook here, and the check that stands with the pattern must pass. A sentence
+that no pattern knows fails: no sentence goes unchecked, and a new one wants its check first.
 
 **How to add a notebook.** Write ``tests/conclusions_of_SUBJECT.py`` and import it in test_conclusions.py::
 

@@ -44,7 +44,7 @@ class WholeFiles(LoadFileScheduling):
     looking = MappingProxyType(
         {
             file.name: shop
-            for file in Path(__file__).parent.glob("test_*.py")
+            for file in Path(__file__).parent.rglob("test_*.py")
             for shop in SHOPS
             if shop in file.read_text()
         }
@@ -62,8 +62,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log) -> WholeFiles:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes longest, so that no worker ends up alone with it."""
-    longest = ("lake", "transform", "run_faults", "marts_books", "conclusions", "notebooks", "own_data", "hostile")
-    longest += ("landing", "ingest_sequences", "ingest_faults", "features", "lab", "generated_versions", "forget")
+    longest = ("lake", "dbt_layers", "run_faults", "marts_books", "conclusions", "notebooks", "own_data", "hostile")
+    longest += (
+        "landing",
+        "ingest_sequences",
+        "ingest_faults",
+        "features",
+        "lab",
+        "generated_versions",
+        "person_erasure",
+    )
     longest += ("chain", "ingest", "servers")
     place = {f"test_{name}": number for number, name in enumerate(longest)}
     names = {item: "test_notebooks" if item.path.suffix == ".ipynb" else item.path.stem for item in items}

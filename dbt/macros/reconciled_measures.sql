@@ -1,7 +1,7 @@
 {#
     The additive measures of each fact mart. The total of each must equal the total of the same name that
     models/marts/reconciliation.sql computes straight from staging. A column that the YAML marks `additive` and that is
-    missing here fails tests/test_dbt_project.py.
+    missing here fails tests/transform/test_dbt_project.py.
 #}
 {% macro reconciled_measures() -%}
     {%- set amounts = [

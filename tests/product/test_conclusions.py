@@ -21,7 +21,7 @@ from duckbook.publish import publisher
 from duckbook.transform import dbt_layers
 from landing_zone import Shop, lines
 
-for module in sorted(Path(__file__).parent.glob("conclusions_of_*.py")):
+for module in sorted(Path(__file__).parents[1].glob("conclusions_of_*.py")):
     importlib.import_module(module.stem)
 
 PLANTED_NONE = "unhappy_late=0.095 partner_share=0 elasticity_mean=0 elasticity_sd=0 yearly_growth=0"

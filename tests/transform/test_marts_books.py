@@ -28,7 +28,7 @@ SHOWN = 8
 def additive() -> dict[str, list[str]]:
     """Fact mart → its measures that add up, by the metric dictionary."""
     found: dict[str, list[str]] = {}
-    page = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
     for measure, adds_up, marts in re.findall(r"^\| (\w+) \|.*\| (yes|no) \| ([\w, ]+) \|$", page, re.MULTILINE):
         for mart in marts.split(", "):
             if adds_up == "yes" and mart.startswith("fct_"):
@@ -87,7 +87,7 @@ def sentence(mart: str, found: list[str], moment: shops.Moment, which: str) -> s
 
 def test_the_books_are_kept_of_every_mart(told):
     moments, _ = told
-    models = Path(__file__).parents[1] / "dbt" / "models" / "marts"
+    models = Path(__file__).parents[2] / "dbt" / "models" / "marts"
     assert {*comparing.MARTS, "reconciliation"} == {file.stem for file in models.glob("*.sql")}
     for moment in moments:
         for mart, rows in moment.marts.items():

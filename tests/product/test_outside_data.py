@@ -24,7 +24,7 @@ from duckbook.settings import Settings
 from duckbook.transform import dbt_layers
 from landing_zone import Shop
 
-for module in sorted(Path(__file__).parent.glob("conclusions_of_*.py")):
+for module in sorted(Path(__file__).parents[1].glob("conclusions_of_*.py")):
     importlib.import_module(module.stem)
 
 FILTERS = {
