@@ -221,7 +221,7 @@ def test_a_run_that_publishes_again_leaves_its_first_publication_to_its_readers(
 @pytest.mark.parametrize("target", publisher.KEPT_BY)
 def test_what_keeps_publications_offers_all_that_is_asked_of_it(target):
     """Every function of the protocol, with its parameters, their types and their order."""
-    keeper = importlib.import_module(f"duckbook.{publisher.KEPT_BY[target]}")
+    keeper = importlib.import_module(f"duckbook.publish.{publisher.KEPT_BY[target]}")
     asked = {name: function for name, function in vars(Keeper).items() if inspect.isfunction(function)}
     offered = {name: vars(keeper)[name] for name in asked if not name.startswith("_")}
     assert len(offered) == 6
