@@ -21,6 +21,7 @@ from typing import Any
 
 import boto3
 import postgres_servers
+from psycopg2.extras import execute_values
 
 Tables = dict[str, list[dict[str, Any]]]
 
@@ -256,6 +257,5 @@ def land(tables: Tables, endpoints: Any, bucket: str = "historic-ecom", schema: 
                 continue
             columns = [column.split()[0] for column in IN_POSTGRES[table].replace("(10, 2)", "").split(", ")]
             postgres.execute(f"create table {schema}.{table} ({IN_POSTGRES[table]})")
-            with postgres.cursor().copy(f"copy {schema}.{table} ({', '.join(columns)}) from stdin") as copy:
-                for row in rows:
-                    copy.write_row([row.get(column) for column in columns])
+            insert = f"insert into {schema}.{table} ({', '.join(columns)}) values %s"
+            execute_values(postgres.cursor(), insert, [[row.get(column) for column in columns] for row in rows])

@@ -109,7 +109,9 @@
     {%- set cast -%}
     case
         {#- Most are written this way: neither trimmed nor looked through for an offset, they take a third of the time. #}
-        when {{ column }} like '____-__-_____:__:__' and not ends_with({{ column }}, ' ')
+        when
+            ({{ column }} like '____-__-__ __:__:__' or {{ column }} like '____-__-__T__:__:__')
+            and not ends_with({{ column }}, ' ')
             then try_cast({{ column }} as timestamp)
         when regexp_full_match({{ text }}, '{{ day }}({{ time }})?') then try_cast({{ text }} as timestamp)
         when regexp_full_match({{ text }}, '{{ day }}{{ time }}{{ offset }}')

@@ -178,7 +178,7 @@ def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(buil
 def test_a_build_tells_its_models_with_rows_and_its_tests(built_shop):
     _, built = built_shop
     models = {model.name: model for model in built.models}
-    assert models["stg_orders"].rows == 60
+    assert models["stg_orders"].rows == 62
     assert models["fct_order_details"].grain == ("order_line_key",)
     assert set(models["int_orders"].reads) >= {"stg_orders", "int_order_items"}
     assert {test.kind for test in built.tests} == {"data", "unit"}

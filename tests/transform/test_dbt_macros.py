@@ -218,6 +218,7 @@ def test_a_name_has_one_spelling_of_its_spaces(engine, cast_macro, written, read
 @settings(max_examples=300, deadline=None)
 @example("2026-06-30T12:00:  ")
 @example("2026-06-30 -1:00:00")
+@example("2000-01-1 000:00:00")
 @given(st.from_regex(r"20[0-9]{2}-[0-9 ]{2}-[0-9+ ]{2}[T 0-9][0-9+ -]{2}:[0-9+ -]{2}:[0-9Z+ .-]{2}", fullmatch=True))
 def test_a_time_of_the_usual_form_is_read_as_one_that_has_to_be_trimmed(engine, written):
     query = rendered.macro("as_timestamp", "v")

@@ -97,7 +97,7 @@ def find(
     asked = {"schema": settings.postgres_schema, "names": [source.relation for source in tables]}
     with sources.postgres(endpoints) as connection:
         # A lock that is taken after the tables were described.
-        connection.execute(f"set lock_timeout = '{sources.MOST_SECONDS}s'")
+        connection.execute("set lock_timeout = %s", [f"{sources.MOST_SECONDS}s"])
         # In this order: a session that ends in between has told its counts by then.
         (all_counted,) = connection.execute(ALL_COUNTED).fetchone()
         counts = dict(connection.execute(COUNTS, asked).fetchall())

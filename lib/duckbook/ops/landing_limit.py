@@ -116,8 +116,9 @@ def _sightings(
     """Queries for the sightings of a table."""
     columns = "table_name, _key, _row_hash, _batch_id, _row_number"
     if until >= 0:
-        known = f"select batch_id from {database}.ecom_raw.batches where table_name = '{name}' and sequence <= {until}"
-        sightings = f"{database}.ecom_raw.sightings where table_name = '{name}' and _batch_id in ({known})"
+        of = f"table_name = {literal(name)}"
+        known = f"select batch_id from {database}.ecom_raw.batches where {of} and sequence <= {until}"
+        sightings = f"{database}.ecom_raw.sightings where {of} and _batch_id in ({known})"
         yield f"select {columns} from {sightings}"
     for alike in raw.groups("sightings", [batch for batch in batches if batch.sequence > until]):
         yield f"select {columns} from ({raw.selected(bucket, name, 'sightings', alike, local=files)})"

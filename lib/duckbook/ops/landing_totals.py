@@ -115,7 +115,7 @@ def _newest(name: str, read: Sequence[tuple[Batch, Reading]], settings: Settings
         told = typed(table, r.columns, table.update_time) if table.update_time else "null"
         selects.append(
             f"select {key(table, r.columns)} as key, {', '.join(f'{value} as {c}' for c, value in taken.items())}, "
-            f"coalesce({told}, date '{batch.batch_date}' + interval 1 day) as told, {place} as place, "
+            f"coalesce({told}, {literal(str(batch.batch_date))}::date + interval 1 day) as told, {place} as place, "
             f"{row_number(r.columns)} as number from read_parquet({literal(str(r.path))}, file_row_number = true) "
             f"where ({rejection(table, r.columns)}) is null"
         )
