@@ -28,6 +28,15 @@ def pytest_ignore_collect(collection_path, config):
     return collection_path not in held or None
 
 
+def pytest_collection_modifyitems(items):
+    """Run the notebooks in the order of the chain, in the places that notebooks have among the tests."""
+    from duckbook.runs.chain import read_chain
+
+    place = {step.notebook: number for number, step in enumerate(read_chain())}
+    ordered = iter(sorted((one for one in items if one.path.suffix == ".ipynb"), key=lambda one: place[one.path]))
+    items[:] = [next(ordered) if one.path.suffix == ".ipynb" else one for one in items]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Give the kernel that nbval starts for a notebook the store of the canonical run."""

@@ -89,8 +89,8 @@ def test_in_a_kernel_sql_cells_read_the_connection_and_say_nothing_else(tmp_path
 
     monkeypatch.setenv("DUCKBOOK_DATA", str(tmp_path / "data"))
     cells = [
-        "from duckbook.analysis import notebook; from duckbook.backends import warehouse",
-        "book = notebook.start()\nbook = notebook.start()",
+        "from duckbook.analysis import notebook\nfrom duckbook.backends import warehouse\nbook = notebook.start()",
+        "book = notebook.start()",
         "made = warehouse.open_warehouse(book.settings)",
         "_ = made.execute('create table t as select 2.50::decimal(9,2) as x'); made.close()",
         "con = book.connect('warehouse')",
@@ -102,4 +102,4 @@ def test_in_a_kernel_sql_cells_read_the_connection_and_say_nothing_else(tmp_path
     document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(document, timeout=60, kernel_name="python3").execute()
     shown = [[output.get("data", output)["text/plain"] for output in cell.outputs] for cell in document.cells]
-    assert shown == [[], [], [], [], ["   x  slice\n2.50  1, 2"], [], ["1"], []]
+    assert shown == [[], [], [], [], [], ["   x  slice\n2.50  1, 2"], [], ["1"], []]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -203,7 +204,7 @@ def reads_the_truth(notebook: Path) -> list[str]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown" and "## " in source:
             scores = "The only section that reads" in source
-        elif "truth." in source and cell["cell_type"] == "code" and not scores:
+        elif re.search(r"\btruth\.", source) and cell["cell_type"] == "code" and not scores:
             found.append(cell["id"])
     return found
 
