@@ -56,7 +56,7 @@ $(error make $(MAKECMDGOALS) knows no variable $(UNKNOWN); it knows $(filter-out
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism explore learn science resume env parity promote lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
+.PHONY: help setup pipeline latest realism explore learn science resume env parity promote lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint api
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -186,6 +186,9 @@ format: $(VENV)/.ready-dev ## format the Python, the notebooks and the SQL
 	@$(BIN)/ruff format lib tests notebooks conftest.py
 	@$(BIN)/ruff check --fix lib tests notebooks conftest.py
 	@cd dbt && ../$(BIN)/sqlfluff fix -q models
+
+api: $(VENV)/.ready-dev ## write docs/api.md again from the docstrings
+	@$(BIN)/python tests/api_page.py
 
 lint: $(VENV)/.ready-dev ## check the style of the Python, the notebooks and the SQL, and the order of the library's folders
 	@$(BIN)/ruff format --check lib tests notebooks conftest.py
