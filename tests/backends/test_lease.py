@@ -38,9 +38,9 @@ def test_one_holds_a_lease_and_the_second_is_told_who(shared):
     one, other = map(lease_of, shared)
     assert one.take() is None
     holding = other.take()
-    assert str(shared[0].settings.data) in holding.who
-    assert 80 < holding.left <= lease.SECONDS
-    with one.kept():
+    assert str(shared[0].settings.data) in holding.holder
+    assert 80 < holding.seconds_left <= lease.SECONDS
+    with one.renewing():
         one.renew()
     assert shared[0].history_keys() == []
     assert other.take() is None
@@ -49,7 +49,7 @@ def test_one_holds_a_lease_and_the_second_is_told_who(shared):
 def test_of_many_that_ask_at_once_one_gets_it(shared):
     asked = [lease_of(shared[n % 2]) for n in range(8)]
     for n, each in enumerate(asked):
-        each.note = each.note.with_name(f"{n}.lease")
+        each.token_file = each.token_file.with_name(f"{n}.lease")
     got = []
     threads = [threading.Thread(target=lambda each=each: got.append(each.take())) for each in asked]
     for thread in threads:
@@ -65,7 +65,7 @@ def test_a_lease_that_is_not_renewed_ends_and_its_holder_knows(shared):
     assert other.take() is not None
     time.sleep(4.5)
     with pytest.raises(LeaseError, match="was not renewed in time"):
-        one.see()
+        one.check()
     assert other.take() is None
     with pytest.raises(LeaseError, match="a test stops here and commits nothing more"):
         one.renew()
@@ -76,21 +76,21 @@ def test_a_holder_learns_from_the_server_that_another_has_it(shared):
     assert one.take() is None
     storage.delete(one.client, one.bucket, one.key)
     assert other.take() is None
-    one.see()
+    one.check()
     with pytest.raises(LeaseError, match=f"A test of {shared[1].settings.data} on .* has it"):
         one.renew()
     with pytest.raises(LeaseError):
-        one.see()
+        one.check()
 
 
 def test_it_is_renewed_as_long_as_its_holder_works(shared, monkeypatch):
-    monkeypatch.setattr(lease, "EVERY", 0.5)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)
     one, other = lease_of(shared[0], seconds=4), lease_of(shared[1])
     assert one.take() is None
-    with one.kept():
+    with one.renewing():
         time.sleep(5)
         assert other.take() is not None
-        one.see()
+        one.check()
 
 
 def test_the_lease_of_one_that_was_killed_goes_to_the_next_of_its_data_folder_at_once(shared):
@@ -138,7 +138,7 @@ def test_what_another_machine_committed_since_the_log_was_read_is_not_swept(shar
 
     monkeypatch.setattr(lease, "SECONDS", 4)
     monkeypatch.setattr("duckbook.ingest.transaction.Lease", lambda *given: Lease(*given, seconds=4))
-    monkeypatch.setattr(lease, "EVERY", 1000)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 1000)
     monkeypatch.setattr(commit_log, "read", then_stand_still)
     with pytest.raises(LeaseError, match=r"was not renewed in time\), so an ingest stops here and commits nothing"):
         one.ingest()
@@ -225,7 +225,7 @@ def test_a_run_that_does_not_begin_leaves_no_server_behind(half_own, tmp_path, m
     if refused_by == "what is missing":
         # That somebody holds the lake elsewhere is no reason to leave them.
         steps, told = {"only": "explore_sales"}, "There is no lake leased yet|Nothing has been published yet"
-    with held.kept(), pytest.raises((DuckbookError, OSError), match=told):
+    with held.renewing(), pytest.raises((DuckbookError, OSError), match=told):
         run(store, Request(**steps), Memory())
     assert (store.data / "servers" / "postgres").is_dir(), "it was started"
     assert servers.status(store)[0]["state"] == "stopped"
@@ -233,16 +233,16 @@ def test_a_run_that_does_not_begin_leaves_no_server_behind(half_own, tmp_path, m
 
 def test_a_run_whose_lease_is_gone_stops_with_a_sentence(lakes, tmp_path, monkeypatch):
     mine, theirs = lakes
-    monkeypatch.setattr(lease, "EVERY", 0.3)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
 
     class Robbed(Memory):
         def step_started(self, step) -> None:
             super().step_started(step)
             client = storage.client(servers.up(theirs).s3)
-            held = lease.look(client, theirs.s3_historic_bucket, "lake-leased")
-            assert held.told["what"] == "a run of the chain"
+            held = lease.find(client, theirs.s3_historic_bucket, "lake-leased")
+            assert held.content["what"] == "a run of the chain"
             other = Lease(client, theirs.s3_historic_bucket, "lake-leased", "another run", tmp_path / "other.lease")
-            storage.put_bytes(client, theirs.s3_historic_bucket, other.key, json.dumps(other.told).encode())
+            storage.put_bytes(client, theirs.s3_historic_bucket, other.key, json.dumps(other.content).encode())
 
     chain = write_chain(tmp_path / "nb", "never_ends", "never=succeeds")
     record = run(mine, Request(generate=False), Robbed(), chain).record
@@ -265,10 +265,10 @@ def test_a_kernel_of_a_run_that_holds_the_lake_no_more_commits_nothing(lakes, ex
     endpoints = servers.up(mine)
     landed.ingest()
     with one_writer(theirs, "a run of the chain") as held:
-        monkeypatch.setattr(lock, "_held", [])  # as in a process of its own
+        monkeypatch.setattr(lock, "_leases", [])  # as in a process of its own
         monkeypatch.setenv(lock.TOKEN, "of a run that was cut off")
         with pytest.raises(LeaseError, match=r"This run holds the lake leased no more .*has it"):
             raw.load(mine, endpoints)
         monkeypatch.setenv(lock.TOKEN, held.token)
         assert raw.load(mine, endpoints).commits == (1,)
-        monkeypatch.setattr(lock, "_held", [held])
+        monkeypatch.setattr(lock, "_leases", [held])

@@ -95,7 +95,7 @@ def test_a_database_whose_name_means_another_one_is_refused(tmp_path, unreachabl
 def test_no_network_is_told_before_duckdb_tries_for_ten_seconds(tmp_path, unreachable):
     secret = token()
     with pytest.raises(
-        WarehouseError, match=r"MotherDuck is not to be reached: 127\.0\.0\.1:\d+, which cannot"
+        WarehouseError, match=r"MotherDuck cannot be reached: 127\.0\.0\.1:\d+, which cannot"
     ) as told:
         warehouse.preflight(settings(tmp_path, secret))
     assert "reaches the Internet" in str(told.value)

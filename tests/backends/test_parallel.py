@@ -25,8 +25,8 @@ def test_outcomes_come_in_the_order_of_the_things_and_each_has_tables_of_its_own
         cursor.execute("create temp table mine as select ? as n", [number])
         return cursor.execute("select n * n from mine").fetchone()[0]
 
-    assert parallel.each(engine, squared, range(20)) == [n * n for n in range(20)]
-    assert parallel.each(engine, squared, []) == []
+    assert parallel.run_concurrently(engine, squared, range(20)) == [n * n for n in range(20)]
+    assert parallel.run_concurrently(engine, squared, []) == []
 
 
 def test_an_error_stops_what_runs_beside_it_and_is_the_one_that_is_told(engine):
@@ -44,7 +44,7 @@ def test_an_error_stops_what_runs_beside_it_and_is_the_one_that_is_told(engine):
             ended.append(thing)
 
     with pytest.raises(ValueError, match="this one"):
-        parallel.each(engine, work, ["endless", "fails", "comes next"])
+        parallel.run_concurrently(engine, work, ["endless", "fails", "comes next"])
     assert sorted([*ended, "fails"]) == sorted(begun), "nothing of what had begun runs on"
     assert engine.execute("select 1").fetchone() == (1,), "the connection goes on"
 
@@ -66,7 +66,7 @@ def work(cursor, thing):
         # In one piece: print writes a line and its end apart, and another thread may come between.
         os.write(1, b"ended\\n")
 
-parallel.each(duckdb.connect(), work, range(2))
+parallel.run_concurrently(duckdb.connect(), work, range(2))
 """
 
 

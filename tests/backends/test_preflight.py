@@ -20,7 +20,7 @@ import postgres_servers
 import psycopg2.extensions
 import pytest
 from duckbook.backends import connections, preflight, servers, storage
-from duckbook.backends.s3_server import SECRET_NAMES, ObjectStore
+from duckbook.backends.s3_server import SECRET_NAMES, S3Server
 from duckbook.errors import ServerError, SettingError
 from duckbook.settings import S3Endpoint, Settings, read_settings
 
@@ -138,10 +138,10 @@ def test_a_wrong_dsn_is_told(own, external_endpoints, parts, sentence):
 
 
 def test_a_password_that_ends_as_a_line_does_is_not_told():
-    told = connections._postgres_refusal(
+    told = connections._postgres_error(
         f"FATAL:  no role {SECRET}.\nHINT: none\n", f"postgresql://u:{SECRET}.@h/d", "IT"
     )
-    assert told == "Postgres refuses IT: no role ***. To go on, correct it, or see whether that server is up."
+    assert told == "Postgres refuses IT: no role ***. To go on, correct it, or check that the server is up."
 
 
 def test_a_dsn_without_a_password_is_told(own, external_endpoints):
@@ -156,7 +156,7 @@ def test_a_schema_that_may_not_be_used_is_told(own, external_endpoints):
         connection.execute(f"create role clerk login password '{SECRET}'")
         connection.execute("create schema closed")
     dsn = with_dsn(external_endpoints.postgres_dsn, user="clerk", password=SECRET)
-    assert "DUCKBOOK_POSTGRES_SCHEMA=closed is of no use: user clerk may not use it" in refusal(
+    assert "DUCKBOOK_POSTGRES_SCHEMA=closed cannot be used: user clerk may not use it" in refusal(
         own(postgres_dsn=dsn, postgres_schema="closed")
     )
     missing = own(postgres_dsn=dsn, postgres_schema="missing")
@@ -192,7 +192,7 @@ def test_an_address_that_swallows_everything_is_told_within_a_second(own):
 
 def test_a_web_server_that_is_no_s3_is_told(own, web_port):
     told = refusal(own(s3_endpoint=f"http://127.0.0.1:{web_port}"))
-    assert "see whether DUCKBOOK_S3_ENDPOINT is an S3 server" in told
+    assert "check that DUCKBOOK_S3_ENDPOINT is an S3 server" in told
 
 
 def test_postgres_and_s3_mixed_up_is_told(own, external_endpoints):
@@ -224,7 +224,7 @@ def test_boto3s_own_chain_gives_the_credentials_that_the_settings_lack(own, exte
     )
 
 
-class WithGuests(ObjectStore):
+class WithGuests(S3Server):
     """An S3 server as a company runs it: not every key may do everything."""
 
     guests: ClassVar = {

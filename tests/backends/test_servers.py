@@ -491,7 +491,7 @@ def test_passwords_that_are_gone_damaged_or_wrong_are_told(victim):
         with pytest.raises(ServerError, match=r"secrets\.json is damaged"):
             servers.up(victim)
         path.write_text(json.dumps(json.loads(text) | {"postgres_password": "hunter2"}))
-        with pytest.raises(ServerError, match=r"The password in secrets\.json is not the one of this store's Postgres"):
+        with pytest.raises(ServerError, match=r"The password in secrets\.json is not that of this data folder's Postgres"):
             servers.up(victim)
     finally:
         path.write_text(text)
@@ -522,7 +522,7 @@ def test_programs_of_the_system_serve_where_there_is_no_wheel(tmp_path, monkeypa
     assert postgres_server.find_programs() == tmp_path / "18" / "bin"
     assert postgres_server.find_programs("18") == tmp_path / "18" / "bin"
     with pytest.raises(
-        ServerError, match="programs of Postgres 15, which made this store's data, are not on this machine"
+        ServerError, match="programs of Postgres 15, which created the data in this data folder, are not on this machine"
     ):
         postgres_server.find_programs("15")
 
@@ -551,12 +551,12 @@ def test_root_without_namespaces_lets_nobody_serve(without_namespaces):
     folder.chmod(0o755)
     settings = Settings(data=folder / "data", s3_endpoint="http://127.0.0.1:9", _env_file=None)
     try:
-        server = servers._ready(settings)[0]
+        server = servers._start(settings)[0]
         assert rows(server.dsn, "select 1") == [(1,)]
         assert {process.username() for process in processes_of(settings)} == {"nobody"}
         # Once its data are nobody's they stay so, also where namespaces are to be had.
         kill(settings)
-        assert servers._ready(settings)[0].dsn == server.dsn
+        assert servers._start(settings)[0].dsn == server.dsn
     except ServerError as error:
         if "may not enter" in str(error) and ".venv" in str(error):
             pytest.skip("this checkout is in a folder that nobody may enter")
@@ -574,7 +574,7 @@ def test_root_without_namespaces_in_a_closed_folder_is_told_the_way_out(without_
     with pytest.raises(
         ServerError, match=r"Postgres refuses to run as root.*run as an ordinary user, or set DUCKBOOK_DATA"
     ):
-        servers._ready(settings)
+        servers._start(settings)
 
 
 @needs_root
@@ -588,7 +588,7 @@ def test_root_leaves_another_users_store_alone(tmp_path):
 
 def test_a_data_folder_that_cannot_be_made_is_told(tmp_path):
     settings = Settings(data=Path("/proc/no/such"), _env_file=None)
-    with pytest.raises(ServerError, match=r"DUCKBOOK_DATA=/proc/no/such cannot be made or written"):
+    with pytest.raises(ServerError, match=r"DUCKBOOK_DATA=/proc/no/such cannot be created or written"):
         servers.up(settings)
 
 

@@ -44,7 +44,7 @@ def test_who_asks_is_heard_where_it_can_be_stopped_and_once(heard):
 
 def test_what_hangs_while_it_is_put_in_order_can_be_stopped_again(heard, monkeypatch):
     (asked,) = heard
-    monkeypatch.setattr(signals, "DEAF_SECONDS", 0)
+    monkeypatch.setattr(signals, "IGNORE_SECONDS", 0)
     with unstoppable() as stoppable, stoppable():
         signal.raise_signal(asked)
         signal.raise_signal(asked)

@@ -118,20 +118,20 @@ def test_a_bucket_is_made_once(client):
 
 
 def test_writing_to_a_bucket_that_is_not_there_is_told_with_the_object(client):
-    with pytest.raises(ServerError, match=r"S3 does not write s3://no-such-bucket/a/b: .*NoSuchBucket"):
+    with pytest.raises(ServerError, match=r"S3 cannot write s3://no-such-bucket/a/b: .*NoSuchBucket"):
         storage.put_bytes(client, "no-such-bucket", "a/b", b"x")
 
 
 def test_a_refusal_is_told_without_the_secret(endpoints):
     stranger = storage.client(replace(endpoints.s3, secret_access_key="hunter2hunter2"))
-    with pytest.raises(ServerError, match="S3 does not list s3://storage-tests/json/: ") as told:
+    with pytest.raises(ServerError, match="S3 cannot list s3://storage-tests/json/: ") as told:
         storage.list_objects(stranger, BUCKET, "json/")
     assert "hunter2" not in str(told.value)
 
 
 def test_a_server_that_is_down_is_told_within_seconds(endpoints):
     nowhere = storage.client(replace(endpoints.s3, url="http://127.0.0.1:9"), attempts=2)
-    with pytest.raises(ServerError, match=r"S3 does not read s3://b/k: Could not connect .*`make status`"):
+    with pytest.raises(ServerError, match=r"S3 cannot read s3://b/k: Could not connect .*`make status`"):
         storage.get_bytes(nowhere, "b", "k")
 
 
