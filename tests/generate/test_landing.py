@@ -190,7 +190,7 @@ def test_before_anything_has_landed(start_store):
     with pytest.raises(LandingError, match=r"holds data that was not generated here, such as .*json/orders.json"):
         landing.land_history(settings, endpoints, **STORE)
     storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, manifest.KEY, b"{}")
-    with pytest.raises(LandingError, match=r"landing.json is no manifest"):
+    with pytest.raises(LandingError, match=r"landing.json is not a manifest"):
         manifest.read(settings, endpoints)
 
 

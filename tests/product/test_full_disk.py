@@ -61,7 +61,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(small_disk, t
     fill(small_disk, 5 * 2**20)
     for setting, chosen in (("DATA", {"runs": tmp_path}), ("RUNS", {"data": tmp_path})):
         settings = Settings(**{setting.lower(): small_disk / "new"}, **chosen, _env_file=None)
-        with pytest.raises(SettingError, match=rf"DUCKBOOK_{setting}=.* lies on a disk with [45] MB of room"):
+        with pytest.raises(SettingError, match=rf"DUCKBOOK_{setting}=.* is on a disk with [45] MB free"):
             preflight.check(settings)
     assert not (small_disk / "new").exists()
 
@@ -83,7 +83,7 @@ def refused(settings: Settings, disk: Path, do, free: int = 20_000) -> None:
     fill(disk, free)
     with pytest.raises((DuckbookError, OSError, duckdb.Error)) as caught:
         do()
-    said = disk_space.explained(reason(caught.value), settings)
+    said = disk_space.explain(reason(caught.value), settings)
     assert "There is no room left on the disk of" in said, said
     assert str(disk) in said, said
     assert said.endswith(": free some, and go on.")

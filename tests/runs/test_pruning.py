@@ -247,7 +247,7 @@ def test_nothing_is_removed_while_a_run_is_at_work(tmp_path):
     store = settings(tmp_path, keep_runs=1)
     first = run_that(store, run_archive.SUCCEEDED)
     run_that(store, run_archive.SUCCEEDED)
-    with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match="is at work on the store"):
+    with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match="is at work on the data folder"):
         pruning.prune(store)
     assert (store.runs / first).exists()
 

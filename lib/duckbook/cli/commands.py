@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from duckbook.backends import server_state
-from duckbook.backends.signals import is_put_off
+from duckbook.backends.signals import deferred_by_import
 from duckbook.cli import archive_commands, server_commands, target_commands
 from duckbook.cli.options import complete_run, complete_step, parameter_option, size_options, store_options, when_option
 from duckbook.errors import DuckbookError, reason, visible
@@ -265,7 +265,7 @@ for command in (*archive_commands.COMMANDS, *server_commands.COMMANDS, *target_c
 
 
 def _stop(number: int, frame: Any) -> None:
-    if not is_put_off(number, frame):
+    if not deferred_by_import(number, frame):
         # Of Ctrl-C is told that it was that, and by no number.
         raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
@@ -313,7 +313,7 @@ def _explained(said: str) -> str:
     from duckbook.settings import settings
 
     try:
-        return disk_space.explained(said, settings())
+        return disk_space.explain(said, settings())
     except (DuckbookError, OSError):
         return said
 

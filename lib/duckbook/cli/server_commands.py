@@ -110,7 +110,7 @@ def check_landing(as_of, **_store) -> None:
     from duckbook.settings import settings
 
     servers.preflight(settings())
-    report = landing_check.check(settings(), servers.reach(settings()), as_of)
+    report = landing_check.check(settings(), servers.connect(settings()), as_of)
     landing_report.show(terminal.console(), report)
     if report.stops:
         sys.exit(1)
@@ -188,14 +188,14 @@ def clean(yes, **_store) -> None:
     if not folder.exists():
         click.echo(f"Nothing to clean: there is no {folder}.")
         return
-    if not data_folder.is_ours(folder):
+    if not data_folder.is_data_folder(folder):
         raise DuckbookError(f"{folder} is no data folder of duckbook: name one with DATA=folder. Nothing was removed.")
     if not yes:
         click.confirm(f"Remove {folder} with everything that was made in it?", abort=True)
     with one_writer(settings(), "a clean-up"):
         servers.down(settings())
-        for path in sorted(folder.iterdir(), key=lambda path: path.name == data_folder.MARK):
-            if data_folder.made(folder, path.name):
+        for path in sorted(folder.iterdir(), key=lambda path: path.name == data_folder.MARKER):
+            if data_folder.made_by_duckbook(folder, path.name):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     left = sorted(path.name for path in folder.iterdir())
     if left:

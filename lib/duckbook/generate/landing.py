@@ -15,9 +15,9 @@ from duckbook.backends import manifest as manifests
 from duckbook.backends.manifest import (
     NO_HISTORY,
     Manifest,
-    refuse_another,
-    refuse_the_past,
-    refuse_what_others_landed,
+    check_not_earlier,
+    check_only_generated,
+    check_same_shop,
 )
 from duckbook.errors import LandingError
 from duckbook.settings import Endpoints, Settings
@@ -59,7 +59,7 @@ def land_history(
     wanted = Manifest(customers, seed, dirt, first_as_of, planted=planted)
     found = manifests.read(settings, endpoints)
     if found and found.complete:
-        refuse_another(settings, found, wanted)
+        check_same_shop(settings, found, wanted)
         return found.history
 
     from duckbook.generate.landing_writer import Writer
@@ -68,7 +68,7 @@ def land_history(
 
     with Writer(settings, endpoints) as writer:
         if found is None:
-            refuse_what_others_landed(writer.found())
+            check_only_generated(writer.found())
         elif found != wanted:
             # A killed load of another size may have left objects that this one would not overwrite.
             days = [window.until for window in quarters(found.first_as_of)]
@@ -102,7 +102,7 @@ def land_latest(settings: Settings, endpoints: Endpoints, as_of: date) -> list[d
         raise LandingError(NO_HISTORY)
     if as_of.isoformat() in found.latest and as_of == found.last_as_of:
         return found.latest[as_of.isoformat()]
-    refuse_the_past(found, as_of)
+    check_not_earlier(found, as_of)
 
     from duckbook.generate.landing_writer import Writer
     from duckbook.generate.shop.parameters import planting

@@ -43,7 +43,7 @@ class Writer:
     def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
         self._settings = settings
         self._s3 = storage.client(endpoints.s3)
-        self._connection = warehouse.engine(settings, closed=True)
+        self._connection = warehouse.engine(settings, trusted=True)
         # Without order by threads the lines of an object come in the order of the records.
         self._connection.execute("set preserve_insertion_order = true")
         warehouse.use_landing(self._connection, endpoints, read_only=False)

@@ -78,8 +78,8 @@ def append(
         return _append_table(cursor, bucket, chronicle, as_of, name, tables[name], sequences)
 
     largest_first = sorted(tables, key=lambda name: -sum(r.readable for r in tables[name]))
-    with warehouse.threads(connection, *_threads_for(tables, chronicle)):
-        found = dict(zip(largest_first, parallel.each(connection, compared, largest_first), strict=True))
+    with warehouse.limit_threads(connection, *_threads_for(tables, chronicle)):
+        found = dict(zip(largest_first, parallel.run_concurrently(connection, compared, largest_first), strict=True))
     batches = [batch for name in tables for batch in found[name][0]]
     return batches, {key: path for name in tables for key, path in found[name][1].items()}
 

@@ -42,8 +42,8 @@ def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> I
         DuckDB gave up for another reason, such as a full disk.
     """
     try:
-        with warehouse.engine(settings, closed=True) as connection:
-            warehouse.take_half(connection)
+        with warehouse.engine(settings, trusted=True) as connection:
+            warehouse.halve_memory_limit(connection)
             # Attaching Postgres takes a while, and is of no use when nothing is to be read there.
             if any(isinstance(source, PostgresSource) for source in new):
                 warehouse.use_landing(connection, endpoints)
@@ -144,16 +144,16 @@ def read_all(
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES and n not in tiny]
     done: dict[int, Reading | IngestError] = {}
     # For little data, DuckDB spends more on sharing a statement out than it saves.
-    with warehouse.threads(connection, most=1):
-        for found in parallel.each(connection, read_together, small_objects.of(tiny), SMALL_AT_ONCE):
+    with warehouse.limit_threads(connection, most=1):
+        for found in parallel.run_concurrently(connection, read_together, small_objects.of(tiny), SMALL_AT_ONCE):
             done |= found
-        done |= dict(zip(small, parallel.each(connection, read, small, SMALL_AT_ONCE), strict=True))
+        done |= dict(zip(small, parallel.run_concurrently(connection, read, small, SMALL_AT_ONCE), strict=True))
     # Of a system one after the other: two documents that are large would not fit into the memory together.
     large = [
         [n for n, source in enumerate(new) if source.size >= SMALL_BYTES and source.system == system]
         for system in ("postgres", "s3")
     ]
-    for found in parallel.each(connection, read_in_turn, large):
+    for found in parallel.run_concurrently(connection, read_in_turn, large):
         done |= found
     return [done[n] for n in range(len(new))]
 

@@ -191,7 +191,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
     chronicle = commit_log.read(storage.client(endpoints.s3), bucket)
     if anew and not chronicle.commits:
         raise IngestError(f"There is no history in s3://{bucket} to make raw of, so it is left as it is. {RESTORE}")
-    with warehouse.open_warehouse(settings, closed=True) as connection:
+    with warehouse.open_warehouse(settings, trusted=True) as connection:
         connection.execute("begin")
         refuse_others(connection)
         create(connection, settings.target)
@@ -215,7 +215,7 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
                 # Kept in order, row groups would be as full as those of the files, and where these are not full DuckDB
                 # writes the whole table a second time when it closes.
                 connection.execute("set preserve_insertion_order = false")
-                warehouse.take_half(connection)
+                warehouse.halve_memory_limit(connection)
             insert_batches(connection, batches)
             for name in source_tables():
                 mine = [batch for batch in batches if batch.table == name]
@@ -226,11 +226,11 @@ def _load(settings: Settings, endpoints: Endpoints, anew: bool) -> LoadReport:
                 f"insert into {SCHEMA}.commits select unnest(?), unnest(?)",
                 [[commit.number for commit in lacking], [commit.digest for commit in lacking]],
             )
-        lock.check(settings)
+        lock.check_lease(settings)
         try:
             connection.execute("commit")
         except duckdb.TransactionException as error:
-            if disk_space.SIGNS.search(str(error)):
+            if disk_space.FULL.search(str(error)):
                 raise WarehouseError(f"Nothing was loaded: {first_line(error)}.") from None
             raise WarehouseError(
                 "Another process loaded the same warehouse at the same moment; this one added nothing: run it again."

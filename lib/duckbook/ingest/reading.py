@@ -98,7 +98,7 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
         # The file that DuckDB names is our copy, or the source that the sentence names already.
         why = re.sub(r',? in file "[^"]*"|while reading file "[^"]*" ', "", first_line(error)).rstrip(". ")
         why = why.partition(": ")[2].replace(str(folder), "")
-        if disk_space.SIGNS.search(why):
+        if disk_space.FULL.search(why):
             raise IngestError(f"{source.name} was not read: {why}.") from error
         raise IngestError(f"{source.name} cannot be read: {why}. Fix it at its source and land it again.") from error
 

@@ -96,11 +96,11 @@ def alone(settings: Settings, client, what: str) -> Iterator[Lease]:
         while holding := lease.take():
             if time.monotonic() > until:
                 raise IngestError(
-                    f"{holding.who} has been changing the history in s3://{settings.s3_historic_bucket} for ten "
+                    f"{holding.holder} has been changing the history in s3://{settings.s3_historic_bucket} for ten "
                     "minutes: wait for it to end, or stop it."
                 )
             time.sleep(1)
-        with lease.kept():
+        with lease.renewing():
             yield lease
     finally:
         lock.release()

@@ -248,7 +248,7 @@ def compare(
     if left.published or right.published:
         schemas = tuple(schema for schema in schemas if schema == publisher.SCHEMA)
     found = []
-    with closing(warehouse.engine(settings, closed=True)) as engine:
+    with closing(warehouse.engine(settings, trusted=True)) as engine:
         for table in _tables(left, right, schemas):
             found.append(_compare_table(engine, left, right, table, sample))
             listener(found[-1])

@@ -93,8 +93,8 @@ def check_warehouse(settings: Settings) -> None:
     WarehouseError
         It was in the data folder before duckbook came.
     """
-    path = settings.warehouse_path
-    if path.exists() and data_folder.is_ours(settings.data) and not data_folder.made(settings.data, path.name):
+    path, data = settings.warehouse_path, settings.data
+    if path.exists() and data_folder.is_data_folder(data) and not data_folder.made_by_duckbook(data, path.name):
         raise WarehouseError(
             f"{path} was there before duckbook, so it is not deleted, and deleted rows would stay in it: take what is "
             "yours out of it, delete it, and try again."
@@ -114,7 +114,7 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
         if current is None or publication.run_id != current.run_id:
             publisher.remove(settings, publication.run_id)
     if settings.target == "lake":
-        with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
+        with closing(warehouse.open_warehouse(settings, trusted=True)) as connection:
             pinned = {current.snapshot} if current else set()
             lake.expire(connection, settings, endpoints.catalog_dsn, pinned, kept_for="0 seconds")
     with warehouse.engine(settings) as engine:

@@ -34,7 +34,7 @@ def _warehouse(settings: Settings) -> str:
 def _published(settings: Settings) -> str:
     if settings.target == "motherduck":
         return f"schema ecom_published of {settings.motherduck_database}"
-    if settings.target == "lake" and not servers.running(settings):
+    if settings.target == "lake" and not servers.are_running(settings):
         return "not known while the servers are down: make up"
     publication = publisher.current(settings)
     if publication is None:

@@ -63,7 +63,7 @@ def publish(
         return {"rows": rows, "sha256": _sha256(file)}
 
     # Each cursor has a transaction of its own, and sees the same: who opens a file for reading keeps writers out.
-    entries = dict(zip(marts, parallel.each(connection, written, marts), strict=True))
+    entries = dict(zip(marts, parallel.run_concurrently(connection, written, marts), strict=True))
     told = {"run_id": run_id, "as_of": as_of, "target": settings.target, "masked": settings.mask_personal}
     told["marts"] = entries
     write_private(making / "publication.json", json.dumps(told, indent=1))

@@ -54,7 +54,7 @@ def publish(
     (snapshot,) = connection.execute(f"select id from {lake.NAME}.current_snapshot()").fetchone()
     counts = " union all ".join(f"select {literal(mart)}, count(*) from {SCHEMA}.{mart}" for mart in marts)
     rows = dict(connection.execute(counts).fetchall())
-    with closing(warehouse.open_warehouse(settings, closed=True)) as writer:
+    with closing(warehouse.open_warehouse(settings, trusted=True)) as writer:
         writer.execute(f"create schema if not exists {TABLE.split('.')[0]}")
         writer.execute(f"create table if not exists {TABLE} ({COLUMNS})")
         _know_when_left(writer)
@@ -67,7 +67,7 @@ def publish(
             [name, as_of, json.dumps(rows), settings.mask_personal, snapshot, json.dumps(hidden)],
         )
         _point_at(writer, publication.run_id)
-        lock.check(settings)
+        lock.check_lease(settings)
         writer.execute("commit")
         _let_go(settings, writer, [old.run_id for old in beyond(_read(writer), name, keep)])
     return publication
@@ -101,17 +101,17 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str
 
 def publications(settings: Settings) -> list[Pinned]:
     """The publications that are kept, newest first; none where there is no lake yet, or its servers are down."""
-    if not servers.running(settings) or not lake.exists(settings, servers.up(settings).catalog_dsn):
+    if not servers.are_running(settings) or not lake.exists(settings, servers.up(settings).catalog_dsn):
         return []
-    with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
         return _read(connection)
 
 
 def current(settings: Settings) -> Pinned | None:
     """The publication that readers take, or None; while its servers are down too, for a look starts none."""
-    if not servers.running(settings) or not lake.exists(settings, servers.up(settings).catalog_dsn):
+    if not servers.are_running(settings) or not lake.exists(settings, servers.up(settings).catalog_dsn):
         return None
-    with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
         return _current(connection)
 
 
@@ -124,7 +124,7 @@ def roll_back(settings: Settings, run_id: str) -> Pinned:
         It is not kept.
     """
     publication = chosen(publications(settings), None, run_id=run_id)
-    with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, trusted=True)) as connection:
         _know_when_left(connection)
         _point_at(connection, run_id)
     return publication
@@ -132,7 +132,7 @@ def roll_back(settings: Settings, run_id: str) -> Pinned:
 
 def remove(settings: Settings, run_id: str) -> None:
     """Let a publication go, unless it is the current one, and with it whatever of the lake no other one pins."""
-    with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, trusted=True)) as connection:
         _let_go(settings, connection, [run_id])
 
 

@@ -75,19 +75,19 @@ def _check_generated(settings: Settings, request: Request, names: set[str], befo
         if "generate_history" not in names:
             given = ", ".join(name.upper() for name in GENERATED if name in request.values)
             raise ChainError(f"{given} says what is generated, and this run generates nothing: leave it out.")
-        if landed is None and servers.running(settings):
+        if landed is None and servers.are_running(settings):
             from duckbook.backends import storage
             from duckbook.ingest import sources
 
-            endpoints = servers.reach(settings)
+            endpoints = servers.connect(settings)
             found = sources.discover(settings, endpoints, storage.client(endpoints.s3)).sources
-            manifest.refuse_what_others_landed([source.name for source in found])
+            manifest.check_only_generated([source.name for source in found])
         return
     # What comes from the command line is text.
     given = {name: type(getattr(landed, name))(request.values[name]) for name in GENERATED if name in request.values}
-    manifest.refuse_another(settings, landed, manifest.wanted(settings, landed, given, None))
+    manifest.check_same_shop(settings, landed, manifest.requested(settings, landed, given, None))
     if request.as_of and "ingest" not in before:
-        manifest.refuse_the_past(landed, request.as_of)
+        manifest.check_not_earlier(landed, request.as_of)
 
 
 def _check_history(settings: Settings, request: Request, generates: bool) -> None:
@@ -96,7 +96,7 @@ def _check_history(settings: Settings, request: Request, generates: bool) -> Non
     from duckbook.ingest import commit_log, new_sources, sources
     from duckbook.ingest.batches import Chronicle
 
-    if not servers.running(settings):
+    if not servers.are_running(settings):
         held = _raw_as_of(settings)
         if held and request.as_of and request.as_of < held:
             # Raw is a copy of the history, which is as of that day or a later one.
@@ -110,7 +110,7 @@ def _check_history(settings: Settings, request: Request, generates: bool) -> Non
             new_sources.check_complete(sources.Landed((), ()), Chronicle(), settings)
     if generates and request.as_of is None:
         return
-    endpoints = servers.reach(settings)
+    endpoints = servers.connect(settings)
     client = storage.client(endpoints.s3)
     chronicle = commit_log.read(client, settings.s3_historic_bucket)
     new_sources.check_as_of(request.as_of, (), chronicle)
@@ -124,7 +124,7 @@ def _check_built(settings: Settings, request: Request, before: set[str]) -> date
     if needed := [name for name in BUILT if name in before]:
         from duckbook.backends import warehouse
 
-        with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+        with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
             for name in needed:
                 schema, relation, notebook = BUILT[name]
                 if not _holds(connection, schema):
@@ -166,7 +166,7 @@ def _check_size(settings: Settings) -> None:
     # Without the row of those who are not known.
     customers = _publication(settings).marts.get("dim_customers", 0) - 1
     if customers < science.ENOUGH:
-        landed = _manifest(settings) if customers >= science.ENOUGH_OF_ONES_OWN else manifest.written(settings)
+        landed = _manifest(settings) if customers >= science.ENOUGH_OF_ONES_OWN else manifest.read_local_copy(settings)
         science.refuse_few(customers, is_generated=landed is not None and landed.complete, who="data science")
 
 
@@ -176,11 +176,11 @@ def _manifest(settings: Settings) -> Manifest | None:
         from duckbook.backends import connections
 
         return manifest.read(settings, Endpoints("", connections.s3_endpoint(settings)))
-    if not servers.running(settings):
-        written = manifest.written(settings)
+    if not servers.are_running(settings):
+        written = manifest.read_local_copy(settings)
         if written or not (settings.data / "servers").exists():
             return written
-    return manifest.read(settings, servers.reach(settings))
+    return manifest.read(settings, servers.connect(settings))
 
 
 def _raw_as_of(settings: Settings) -> date | None:
@@ -190,7 +190,7 @@ def _raw_as_of(settings: Settings) -> date | None:
     from duckbook.backends import warehouse
 
     try:
-        with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+        with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
             return _as_of(connection, BUILT["ingest"][1])
     except WarehouseLocked:
         return None

@@ -111,7 +111,7 @@ def _local(settings: Settings) -> Iterator[Removal]:
     """What killed publications, ingests, clean-ups and DuckDB left in the data folder and in the archive."""
     oldest = time.time() - LEFT_FOR.total_seconds()
     left = [(settings.data, path) for path in published_files.leftovers(settings)]
-    if data_folder.made(settings.data, "tmp"):
+    if data_folder.made_by_duckbook(settings.data, "tmp"):
         left += [(settings.data, path) for path in settings.data.glob("tmp/*")]
     left += [(settings.runs, path) for path in settings.runs.glob("*/") if RUN.fullmatch(path.name)]
     for root, path in left:

@@ -191,8 +191,8 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
         zygote=mother,
         after_step=archivist.after_step,
         parameters=parameters,
-        see=lease.see if lease else lambda: None,
-        explain=lambda error: disk_space.explained(error, settings),
+        see=lease.check if lease else lambda: None,
+        explain=lambda error: disk_space.explain(error, settings),
     )
     worth_telling = True
     # What an earlier attempt of the run could not write is no news.
@@ -214,7 +214,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
             raise
         except (DuckbookError, OSError) as error:
             said = redaction.Redactor(supervisor.secrets).text(reason(error))
-            record.end(run_archive.FAILED, disk_space.explained(said, settings))
+            record.end(run_archive.FAILED, disk_space.explain(said, settings))
         except BaseException as error:
             record.end(
                 run_archive.FAILED, redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}")
@@ -224,7 +224,7 @@ def _carry_out(settings, request, record: Run, steps, parameters, listener, moth
             supervisor.discard()
             _archive(record, lambda: archivist.end(redaction.Redactor(supervisor.secrets)))
             _archive(record, lambda: _write_pages(record))
-            if disk_space.is_short(record.record["error"] or "", settings):
+            if disk_space.is_full(record.record["error"] or "", settings):
                 _stop_servers(settings)
             if worth_telling and record.record["status"] != run_archive.SUCCEEDED:
                 notification.tell(settings, record, redaction.Redactor(supervisor.secrets))

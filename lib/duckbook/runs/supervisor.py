@@ -101,7 +101,7 @@ class Supervisor:
         """Import what executes notebooks and what asks S3: half a second, to be spent while servers start."""
         from duckbook.backends import storage
 
-        storage.warm()
+        storage.preload()
 
     def warm(self) -> None:
         """Begin to start the kernel of the next step, so that it is ready when the step is."""

@@ -83,7 +83,7 @@ def build(
         arguments = ["build", "--select", *SELECTION[name], "--indirect-selection", "buildable"]
         # Opened for writing, as dbt will, so that another process's lock is told here; a missing file is not made.
         missing = settings.target == "duckdb" and not settings.warehouse_path.exists()
-        with closing(warehouse.open_warehouse(settings, read_only=missing, closed=True)) as connection:
+        with closing(warehouse.open_warehouse(settings, read_only=missing, trusted=True)) as connection:
             _expect_the_layer_before(connection, name)
             if _is_too_large_for_two(connection, settings, name, full_refresh):
                 arguments += ["--threads", "1"]
@@ -93,7 +93,7 @@ def build(
             arguments += ["--exclude-resource-type", "unit_test"]
         _kept_results(settings, name).unlink(missing_ok=True)
         arguments += ["--full-refresh"] if full_refresh else []
-        lock.check(settings)
+        lock.check_lease(settings)
         outcome = dbt_runner.invoke(settings, arguments, manifest=dbt_runner.take_held(settings))
         results = list(getattr(outcome.result, "results", ()))
         if results:
@@ -203,7 +203,7 @@ def _tables(connection: duckdb.DuckDBPyConnection, schema: str) -> int:
 
 def _told(settings: Settings, layer: str, results: list) -> Build:
     built = [r.node for r in results if str(r.node.resource_type) in ("model", "seed")]
-    with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
         models = tuple(sorted((_model(connection, node) for node in built), key=lambda model: model.name))
     return Build(layer, models, _tests(results))
 

@@ -35,7 +35,7 @@ def reconciled(settings: Settings, results: list[Any]) -> list[dict[str, Any]]:
     """The totals of the marts beside those of staging, where this build came to compare them."""
     if not any(result.node.name == "reconciliation" and str(result.status) == "success" for result in results):
         return []
-    with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
         return reconciliation.marts(connection)
 
 
@@ -63,7 +63,7 @@ def _reason(settings: Settings, result: Any) -> str:
     if str(result.node.resource_type) != "test" or str(result.status) != "fail":
         return first_line(result.message)
     if result.node.name == RECONCILES:
-        with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
+        with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
             return reconciliation.differences(reconciliation.marts(connection))
     where = columns_at_fault(result)
     return f"{result.failures} rows fail{where and f' in {where}'}, found by {result.node.original_file_path}"
