@@ -110,7 +110,7 @@ def land(shop: Shop) -> None:
 def count_rebuilt_orders(shop: Shop) -> int:
     """Rebuild raw from the history and return its number of orders."""
     raw.rebuild(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return len(shop.raw())
 
 

@@ -155,11 +155,12 @@ def test_s3_files_are_read_locally(role):
     with_unchanged = replace(batch, files=files, with_sightings=True)
     for case in (batch, with_unchanged):
         reads = re.findall(
-            r"read_parquet\([^)]*\)", raw.selected("bucket", "orders", role, [case], raw.READ_HERE["motherduck"])
+            r"read_parquet\([^)]*\)",
+            raw.rows_query("bucket", "orders", role, [case], raw.READ_IN_PROCESS["motherduck"]),
         )
         assert len(reads) == (2 if case is with_unchanged and role == "rows" else 1)
         assert all(read.endswith(", md_run = local)") for read in reads)
-        assert "md_run" not in raw.selected("bucket", "orders", role, [case], raw.READ_HERE["lake"])
+        assert "md_run" not in raw.rows_query("bucket", "orders", role, [case], raw.READ_IN_PROCESS["lake"])
 
 
 def test_dbts_sql_uses_nothing_that_motherduck_does_not_support(built_shop):

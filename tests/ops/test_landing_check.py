@@ -52,7 +52,7 @@ def test_a_status_that_nobody_has_explained_is_told_with_its_orders(shop):
     explained = shop.settings.model_copy(update={"order_statuses": "lost_in_post=cancelled"})
     told = {f.finding: f.rows for f in check(explained, shop.endpoints).findings if f.finding.startswith("status")}
     (finding,) = told
-    assert told[finding] == 2 and "'closed' means nothing that is known" in finding
+    assert told[finding] == 2 and "status 'closed' is unknown" in finding
 
 
 def test_everything_that_would_stop_an_ingest_is_told_at_once(shop):

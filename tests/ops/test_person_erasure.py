@@ -66,7 +66,7 @@ def erase(shop: Shop, *ids: str) -> person_erasure.Erasure:
     erasure = person_erasure.forget(shop.settings, shop.endpoints, ids or ("7",))
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return erasure
 
 
@@ -102,7 +102,7 @@ HER_OWN = (EMAIL, STREET, PHONE, "Ada")
 def erased(request, tmp_path_factory, endpoints) -> tuple[Shop, dict, person_erasure.Erasure]:
     """A shop in which Ada was forgotten, what was known of it before, and what the erasure tells."""
     # The file of a large batch keeps the few rows that its sightings name: here of all batches, however many.
-    with patch.multiple(batch_files, MANY_ROWS=0, FEW=1) if request.param == "large" else nullcontext():
+    with patch.multiple(batch_files, MANY_ROWS=0, FEW_UNCHANGED=1) if request.param == "large" else nullcontext():
         shop = fill(Shop(tmp_path_factory.mktemp("erased"), endpoints, f"erased{request.param}"))
     known = {"texts": everything_in_the_history(shop) + everything_in_raw(shop)}
     known |= {"amounts": shop.query(AMOUNTS), "led to": shop.query(LED_TO)}
@@ -150,7 +150,7 @@ def test_sightings_still_lead_to_the_rows_that_were_seen(erased):
 def test_the_hash_that_is_kept_does_not_tell_the_id(erased):
     shop = erased[0]
     chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
-    (person,) = chronicle.forgotten
+    (person,) = chronicle.erased
     assert len(person) == 64
     assert chronicle.salt not in person
     assert '"7"' not in json.dumps(chronicle.commits[-1].forgotten.people)
@@ -163,7 +163,7 @@ def test_what_lands_later_does_not_bring_the_person_back(shop):
     shop.land("customers/date=2026-07-01/c.ndjson", lines(ADA | {"city": "Leeds"}, BOB), latest=True)
     shop.land_table("interactions", "event_id text, customer_id text, event_type text", [*EVENTS, ("e-4", "7", "x")])
     report = shop.ingest(date(2026, 7, 1))
-    assert report.held_back == 3 + 1 + 3
+    assert report.rows_of_erased == 3 + 1 + 3
     after = everything_in_the_history(shop) + everything_in_raw(shop)
     assert [text for text in (*HER_OWN, "Leeds") if text in after] == []
     assert {row["customer_id"] for row in shop.raw("customers")} == {"8"}
@@ -201,7 +201,7 @@ def test_a_warehouse_that_was_loaded_before_is_made_anew_when_it_is_next_loaded(
     report = raw.load(shop.settings, shop.endpoints)
     assert report.commits == (1, 2)
     assert EMAIL not in everything_in_raw(shop)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
 
 
 def test_an_erasure_that_is_killed_before_its_commit_has_not_happened(shop, monkeypatch):
@@ -261,7 +261,7 @@ def test_one_more_person_is_forgotten_with_the_same_salt_and_the_first_stays_so(
     erase(shop, "7")
     erase(shop, "8")
     chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
-    assert len(chronicle.forgotten) == 2
+    assert len(chronicle.erased) == 2
     assert len({commit.forgotten.salt for commit in chronicle.commits if commit.forgotten}) == 1
     assert shop.raw("customers") == []
     assert shop.query("select count(*) as n from ecom_raw.orders where customer_id is null") == [{"n": 3}]
@@ -319,7 +319,7 @@ def test_a_store_that_is_restored_has_the_same_history_and_raw(shop, empty, tmp_
     restored = backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
     assert (restored.commit, restored.as_of) == (1, str(AS_OF))
     raw.load(empty.settings, empty.endpoints)
-    empty.see_that_books_balance()
+    empty.check_row_counts()
     assert everything_in_raw(empty) == everything_in_raw(shop)
     assert everything_in_the_history(empty) == everything_in_the_history(shop)
 
@@ -361,7 +361,7 @@ def test_the_backup_of_another_history_is_left_as_it_is(shop, empty, tmp_path):
 
 def test_a_log_that_was_damaged_is_repaired_by_the_next_backup_and_not_restored(shop, empty, tmp_path):
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
-    commit = tmp_path / "kept" / commit_log.key_of(1)
+    commit = tmp_path / "kept" / commit_log.commit_key(1)
     whole = commit.read_bytes()
     for damaged in (b"", whole[:-20], whole.replace(b"2026", b"2025", 1)):
         commit.write_bytes(damaged)

@@ -33,7 +33,7 @@ def take_out(shop: Shop, *names: str):
 
     done = withdraw(shop.settings, shop.endpoints, names)
     raw.load(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return done
 
 
@@ -55,7 +55,9 @@ def text(rows: list[dict]) -> dict[str, dict]:
 @pytest.fixture(params=["small batches", "large batches"])
 def of_size(request) -> Iterator[None]:
     """The file of a large batch keeps the few rows that its sightings name: here of all batches, however many."""
-    with patch.multiple(batch_files, MANY_ROWS=0, FEW=1) if request.param == "large batches" else nullcontext():
+    with (
+        patch.multiple(batch_files, MANY_ROWS=0, FEW_UNCHANGED=1) if request.param == "large batches" else nullcontext()
+    ):
         yield
 
 

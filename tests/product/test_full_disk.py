@@ -101,7 +101,7 @@ def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
     of_shop = (shop.settings, shop.endpoints)
     refused(shop.settings, small_disk, lambda: history.ingest(*of_shop, AS_OF))
     refused(shop.settings, small_disk, lambda: raw.load(*of_shop))
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     dumped = [{table: len(rows) for table, rows in each.dump().items()} for each in (shop, undisturbed)]
     assert dumped[0] == dumped[1]
     kept = small_disk / "kept"
@@ -114,7 +114,7 @@ def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
     refused(shop.settings, small_disk, lambda: person_erasure.forget(*of_shop, ["7"]))
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(*of_shop)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     assert "7" not in {row["_key"] for row in shop.raw("customers")}
 
 

@@ -170,7 +170,7 @@ def test_a_publication_that_readers_were_sent_away_from_stays_for_a_while(tmp_pa
 
 def test_objects_of_the_history_that_no_commit_names_go_and_all_others_stay(store_settings, endpoints, monkeypatch):
     client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
-    kept = [commit_log.key_of(1), "json/orders/date=2026-01-01/orders.ndjson"]
+    kept = [commit_log.commit_key(1), "json/orders/date=2026-01-01/orders.ndjson"]
     log = commit_log.read(client, bucket)
     if log.commits:
         kept = kept[1:]

@@ -92,7 +92,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
     from duckbook.runs import provenance, run_archive, runner
     from duckbook.runs.chain import CHAIN_FILE
 
-    if not isinstance(asked, str) and not asked.generate and (told := new_sources.told_of(asked.as_of)):
+    if not isinstance(asked, str) and not asked.generate and (told := new_sources.as_of_warning(asked.as_of)):
         click.echo(told, err=True)
     out = terminal.console()
     listener = terminal.LiveListener(out)

@@ -20,7 +20,7 @@ from duckbook.errors import BackupError, IngestError
 from duckbook.files import read_json, write_private
 from duckbook.generate import landing
 from duckbook.ingest import commit_log, sources, transaction
-from duckbook.ingest.batches import FILE_KEY, Chronicle
+from duckbook.ingest.batches import FILE_KEY, History
 from duckbook.settings import Endpoints, Settings
 
 TOLD = "backup.json"
@@ -67,7 +67,7 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     folder = folder.expanduser().resolve()
     # No ingest and no erasure meanwhile: the log is read, and then what it names.
-    with transaction.alone(settings, client, "a backup"):
+    with transaction.exclusive(settings, client, "a backup"):
         chronicle = commit_log.read(client, bucket)
         if not chronicle.commits:
             raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
@@ -84,12 +84,12 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     return Backup(folder, number, as_of, len(wanting), len(sums) - len(wanting), dropped, size, left)
 
 
-def _take(folder: Path, chronicle: Chronicle) -> None:
+def _take(folder: Path, chronicle: History) -> None:
     """Take a folder for the backups of a history: an empty one, or one that holds an earlier backup of it."""
     if (folder / TOLD).is_file():
         told = _told(folder)
         earlier = chronicle.commits[: told["commit"]]
-        if len(earlier) < told["commit"] or Chronicle(earlier).digest != told["digest"]:
+        if len(earlier) < told["commit"] or History(earlier).digest != told["digest"]:
             raise BackupError(
                 f"{folder} holds the backup of another history, as of {told['as_of']}: name another folder. "
                 "Nothing was changed."
@@ -100,10 +100,10 @@ def _take(folder: Path, chronicle: Chronicle) -> None:
         )
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _tell(folder, Chronicle(), None)
+        _tell(folder, History(), None)
 
 
-def _tell(folder: Path, chronicle: Chronicle, landed: bytes | None) -> None:
+def _tell(folder: Path, chronicle: History, landed: bytes | None) -> None:
     number = chronicle.commits[-1].number if chronicle.commits else 0
     told = {"format": FORMAT, "commit": number, "digest": chronicle.digest, "as_of": str(chronicle.as_of)}
     told |= {"landing": landed and landed.decode()}
@@ -132,7 +132,7 @@ def check(settings: Settings, folder: Path) -> None:
 ELSEWHERE = "restore into an empty data folder (DATA=folder). Nothing was changed."
 
 
-def _is_begun(settings: Settings, chronicle: Chronicle) -> bool:
+def _is_begun(settings: Settings, chronicle: History) -> bool:
     """Whether a restore of this backup was begun here and has not ended: it goes on, whatever is there of it."""
     return read_json(settings.data / BEGUN).get("digest") == chronicle.digest
 
@@ -162,7 +162,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     broken = next((key for key in sums if not _is_there(folder / key, sums[key])), None)
     if broken:
         raise BackupError(f"{folder / broken} is missing or was changed, so the backup is not whole: take another one.")
-    with transaction.alone(settings, client, "a restore") as lease:
+    with transaction.exclusive(settings, client, "a restore") as lease:
         _refuse_full(settings, endpoints, client, chronicle, landed)
         write_private(settings.data / BEGUN, json.dumps({"digest": chronicle.digest}))
         _each(sums, lambda key: storage.upload(client, folder / key, bucket, key))
@@ -176,7 +176,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     return Backup(folder, chronicle.commits[-1].number, str(chronicle.as_of), len(sums) + len(logged), 0, 0, size)
 
 
-def _refuse_full(settings: Settings, endpoints: Endpoints, client, chronicle: Chronicle, landed: str | None) -> None:
+def _refuse_full(settings: Settings, endpoints: Endpoints, client, chronicle: History, landed: str | None) -> None:
     """See that nothing is there but what an earlier try to restore this backup has left."""
     bucket, there = settings.s3_historic_bucket, commit_log.read(client, settings.s3_historic_bucket).commits
     begun = _is_begun(settings, chronicle)
@@ -222,14 +222,14 @@ def _told(folder: Path) -> dict:
     return told
 
 
-def _read(folder: Path) -> tuple[Chronicle, str | None]:
+def _read(folder: Path) -> tuple[History, str | None]:
     """The chronicle of a backup, and the text of its manifest of the landing zone."""
     told = _told(folder)
     if not told["commit"]:
         raise BackupError(f"{folder} holds a backup that was begun and never finished: make it again.")
     try:
-        paths = [folder / commit_log.key_of(number) for number in range(1, told["commit"] + 1)]
-        chronicle = commit_log.linked({str(path): path.read_bytes() for path in paths})
+        paths = [folder / commit_log.commit_key(number) for number in range(1, told["commit"] + 1)]
+        chronicle = commit_log.parse({str(path): path.read_bytes() for path in paths})
     except OSError as error:
         raise BackupError(f"{folder} holds no whole backup ({error}): make one with `make backup`.") from None
     except IngestError as error:
@@ -239,12 +239,14 @@ def _read(folder: Path) -> tuple[Chronicle, str | None]:
     return chronicle, told["landing"]
 
 
-def _logged(chronicle: Chronicle) -> dict[str, str]:
+def _logged(chronicle: History) -> dict[str, str]:
     """Key of each commit's object → its SHA-256."""
-    return {commit_log.key_of(commit.number): sha256(commit.text.encode()).hexdigest() for commit in chronicle.commits}
+    return {
+        commit_log.commit_key(commit.number): sha256(commit.text.encode()).hexdigest() for commit in chronicle.commits
+    }
 
 
-def _named(chronicle: Chronicle) -> dict[str, str | None]:
+def _named(chronicle: History) -> dict[str, str | None]:
     """Key of each file that the history names → its SHA-256, None in a history that an earlier version wrote."""
     return {key: batch.sha256.get(role) for batch in chronicle.batches for role, key in batch.files.items()}
 

@@ -18,7 +18,7 @@ import duckdb
 from duckbook.backends import data_folder, storage
 from duckbook.errors import IngestError, WarehouseError
 from duckbook.ingest import batch_files, commit_log, erased_people, history, new_sources, order_statuses, sources
-from duckbook.ingest.batches import Batch, Chronicle
+from duckbook.ingest.batches import Batch, History
 from duckbook.ingest.reading import Reading
 from duckbook.ops import landing_limit, landing_totals
 from duckbook.settings import Endpoints, Settings
@@ -85,7 +85,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     stops = [text for text in [_stop(new_sources.check_complete, landed, chronicle, settings)] if text]
     new = new_sources.find_new(settings, endpoints, landed, chronicle, keep=False)
     findings = [Finding("", name, f"is not read: {why}", 1) for name, why in landed.ignored.items()]
-    findings += [Finding("", "", told, 0) for told in [new_sources.told_of(as_of)] if told]
+    findings += [Finding("", "", told, 0) for told in [new_sources.as_of_warning(as_of)] if told]
     found = {source.table for source in landed.sources}
     findings += [
         Finding(table.name, "", "is missing", 0)
@@ -108,7 +108,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         stops += [str(error) for error in read if isinstance(error, IngestError)]
         readings, same = history.without_repeats([r for r in read if isinstance(r, Reading)], chronicle)
         stops += filter(None, [_stop(new_sources.check_as_of, as_of, readings, chronicle)])
-        readings, _ = erased_people.hold_back(connection, readings, chronicle)
+        readings, _ = erased_people.remove_erased(connection, readings, chronicle)
         # Without orders there is no date to be told, and that they are missing is told already.
         if readings and not as_of and "orders" in found:
             stops += filter(None, [_stop(new_sources.newest_date, connection, readings, chronicle)])
@@ -142,7 +142,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
 
 
 def _batches(
-    connection, readings: Sequence[Reading], chronicle: Chronicle, as_of: date | None
+    connection, readings: Sequence[Reading], chronicle: History, as_of: date | None
 ) -> tuple[list[Batch], batch_files.Files]:
     """What was read as the batches that an ingest would make of it, each with all of its rows; and their files."""
     if not as_of:
@@ -162,7 +162,7 @@ def _stop(step, *arguments) -> str:
     return ""
 
 
-def _findings_of_keys(connection, bucket: str, chronicle: Chronicle, readings: list[Reading]) -> Iterator[Finding]:
+def _findings_of_keys(connection, bucket: str, chronicle: History, readings: list[Reading]) -> Iterator[Finding]:
     """Keys that contradict themselves in a source, and those that a source held before and holds no more."""
     for name in dict.fromkeys(r.source.table for r in readings):
         mine = [r for r in readings if r.source.table == name]
@@ -183,8 +183,8 @@ def _findings_of_statuses(connection, readings: list[Reading], settings: Setting
     told = [r for r in readings if r.source.table == "orders" and r.readable and "status" in r.columns]
     if told:
         files = f"read_parquet({listed(str(r.path) for r in told)}, union_by_name = true)"
-        for word, rows in order_statuses.unexplained(connection, files, settings):
-            yield Finding("orders", "", order_statuses.sentence(word), rows)
+        for word, rows in order_statuses.unknown_words(connection, files, settings):
+            yield Finding("orders", "", order_statuses.describe(word), rows)
 
 
 def _findings(connection: duckdb.DuckDBPyConnection, r: Reading, counted: Iterable[Counted]) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ import duckdb
 from duckbook.backends import lake, warehouse
 from duckbook.errors import WarehouseError
 from duckbook.ingest import raw
-from duckbook.ingest.batches import Batch, Chronicle
+from duckbook.ingest.batches import Batch, History
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import literal
@@ -30,7 +30,7 @@ def outstanding(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
     endpoints: Endpoints,
-    chronicle: Chronicle,
+    chronicle: History,
     new: Sequence[Batch],
     files: Mapping[str, Path],
 ) -> list[dict]:
@@ -64,13 +64,13 @@ def outstanding(
         mine = [batch for batch in batches if batch.table == name]
         held = (settings.s3_historic_bucket, name, mine, files, database, until.get(name, -1))
         for unreadable in raw.groups("unreadable", [batch for batch in mine if newest[batch.source] is batch]):
-            query = raw.selected(settings.s3_historic_bucket, name, "unreadable", unreadable, local=files)
+            query = raw.rows_query(settings.s3_historic_bucket, name, "unreadable", unreadable, local=files)
             connection.execute(f"insert into ecom_raw.unreadable by name {query}")
         _fill(connection, name, list(_rows(*held)), list(_sightings(*held)))
     return quarantine.outstanding(connection, settings.mask_personal)
 
 
-def _built(connection, settings: Settings, endpoints: Endpoints, chronicle: Chronicle) -> tuple[str, dict[str, int]]:
+def _built(connection, settings: Settings, endpoints: Endpoints, chronicle: History) -> tuple[str, dict[str, int]]:
     """The database with what staging has built; and table → the sequence up to which it has, for those that it has."""
     try:
         if settings.target == "lake":
@@ -107,7 +107,7 @@ def _rows(
         yield f"select {columns}, _rejection from {database}.ecom_staging.base_{name}"
     for alike in raw.groups("rows", [batch for batch in batches if batch.sequence > until]):
         why = rejection(source_tables()[name], alike[0].columns)
-        yield f"select {columns}, {why} as _rejection from ({raw.selected(bucket, name, 'rows', alike, local=files)})"
+        yield f"select {columns}, {why} as _rejection from ({raw.rows_query(bucket, name, 'rows', alike, local=files)})"
 
 
 def _sightings(
@@ -121,7 +121,7 @@ def _sightings(
         sightings = f"{database}.ecom_raw.sightings where {of} and _batch_id in ({known})"
         yield f"select {columns} from {sightings}"
     for alike in raw.groups("sightings", [batch for batch in batches if batch.sequence > until]):
-        yield f"select {columns} from ({raw.selected(bucket, name, 'sightings', alike, local=files)})"
+        yield f"select {columns} from ({raw.rows_query(bucket, name, 'sightings', alike, local=files)})"
 
 
 def _fill(connection, name: str, rows: Sequence[str], sightings: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError
 from duckbook.ingest import commit_log, erased_people, mentions, rows, transaction
-from duckbook.ingest.batches import Batch, Chronicle, Commit, Forgetting, file_key
+from duckbook.ingest.batches import Batch, Commit, ErasedPeople, History, file_key
 from duckbook.ingest.mentions import Cell, People
 from duckbook.ops import remaining_copies
 from duckbook.settings import Endpoints, Settings
@@ -105,7 +105,7 @@ def forget(
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     with (
-        transaction.alone(settings, client, "an erasure") as lease,
+        transaction.exclusive(settings, client, "an erasure") as lease,
         transaction.workspace(settings) as folder,
         warehouse.engine(settings) as engine,
     ):
@@ -116,17 +116,17 @@ def forget(
         warehouse.use_s3(engine, endpoints.s3)
         ids = normalised(engine, customer_ids) if customer_ids or not records else []
         salt = chronicle.salt or erased_people.new_salt()
-        hashes = {erased_people.hashed(salt, customer_id): customer_id for customer_id in ids}
-        erased_people.name_people(engine, ids)
+        hashes = {erased_people.hash_id(salt, customer_id): customer_id for customer_id in ids}
+        erased_people.create_people_table(engine, ids)
         rewriting = _Rewriting(engine, bucket, chronicle, folder, ids, records)
         rewriting.do()
-        people, unknown = rewriting.people, sorted(set(hashes) - chronicle.forgotten)
+        people, unknown = rewriting.people, sorted(set(hashes) - chronicle.erased)
         if not rewriting.found and unknown:
             named = ", ".join(hashes[person] for person in unknown)
             raise IngestError(f"The history knows nobody whose customer_id is {named}: see how the source writes it.")
         if not rewriting.found:
             return Erasure(None, {}, (), people, tuple(rewriting.doubts))
-        mails = {erased_people.hashed_mail(salt, text) for text in people.texts if "@" in text}
+        mails = {erased_people.hash_email(salt, text) for text in people.texts if "@" in text}
         commit = Commit(
             number=chronicle.next_number,
             previous=chronicle.digest,
@@ -134,7 +134,7 @@ def forget(
             origins=(),
             fingerprints={},
             batches=(),
-            forgotten=Forgetting(salt, tuple(unknown), rewriting.amended, tuple(sorted(mails))),
+            forgotten=ErasedPeople(salt, tuple(unknown), rewriting.amended, tuple(sorted(mails))),
         )
         # First, because the commit takes away what all else can be searched by.
         tell(rewriting.doubts)
@@ -143,7 +143,7 @@ def forget(
         transaction.upload(settings, client, rewriting.files, rewriting.replaced)
         lease.renew()
         commit_log.put(client, bucket, commit)
-        transaction.sweep(settings, client, Chronicle((*chronicle.commits, commit)))
+        transaction.sweep(settings, client, History((*chronicle.commits, commit)))
     return Erasure(commit.number, rewriting.found, rewriting.sources, people, tuple(rewriting.doubts))
 
 
@@ -168,7 +168,7 @@ class _Rewriting:
         self,
         engine: duckdb.DuckDBPyConnection,
         bucket: str,
-        chronicle: Chronicle,
+        chronicle: History,
         folder: Path,
         ids: Collection[str],
         records: Sequence[str],
@@ -189,9 +189,9 @@ class _Rewriting:
         """Go through all tables."""
         chosen = self._chosen()
         files = {name: list(self._of(name, "rows")) for name in source_tables()}
-        is_theirs = erased_people.is_of_a_person(erased_people.PERSON)
+        is_theirs = erased_people.names_a_person(erased_people.PERSON)
         if self.ids:
-            self.people = mentions.known(self.engine, self.ids, files, is_theirs)
+            self.people = mentions.find_details(self.engine, self.ids, files, is_theirs)
         for name, table in source_tables().items():
             self.engine.execute("create or replace temp table rehashed (key varchar, was ubigint, hash ubigint)")
             self.engine.execute("create or replace temp table removed (key varchar, hash ubigint)")
@@ -245,7 +245,7 @@ class _Rewriting:
                 records.setdefault(cell.file, set()).add(cell.number)
                 if cell.column and not of_key:
                     values.setdefault(cell.file, {}).setdefault(cell.column, set()).add(cell.number)
-            if not cell.mention.certain or (of_key and not erased_people.is_of_people(table)):
+            if not cell.mention.certain or (of_key and not erased_people.is_person_table(table)):
                 is_whole = cell.column is None or (cell.customer is None and erased_people.PERSON in table.column_names)
                 column = "" if is_whole and not of_key else f":{quote(cell.column, safe='')}"
                 doubtful.setdefault(f"{batches[cell.file].batch_id}:{cell.number}{column}", cell)
@@ -280,7 +280,7 @@ class _Rewriting:
                     gone.add(number)
             if not gone and not lost:
                 continue
-            path, whole = self._path(batch, "rows"), erased_people.is_of_people(table)
+            path, whole = self._path(batch, "rows"), erased_people.is_person_table(table)
             columns = erased_people.rewrite(self.engine, table, address, batch.columns, path, gone, lost)
             self._remember_hashes(table, batch, address, path)
             sighted = self._sighted(batch)
@@ -311,7 +311,7 @@ class _Rewriting:
         """What the hash of a row was and is, and which rows are gone, for the sightings of them."""
         key = rows.any_key(table, batch.columns, rows.whole_numbers(batch.types))
         number = rows.row_number(batch.columns)
-        now = "_row_number" if erased_people.is_of_people(table) else number
+        now = "_row_number" if erased_people.is_person_table(table) else number
         read = f"select {key} as key, _row_hash as hash, {{}} as number from read_parquet({{}}, file_row_number = true)"
         before, after = read.format(number, literal(address)), read.format(now, literal(str(path)))
         self.engine.execute(
@@ -328,11 +328,11 @@ class _Rewriting:
         if not files:
             return
         gone = "(_key, _row_hash) in (select key, hash from removed)"
-        if erased_people.is_of_people(table):
-            gone = f"({erased_people.is_of_a_person('_key')} or {gone})"
+        if erased_people.is_person_table(table):
+            gone = f"({erased_people.names_a_person('_key')} or {gone})"
         changed = "(_key, _row_hash) in (select key, was from rehashed)"
         counted = self.engine.execute(
-            f"select filename, count(*), count(*) filter ({gone}) from {mentions.read(list(files))} "
+            f"select filename, count(*), count(*) filter ({gone}) from {mentions.scan(list(files))} "
             f"where {gone} or {changed} group by filename order by filename"
         ).fetchall()
         latest = "select key, was, any_value(hash) as hash from rehashed group by key, was"

@@ -128,7 +128,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
 
 def _copy(target: Settings, connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
     """Make the tables anew, all or none; what stood in their schemas besides is dropped."""
-    raw.refuse_others(connection)
+    raw.check_owner(connection)
     connection.execute("begin")
     standing = connection.execute(
         "select table_schema, table_name, if(table_type = 'VIEW', 'view', 'table') "

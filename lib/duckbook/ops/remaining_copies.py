@@ -71,7 +71,7 @@ def scrub_logs(settings: Settings, people: People) -> None:
 
 def numbered(settings: Settings, people: People) -> list[Path]:
     """Files of the archive that tell of customers by customer_id and hold a number that is the id of one of them."""
-    ids = sorted(people.ids - mentions.telling_ids(people.ids))
+    ids = sorted(people.ids - mentions.distinctive_ids(people.ids))
     if not ids:
         return []
     number = re.compile(rf"(?<![\w.,-])(?:{'|'.join(map(re.escape, ids))})(?![\w.,-])")
@@ -118,7 +118,7 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
             pinned = {current.snapshot} if current else set()
             lake.expire(connection, settings, endpoints.catalog_dsn, pinned, kept_for="0 seconds")
     with warehouse.engine(settings) as engine:
-        erased_people.name_people(engine, ids)
+        erased_people.create_people_table(engine, ids)
         for file in _features(settings):
             if _count(engine, f"read_parquet({literal(str(file))})"):
                 file.unlink()
@@ -135,7 +135,7 @@ def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace
     """
     with warehouse.engine(settings) as engine:
         warehouse.use_s3(engine, endpoints.s3)
-        erased_people.name_people(engine, people.ids)
+        erased_people.create_people_table(engine, people.ids)
         traces = [_in_history(settings, endpoints, engine, people), _in_warehouse(settings, people)]
         traces.append(_in_publications(settings, engine))
         traces += _in_lake(settings, endpoints, engine)
@@ -155,7 +155,7 @@ def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     """Rows of a relation that name one of `people`, by whatever column does."""
     names = {name.lower() for name, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
-    by_id = [erased_people.is_of_a_person(quoted(name)) for name in (erased_people.PERSON,) if name in names]
+    by_id = [erased_people.names_a_person(quoted(name)) for name in (erased_people.PERSON,) if name in names]
     by_key = [f"customer_key::varchar in ({KEYS_OF_PEOPLE})"] if "customer_key" in names else []
     if not (by_id or by_key):
         return 0
@@ -165,7 +165,7 @@ def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
 def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People) -> Trace:
     bucket = settings.s3_historic_bucket
     batches = commit_log.read(storage.client(endpoints.s3), bucket).batches
-    is_theirs = erased_people.is_of_a_person(erased_people.PERSON)
+    is_theirs = erased_people.names_a_person(erased_people.PERSON)
     looked, found = 0, 0
     for name, table in source_tables().items():
         files = {
@@ -176,7 +176,7 @@ def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People
         found += sum(map(len, erased_people.rows_of_people(engine, files["rows"]).values()))
         mentioned = mentions.in_table(engine, people, table, files["rows"], files["unreadable"], is_theirs)
         found += sum(cell.mention.certain for cell in mentioned)
-        if erased_people.is_of_people(table) and files["sightings"]:
+        if erased_people.is_person_table(table) and files["sightings"]:
             seen = " union all ".join(f"select _key as customer_id from {literal(file)}" for file in files["sightings"])
             found += _count(engine, f"({seen})")
     return Trace("history", f"{looked} files", found)
@@ -184,7 +184,7 @@ def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People
 
 def _in_warehouse(settings: Settings, people: People) -> Trace:
     with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
-        erased_people.name_people(connection, people.ids)
+        erased_people.create_people_table(connection, people.ids)
         tables = connection.execute(
             "select schema_name, table_name from duckdb_tables() "
             "where database_name = current_database() and not temporary order by all"
@@ -221,7 +221,7 @@ def _in_lake(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
 
 def _of_views(published: publisher.Published, engine) -> Trace:
     people = [name for (name,) in engine.execute("select id from people").fetchall()]
-    erased_people.name_people(published.connection, people)
+    erased_people.create_people_table(published.connection, people)
     marts = published.publication.marts
     found = sum(_count(published.connection, f"{publisher.SCHEMA}.{mart}") for mart in marts)
     return Trace("publications", f"{len(marts)} marts", found)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError
 from duckbook.ingest import commit_log, new_sources, transaction, versions
-from duckbook.ingest.batches import Batch, Chronicle, Commit, Withdrawal, file_key
+from duckbook.ingest.batches import Batch, Commit, History, Withdrawal, file_key
 from duckbook.ingest.sources import PREFIX
 from duckbook.ingest.versions import File
 from duckbook.settings import Endpoints, Settings
@@ -56,7 +56,7 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     with (
-        transaction.alone(settings, client, "a withdrawal") as lease,
+        transaction.exclusive(settings, client, "a withdrawal") as lease,
         transaction.workspace(settings) as folder,
         warehouse.engine(settings) as engine,
     ):
@@ -79,11 +79,11 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         transaction.upload(settings, client, left.files, [*left.replaced, *files_of_them])
         lease.renew()
         commit_log.put(client, bucket, commit)
-        transaction.sweep(settings, client, Chronicle((*chronicle.commits, commit)))
+        transaction.sweep(settings, client, History((*chronicle.commits, commit)))
     return Withdrawn(tuple(batches), as_of, left.kept)
 
 
-def _named(chronicle: Chronicle, names: Iterable[str]) -> list[Batch]:
+def _named(chronicle: History, names: Iterable[str]) -> list[Batch]:
     known = {batch.batch_id: batch for batch in chronicle.batches}
     found: dict[str, Batch] = {}
     for name in names:
@@ -101,7 +101,7 @@ def _named(chronicle: Chronicle, names: Iterable[str]) -> list[Batch]:
 
 
 def _redated(
-    engine: duckdb.DuckDBPyConnection, bucket: str, chronicle: Chronicle, batches: Sequence[Batch]
+    engine: duckdb.DuckDBPyConnection, bucket: str, chronicle: History, batches: Sequence[Batch]
 ) -> tuple[date, dict[str, dict[str, Any]]]:
     """The as-of date without these batches, and what is different then of others that took theirs from them."""
     gone, as_of, redated, told = {batch.batch_id for batch in batches}, None, {}, set()
@@ -140,7 +140,7 @@ def _order_dates(engine, bucket: str, batches: Iterable[Batch]) -> list[date]:
 class _Left:
     """What is left of the history without some batches, as far as it differs from what was there."""
 
-    def __init__(self, engine, bucket: str, chronicle: Chronicle, gone: Sequence[Batch], redated: dict, folder: Path):
+    def __init__(self, engine, bucket: str, chronicle: History, gone: Sequence[Batch], redated: dict, folder: Path):
         self.engine, self.bucket, self.folder, self.gone = engine, bucket, folder, gone
         self.files: dict[str, Path] = {}
         self.replaced: list[str] = []
@@ -190,7 +190,7 @@ class _Left:
             source_tables()[table],
             landed=landed,
             appended=[File(self._address(b, "rows"), b.columns, b.types, b.place) for b in mine if "rows" in b.files],
-            sighted=[(path, batch.place) for path, batch in others],
+            unchanged_before=[(path, batch.place) for path, batch in others],
             rows_landed=sum(batch.unchanged for batch in sighted if batch.batch_id in seen),
         )
         for batch in sighted:

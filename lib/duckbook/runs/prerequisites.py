@@ -94,7 +94,7 @@ def _check_history(settings: Settings, request: Request, generates: bool) -> Non
     """See that there is something to ingest, where others land it, and that the as-of date does not go back."""
     from duckbook.backends import storage
     from duckbook.ingest import commit_log, new_sources, sources
-    from duckbook.ingest.batches import Chronicle
+    from duckbook.ingest.batches import History
 
     if not servers.are_running(settings):
         held = _raw_as_of(settings)
@@ -107,7 +107,7 @@ def _check_history(settings: Settings, request: Request, generates: bool) -> Non
         if generates or held:
             return
         if settings.embedded_postgres and settings.embedded_s3 and not (settings.data / "servers").exists():
-            new_sources.check_complete(sources.Landed((), ()), Chronicle(), settings)
+            new_sources.check_complete(sources.Landed((), ()), History(), settings)
     if generates and request.as_of is None:
         return
     endpoints = servers.connect(settings)
