@@ -145,7 +145,7 @@ def test_a_product_record_contains_what_was_known_at_its_time():
 
 def test_a_customer_record_contains_the_changes_up_to_its_time():
     """A change of address, channel, status or income is a separate record, dated by the change."""
-    people, whole = simulate().customers, simulate().whole
+    customers, whole = simulate().customers, simulate().whole
     rows = piece(simulate(), "customers", whole).to_pylist()
     kinds = {"moved": ("city", "state", "location_type"), "rechannelled": ("preferred_channel",),
              "remarried": ("marital_status",), "repaid": ("annual_income",)}  # fmt: skip
@@ -158,12 +158,12 @@ def test_a_customer_record_contains_the_changes_up_to_its_time():
         if before := last.get(which):
             for kind, columns in kinds.items():
                 if any(before[column] != row[column] for column in columns):
-                    assert at in getattr(people, kind)[which], "what changes, changes at its own moment"
+                    assert at in getattr(customers, kind)[which], "what changes, changes at its own moment"
         else:
             assert row["updated_at"] == row["signup_date"], "the first record is the sign-up"
         last[which] = row
     for kind in kinds:
-        for which, times in enumerate(getattr(people, kind)):
+        for which, times in enumerate(getattr(customers, kind)):
             for at in times[(times < whole.end) & (times < simulate().closed[which])]:
                 assert (which + 1, datetime.fromtimestamp(at, UTC).replace(tzinfo=None)) in by_time, kind
 

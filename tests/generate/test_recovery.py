@@ -19,16 +19,16 @@ SIZE = 60_000
 
 def test_bgnbd_parameters_come_back_within_a_tenth_on_time_adjusted_for_the_season():
     shop = simulate(SIZE)
-    orders, people, end = shop.purchases, shop.customers, shop.whole.end
+    orders, customers, end = shop.purchases, shop.customers, shop.whole.end
     count = np.searchsorted(orders.placed, end)
     who = orders.customer[:count]
-    weeks = orders.clock.weeks(orders.placed[:count] - people.offset[who])
-    placed = np.bincount(who, minlength=len(people))
-    first, last = np.full(len(people), np.inf), np.zeros(len(people))
+    weeks = orders.clock.weeks(orders.placed[:count] - customers.offset[who])
+    placed = np.bincount(who, minlength=len(customers))
+    first, last = np.full(len(customers), np.inf), np.zeros(len(customers))
     np.minimum.at(first, who, weeks)
     np.maximum.at(last, who, weeks)
     buyers = placed > 0
-    until = orders.clock.weeks(end - people.offset)
+    until = orders.clock.weeks(end - customers.offset)
     found = fit_bgnbd(placed[buyers] - 1, (last - first)[buyers], (until - first)[buyers]).values
     planted = [PLANTED.bgnbd_r, PLANTED.bgnbd_alpha, PLANTED.bgnbd_a, PLANTED.bgnbd_b]
     assert found == pytest.approx(planted, rel=0.10)
@@ -37,18 +37,18 @@ def test_bgnbd_parameters_come_back_within_a_tenth_on_time_adjusted_for_the_seas
 def test_promotions_reveal_which_products_are_elastic():
     """Compare units in promoted weeks with the usual units of product and week, by quarter of planted elasticity."""
     shop = simulate(SIZE)
-    goods, lines = shop.products, shop.baskets
+    products, lines = shop.products, shop.baskets
     weeks = 156
-    units = np.zeros((goods.weeks, goods.count))
-    np.add.at(units, (goods.week_of(shop.purchases.placed)[lines.order], lines.product), lines.quantity)
-    units, on_sale, depth = units[:weeks], goods.on_sale[:weeks], goods.depth[:weeks]
+    units = np.zeros((products.weeks, products.count))
+    np.add.at(units, (products.week_of(shop.purchases.placed)[lines.order], lines.product), lines.quantity)
+    units, on_sale, depth = units[:weeks], products.on_sale[:weeks], products.depth[:weeks]
     usual = on_sale & (depth == 0)
-    product, week = np.ones(goods.count), np.ones(weeks)
+    product, week = np.ones(products.count), np.ones(weeks)
     for _ in range(20):
         product = (units * usual).sum(0) / np.maximum((usual * week[:, None]).sum(0), 1e-9)
         week = (units * usual).sum(1) / np.maximum((usual * product).sum(1), 1e-9)
     expected = week[:, None] * product
-    quarter = np.argsort(np.argsort(goods.elasticity)) * 4 // goods.count
+    quarter = np.argsort(np.argsort(products.elasticity)) * 4 // products.count
     found = []
     for n in range(4):
         cells = on_sale & (depth >= 20) & (quarter == n)
@@ -79,32 +79,32 @@ def test_spend_varies_by_customer_as_planted():
     shop = simulate(SIZE)
     who = shop.purchases.customer
     own = np.log(shop.customers.spend[who])
-    value = np.log(shop.baskets.goods)
+    value = np.log(shop.baskets.products)
     assert np.corrcoef(own, value)[0, 1] > 0.75
-    assert shop.baskets.goods.mean() / shop.customers.spend[who].mean() == pytest.approx(1.0, abs=0.06)
+    assert shop.baskets.products.mean() / shop.customers.spend[who].mean() == pytest.approx(1.0, abs=0.06)
     assert (value - own).std() < 0.75 * value.std()
 
 
 def test_income_and_age_matter_a_little():
-    people = simulate(SIZE).customers
-    assert 0.2 < np.corrcoef(np.log(people.income), np.log(people.spend))[0, 1] < 0.45
-    by_age, by_rate = (np.argsort(np.argsort(values)) for values in (people.signup - people.born, people.rate))
+    customers = simulate(SIZE).customers
+    assert 0.2 < np.corrcoef(np.log(customers.income), np.log(customers.spend))[0, 1] < 0.45
+    by_age, by_rate = (np.argsort(np.argsort(values)) for values in (customers.signup - customers.born, customers.rate))
     assert -0.2 < np.corrcoef(by_age, by_rate)[0, 1] < -0.05
 
 
 def test_income_follows_education_and_age_and_its_residual_follows_spend():
-    people = simulate(SIZE).customers
-    age = ((people.signup - people.born) / YEAR).astype(int)
-    income = np.log(people.income)
+    customers = simulate(SIZE).customers
+    age = ((customers.signup - customers.born) / YEAR).astype(int)
+    income = np.log(customers.income)
     grown = age >= 30
-    medians = np.array([np.median(people.income[grown & (people.education == level)]) for level in range(5)])
+    medians = np.array([np.median(customers.income[grown & (customers.education == level)]) for level in range(5)])
     assert medians / medians[0] == pytest.approx(np.array(PLANTED.income_by_education) / 0.77, rel=0.06)
-    by_age = [np.median(people.income[np.abs(age - at) <= 2]) for at in INCOME_AGES[1:]]
+    by_age = [np.median(customers.income[np.abs(age - at) <= 2]) for at in INCOME_AGES[1:]]
     planted = np.array(PLANTED.income_by_age[1:])
     assert np.array(by_age) / by_age[2] == pytest.approx(planted / planted[2], rel=0.08)
-    known = np.column_stack([np.eye(5)[people.education], np.eye(100)[age]])
+    known = np.column_stack([np.eye(5)[customers.education], np.eye(100)[age]])
     left = income - known @ np.linalg.lstsq(known, income, rcond=None)[0]
-    scores = [np.argsort(np.argsort(values)) for values in (left, people.spend)]
+    scores = [np.argsort(np.argsort(values)) for values in (left, customers.spend)]
     assert np.corrcoef(*scores)[0, 1] == pytest.approx(PLANTED.spend_income_correlation, abs=0.03)
 
 
@@ -158,12 +158,12 @@ def test_transit_and_lateness_grow_with_the_zone():
 def test_stock_covers_some_weeks_and_every_kind_of_cover_occurs(seed):
     """With the limits of `fct_inventory_cover`, 14 and 180 days."""
     shop = simulate(10_000, seed, FIRST_AS_OF)
-    goods, end = shop.products, shop.whole.end
-    units = np.bincount(*_lines(shop, end - 30 * season.DAY, end), minlength=goods.count)
-    monday = int(goods.week_of(np.int64(end - 1)))
-    since = np.bincount(*_lines(shop, int(goods.week_start(np.int64(monday))), end), minlength=goods.count)
-    stock = shop.stock.left(np.arange(goods.count), np.full(goods.count, monday), since.astype(np.int64))
-    on_sale = goods.on_sale[monday]
+    products, end = shop.products, shop.whole.end
+    units = np.bincount(*_lines(shop, end - 30 * season.DAY, end), minlength=products.count)
+    monday = int(products.week_of(np.int64(end - 1)))
+    since = np.bincount(*_lines(shop, int(products.week_start(np.int64(monday))), end), minlength=products.count)
+    stock = shop.stock.left(np.arange(products.count), np.full(products.count, monday), since.astype(np.int64))
+    on_sale = products.on_sale[monday]
     days = stock * 30 // np.maximum(units, 1)
     kinds = [stock == 0, units == 0, days < 14, days > 180]
     kind = np.select(kinds, ["out of stock", "not selling", "low", "ample"], "healthy")[on_sale]
@@ -189,26 +189,26 @@ def test_texts_predict_most_scores_but_not_all():
     words = text.TfidfVectorizer(ngram_range=(1, 2), min_df=3, sublinear_tf=True)
     model = linear.LogisticRegression(C=2.0, max_iter=500, class_weight="balanced")
     model.fit(words.fit_transform(texts[older]), happy[older])
-    said = model.predict_proba(words.transform(texts[~older]))[:, 1]
-    assert 0.90 < metrics.roc_auc_score(happy[~older], said) < 0.97
+    tones = model.predict_proba(words.transform(texts[~older]))[:, 1]
+    assert 0.90 < metrics.roc_auc_score(happy[~older], tones) < 0.97
     assert len(set(texts)) > 0.9 * len(texts)
 
 
 def test_tones_and_topics_are_planted_and_follow_events():
     shop = simulate(SIZE)
-    said = pa.concat_tables(truth(shop)["reviews"]).to_pandas()
+    tones = pa.concat_tables(truth(shop)["reviews"]).to_pandas()
     reviews = shop.reviews
     known = reviews.written < shop.whole.end
     score, line = reviews.score[known], reviews.line[known]
     late = shop.fulfilment.late[shop.baskets.order[line]]
-    assert set(said.tone) == set(TONES)
-    assert said.contradicts_stars[score != 3].mean() == pytest.approx(PLANTED.review_contradicting_share, abs=0.005)
-    assert (said.tone == "mixed")[score != 3].mean() == pytest.approx(PLANTED.review_mixed_share, abs=0.03)
-    assert (said.tone == "neutral")[score != 3].mean() == pytest.approx(PLANTED.review_neutral_share, abs=0.005)
-    blames = said.blamed.notna().to_numpy()
-    delivery = (said.blamed == "delivery").to_numpy()
+    assert set(tones.tone) == set(TONES)
+    assert tones.contradicts_stars[score != 3].mean() == pytest.approx(PLANTED.review_contradicting_share, abs=0.005)
+    assert (tones.tone == "mixed")[score != 3].mean() == pytest.approx(PLANTED.review_mixed_share, abs=0.03)
+    assert (tones.tone == "neutral")[score != 3].mean() == pytest.approx(PLANTED.review_neutral_share, abs=0.005)
+    blames = tones.blamed.notna().to_numpy()
+    delivery = (tones.blamed == "delivery").to_numpy()
     assert delivery[blames & late].mean() > 0.7 > 0.12 > delivery[blames & ~late].mean()
-    assert not (said.praised == "delivery").to_numpy()[late].any()
+    assert not (tones.praised == "delivery").to_numpy()[late].any()
     fitted = shop.products.category[shop.baskets.product[line]] == 1
-    fit = (said.blamed == "fit").to_numpy()
+    fit = (tones.blamed == "fit").to_numpy()
     assert fit[blames & fitted & ~late].mean() > 3 * fit[blames & ~fitted & ~late].mean()

@@ -12,13 +12,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from duckbook.backends import manifest as manifests
-from duckbook.backends.manifest import (
-    NO_HISTORY,
-    Manifest,
-    check_not_earlier,
-    check_only_generated,
-    check_same_shop,
-)
+from duckbook.backends.manifest import NO_HISTORY, Manifest, check_not_earlier, check_only_generated, check_same_shop
 from duckbook.errors import LandingError
 from duckbook.settings import Endpoints, Settings
 

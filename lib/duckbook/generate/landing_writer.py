@@ -106,14 +106,13 @@ class Writer:
         number, counts, soiled = 0, Counter(), []
         with path.open("wb") as file:
             for records in pieces:
-                clean, lines, existing = shop.dirt.soil_lines(
-                    table, records, dirt_keys(table, records), self._json_lines
-                )
+                keys = dirt_keys(table, records)
+                clean, lines, kinds = shop.dirt.soil_lines(table, records, keys, self._json_lines)
                 with self._write_json(clean, "piece.ndjson").open("rb") as piece:
                     shutil.copyfileobj(piece, file)
                 soiled += lines
                 number += len(clean) + len(lines)
-                counts += existing
+                counts += kinds
             file.writelines(f"{line}\n".encode() for line in soiled)
         self._record(table, "s3", where, day, number, counts)
         self._submit(path, bucket, key)

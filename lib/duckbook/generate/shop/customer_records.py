@@ -46,49 +46,50 @@ def customers(shop: Shop, window: Window) -> Iterator[pa.Table]:
 
 def _moments(shop: Shop, window: Window, which: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Customer and second of each record, by customer and time."""
-    people, closed = shop.customers, shop.closed[which][:, None]
-    changes = np.concatenate([at[which] for at in _changes(people)], axis=1)
+    customers, closed = shop.customers, shop.closed[which][:, None]
+    changes = np.concatenate([at[which] for at in _changes(customers)], axis=1)
     changes = np.where(changes < closed, changes, NEVER)
-    at = np.sort(np.concatenate([changes, closed, people.signup[which][:, None], seen[:, None]], axis=1), axis=1)
+    at = np.sort(np.concatenate([changes, closed, customers.signup[which][:, None], seen[:, None]], axis=1), axis=1)
     inside = (at >= window.begin) & (at < window.end)
     inside[:, 1:] &= at[:, 1:] != at[:, :-1]
     who, nth = np.nonzero(inside)
     return which[who], at[who, nth]
 
 
-def _changes(people: Customers) -> tuple[np.ndarray, ...]:
-    return people.moved, people.remarried, people.rechannelled, people.repaid
+def _changes(customers: Customers) -> tuple[np.ndarray, ...]:
+    return customers.moved, customers.remarried, customers.rechannelled, customers.repaid
 
 
 def _customers(shop: Shop, which: np.ndarray, at: np.ndarray) -> pa.Table:
     """Records of customers, each at one moment. `last_login` is that moment, because changes are made on the site."""
-    people = shop.customers
+    customers = shop.customers
     closed = shop.closed[which]
     moves, marriages, channels, raises = (
-        ((change[which] <= at[:, None]) & (change[which] < closed[:, None])).sum(axis=1) for change in _changes(people)
+        ((change[which] <= at[:, None]) & (change[which] < closed[:, None])).sum(axis=1)
+        for change in _changes(customers)
     )
-    _, _, city, _, kind = people.address(which, moves)
-    first, last = _names(people, which)
-    age = (at - people.born[which]) // int(YEAR)
+    _, _, city, _, kind = customers.address(which, moves)
+    first, last = _names(customers, which)
+    age = (at - customers.born[which]) // int(YEAR)
     columns = {
-        "customer_id": pa.array(people.id[which]),
+        "customer_id": pa.array(customers.id[which]),
         "email": _emails(shop, which, first, last),
         "first_name": first,
         "last_name": last,
         "age": pa.array(age.astype(np.int32)),
-        "gender": pick(GENDERS, people.gender[which]),
-        "annual_income": money(people.income_after(which, raises) * 100),
-        "marital_status": pick(MARITAL, people.marital_after(which, marriages)),
-        "education": pick(EDUCATIONS, people.education[which]),
+        "gender": pick(GENDERS, customers.gender[which]),
+        "annual_income": money(customers.income_after(which, raises) * 100),
+        "marital_status": pick(MARITAL, customers.marital_after(which, marriages)),
+        "education": pick(EDUCATIONS, customers.education[which]),
         "location_type": pick(LOCATIONS, kind),
         "city": pick([place.name for place in CITIES], city),
         "state": pick([place.state for place in CITIES], city),
         "country": pick(["United States"], np.zeros(len(which), dtype=np.int64)),
-        "signup_date": moment(people.signup[which]),
+        "signup_date": moment(customers.signup[which]),
         "last_login": moment(at),
-        "preferred_channel": pick(CHANNELS, people.channel_after(which, channels)),
+        "preferred_channel": pick(CHANNELS, customers.channel_after(which, channels)),
         "is_active": pa.array(closed > at),
-        "acquisition_channel": pick(ACQUISITION, people.acquisition[which]),
+        "acquisition_channel": pick(ACQUISITION, customers.acquisition[which]),
         "updated_at": moment(at),
     }
     return pa.table({name: columns[name] for name in source_tables()["customers"].column_names})
@@ -99,16 +100,16 @@ def last_seen(shop: Shop, window: Window) -> np.ndarray:
 
     Changes are made on the site, so each counts as a visit, though it has no interactions.
     """
-    people = shop.customers
-    seen = np.zeros(len(people), dtype=np.int64)
-    for chunk in shop.spool.ranges(len(people)):
+    customers = shop.customers
+    seen = np.zeros(len(customers), dtype=np.int64)
+    for chunk in shop.spool.ranges(len(customers)):
         closed, latest = shop.closed[chunk], seen[chunk]
         ends = np.minimum(closed, window.end)
-        for at in _changes(people):
+        for at in _changes(customers):
             for column in at[chunk].T:
                 inside = (column >= window.begin) & (column < ends)
                 np.maximum(latest, np.where(inside, column, 0), out=latest)
-        for column in (people.signup[chunk], closed):
+        for column in (customers.signup[chunk], closed):
             inside = (column >= window.begin) & (column < window.end)
             np.maximum(latest, np.where(inside, column, 0), out=latest)
     step = int(np.clip(_CUSTOMER_DAYS // shop.size, 1, _VISIT_DAYS)) * season.DAY
@@ -119,16 +120,16 @@ def last_seen(shop: Shop, window: Window) -> np.ndarray:
     return seen
 
 
-def addresses(people: Customers, who: np.ndarray, moves: np.ndarray) -> pa.Array:
+def addresses(customers: Customers, who: np.ndarray, moves: np.ndarray) -> pa.Array:
     """Addresses after so many moves, such as '123 Oak Street, Springfield, IL 62704'."""
-    house, street, city, suffix, _ = people.address(who, moves)
+    house, street, city, suffix, _ = customers.address(who, moves)
     road = join([text(house), pick(streets().values, street)], " ")
     town = pick([f"{place.name}, {place.state} {place.zip3}" for place in CITIES], city)
     return join([join([road, town], ", "), pick([f"{n:02d}" for n in range(1, 100)], suffix)], "")
 
 
-def _names(people: Customers, which: np.ndarray) -> tuple[pa.Array, pa.Array]:
-    return pick(all_first_names(), people.first_name[which]), pick(last_names().values, people.last_name[which])
+def _names(customers: Customers, which: np.ndarray) -> tuple[pa.Array, pa.Array]:
+    return pick(all_first_names(), customers.first_name[which]), pick(last_names().values, customers.last_name[which])
 
 
 def _emails(shop: Shop, which: np.ndarray, first: pa.Array, last: pa.Array) -> pa.Array:

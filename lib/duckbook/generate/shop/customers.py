@@ -63,12 +63,7 @@ class Customers:
     """
 
     def __init__(
-        self,
-        randomness: Randomness,
-        parameters: Parameters,
-        customers: int,
-        span: season.Span,
-        spool: Spool,
+        self, randomness: Randomness, parameters: Parameters, customers: int, span: season.Span, spool: Spool
     ) -> None:
         self._randomness = randomness
         signups = _Signups(randomness, parameters, customers, span)

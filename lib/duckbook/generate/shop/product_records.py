@@ -21,27 +21,27 @@ def products(shop: Shop, window: Window) -> Iterator[pa.Table]:
     window that includes it.
     """
     moments = _Moments(shop, window)
-    goods, which, at = shop.products, moments.product, moments.at
-    week = goods.week_of(at)
+    products, which, at = shop.products, moments.product, moments.at
+    week = products.week_of(at)
     name = _names(shop, which)
     rating = (2 * 100 * moments.stars + moments.reviews) // np.maximum(2 * moments.reviews, 1)
     columns = {
         "product_id": pa.array(which + 1),
-        "category_id": pa.array(goods.category[which] + 1),
-        "subcategory_id": pa.array(goods.subcategory[which] + 1),
+        "category_id": pa.array(products.category[which] + 1),
+        "subcategory_id": pa.array(products.subcategory[which] + 1),
         "product_name": name,
         "description": _descriptions(shop, which, name),
-        "base_price": money(goods.base[week, which]),
-        "sale_price": money(goods.sale[week, which]),
+        "base_price": money(products.base[week, which]),
+        "sale_price": money(products.sale[week, which]),
         "stock_quantity": pa.array(shop.stock.left(which, week, moments.sold).astype(np.int32)),
-        "weight_kg": decimal(goods.grams[which], 3),
-        "is_active": pa.array(goods.on_sale[week, which]),
-        "created_at": moment(goods.launched[which]),
+        "weight_kg": decimal(products.grams[which], 3),
+        "is_active": pa.array(products.on_sale[week, which]),
+        "created_at": moment(products.launched[which]),
         "brand": pick(*_brands(shop, which)),
         "sku": _skus(shop, which),
         "rating": decimal(rating, 2, moments.reviews > 0),
         "review_count": pa.array(moments.reviews.astype(np.int32)),
-        "cost": money(goods.cost[which]),
+        "cost": money(products.cost[which]),
         "updated_at": moment(at),
     }
     yield pa.table({column: columns[column] for column in source_tables()["products"].column_names})
@@ -59,29 +59,29 @@ class _Moments:
     """
 
     def __init__(self, shop: Shop, window: Window) -> None:
-        goods, size = shop.products, shop.products.count
+        products, size = shop.products, shop.products.count
         changed = _changed(shop)
-        mondays = np.maximum(goods.week_start(np.arange(goods.weeks)), shop.whole.begin)
+        mondays = np.maximum(products.week_start(np.arange(products.weeks)), shop.whole.begin)
         inside = np.flatnonzero((mondays >= window.begin) & (mondays < window.end))
         count, stars, reviewed = _reviews(shop, window, mondays[inside])
         sold = np.stack([_sold(shop, second, second + 1)[0] for second in mondays[inside]] or [np.zeros(size, int)])
         # Changes of price, withdrawals, and first days on sale.
         nth, product = np.nonzero(changed[inside])
         changes = (product, mondays[inside][nth], count[nth, product], stars[nth, product], sold[nth, product])
-        launched = np.flatnonzero((goods.launched >= window.begin) & (goods.launched < window.end))
+        launched = np.flatnonzero((products.launched >= window.begin) & (products.launched < window.end))
         none = np.zeros(len(launched), dtype=np.int64)
-        launches = (launched, goods.launched[launched], none, none, none)
+        launches = (launched, products.launched[launched], none, none, none)
         # The state at the window's end, dated by the product's last event.
-        last = int(goods.week_of(np.int64(window.end - 1)))
-        units, bought = _sold(shop, int(goods.week_start(np.int64(last))), window.end)
+        last = int(products.week_of(np.int64(window.end - 1)))
+        units, bought = _sold(shop, int(products.week_start(np.int64(last))), window.end)
         week = np.where(changed[: last + 1], np.arange(last + 1)[:, None], 0).max(axis=0)
-        week = np.where(goods.on_sale[last], last, week)
+        week = np.where(products.on_sale[last], last, week)
         since = np.where(changed[: last + 1].any(axis=0), mondays[week], 0)
-        since = np.maximum.reduce([since, goods.launched, reviewed, bought])
-        first = int(goods.week_of(np.int64(window.begin)))
-        shown = goods.on_sale[max(first - 1, 0) : last + 1].any(axis=0)
-        fresh = (reviewed >= window.begin) | (goods.launched >= window.begin)
-        kept = np.flatnonzero((goods.launched < window.end) & (shown | fresh))
+        since = np.maximum.reduce([since, products.launched, reviewed, bought])
+        first = int(products.week_of(np.int64(window.begin)))
+        shown = products.on_sale[max(first - 1, 0) : last + 1].any(axis=0)
+        fresh = (reviewed >= window.begin) | (products.launched >= window.begin)
+        kept = np.flatnonzero((products.launched < window.end) & (shown | fresh))
         ends = (kept, since[kept], count[-1, kept], stars[-1, kept], units[kept])
         columns = [np.concatenate(column) for column in zip(changes, launches, ends, strict=True)]
         _, once = np.unique((columns[0] << 32) + columns[1], return_index=True)
@@ -90,10 +90,10 @@ class _Moments:
 
 def _changed(shop: Shop) -> np.ndarray:
     """Whether price or availability differs from the week before, bool array of shape (weeks, products)."""
-    goods = shop.products
-    changed = np.zeros((goods.weeks, goods.count), dtype=bool)
-    changed[0] = goods.on_sale[0]
-    for column in (goods.base, goods.sale, goods.on_sale):
+    products = shop.products
+    changed = np.zeros((products.weeks, products.count), dtype=bool)
+    changed[0] = products.on_sale[0]
+    for column in (products.base, products.sale, products.on_sale):
         changed[1:] |= column[1:] != column[:-1]
     return changed
 
@@ -132,12 +132,13 @@ def _brands(shop: Shop, which: np.ndarray) -> tuple[list[str], np.ndarray]:
 
 
 def _names(shop: Shop, which: np.ndarray) -> pa.Array:
-    goods = shop.products
+    products = shop.products
     starts = np.cumsum([0] + [len(item.nouns) for item in SUBCATEGORIES])
     nouns = pick(
-        [noun for item in SUBCATEGORIES for noun in item.nouns], starts[goods.subcategory[which]] + goods.noun[which]
+        [noun for item in SUBCATEGORIES for noun in item.nouns],
+        starts[products.subcategory[which]] + products.noun[which],
     )
-    adjective = pick(ADJECTIVES, goods.adjective[which] * len(ADJECTIVES) >> 16)
+    adjective = pick(ADJECTIVES, products.adjective[which] * len(ADJECTIVES) >> 16)
     model = text(100 + which % 900)
     return join([pick(*_brands(shop, which)), adjective, nouns, model], " ")
 

@@ -54,13 +54,7 @@ class Products:
     on_sale : bool array of shape (weeks, products)
     """
 
-    def __init__(
-        self,
-        randomness: Randomness,
-        parameters: Parameters,
-        customers: int,
-        span: season.Span,
-    ) -> None:
+    def __init__(self, randomness: Randomness, parameters: Parameters, customers: int, span: season.Span) -> None:
         self._randomness = randomness
         self._parameters = parameters
         self.first_week = span.first - timedelta(days=span.first.weekday())

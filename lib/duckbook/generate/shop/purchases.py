@@ -43,12 +43,7 @@ class Purchases:
     """
 
     def __init__(
-        self,
-        randomness: Randomness,
-        parameters: Parameters,
-        customers: Customers,
-        span: season.Span,
-        spool: Spool,
+        self, randomness: Randomness, parameters: Parameters, customers: Customers, span: season.Span, spool: Spool
     ) -> None:
         self._randomness = randomness
         self._parameters = parameters
@@ -59,13 +54,13 @@ class Purchases:
         end = season.epoch(span.horizon) + season.DAY
         runs: list[int] = [0]
 
-        def count_runs(pieces: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
+        def record_runs(pieces: Iterator[dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
             for piece in pieces:
                 runs.append(runs[-1] + len(piece["placed"]))
                 yield piece
 
         pieces = spool.pieces(len(customers), lambda chunk: self._orders(customers, chunk, end))
-        columns = spool.gather(count_runs(pieces))
+        columns = spool.gather(record_runs(pieces))
         self.dropped = columns.pop("dropped")
         vars(self).update(columns if len(runs) == 2 else spool.gather(_merge(columns, runs)))
 

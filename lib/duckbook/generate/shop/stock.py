@@ -52,20 +52,20 @@ class Stock:
         return np.maximum(self.filled[week, which] - sold, 0)
 
     def _fill(self, sold: np.ndarray) -> np.ndarray:
-        goods, number = self._products, np.arange(self._products.count)
+        products, number = self._products, np.arange(self._products.count)
         bits = self._randomness.bits("stock", number)
         cover = lognormal(1000.0 * COVER_WEEKS, COVER_SPREAD)(bits, 0) / 1000.0
         minimum = FEWEST + (part(bits, 16, 16) * 3 * FEWEST >> 16)
-        filled = np.zeros((goods.weeks, goods.count), dtype=np.int32)
-        left = np.zeros(goods.count, dtype=np.int64)
-        for week in range(goods.weeks):
+        filled = np.zeros((products.weeks, products.count), dtype=np.int32)
+        left = np.zeros(products.count, dtype=np.int64)
+        for week in range(products.weeks):
             since = max(week - PACE_WEEKS, 0)
             pace = sold[since:week].sum(axis=0) / max(week - since, 1)
             draw = self._randomness.bits("delivery", number, week + 1)
             arrives = part(draw, 0, 16) >= FAILED_SHARE * 65_536
             wanted = np.maximum((pace * cover).astype(np.int64), minimum)
             ordered = (left < pace * REORDER_WEEKS) | (left == 0)
-            left = np.where(goods.on_sale[week], np.where(ordered & arrives, np.maximum(wanted, left), left), 0)
+            left = np.where(products.on_sale[week], np.where(ordered & arrives, np.maximum(wanted, left), left), 0)
             filled[week] = left
             left = np.maximum(left - sold[week], 0)
         return filled

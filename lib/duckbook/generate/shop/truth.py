@@ -56,46 +56,46 @@ def _affinities() -> pa.Table:
 
 
 def _customers(shop: Shop, known: slice) -> pa.Table:
-    people, end = shop.customers, shop.whole.end
+    customers, end = shop.customers, shop.whole.end
     return pa.table(
         {
-            "customer_id": pa.array(people.id[known]),
-            "orders_weekly": _millionths(people.rate[known]),
-            "dropout_chance": _millionths(people.dropout[known]),
+            "customer_id": pa.array(customers.id[known]),
+            "orders_weekly": _millionths(customers.rate[known]),
+            "dropout_chance": _millionths(customers.dropout[known]),
             "dropped_at": moment(shop.purchases.dropped[known], end),
             "closed_at": moment(shop.closed[known], end),
-            "mean_order_value": money(np.rint(people.spend[known]).astype(np.int64)),
-            "favourite_category_id": pa.array(people.favourite[known] + 1),
-            "ever_buys": pa.array(people.buys[known]),
+            "mean_order_value": money(np.rint(customers.spend[known]).astype(np.int64)),
+            "favourite_category_id": pa.array(customers.favourite[known] + 1),
+            "ever_buys": pa.array(customers.buys[known]),
         }
     )
 
 
 def _products(shop: Shop) -> pa.Table:
-    goods = shop.products
-    known = np.flatnonzero(goods.launched < shop.whole.end)
+    products = shop.products
+    known = np.flatnonzero(products.launched < shop.whole.end)
     return pa.table(
         {
             "product_id": pa.array(known + 1),
-            "quality": _millionths(goods.quality[known]),
-            "popularity": _millionths(goods.popularity[known]),
-            "elasticity": _millionths(goods.elasticity[known]),
-            "withdrawn_at": moment(goods.withdrawn[known], shop.whole.end),
+            "quality": _millionths(products.quality[known]),
+            "popularity": _millionths(products.popularity[known]),
+            "elasticity": _millionths(products.elasticity[known]),
+            "withdrawn_at": moment(products.withdrawn[known], shop.whole.end),
         }
     )
 
 
 def _prices(shop: Shop) -> pa.Table:
-    goods = shop.products
-    weeks = int(goods.week_of(np.array([shop.whole.end - 1]))[0]) + 1
-    week, product = np.nonzero(goods.on_sale[:weeks])
-    day = (goods.week_start(week) // season.DAY).astype("datetime64[D]")
+    products = shop.products
+    weeks = int(products.week_of(np.array([shop.whole.end - 1]))[0]) + 1
+    week, product = np.nonzero(products.on_sale[:weeks])
+    day = (products.week_start(week) // season.DAY).astype("datetime64[D]")
     return pa.table(
         {
             "product_id": pa.array(product + 1),
             "week": pa.array(day),
-            "base_price": money(goods.base[week, product]),
-            "sale_price": money(goods.sale[week, product]),
+            "base_price": money(products.base[week, product]),
+            "sale_price": money(products.sale[week, product]),
         }
     )
 

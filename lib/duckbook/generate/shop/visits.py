@@ -23,7 +23,7 @@ CELL = 4.0
 
 MOST_IN_CELL = 64
 
-MOST_EAGER = 12.0
+MOST_ACTIVE = 12.0
 """Most visits of a customer relative to the mean, which bounds the visits per cell."""
 
 FADED = 5.0
@@ -89,7 +89,7 @@ class VisitGenerator:
         def make(chunk: slice) -> dict[str, np.ndarray]:
             # Visits are in proportion to orders. Otherwise customers who neither order nor drop out would accumulate,
             # and conversion would fall for as long as the shop exists.
-            activity = np.where(customers.buys[chunk], np.minimum(customers.rate[chunk] / mean, MOST_EAGER), 0.0)
+            activity = np.where(customers.buys[chunk], np.minimum(customers.rate[chunk] / mean, MOST_ACTIVE), 0.0)
             per_cell = parameters.visits_weekly * CELL * activity
             return {"per_cell": per_cell, "none": exp(-per_cell)}
 
@@ -134,7 +134,7 @@ class VisitGenerator:
         count = Lookup.weighted(self._parameters.research_visits)(
             self._randomness.bits("preparing visits", self._purchases.key[orders])
         )
-        orders, nth = np.repeat(orders, count), _within(count)
+        orders, nth = np.repeat(orders, count), _number_within(count)
         key = self._randomness.bits("preparing visit", self._purchases.key[orders], nth + 1)
         days = part(key, 0, 16) * 7 >> 16
         ahead = days * season.DAY + (part(key, 16, 16) * 4 * season.HOUR >> 16) + 2 * season.HOUR
@@ -175,7 +175,7 @@ class VisitGenerator:
         any_visit = np.flatnonzero(draw > self._none[chunk])
         count = poisson(draw[any_visit], self._per_cell[chunk][any_visit])
         who = np.repeat(any_visit + chunk.start, count)
-        entity = (customers.id[who] * 4096 + cell) * MOST_IN_CELL + _within(count)
+        entity = (customers.id[who] * 4096 + cell) * MOST_IN_CELL + _number_within(count)
         key = self._randomness.bits("visit", entity)
         share = self._randomness.uniform("visit time", entity)
         start = clock.second((cell + share) * CELL) + customers.offset[who]
@@ -194,7 +194,7 @@ class VisitGenerator:
             number, offset = self._customers.id[chunk], self._customers.offset[chunk]
             count = self._welcomes(self._randomness.bits("welcome visits", number))
             who = np.repeat(np.arange(chunk.start, chunk.stop), count)
-            key = self._randomness.bits("welcome visit", self._customers.id[who], _within(count) + 1)
+            key = self._randomness.bits("welcome visit", self._customers.id[who], _number_within(count) + 1)
             wait = exponential(1_000_000.0)(key, 0) * (self._fade / 1_000_000.0)
             weeks = np.repeat(clock.weeks(signup[chunk] - offset), count) + wait
             start = clock.second(weeks) + np.repeat(offset, count)
@@ -207,7 +207,7 @@ def _concatenate(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _within(count: np.ndarray) -> np.ndarray:
+def _number_within(count: np.ndarray) -> np.ndarray:
     """Number 0, 1, … within each group of `np.repeat(…, count)`."""
     ends = np.cumsum(count)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - count, count)
