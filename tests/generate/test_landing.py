@@ -25,12 +25,12 @@ POSTGRES = ("categories", "subcategories", "order_items", "interactions")
 
 def fingerprints(settings, endpoints):
     """A hash of every landed object, and of every landed table with its declared date."""
-    client, found = storage.client(endpoints.s3), {}
+    client, hashes = storage.client(endpoints.s3), {}
     for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
         for stored in storage.list_objects(client, bucket):
             if not stored.key.startswith(("json/", "truth/", "landing.json")):
                 continue
-            found[bucket, stored.key] = stored.etag
+            hashes[bucket, stored.key] = stored.etag
     with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         schema = settings.postgres_schema
         tables = postgres.execute(
@@ -41,8 +41,8 @@ def fingerprints(settings, endpoints):
                 select count(*), sum(hashtextextended(r::text, 0)), obj_description('{schema}.{name}'::regclass)
                 from {schema}.{name} as r
             """
-            found[schema, name] = postgres.execute(query).fetchone()
-    return found
+            hashes[schema, name] = postgres.execute(query).fetchone()
+    return hashes
 
 
 @pytest.fixture(scope="module")

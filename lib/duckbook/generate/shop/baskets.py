@@ -105,11 +105,11 @@ class Baskets:
         chosen = np.full((len(key), int(count.max(initial=1))), -1)
         for line in range(chosen.shape[1]):
             on = np.flatnonzero(count > line)
-            about = (key[on], line, week[on], band[on])
+            context = (key[on], line, week[on], band[on])
             if line == 0:
-                product = self._first(*about, self._customers.favourite[who[on]])
+                product = self._first(*context, self._customers.favourite[who[on]])
             else:
-                product = self._further(*about, self._products.subcategory[chosen[on, 0]])
+                product = self._further(*context, self._products.subcategory[chosen[on, 0]])
                 for again in range(1, REDRAWS + 1):
                     # An order has one line per product, unless a small catalogue offers no other.
                     repeated = np.flatnonzero((chosen[on] == product[:, None]).any(axis=1))
@@ -121,7 +121,7 @@ class Baskets:
             products[at] = product
             bits = draw.bits("quantity", key[on], line)
             units = np.maximum(budget[on] / self._products.sale[week[on], product] + part(bits, 0, 16) / 131_072, 1.0)
-            # Budgets for more than the maximum buy a random number of units, mostly one.
+            # Budgets beyond the maximum buy a random number of units, most often one.
             share = part(bits, 16, 16) / 65_536
             quantities[at] = np.where(units < MOST_UNITS + 1, units, 1.0 + share * share * MOST_UNITS).astype(np.int8)
         return products, quantities

@@ -36,7 +36,7 @@ WITHIN_A_LOOK = np.array([-3, 0, 4, 6, 8, 0])
 FAVOURITE_VISITS = 0.5
 """Share of visits without an order that are about the customer's favourite category."""
 
-A_DAY = 10_000_000
+MOST_PER_DAY = 10_000_000
 """More events than on any day. event_id is YYYYMMDD × this + the event's number within the visits of that day."""
 
 
@@ -87,8 +87,8 @@ class EventGenerator:
         line = np.where(visits.buys[visit], place - (visits.products - bought)[visit], -1)
         line = np.where(pays, place - visits.products[visit], line)
         product = self._viewed_products(visits, visit, line, bits)
-        happens = self._flags(visits, visit, place, line, pays, bits)
-        look, kind = np.nonzero(happens)
+        occurs = self._flags(visits, visit, place, line, pays, bits)
+        look, kind = np.nonzero(occurs)
         at = self._moments(visits, visit, place, pays, bits, look, kind)
         visit = visit[look]
         return Events(
@@ -122,9 +122,9 @@ class EventGenerator:
 
     def _interest(self, visits: Visits) -> np.ndarray:
         """Category of each visit: that of its order, else the favourite, else any."""
-        mind = self._randomness.bits("mind", visits.key)
-        favourite = part(mind, 0, 16) < FAVOURITE_VISITS * 65_536
-        category = np.where(favourite, self._customers.favourite[visits.customer], self._category(mind, 16))
+        bits = self._randomness.bits("mind", visits.key)
+        favourite = part(bits, 0, 16) < FAVOURITE_VISITS * 65_536
+        category = np.where(favourite, self._customers.favourite[visits.customer], self._category(bits, 16))
         ordered = np.flatnonzero(visits.order >= 0)
         first = self._baskets.product[self._baskets.begin[visits.order[ordered]]]
         category[ordered] = self._products.category[first]
@@ -134,23 +134,23 @@ class EventGenerator:
         self, visits: Visits, visit: np.ndarray, place: np.ndarray, line: np.ndarray, pays: np.ndarray, bits: np.ndarray
     ) -> np.ndarray:
         """Whether each kind of event happens at each look, shape (looks, kinds)."""
-        mood = (
+        abandons = (
             part(self._randomness.bits("abandons", visits.key), 0, 16) < self._parameters.abandoned_cart_share * 65_536
         )
-        fills = (mood & ~visits.buys)[visit]
+        fills = (abandons & ~visits.buys)[visit]
         last = place == visits.products[visit] - 1
         buying = line >= 0
         more = part(bits, 0, 10)
-        happens = np.zeros((len(visit), len(KINDS)), dtype=bool)
-        happens[:, PURCHASE] = pays
-        happens[:, VIEW] = ~pays
-        happens[:, SEARCH] = ~pays & (part(bits, 10, 10) < SHARES[SEARCH])
-        happens[:, WISH] = ~pays & ~buying & (part(bits, 20, 10) < SHARES[WISH])
-        happens[:, CART] = ~pays & (
+        occurs = np.zeros((len(visit), len(KINDS)), dtype=bool)
+        occurs[:, PURCHASE] = pays
+        occurs[:, VIEW] = ~pays
+        occurs[:, SEARCH] = ~pays & (part(bits, 10, 10) < SHARES[SEARCH])
+        occurs[:, WISH] = ~pays & ~buying & (part(bits, 20, 10) < SHARES[WISH])
+        occurs[:, CART] = ~pays & (
             buying | (fills & (last | (more < SHARES[CART]))) | (visits.buys[visit] & (more < SPARE))
         )
-        happens[:, REMOVE] = happens[:, CART] & ~buying & (visits.buys[visit] | (part(bits, 30, 10) < SHARES[REMOVE]))
-        return happens
+        occurs[:, REMOVE] = occurs[:, CART] & ~buying & (visits.buys[visit] | (part(bits, 30, 10) < SHARES[REMOVE]))
+        return occurs
 
     def _moments(
         self,
@@ -177,10 +177,12 @@ class EventGenerator:
 def _ids(start: np.ndarray, visit: np.ndarray) -> np.ndarray:
     """Event ids, from the day of the visit's start and the number within the events of that day's visits."""
     day = (start // season.DAY)[visit]
-    fresh = np.flatnonzero(np.concatenate([[True], day[1:] != day[:-1]])) if len(day) else np.zeros(0, dtype=np.int64)
-    place = np.arange(len(day)) - np.repeat(fresh, np.diff(np.concatenate([fresh, [len(day)]])))
+    day_starts = (
+        np.flatnonzero(np.concatenate([[True], day[1:] != day[:-1]])) if len(day) else np.zeros(0, dtype=np.int64)
+    )
+    place = np.arange(len(day)) - np.repeat(day_starts, np.diff(np.concatenate([day_starts, [len(day)]])))
     days = day.astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     years = days.astype("datetime64[Y]").astype(np.int64) + 1970
     number = years * 10_000 + (months.astype(np.int64) % 12 + 1) * 100 + (days - months).astype(np.int64) + 1
-    return number * A_DAY + place + 1
+    return number * MOST_PER_DAY + place + 1
