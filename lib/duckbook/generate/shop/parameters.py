@@ -51,7 +51,7 @@ class Parameters:
     bgnbd_b: float = 2.426
     """Second parameter of it; CDNOW 2.426. A customer may drop out after each repeat purchase."""
 
-    # -- experiment: reminder mails --------------------------------------------------------------------------------
+    # -- experiment: reminder emails --------------------------------------------------------------------------------
     experiment_share: float = 0.5
     """Share of those who take part in the experiment that is treated, by chance (`shop.experiment`)."""
     experiment_uplift: float = 0.0
@@ -171,7 +171,7 @@ class Parameters:
     review_typo_share: float = 0.12
     """Share of texts that are typed in haste. Assumption."""
 
-    # -- slow change: events a year ----------------------------------------------------------------------------------
+    # -- slow change: events per year ---------------------------------------------------------------------------------
     moves_yearly: float = 0.085
     """Moves a year (US Census Bureau, Geographic Mobility 2022: 8.7 %)."""
     marital_yearly: float = 0.03

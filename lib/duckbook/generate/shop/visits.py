@@ -124,7 +124,7 @@ class VisitGenerator:
         key = self._randomness.bits("buying visit", self._purchases.key[orders])
         looks = self._baskets.lines[orders] + self._more_looks(key, 48)
         who, placed = self._purchases.customer[orders], self._purchases.placed[orders]
-        # A visit starts after the customer's sign-up.
+        # The gap is short enough for the visit to start after the sign-up.
         signup = self._customers.signup[who]
         gap = np.minimum(25 + part(key, 0, 16) * 130 // 65_536, (placed - signup) // (looks + 1))
         return placed - gap * looks, who, key, orders, np.full(len(orders), True), gap, looks
