@@ -87,7 +87,7 @@ def test_a_bi_client_finds_keys_relations_types_and_comments_by_reflection(shop,
     table = sqlalchemy.Table("fct_order_details", sqlalchemy.MetaData(), schema="shop_bi", autoload_with=engine)
     assert str(table.c.revenue.type) == "NUMERIC(18, 2)"
     assert not table.c.revenue.nullable
-    declared = contracts.of_marts(shop)["fct_order_details"]
+    declared = contracts.load_marts(shop)["fct_order_details"]
     assert table.comment == declared.description != ""
     assert {c.name: c.comment for c in table.c} == {c.name: c.description for c in declared.columns}
     # What a BI tool asks next: a join over what it has found.
@@ -140,7 +140,7 @@ def personal_values(shop: Settings) -> set[str]:
     """Every personal value of the marts, as text."""
     values = set()
     with warehouse.open_warehouse(shop, read_only=True) as connection:
-        for mart, contract in contracts.of_marts(shop).items():
+        for mart, contract in contracts.load_marts(shop).items():
             for column in contract.personal:
                 query = f"select distinct {column}::varchar from ecom_marts.{mart} where {column} is not null"
                 values |= {value for (value,) in connection.execute(query).fetchall()}

@@ -88,7 +88,7 @@ def test_personal_columns_are_masked_and_all_others_are_what_they_were(shop):
     reader, masked = publisher.published(shop), 0
     assert reader.publication.masked
     with warehouse.open_warehouse(shop, read_only=True) as connection:
-        for mart, contract in contracts.of_marts(shop).items():
+        for mart, contract in contracts.load_marts(shop).items():
             if mart not in reader.publication.marts:
                 continue
             rest = ", ".join(column.name for column in contract.columns if not column.personal)

@@ -90,7 +90,7 @@ def publish_bi(
     with publisher.published(settings) as published:
         publication = published.publication
         _refuse_personal(settings, publication)
-        declared = contracts.of_marts(settings)
+        declared = contracts.load_marts(settings)
         wanted = {mart: declared[mart] for mart in sorted(publication.marts)}
         published.connection.execute("load postgres_scanner")
         published.connection.execute("set pg_null_byte_replacement = ''")  # Postgres knows no text with a NUL in it.

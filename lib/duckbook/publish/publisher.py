@@ -81,8 +81,8 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
         connection.execute("begin")
         names = _marts(connection)
         _refuse_untested(settings, connection)
-        declared, masked = contracts.of_marts(settings), settings.mask_personal
-        queries = masking.queries(connection, SCHEMA, names, declared, masked=masked)
+        declared, masked = contracts.load_marts(settings), settings.mask_personal
+        queries = masking.mart_queries(connection, SCHEMA, names, declared, masked=masked)
         marts = {
             mart: Outgoing(query, declared[mart].sorted_by, declared[mart].personal if masked else ())
             for mart, query in queries.items()
@@ -206,7 +206,7 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
         )
     if unequal := reconciliation.differences(reconciliation.marts(connection)):
         raise PublishError(f"Marts differ from staging: {unequal}. Run 06_marts.ipynb and see why.")
-    quarantine.hold_to_limit(connection, settings)
+    quarantine.enforce_limit(connection, settings)
 
 
 def _artifact(settings: Settings, name: str) -> dict[str, Any]:
