@@ -47,7 +47,7 @@ def owner(endpoints):
 
 
 def reader_dsn(shop, endpoints) -> str:
-    reader = bi_reader.of(shop, bi.dsn_of(shop, endpoints))
+    reader = bi_reader.reader_for(shop, bi.bi_dsn(shop, endpoints))
     return f"postgresql://{reader.user}:{reader.password}@{reader.host}:{reader.port}/{reader.database}"
 
 
@@ -101,7 +101,7 @@ def test_a_bi_client_finds_keys_relations_types_and_comments_by_reflection(shop,
 
 
 def test_psql_reads_with_what_the_command_prints(shop, endpoints, handed):
-    reader = bi_reader.of(shop, bi.dsn_of(shop, endpoints))
+    reader = bi_reader.reader_for(shop, bi.bi_dsn(shop, endpoints))
     environment = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database}
     environment |= {"PGUSER": reader.user, "PGPASSWORD": reader.password}
     psql = postgres_server.find_programs(None) / "psql"
@@ -183,7 +183,7 @@ def test_parquet_lies_behind_a_pointer_and_under_names_that_stay(shop, endpoints
 
 def test_the_file_for_power_bi_names_the_server_and_no_password(shop, endpoints, handed):
     (connection,) = json.loads(handed.pbids.read_text("utf-8"))["connections"]
-    reader = bi_reader.of(shop, bi.dsn_of(shop, endpoints))
+    reader = bi_reader.reader_for(shop, bi.bi_dsn(shop, endpoints))
     assert connection["details"] == {
         "protocol": "postgresql",
         "address": {"server": f"{reader.host}:{reader.port}", "database": reader.database},
@@ -203,13 +203,13 @@ def test_a_schema_and_a_bucket_of_another_history_are_not_replaced(shop, endpoin
     (comment,) = owner.execute("select obj_description('shop_bi'::regnamespace, 'pg_namespace')").fetchone()
     owner.execute(f"comment on schema shop_bi is '{comment[:-1]}, of the history abc.'")
     with pytest.raises(PublishError, match="SCHEMA=shop_bi holds the marts of another history"):
-        bi._refuse_a_schema_of_others(owner, "shop_bi", "def")
+        bi._refuse_foreign_schema(owner, "shop_bi", "def")
     owner.execute(f"comment on schema shop_bi is '{comment}'")
     client = storage.client(endpoints.s3)
     for history in (None, "abc"):
-        bi_files.put(client, "two-histories", "one", None, {}, 1, history)
+        bi_files.upload(client, "two-histories", "one", None, {}, 1, history)
     with pytest.raises(PublishError, match="two-histories holds the marts of another history"):
-        bi_files.put(client, "two-histories", "one", None, {}, 1, "def")
+        bi_files.upload(client, "two-histories", "one", None, {}, 1, "def")
 
 
 def test_objects_of_others_in_the_bucket_stay_and_old_publications_go(endpoints, tmp_path):
@@ -220,13 +220,13 @@ def test_objects_of_others_in_the_bucket_stay_and_old_publications_go(endpoints,
         files[mart].write_bytes(mart.encode())
 
     def put(run_id: str, marts=files, keep: int = 2, grace=timedelta(0)) -> set[str]:
-        bi_files.put(client, bucket, run_id, "2026-06-30", marts, keep, grace=grace)
+        bi_files.upload(client, bucket, run_id, "2026-06-30", marts, keep, grace=grace)
         return {found.key for found in storage.list_objects(client, bucket)} - {"current.json", "duckbook.json"}
 
     storage.ensure_bucket(client, bucket)
     for taken in ("current.json", "current/report.xlsx", "runs/marathon/times.csv"):
         storage.put_bytes(client, bucket, taken, b"theirs")
-        with pytest.raises(PublishError, match=f"shared-bucket holds {taken}, which no publication has put there"):
+        with pytest.raises(PublishError, match=f"shared-bucket holds {taken}, which is not from a publication"):
             put("a")
         storage.delete(client, bucket, taken)
     # As an earlier version left it, with what others have put there since.
@@ -293,7 +293,7 @@ def hand_over(marts, endpoints):
                 bi_schema.build(postgres, marts, "swapped__new", TWO, "source")
                 postgres.execute(f"comment on schema swapped__new is '{bi_schema.COMMENT}'")
                 locked = bi_schema.swap(postgres, "swapped__new", "swapped", patience)
-            bi_schema.sweep(postgres, "swapped")
+            bi_schema.drop_old(postgres, "swapped")
         return locked
 
     return publish_version

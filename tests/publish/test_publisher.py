@@ -16,7 +16,7 @@ import pytest
 from duckbook.backends import warehouse
 from duckbook.errors import PublishError, WarehouseLocked
 from duckbook.publish import publication, published_files, publisher
-from duckbook.publish.publication import Keeper
+from duckbook.publish.publication import PublicationBackend
 from duckbook.settings import Settings
 from duckbook.transform import contracts, dbt_layers
 from shop import copy_of
@@ -68,7 +68,7 @@ def test_marts_are_published_as_of_the_day_that_they_were_built_with_whatever_wa
 def test_marts_that_do_not_say_of_which_day_they_are_are_refused(shop):
     with warehouse.open_warehouse(shop) as connection:
         connection.execute("alter table ecom_marts.reconciliation drop column as_of")
-    with pytest.raises(PublishError, match="do not say of which day they are: build them"):
+    with pytest.raises(PublishError, match="have no as-of date: build them"):
         publisher.publish(shop, "a")
 
 
@@ -218,11 +218,11 @@ def test_a_run_that_publishes_again_leaves_its_first_publication_to_its_readers(
     assert reader.connection.execute("select count(*) from ecom_marts.dim_dates").fetchone()[0] > 0
 
 
-@pytest.mark.parametrize("target", publisher.KEPT_BY)
+@pytest.mark.parametrize("target", publisher.BACKENDS)
 def test_what_keeps_publications_offers_all_that_is_asked_of_it(target):
     """Every function of the protocol, with its parameters, their types and their order."""
-    keeper = importlib.import_module(f"duckbook.publish.{publisher.KEPT_BY[target]}")
-    asked = {name: function for name, function in vars(Keeper).items() if inspect.isfunction(function)}
+    keeper = importlib.import_module(f"duckbook.publish.{publisher.BACKENDS[target]}")
+    asked = {name: function for name, function in vars(PublicationBackend).items() if inspect.isfunction(function)}
     offered = {name: vars(keeper)[name] for name in asked if not name.startswith("_")}
     assert len(offered) == 6
     for name, function in offered.items():
@@ -254,7 +254,7 @@ def test_a_publication_that_lacks_a_file_is_none(shop):
     with pytest.raises(PublishError, match="There is no publication a: kept are b"):
         publisher.roll_back(shop, "a")
     (shop.data / "published" / "b" / "dim_dates.parquet").unlink()
-    with pytest.raises(PublishError, match="The publication b is gone: publish again"):
+    with pytest.raises(PublishError, match="The current publication b is missing: publish again"):
         publisher.published(shop)
 
 
