@@ -1,7 +1,7 @@
 """How quick a mart of events gets to where BI reads it, against the bare copy of DuckDB's postgres extension.
 
 The bare copy is `insert into` an attached table, which the extension turns into Postgres's binary COPY; it makes no
-key, no comment and no statistics, and a reader finds the table empty while it fills. Ours is `bi_schema.copy_table`, and
+key, no comment and no statistics, and a reader finds the table empty while it fills. Ours is `bi_schema.copy_table`,
 then the whole publication of that mart: in one transaction, with its primary key and statistics, put in place by a
 rename. `python tests/bench/run.py bi --customers 700000` is a mart of 44 million events, and wants 15 GB of disk.
 """
