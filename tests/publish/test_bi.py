@@ -165,10 +165,10 @@ def test_nothing_personal_reaches_postgres_or_s3(shop, endpoints, bi_copy, readi
 
 
 def test_publications_that_hold_personal_data_do_not_go_to_bi_by_mistake(shop, endpoints, tmp_path):
-    store = copy_of(shop, tmp_path).model_copy(update={"bi_schema": "open_bi", "s3_marts_bucket": "open-marts"})
-    publisher.publish(store.model_copy(update={"mask_personal": False}), "open")
-    with pytest.raises(PublishError, match="holds personal data as they are"):
-        bi.publish_bi(store, endpoints)
+    settings = copy_of(shop, tmp_path).model_copy(update={"bi_schema": "open_bi", "s3_marts_bucket": "open-marts"})
+    publisher.publish(settings.model_copy(update={"mask_personal": False}), "open")
+    with pytest.raises(PublishError, match="holds unmasked personal data"):
+        bi.publish_bi(settings, endpoints)
 
 
 def test_parquet_lies_behind_a_pointer_and_under_names_that_stay(shop, endpoints, bi_copy):
