@@ -296,9 +296,9 @@ def test_addresses_that_runs_have_left_are_masked(tmp_path):
 def test_what_a_page_quotes_of_a_record_is_masked(tmp_path, text, masked):
     settings = Settings(data=tmp_path, _env_file=None)
     with warehouse.engine(settings) as engine:
-        shown = engine.execute(f"select {masking.masked_text(settings, '?::varchar')}", [text]).fetchone()[0]
+        shown = engine.execute(f"select {masking.mask_sql(settings, '?::varchar')}", [text]).fetchone()[0]
         open_one = settings.model_copy(update={"mask_personal": False})
-        assert engine.execute(f"select {masking.masked_text(open_one, '?::varchar')}", [text]).fetchone()[0] == text
+        assert engine.execute(f"select {masking.mask_sql(open_one, '?::varchar')}", [text]).fetchone()[0] == text
     assert shown == masked
 
 

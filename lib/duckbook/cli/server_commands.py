@@ -67,8 +67,8 @@ def bi_env(**_store) -> None:
     from duckbook.publish import bi, bi_reader
     from duckbook.settings import settings
 
-    dsn = bi.dsn_of(settings(), servers.up(settings()))
-    reader = bi_reader.of(settings(), dsn)
+    dsn = bi.bi_dsn(settings(), servers.up(settings()))
+    reader = bi_reader.reader_for(settings(), dsn)
     values = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database, "PGUSER": reader.user}
     values |= {"PGPASSWORD": reader.password, "PGOPTIONS": f"-c search_path={settings().bi_schema}"}
     for name, value in values.items():

@@ -122,7 +122,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         totals = landing_totals.totals(connection, list(zip(batches, readings, strict=True)), settings)
         try:
             held = landing_limit.outstanding(connection, settings, endpoints, chronicle, batches, files)
-            stops += quarantine.sentences(held, settings)
+            stops += quarantine.violations(held, settings)
         except WarehouseError as error:
             stops.append(str(error))
     tables = []
@@ -216,7 +216,7 @@ def _count(connection: duckdb.DuckDBPyConnection, readings: Iterable[Reading]) -
         alike = list(group)
         table = source_tables()[alike[0].source.table]
         faults = list(rejections.faults(table, alike[0].columns))
-        quarantined = [(f"quarantined: {fault.what}", fault.condition, fault.example) for fault in faults]
+        quarantined = [(f"quarantined: {fault.description}", fault.condition, fault.example) for fault in faults]
         asked = [*quarantined, *_remarkable(table, alike[0].columns)]
         any_fault = " or ".join(f"({fault.condition})" for fault in faults) or "false"
         counts = ", ".join(

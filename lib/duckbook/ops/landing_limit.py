@@ -1,6 +1,6 @@
 """What a run would say of the limit of quarantined rows, if it ingested what has landed.
 
-It is asked as in a run, by `quarantine.outstanding`, of tables in memory which hold of staging what that reads: the
+It is asked as in a run, by `quarantine.counts`, of tables in memory which hold of staging what that reads: the
 rows that are set aside, and the sound ones of their keys. What staging has built is taken from the warehouse; what came
 since, or all where there is no warehouse to be read, from the files of the history and of the landing zone.
 """
@@ -34,7 +34,7 @@ def outstanding(
     new: Sequence[Batch],
     files: Mapping[str, Path],
 ) -> list[dict]:
-    """As `quarantine.outstanding`, after an ingest of new batches.
+    """As `quarantine.counts`, after an ingest of new batches.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def outstanding(
             query = raw.rows_query(settings.s3_historic_bucket, name, "unreadable", unreadable, local=files)
             connection.execute(f"insert into ecom_raw.unreadable by name {query}")
         _fill(connection, name, list(_rows(*held)), list(_sightings(*held)))
-    return quarantine.outstanding(connection, settings.mask_personal)
+    return quarantine.counts(connection, settings.mask_personal)
 
 
 def _built(connection, settings: Settings, endpoints: Endpoints, chronicle: History) -> tuple[str, dict[str, int]]:

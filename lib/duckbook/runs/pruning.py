@@ -19,7 +19,7 @@ from duckbook.backends import data_folder, servers
 from duckbook.backends.lock import one_writer
 from duckbook.ingest.batches import FILE_KEY
 from duckbook.publish import published_files, publisher
-from duckbook.publish.publication import beyond
+from duckbook.publish.publication import removable
 from duckbook.runs import provenance, run_archive
 from duckbook.settings import Settings
 
@@ -100,7 +100,7 @@ def _runs(settings: Settings) -> Iterator[Removal]:
 def _publications(settings: Settings) -> Iterator[Removal]:
     current = publisher.current(settings)
     kept = publisher.publications(settings)
-    for publication in beyond(kept, current and current.run_id, settings.keep_publications):
+    for publication in removable(kept, current and current.run_id, settings.keep_publications):
         name = publication.run_id
         # What it frees of a lake is told by nobody: that removes files a day after the last snapshot that named them.
         size = 0 if settings.target == "lake" else size_of(settings.data / "published" / name)
