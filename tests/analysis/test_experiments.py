@@ -22,7 +22,7 @@ def test_the_simulated_power_is_how_often_real_experiments_find_the_uplift(uplif
     found = 0
     for seed in range(300):
         during, before, treated = counts(seed, uplift, share)
-        found += experiments.welch(experiments.adjusted(during, before), treated).p < 0.05
+        found += experiments.welch(experiments.cuped(during, before), treated).p < 0.05
     during, before, _ = counts(1000)
     said = experiments.power(during, before, uplift, treated=share, draws=600)
     assert said.n == 600
@@ -38,11 +38,11 @@ def test_power_rises_with_the_uplift_and_is_the_same_twice():
 
 def test_what_the_time_before_explains_is_taken_out_and_the_mean_stays():
     during, before, _ = counts(3)
-    adjusted = experiments.adjusted(during, before)
+    adjusted = experiments.cuped(during, before)
     assert adjusted.mean() == pytest.approx(during.mean())
     assert adjusted.var() < during.var()
     assert abs(np.corrcoef(adjusted, before)[0, 1]) < 1e-9
-    assert experiments.adjusted(during, np.zeros(CUSTOMERS)).tolist() == during.tolist()
+    assert experiments.cuped(during, np.zeros(CUSTOMERS)).tolist() == during.tolist()
 
 
 def test_the_interval_is_that_of_welchs_test():

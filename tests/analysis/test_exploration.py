@@ -61,10 +61,10 @@ def test_a_parameter_that_cannot_be_meant_is_refused_by_name(parameters, sentenc
 def test_a_value_of_the_list_and_none_are_taken():
     with duckdb.connect() as connection:
         for state in ("TX", None):
-            exploration.choose(connection, among={"state": "values ('TX'), ('NY')"}, state=state)
+            exploration.choose(connection, allowed={"state": "values ('TX'), ('NY')"}, state=state)
             assert connection.execute("select state from chosen").fetchone() == (state,)
 
 
 def test_hours_are_told_as_spans():
-    assert exploration.hours([11, 9, 10, 20]) == "from 9:00 to 12:00 and from 20:00 to 21:00"
-    assert exploration.hours([]) == "in no hour"
+    assert exploration.hour_ranges([11, 9, 10, 20]) == "from 9:00 to 12:00 and from 20:00 to 21:00"
+    assert exploration.hour_ranges([]) == "in no hour"

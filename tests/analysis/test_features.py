@@ -120,8 +120,8 @@ def test_the_same_marts_give_the_same_bytes(store, tmp_path):
 
 
 def test_labels_count_the_ninety_days_after_and_nothing_else(store):
-    loaded = duckbook.load("features", AS_OF, store=store)
-    orders = duckbook.load("fct_customer_orders", store=store)
+    loaded = duckbook.load("features", AS_OF, settings=store)
+    orders = duckbook.load("fct_customer_orders", settings=store)
     day = orders.ordered_at.dt.date
     later = orders[(day > AS_OF) & (day <= AS_OF + timedelta(days=90))].groupby("customer_key")
     expected = later.revenue.sum().reindex(loaded.customer_key, fill_value=0)
@@ -132,15 +132,15 @@ def test_labels_count_the_ninety_days_after_and_nothing_else(store):
 
 def test_features_count_what_had_happened(store):
     """Held against the marts in pandas, by another way than the query's."""
-    loaded = duckbook.load("features", AS_OF, store=store).set_index("customer_key")
-    orders = duckbook.load("fct_customer_orders", store=store)
+    loaded = duckbook.load("features", AS_OF, settings=store).set_index("customer_key")
+    orders = duckbook.load("fct_customer_orders", settings=store)
     known = orders[orders.ordered_at.dt.date <= AS_OF].groupby("customer_key")
     buyers = loaded[loaded.orders > 0]
     assert buyers.orders.to_dict() == known.size().reindex(buyers.index).to_dict()
     assert buyers.net_amount.to_numpy() == pytest.approx(known.net_amount.sum().reindex(buyers.index).to_numpy())
     last = known.ordered_at.max().reindex(buyers.index).dt.date
     assert buyers.days_since_last_order.tolist() == [(AS_OF - day).days for day in last]
-    activity = duckbook.load("fct_customer_activity", store=store)
+    activity = duckbook.load("fct_customer_activity", settings=store)
     recent = activity[activity.month_start.astype(str).isin(["2026-02-01", "2026-03-01", "2026-04-01"])]
     sessions = recent.groupby("customer_key").sessions.sum().reindex(loaded.index, fill_value=0)
     assert loaded.sessions_3m.tolist() == sessions.tolist()
@@ -192,26 +192,26 @@ def test_the_datasheet_says_what_the_files_hold(store, tmp_path):
 
 
 def test_a_line_loads_published_data_in_every_shape(store):
-    frame = duckbook.load("features", AS_OF, store=store)
-    arrow = duckbook.load("features", str(AS_OF), as_="arrow", store=store)
+    frame = duckbook.load("features", AS_OF, settings=store)
+    arrow = duckbook.load("features", str(AS_OF), as_="arrow", settings=store)
     assert list(frame.columns) == arrow.column_names
     assert frame.customer_key.tolist() == arrow["customer_key"].to_pylist()
     assert str(arrow.schema.field("net_amount").type) == "decimal128(18, 2)"
     polars = pytest.importorskip("polars")
-    assert isinstance(duckbook.load("features", AS_OF, as_="polars", store=store), polars.DataFrame)
+    assert isinstance(duckbook.load("features", AS_OF, as_="polars", settings=store), polars.DataFrame)
 
 
 def test_a_mart_is_loaded_by_name_and_by_the_date_of_its_publication(store):
-    now = duckbook.load("fct_sales_by_date", store=store)
-    before = duckbook.load("fct_sales_by_date", "2026-06-30", store=store)
+    now = duckbook.load("fct_sales_by_date", settings=store)
+    before = duckbook.load("fct_sales_by_date", "2026-06-30", settings=store)
     assert len(now) > len(before) > 1000
 
 
 def test_labels_are_there_only_when_they_are_complete(store):
     newest = store.first_as_of + timedelta(days=100)
-    assert "label_orders_90d" in duckbook.load("features", newest - timedelta(days=90), store=store)
-    assert "label_orders_90d" not in duckbook.load("features", newest - timedelta(days=89), store=store)
-    assert "label_orders_90d" not in duckbook.load("features", AS_OF, labels=False, store=store)
+    assert "label_orders_90d" in duckbook.load("features", newest - timedelta(days=90), settings=store)
+    assert "label_orders_90d" not in duckbook.load("features", newest - timedelta(days=89), settings=store)
+    assert "label_orders_90d" not in duckbook.load("features", AS_OF, labels=False, settings=store)
 
 
 @pytest.mark.parametrize(
@@ -222,23 +222,23 @@ def test_labels_are_there_only_when_they_are_complete(store):
         ({"as_of": "2026-09-01", "labels": True}, PublishError, "need data until 2026-11-30"),
         ({"as_of": "June"}, PublishError, "'June' is no date"),
         ({"name": "dim_dates", "as_of": "2020-01-01"}, PublishError, "No publication as of 2020-01-01 is kept"),
-        ({"name": "dim_dates", "labels": True}, SettingError, "is for features alone"),
+        ({"name": "dim_dates", "labels": True}, SettingError, "applies only to features"),
         ({"as_": "spark"}, SettingError, "say pandas, arrow, polars"),
     ],
 )
 def test_what_cannot_be_loaded_is_a_sentence(store, asked, kind, sentence):
     with pytest.raises(kind, match=re.escape(sentence)):
-        duckbook.load(**asked, store=store)
+        duckbook.load(**asked, settings=store)
 
 
 def test_without_polars_a_sentence_says_where_it_comes_from(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(SettingError, match="comes with `make science`"):
-        duckbook.load("features", AS_OF, as_="polars", store=store)
+    with pytest.raises(SettingError, match="run `make science` once"):
+        duckbook.load("features", AS_OF, as_="polars", settings=store)
 
 
 def test_loading_holds_no_lock(store):
-    kept = duckbook.load("features", AS_OF, as_="arrow", store=store)
+    kept = duckbook.load("features", AS_OF, as_="arrow", settings=store)
     code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('create or replace table main.x as select 1')"
     subprocess.run([sys.executable, "-c", code, str(store.warehouse_path)], check=True)
     assert len(kept)

@@ -128,8 +128,8 @@ def test_why_a_figure_is_not_compared_is_told_in_a_sentence():
 
 def test_the_waits_are_those_that_the_orders_tell():
     told = pd.DataFrame({"change": ["refunds", "cancellations"], "days": [47.0, None]})
-    assert headlines.waits(told) == {"refunds": 47, "cancellations": None}
-    assert headlines.waits(told[:0]) == {}
+    assert headlines.settling_days(told) == {"refunds": 47, "cancellations": None}
+    assert headlines.settling_days(told[:0]) == {}
 
 
 def test_the_days_until_refunds_and_cancellations_come_in_are_those_of_orders_that_had_the_time():
@@ -152,7 +152,7 @@ def test_the_days_until_refunds_and_cancellations_come_in_are_those_of_orders_th
             select timestamp '2026-06-29' as ordered_at, timestamp '2026-06-30' as updated_at, true as is_cancelled;
             """
         )
-        found = headlines.waits(connection.execute(query).df())
+        found = headlines.settling_days(connection.execute(query).df())
         assert found == {"refunds": 198, "cancellations": None}
         connection.execute("delete from ecom_marts.fct_order_details where refund_amount > 0")
-        assert headlines.waits(connection.execute(query).df()) == {"cancellations": None}
+        assert headlines.settling_days(connection.execute(query).df()) == {"cancellations": None}

@@ -55,18 +55,18 @@ US, BR = "United States", "Brazil"
     ],
 )  # fmt: skip
 def test_a_store_is_looked_at_by_the_places_that_it_sells_to(rows, kind, names, is_map):
-    found_kind, found, found_map = maps.level(places(*rows))
+    found_kind, found, found_map = maps.choose_level(places(*rows))
     assert (found_kind, list(found), found_map) == (kind, names, is_map)
 
 
 def test_rows_that_are_orders_count_as_one_each():
-    assert maps.level(places((US, "TX", 0), (US, "CA", 0), (BR, "SC", 0)).drop(columns="orders"))[2]
+    assert maps.choose_level(places((US, "TX", 0), (US, "CA", 0), (BR, "SC", 0)).drop(columns="orders"))[2]
 
 
 def test_bars_show_the_largest_places_first():
-    figures = pd.Series({f"place {n}": float(n) for n in range(maps.MOST + 3)})
+    figures = pd.Series({f"place {n}": float(n) for n in range(maps.MAX_BARS + 3)})
     axes = maps.bars("A finding", figures, plotting.dollars, unit="USD")
     names = [tick.get_text() for tick in axes.get_yticklabels()]
-    assert names == [f"place {n}" for n in range(3, maps.MOST + 3)]
-    assert [text.get_text() for text in axes.texts][-1] == f"${maps.MOST + 2}"
+    assert names == [f"place {n}" for n in range(3, maps.MAX_BARS + 3)]
+    assert [text.get_text() for text in axes.texts][-1] == f"${maps.MAX_BARS + 2}"
     matplotlib.pyplot.close(axes.figure)

@@ -40,7 +40,7 @@ def change_one_number_of_each_column(file: Path) -> set[str]:
         connection.execute(f"create table mart as select *, row_number() over () as n from '{file}'")
         kinds = {name: kind for name, kind, *_ in connection.execute("describe mart").fetchall() if name != "n"}
         changed = set()
-        for name in set(mart_summary.numbers(connection, "mart")) - {"n"}:
+        for name in set(mart_summary.numeric_columns(connection, "mart")) - {"n"}:
             places = int(kinds[name].rstrip(")").split(",")[1]) if "," in kinds[name] else 0
             found = connection.execute(
                 f'update mart set "{name}" = "{name}" + greatest(round(abs("{name}") / 100, {places}), 1e-{places}) '

@@ -226,7 +226,7 @@ def test_ticks_keep_their_sign_and_large_numbers_have_no_factor(shown):
 )
 def test_a_chart_of_nothing_is_its_title_alone(shown, monkeypatch, draw, is_shown):
     told = []
-    monkeypatch.setattr("duckbook.analysis.exploration.tell", told.append)
+    monkeypatch.setattr("duckbook.analysis.exploration.show_finding", told.append)
     axes = plotting.chart(
         "Nothing is known of it, which takes a title that is so long that it breaks into two lines of text"
     )

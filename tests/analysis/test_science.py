@@ -47,8 +47,8 @@ def test_rows_are_drawn_together():
 
 def test_a_metric_comes_with_its_interval_and_twice_the_same():
     x = np.random.default_rng(2).normal(5, 1, 200)
-    row = science.measured("mean", np.mean, x)
-    assert row == science.measured("mean", np.mean, x)
+    row = science.metric("mean", np.mean, x)
+    assert row == science.metric("mean", np.mean, x)
     assert row["low"] < row["found"] == x.mean() < row["high"]
 
 
@@ -63,21 +63,21 @@ def published(customers: int) -> duckdb.DuckDBPyConnection:
 
 
 def test_the_size_that_is_asked_for_is_enough():
-    assert science.require(published(science.ENOUGH), is_generated=True) == 5_000
-    assert science.require(published(science.ENOUGH_OF_ONES_OWN), is_generated=False) == 500
+    assert science.require_customers(published(science.MIN_CUSTOMERS), is_generated=True) == 5_000
+    assert science.require_customers(published(science.MIN_CUSTOMERS_OWN_DATA), is_generated=False) == 500
 
 
 def test_too_few_customers_are_told_with_the_remedy_that_helps():
     with pytest.raises(NotEnough, match=r"hold too few customers, 4,999.*at least 5,000.*CUSTOMERS=5000"):
-        science.require(published(4_999), is_generated=True)
+        science.require_customers(published(4_999), is_generated=True)
     with pytest.raises(
         NotEnough,
         match=r"hold too few customers, 499: this notebook needs at least 500, and can say nothing of fewer\.$",
     ):
-        science.require(published(499), is_generated=False)
+        science.require_customers(published(499), is_generated=False)
 
 
-@pytest.mark.parametrize(("is_generated", "enough"), [(True, science.ENOUGH), (False, science.ENOUGH_OF_ONES_OWN)])
+@pytest.mark.parametrize(("is_generated", "enough"), [(True, science.MIN_CUSTOMERS), (False, science.MIN_CUSTOMERS_OWN_DATA)])
 def test_too_few_customers_are_told_before_any_notebook_is_run(tmp_path, is_generated, enough):
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
     folder = store.data / "published" / "r"
@@ -140,9 +140,9 @@ def test_the_deviance_is_lowest_for_who_says_the_mean_and_not_for_who_says_nobod
 
 def test_a_few_values_have_an_interval_that_holds_their_mean_as_often_as_it_says():
     draw = np.random.default_rng(4)
-    held = [low < 0 < high for _, low, high in (science.mean_of_few(draw.normal(size=6)) for _ in range(400))]
+    held = [low < 0 < high for _, low, high in (science.mean_interval(draw.normal(size=6)) for _ in range(400))]
     assert 0.92 < np.mean(held) < 0.98
-    assert np.isnan(science.mean_of_few([1.0])[1])
+    assert np.isnan(science.mean_interval([1.0])[1])
 
 
 def test_a_card_says_what_was_measured():

@@ -25,7 +25,7 @@ def test_the_interval_of_a_difference_of_shares_is_newcombes():
     found = statements.compare_shares(("this", 56, 70), ("that", 48, 80))
     assert found.difference.low == pytest.approx(0.0524, abs=5e-5)
     assert found.difference.high == pytest.approx(0.3339, abs=5e-5)
-    assert (found.verdict, found.is_told, found.ratio) == ("higher", True, pytest.approx(0.8 / 0.6))
+    assert (found.verdict, found.is_significant, found.ratio) == ("higher", True, pytest.approx(0.8 / 0.6))
 
 
 @given(st.integers(0, 400), st.integers(1, 400), st.integers(0, 400), st.integers(1, 400))
@@ -75,7 +75,7 @@ def test_where_nothing_differs_a_difference_is_told_as_seldom_as_promised(tests,
     draw, told = np.random.default_rng(11), 0
     for _ in range(600):
         one, other = draw.exponential(1, 80), draw.exponential(1, 80)
-        told += statements.compare(Group("one", one), Group("other", other), tests=tests).is_told
+        told += statements.compare(Group("one", one), Group("other", other), tests=tests).is_significant
     assert told / 600 < limit
 
 
@@ -86,7 +86,7 @@ def test_small_shares_that_are_the_same_are_told_apart_as_seldom_as_promised(siz
     draw, told = np.random.default_rng(13), 0
     for _ in range(1000):
         one, other = (Group(str(n), (draw.random(n) < rate).astype(float)) for n in sizes)
-        told += statements.compare(one, other, unit="share").is_told
+        told += statements.compare(one, other, unit="share").is_significant
     assert told / 1000 < 0.075
 
 
@@ -94,7 +94,7 @@ def test_a_small_group_that_met_what_is_rare_is_not_told_from_a_large_one():
     draw = np.random.default_rng(43)
     hits, others = draw.binomial(30, 0.01, 4000), draw.binomial(2000, 0.01, 4000)
     told = sum(
-        statements.compare_shares(("a", hit, 30), ("b", other, 2000), tests=6).is_told
+        statements.compare_shares(("a", hit, 30), ("b", other, 2000), tests=6).is_significant
         for hit, other in zip(hits, others, strict=True)
     )
     assert told / 4000 < 0.05 / 6
@@ -138,7 +138,7 @@ def test_of_amounts_that_are_few_and_skewed_nothing_is_told():
     told = sum(
         statements.compare(
             Group("few", draw.lognormal(3, 1.2, 200)), Group("many", draw.lognormal(3, 1.2, 1000)), unit="money"
-        ).is_told
+        ).is_significant
         for _ in range(500)
     )
     assert told / 500 < 0.1
@@ -150,7 +150,7 @@ def test_two_groups_of_one_name_are_refused():
 
 
 def test_nothing_has_no_sign():
-    assert [statements.shown(-1e-5), statements.signed(-1e-5), statements.signed(-0.001, "money")] == [
+    assert [statements.format_value(-1e-5), statements.format_difference(-1e-5), statements.format_difference(-0.001, "money")] == [
         "0.0%", "0.0 points", "$0.00",
     ]  # fmt: skip
 
@@ -197,7 +197,7 @@ def test_rivals_of_the_best_are_not_said_to_be_the_same_as_each_other():
     """A small group leads; of the two behind it one is far better than the other."""
     groups = [Group("small", [0.0, 6.2] * 16), Group("good", [2.9, 3.1] * 200), Group("bad", [1.9, 2.1] * 200)]
     assert statements.rank(groups).text("X") == "X: which is highest cannot be told between small, good and bad"
-    assert statements.compare(groups[1], groups[2]).is_told
+    assert statements.compare(groups[1], groups[2]).is_significant
 
 
 def test_sentences_are_whole_and_read_as_people_write():
@@ -206,7 +206,7 @@ def test_sentences_are_whole_and_read_as_people_write():
         "Conversion is higher for desktop than for mobile: 30.0% for desktop, 15.0% for mobile (95% interval of the "
         "difference +12.1 points to +18.0 points, n = 1,000 and 10,000)"
     )
-    assert statements.shown(-1234.5, "money") == "−$1,234.50"
-    assert statements.shown(float("nan")) == "–"
-    assert statements.signed(-0.25, "number", 2) == "−0.25"
+    assert statements.format_value(-1234.5, "money") == "−$1,234.50"
+    assert statements.format_value(float("nan")) == "–"
+    assert statements.format_difference(-0.25, "number", 2) == "−0.25"
     assert Estimate(0.155, 0.149, 0.161, 12_330).text() == "15.5% (95% interval 14.9% to 16.1%, n = 12,330)"

@@ -11,10 +11,10 @@ from duckbook.analysis.statements import Group
 def test_within_one_stratum_it_is_the_comparison_of_two_shares():
     found = strata.compare_within(("desktop", [300], [1000]), ("mobile", [1500], [10_000]))
     plain = statements.compare_shares(("desktop", 300, 1000), ("mobile", 1500, 10_000))
-    assert (found.of_first.value, found.of_second.value, found.verdict) == (0.3, 0.15, "higher")
+    assert (found.first_estimate.value, found.second_estimate.value, found.verdict) == (0.3, 0.15, "higher")
     assert found.difference.low == pytest.approx(plain.difference.low, abs=0.002)
     assert found.difference.high == pytest.approx(plain.difference.high, abs=0.002)
-    assert (found.of_first.n, found.of_second.n) == (1000, 10_000)
+    assert (found.first_estimate.n, found.second_estimate.n) == (1000, 10_000)
 
 
 def test_a_composition_that_differs_is_no_difference():
@@ -28,7 +28,7 @@ def test_a_composition_that_differs_is_no_difference():
 
 def test_strata_that_one_of_them_lacks_tell_nothing():
     found = strata.compare_within(("new", [0, 50], [0, 500]), ("old", [900, 25], [1000, 500]))
-    assert (found.of_second.value, found.of_second.n) == (0.05, 500)
+    assert (found.second_estimate.value, found.second_estimate.n) == (0.05, 500)
     apart = strata.compare_within(("new", [0, 50], [0, 500]), ("old", [900, 0], [1000, 0]))
     assert apart.verdict == "too few"
 
@@ -65,7 +65,7 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
             if lift:
                 covered += found.difference.low <= lift <= found.difference.high
             else:
-                told += found.is_told
+                told += found.is_significant
     assert told / 300 < 0.085
     assert covered / 300 > 0.915
 
@@ -77,7 +77,7 @@ def test_a_small_group_that_met_none_of_what_is_rare_has_no_lower_share(sizes, r
     draw = np.random.default_rng(43)
     n = np.array([np.full(count, size // count) for size in sizes])
     hits = draw.binomial(n, rate, (1000, *n.shape))
-    assert sum(strata.compare_within(("a", one[0], n[0]), ("b", one[1], n[1])).is_told for one in hits) / 1000 < 0.075
+    assert sum(strata.compare_within(("a", one[0], n[0]), ("b", one[1], n[1])).is_significant for one in hits) / 1000 < 0.075
 
 
 def test_groups_that_are_crossed_over_strata_are_told_apart_as_seldom_as_promised():
@@ -86,5 +86,5 @@ def test_groups_that_are_crossed_over_strata_are_told_apart_as_seldom_as_promise
     n, rate = np.array([[7007, 142], [12, 3715]]), np.array([0.01, 0.47])
     for _ in range(1000):
         hits = draw.binomial(n, rate)
-        told += strata.compare_within(("a", hits[0], n[0]), ("b", hits[1], n[1])).is_told
+        told += strata.compare_within(("a", hits[0], n[0]), ("b", hits[1], n[1])).is_significant
     assert told / 1000 < 0.08

@@ -137,7 +137,7 @@ def _card(figure: dict[str, Any]) -> dict[str, str]:
     if not figure.get("period"):
         return told | {
             "period": "whole history",
-            "shown": page_charts.shown(figure),
+            "shown": page_charts.format_figure(figure),
             "month_before": "",
             "year_before": "",
         }
@@ -150,7 +150,7 @@ def _card(figure: dict[str, Any]) -> dict[str, str]:
     changes = {name: _change(figure["in_period"], figure[name], day) for name, day in before.items()}
     if waiting := " and ".join(figure.get("waits_for") or {}):
         changes = {"month_before": f"not compared yet: {waiting} still come in", "year_before": ""}
-    shown = page_charts.shown(figure | {"value": figure["in_period"]})
+    shown = page_charts.format_figure(figure | {"value": figure["in_period"]})
     return told | {"period": f"{now:%B %Y}", "shown": shown} | changes
 
 

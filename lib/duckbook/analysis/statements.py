@@ -123,21 +123,21 @@ class Comparison:
 
     first: str
     second: str
-    of_first: Estimate
-    of_second: Estimate
+    first_estimate: Estimate
+    second_estimate: Estimate
     difference: Estimate
     verdict: Verdict
     unit: Unit = "share"
 
     @property
-    def is_told(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether a difference can be told."""
         return self.verdict in ("higher", "lower")
 
     @property
     def ratio(self) -> float:
         """How many times the second the first is; nan where the second is not positive."""
-        return self.of_first.value / self.of_second.value if self.of_second.value > 0 else nan
+        return self.first_estimate.value / self.second_estimate.value if self.second_estimate.value > 0 else nan
 
     def text(self, what: str, digits: int = 1) -> str:
         """The comparison as a sentence without its full stop.
@@ -147,14 +147,14 @@ class Comparison:
         what
             The figure, as the subject of the sentence: "Conversion", "Mean score".
         """
-        counts = f"n = {self.of_first.n:,} and {self.of_second.n:,}"
+        counts = f"n = {self.first_estimate.n:,} and {self.second_estimate.n:,}"
         if self.verdict == "too few":
             return f"{what}: too few to compare {self.first} with {self.second} ({counts})"
-        both = f"{shown(self.of_first.value, self.unit, digits)} for {self.first}, "
-        both += f"{shown(self.of_second.value, self.unit, digits)} for {self.second}"
+        both = f"{shown(self.first_estimate.value, self.unit, digits)} for {self.first}, "
+        both += f"{shown(self.second_estimate.value, self.unit, digits)} for {self.second}"
         limits = [signed(limit, self.unit, digits) for limit in (self.difference.low, self.difference.high)]
         interval = f"{LEVEL:.0%} interval of the difference {limits[0]} to {limits[1]}, {counts}"
-        if self.is_told:
+        if self.is_significant:
             return f"{what} is {self.verdict} for {self.first} than for {self.second}: {both} ({interval})"
         return f"{what}: no difference can be told between {self.first} and {self.second}: {both} ({interval})"
 
@@ -301,7 +301,7 @@ def rank(groups: Sequence[Group], *, unit: Unit = "number", lowest: bool = False
     by_value = sorted(able, key=lambda group: (estimates[group.name].value * (1 if lowest else -1), group.name))
     best, tests = by_value[0], max(comb(len(able), 2), 1)
     compared = [(group.name, compare(best, group, unit=unit, tests=tests, enough=enough)) for group in by_value[1:]]
-    rivals = tuple(name for name, comparison in compared if not comparison.is_told)
+    rivals = tuple(name for name, comparison in compared if not comparison.is_significant)
     return Ranking(best.name, estimates, rivals, left_out, unit, lowest)
 
 

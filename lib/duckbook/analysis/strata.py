@@ -19,7 +19,7 @@ from duckbook.analysis.statements import Comparison, Estimate
 Counts = tuple[str, Any, Any]
 """A name, and for each stratum the hits and the n."""
 
-ENOUGH_HITS = 2 * statements.ENOUGH_HITS
+ENOUGH_HITS = 2 * statements.MIN_HITS
 """A sum over strata has a normal interval, which wants more of a small share than Wilson's does."""
 
 
@@ -59,7 +59,7 @@ def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0,
         Estimate(share, share - z * error, share + z * error, count)
         for share, error, count in zip(shares, errors, counted, strict=True)
     ]
-    is_enough = min(counted) / design_effect >= statements.ENOUGH and statements.are_enough(
+    is_enough = min(counted) / design_effect >= statements.MIN_OBSERVATIONS and statements.have_enough_hits(
         *((float(one.sum()), float(all_.sum()), design_effect) for one, all_ in zip(hits, n, strict=True)),
         enough=ENOUGH_HITS,
     )
