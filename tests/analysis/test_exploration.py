@@ -46,8 +46,8 @@ def test_parameters_are_bound_and_never_pasted():
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ({"period_start": "31.12.2025"}, r"period_start='31.12.2025' is no date: write it as YYYY-MM-DD"),
-        ({"period_end": "2026-02-30"}, r"period_end='2026-02-30' is no date"),
+        ({"period_start": "31.12.2025"}, r"period_start='31.12.2025' is not a date: write it as YYYY-MM-DD"),
+        ({"period_end": "2026-02-30"}, r"period_end='2026-02-30' is not a date"),
         ({"period_end": "2026-02-15", "months": True}, "counts whole months: write 2026-02-01"),
         ({"period_start": "2026-03-01", "period_end": "2026-02-01"}, "The period ends before it begins"),
         ({"state": "XT", "among": {"state": "values ('TX'), ('NY'), (null)"}}, "There is no state 'XT'. .*: TX"),

@@ -220,7 +220,7 @@ def test_labels_are_there_only_when_they_are_complete(store):
         ({"name": "fct_sales_by_dat"}, PublishError, "did you mean fct_sales_by_date?"),
         ({"as_of": "2027-01-01"}, PublishError, "end on 2026-10-08, so there are no features of 2027-01-01"),
         ({"as_of": "2026-09-01", "labels": True}, PublishError, "need data until 2026-11-30"),
-        ({"as_of": "June"}, PublishError, "'June' is no date"),
+        ({"as_of": "June"}, PublishError, "'June' is not a date"),
         ({"name": "dim_dates", "as_of": "2020-01-01"}, PublishError, "No publication as of 2020-01-01 is kept"),
         ({"name": "dim_dates", "labels": True}, SettingError, "applies only to features"),
         ({"as_": "spark"}, SettingError, "say pandas, arrow, polars"),

@@ -131,17 +131,17 @@ def test_known_spend_parameters_lie_in_the_confidence_region():
     ("summary", "sentence"),
     [
         (([1], [5.0], [4.0]), "0 <= recency <= age"),
-        (([0], [1.0], [4.0]), "a recency of 0 where there is no repeat purchase"),
+        (([0], [1.0], [4.0]), "a recency of 0 without a repeat purchase"),
         (([-1], [0.0], [4.0]), "frequency >= 0"),
-        (([1], [np.nan], [4.0]), "without gaps"),
+        (([1], [np.nan], [4.0]), "without missing values"),
         (([], [], []), "at least one customer"),
         (([1.5], [1.0], [4.0]), "whole numbers"),
-        (([1, 2], [1.0], [4.0, 5.0]), "frequency 2, recency 1, age 2"),
-        ((["many"], [1.0], [4.0]), "frequency holds something else"),
+        (([1, 2], [1.0], [4.0, 5.0]), "lengths are: frequency 2, recency 1, age 2"),
+        ((["many"], [1.0], [4.0]), "frequency is not numeric"),
     ],
 )
 def test_what_is_no_summary_is_refused(summary, sentence):
-    with pytest.raises(ScienceError, match=f"BG/NBD wants .*{sentence}"):
+    with pytest.raises(ScienceError, match=f"BG/NBD needs .*{sentence}"):
         lifetime.fit_bgnbd(*summary)
 
 

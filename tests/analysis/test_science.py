@@ -148,7 +148,7 @@ def test_a_few_values_have_an_interval_that_holds_their_mean_as_often_as_it_says
 def test_a_card_says_what_was_measured():
     page = CARD.markdown()
     assert "| error | 0.120 | −0.100 | – | 1,234.5 | 1,234 |" in page
-    assert "**What that comes to**\n\n- The error is lower than chance (n = 30)\n" in page
+    assert "**Findings**\n\n- The error is lower than chance (n = 30)\n" in page
     assert "Against the planted truth" in page
     assert "Against the planted truth" not in models.Card(**{**CARD.__dict__, "truth": []}).markdown()
 
