@@ -145,7 +145,7 @@ def test_of_amounts_that_are_few_and_skewed_nothing_is_told():
 
 
 def test_two_groups_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="two have one"):
+    with pytest.raises(ValueError, match="have the same name"):
         statements.rank([Group("a", [1.0] * 40), Group("a", [1.0])])
 
 

@@ -77,7 +77,10 @@ def test_a_small_group_that_met_none_of_what_is_rare_has_no_lower_share(sizes, r
     draw = np.random.default_rng(43)
     n = np.array([np.full(count, size // count) for size in sizes])
     hits = draw.binomial(n, rate, (1000, *n.shape))
-    assert sum(strata.compare_within(("a", one[0], n[0]), ("b", one[1], n[1])).is_significant for one in hits) / 1000 < 0.075
+    assert (
+        sum(strata.compare_within(("a", one[0], n[0]), ("b", one[1], n[1])).is_significant for one in hits) / 1000
+        < 0.075
+    )
 
 
 def test_groups_that_are_crossed_over_strata_are_told_apart_as_seldom_as_promised():

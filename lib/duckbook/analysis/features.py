@@ -114,9 +114,7 @@ def write(published: Published, folder: Path, as_of: date | str | None = None) -
     else:
         (target / "labels.parquet").unlink(missing_ok=True)
     (target / "dictionary.md").write_text(datasheet.dictionary_page(columns), "utf-8")
-    (target / "datasheet.md").write_text(
-        datasheet.datasheet_page(target, columns, day, published.publication), "utf-8"
-    )
+    (target / "datasheet.md").write_text(datasheet.datasheet_page(target, columns, day, published.publication), "utf-8")
     return target
 
 

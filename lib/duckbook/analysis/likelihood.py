@@ -81,9 +81,7 @@ def maximum(loss: Any, names: tuple[str, ...], start: np.ndarray, customers: int
         information = _hessian(loss, logs) * customers
         if (np.linalg.eigvalsh(information) > 0).all():
             return Fit(names, np.exp(logs), np.linalg.inv(information), -loss(logs) * customers, customers)
-    raise NotEnough(
-        f"The likelihood of {', '.join(names)} has no maximum: the data are too few or too similar."
-    )
+    raise NotEnough(f"The likelihood of {', '.join(names)} has no maximum: the data are too few or too similar.")
 
 
 def _hessian(loss: Any, at: np.ndarray, step: float = 1e-3) -> np.ndarray:

@@ -156,9 +156,7 @@ class Notebook:
             The name is invalid, or the report contains a secret. Nothing is written.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise DuckbookError(
-                f"A report's name may have lower-case letters, digits and underscores only: {name!r}."
-            )
+            raise DuckbookError(f"A report's name may have lower-case letters, digits and underscores only: {name!r}.")
         if hasattr(rows, "to_dict"):
             rows = rows.to_dict("records")
         text = json.dumps(rows if isinstance(rows, dict) else list(rows), default=_as_json, indent=1)

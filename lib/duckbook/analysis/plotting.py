@@ -3,8 +3,8 @@
 A title states the finding, axes have units, and the same thing always has the same colour. The hues are the
 colour-blind safe palette of Okabe and Ito (https://jfly.uni-koeln.de/color/). The background is transparent: every
 colour has a contrast of 3:1 or more on a white page and on JupyterLab's dark page (#111111), text has 4.3:1 on both
-(4.34:1 is the maximum for a single colour). Lines are labelled at their ends instead of in a legend, and bars of several
-series have patterns, so that charts read in black and white.
+(4.34:1 is the maximum for a single colour). Lines are labelled at their ends instead of in a legend, and bars of
+several series have patterns, so that charts read in black and white.
 """
 
 from __future__ import annotations
