@@ -151,9 +151,9 @@ def test_a_missing_mean_value_without_repeat_purchases_is_ignored():
 
 
 def test_the_forecast_of_a_new_customer_has_no_pole(fitted):
-    """At a = 1 it is what it is right beside it."""
-    at, beside = (lifetime.Fit(fitted.names, np.array([0.25, 4.4, a, 2.4]), np.eye(4), 0.0, 1) for a in (1.0, 1.0001))
-    found, near = (lifetime.expected_purchases_of_new(fit, [13.0, 39.0]) for fit in (at, beside))
+    """At a = 1 the forecast equals that close to it."""
+    at, close = (lifetime.Fit(fitted.names, np.array([0.25, 4.4, a, 2.4]), np.eye(4), 0.0, 1) for a in (1.0, 1.0001))
+    found, near = (lifetime.expected_purchases_of_new(fit, [13.0, 39.0]) for fit in (at, close))
     assert found == pytest.approx(near, rel=1e-3)
     assert (found > 0).all()
 
