@@ -165,7 +165,7 @@ def test_next_purchase_says_what_its_model_says_of_who_ordered(shop):
     saved = models.load(shop.settings, "next-purchase")
     end = date.fromisoformat(publisher.current(shop.settings).as_of)
     day = end - timedelta(days=90)
-    table = duckbook.load("features", as_of=day, labels=False, store=shop.settings)
+    table = duckbook.load("features", as_of=day, labels=False, settings=shop.settings)
     chance = saved["model"].predict_proba(table[saved["columns"]].astype(float).to_numpy())[:, 1]
     after = shop.query(
         "select distinct customer_key from ecom_marts.fct_customer_orders "

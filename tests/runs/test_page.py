@@ -238,7 +238,7 @@ def test_a_run_that_only_began_has_a_page(tmp_path):
     ],
 )
 def test_figures_are_written_as_people_write_them(value, unit, text):
-    assert page_charts.shown({"name": "x", "value": value, "unit": unit}) == text
+    assert page_charts.format_figure({"name": "x", "value": value, "unit": unit}) == text
 
 
 def test_a_month_that_is_not_over_is_pale():

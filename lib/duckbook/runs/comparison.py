@@ -109,7 +109,11 @@ def _figures(old: dict[str, Any], new: dict[str, Any]) -> Iterable[tuple[str, ..
     for name in dict.fromkeys([*before, *after]):
         was, now = (side.get(name, {}).get("value") for side in (before, after))
         change = f"{100 * (now - was) / was:+.2f}%".replace("-", "−") if was and now is not None else ""
-        yield name, *(page_charts.shown(side[name]) if name in side else ABSENT for side in (before, after)), change
+        yield (
+            name,
+            *(page_charts.format_figure(side[name]) if name in side else ABSENT for side in (before, after)),
+            change,
+        )
 
 
 def _shown(value: Any) -> str:

@@ -22,7 +22,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.exceptions import PapermillExecutionError
 from papermill.execute import execute_notebook
 
-from duckbook.analysis.exploration import plain
+from duckbook.analysis.exploration import escape_markdown
 from duckbook.errors import ChainError, NotEnough
 from duckbook.files import write_private
 from duckbook.redaction import Redactor
@@ -118,7 +118,7 @@ class TruthfulManager(NotebookExecutionManager):
     def leave_out(self, index: int, sentence: str) -> None:
         """Put the sentence by which the cell ends the notebook in the place of its error; later cells stay pending."""
         cell, self.left_out, self.running = self.nb.cells[index], self.redactor.text(sentence), None
-        words = {"text/markdown": f"**Left out.** {plain(self.left_out)}", "text/plain": self.left_out}
+        words = {"text/markdown": f"**Left out.** {escape_markdown(self.left_out)}", "text/plain": self.left_out}
         cell.outputs = [output for output in cell.outputs if output.output_type != "error"]
         cell.outputs.append(new_output("display_data", words))
         self.cell_complete(cell, cell_index=index)

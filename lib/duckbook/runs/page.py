@@ -73,7 +73,9 @@ def write_index(archive: Path) -> Path:
     """Write ``index.html`` over all runs of an archive, and return its path."""
     rows = []
     for record in run_archive.read_all(archive):
-        figures = {figure["name"]: page_charts.shown(figure) for figure in record.get("facts", {}).get("figures", [])}
+        figures = {
+            figure["name"]: page_charts.format_figure(figure) for figure in record.get("facts", {}).get("figures", [])
+        }
         rows.append(
             record
             | {

@@ -165,8 +165,9 @@ def _check_size(settings: Settings) -> None:
 
     # Without the row of those who are not known.
     customers = _publication(settings).marts.get("dim_customers", 0) - 1
-    if customers < science.ENOUGH:
-        landed = _manifest(settings) if customers >= science.ENOUGH_OF_ONES_OWN else manifest.read_local_copy(settings)
+    if customers < science.MIN_CUSTOMERS:
+        is_enough = customers >= science.MIN_CUSTOMERS_OWN_DATA
+        landed = _manifest(settings) if is_enough else manifest.read_local_copy(settings)
         science.refuse_few(customers, is_generated=landed is not None and landed.complete, who="data science")
 
 
