@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from duckbook.redaction import Redactor
 from duckbook.runs import run_archive
-from duckbook.runs.archive_writer import Archivist
+from duckbook.runs.archive_writer import ArchiveWriter
 from duckbook.runs.chain import Step
 from duckbook.runs.run_archive import Run
-from duckbook.runs.watchdog import Witness
+from duckbook.runs.watchdog import Watchdog
 
 SECRET = "planted-SECRET-of-a-test"
 
@@ -23,15 +23,15 @@ def archived(built_shop, tmp_path):
     def archive(**environment: str) -> tuple[dict, Path]:
         shop, _ = built_shop
         run = Run.begin(tmp_path / "runs", target="duckdb", as_of=None, parameters={}, steps=[("marts", "06.ipynb")])
-        witness = Witness(run.folder)
+        watchdog = Watchdog(run.folder)
         env = os.environ | {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(tmp_path / "runs")} | environment
-        archivist = Archivist(env, run, [Step("marts", Path("06.ipynb"), group="transform")], witness, shop.data)
+        writer = ArchiveWriter(env, run, [Step("marts", Path("06.ipynb"), group="transform")], watchdog, shop.data)
         run.step_started("marts")
         run.step_ended("marts", run_archive.SUCCEEDED)
-        archivist.after_step("marts")
+        writer.after_step("marts")
         run.end(run_archive.SUCCEEDED)
-        archivist.end(Redactor([SECRET]))
-        witness.dismiss()
+        writer.end(Redactor([SECRET]))
+        watchdog.dismiss()
         assert not list((shop.data / "tmp").glob("dbt-*"))
         return run.record, run.folder
 
@@ -50,7 +50,7 @@ def test_a_secret_in_dbts_artifacts_is_replaced_and_fails_the_run(archived):
     # dbt writes variables of this name into its manifest.
     record, folder = archived(DBT_ENV_CUSTOM_ENV_PLANTED=SECRET)
     assert record["status"] == "failed"
-    assert "A secret was on its way into dbt's artifacts" in record["error"]
+    assert "A secret was found in dbt's artifacts" in record["error"]
     texts = {path.name: path.read_text("utf-8") for path in (folder / "dbt").iterdir()}
     assert any("***" in text for text in texts.values())
     assert [path for path in folder.rglob("*") if path.is_file() and SECRET in path.read_text("utf-8")] == []

@@ -92,10 +92,10 @@ def test_a_question_without_enough_data_is_left_out_with_a_sentence_and_the_run_
     assert (other["status"], done.record["status"], done.record["error"]) == ("succeeded", "succeeded", None)
     cells = json.loads((done.folder / "has_too_little.ipynb").read_text("utf-8"))["cells"]
     (said,) = cells[2]["outputs"]
-    assert "".join(said["data"]["text/markdown"]) == f"**Left out.** {sentence.replace('<', '&lt;')}"
+    assert "".join(said["data"]["text/markdown"]) == f"**Skipped.** {sentence.replace('<', '&lt;')}"
     assert [cell["metadata"]["papermill"]["status"] for cell in cells] == ["completed"] * 3 + ["pending"] * 2
     overview = (done.folder / "index.html").read_text("utf-8")
-    assert "1 of 2 steps succeeded, and 1 had not enough data" in overview
+    assert "1 of 2 steps succeeded, and 1 had too few data" in overview
     page = (done.folder / "has_too_little.html").read_text("utf-8")
     assert "The published marts hold too few &lt;b&gt;reviews" in page
     assert "The cell that failed" not in page
@@ -196,7 +196,7 @@ def test_a_kernel_that_dies_fails_its_step_and_marks_the_cell(store):
 def test_a_kernel_that_is_interrupted_while_it_replies_fails_its_step_at_once(store, monkeypatch):
     monkeypatch.setattr(execution, "REPLY_SECONDS", 0.5)
     record = ended(store, "interrupts_its_reply").record
-    assert record["steps"][0]["error"] == "cell 2: The kernel was interrupted, and what came of the cell was lost."
+    assert record["steps"][0]["error"] == "cell 2: The kernel was interrupted, and the result of the cell was lost."
     assert cell_states(store.runs / "latest" / "interrupts_its_reply.ipynb") == ["completed", "failed", "pending"]
     assert record["seconds"] < 60
 
@@ -205,7 +205,7 @@ def test_a_step_past_its_limit_is_stopped_with_what_it_started(store):
     # The limit covers the kernel's start too, which is slow on a busy machine.
     record = ended(store, "starts_a_process", starts_a_process={"timeout": 8}).record
     assert record["status"] == "failed"
-    assert "past its limit of 8 s in cell 3" in record["steps"][0]["error"]
+    assert "exceeded its limit of 8 s in cell 3" in record["steps"][0]["error"]
     assert is_gone(int((store.runs / "latest" / "child.pid").read_text()))
 
 
@@ -277,7 +277,7 @@ def test_what_is_wrong_is_told_before_anything_runs(store, steps, request_, sent
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nneeds = ["b"]', "needs b, which is no step"),
+        ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nneeds = ["b"]', "needs b, which is not a step"),
         ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nafter = "b"', "does not know the key 'after'"),
         ('[[step]]\nname = "a"', "lacks a name or a notebook"),
         ('[[step]]\nname = "a"\nnotebook = "x"\n[[step]]\nname = "a"\nnotebook = "y"', "two steps named a"),

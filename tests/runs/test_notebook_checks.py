@@ -6,7 +6,7 @@ from duckbook.runs.notebook_checks import Undefined
 
 
 def names(*cells: str) -> list[str]:
-    return [found.name for found in notebook_checks.find(cells)]
+    return [found.name for found in notebook_checks.undefined_names(cells)]
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_magics_are_understood(cells, found):
 
 
 def test_a_name_is_told_with_its_cell_and_line():
-    assert notebook_checks.find(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]
+    assert notebook_checks.undefined_names(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]

@@ -67,7 +67,8 @@ def test_a_failed_run_is_told_to_the_command_and_to_the_webhook(tmp_path, hook):
     )
     record = run(chosen, Request(generate=False), Memory(), write_chain(tmp_path / "nb", "fails", "never=succeeds"))
     page = str(record.folder / "index.html")
-    said = f"Run {record.folder.name} of the store {chosen.data} failed: fails: cell 3: ValueError: the shelf is empty"
+    error = "fails: cell 3: ValueError: the shelf is empty"
+    said = f"Run {record.folder.name} of the data folder {chosen.data} failed: {error}"
     environment, words = json.loads(written.read_text())
     assert environment == {"DUCKBOOK_RUN_SENTENCE": said, "DUCKBOOK_RUN_PAGE": page}
     assert words == [said, f"$HOME; {page}"]
@@ -109,7 +110,7 @@ def test_what_cannot_be_told_is_said_and_changes_nothing_else(tmp_path, hook):
 )
 def test_a_notifier_that_is_missing_hangs_or_is_down_is_a_sentence(tmp_path, monkeypatch, wrong, sentence):
     monkeypatch.setattr(notification, "COMMAND_SECONDS", 0.5)
-    with pytest.raises(ServerError) as told, notification.refusals(store(tmp_path, **wrong)):
+    with pytest.raises(ServerError) as told, notification.on_refusal(store(tmp_path, **wrong)):
         raise ServerError("S3 does not answer.")
     first, second = str(told.value).splitlines()
     assert first == "S3 does not answer."
@@ -122,7 +123,7 @@ def test_a_run_that_cannot_begin_is_told_too(tmp_path, hook):
     with pytest.raises(ServerError):
         run(chosen, Request(generate=False), Memory(), write_chain(tmp_path / "nb", "succeeds"))
     ((_, _, body),) = hook.got
-    assert body["sentence"].startswith("A run of the store data could not begin: ")
+    assert body["sentence"].startswith("A run of the data folder data could not begin: ")
     assert (body["page"], body["status"]) == (None, "refused")
 
 

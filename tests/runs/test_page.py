@@ -123,7 +123,7 @@ def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     record.record["test_results"] = [{"step": "marts", "test": "dates_are_whole", "status": "passed", "failures": 0}]
     record.record["test_results"][0]["model"] = "dim_dates"
     record.save()
-    ingest, marts = durations.told(record.folder, record.record)
+    ingest, marts = durations.slowest(record.folder, record.record)
     assert (ingest["name"], ingest["in_cells"], ingest["queries"]) == ("ingest", pytest.approx(5.66), [])
     assert ingest["cells"] == [(f"What came in?, cell {n}", s) for n, s in ((3, 3.5), (5, 1.25), (6, 0.7))]
     assert marts["cells"] == [("Set-up, cell 1", 0.2)]

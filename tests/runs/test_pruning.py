@@ -76,7 +76,7 @@ def test_runs_of_another_data_folder_stay(tmp_path):
     """It has bounds of its own, and may have readers of what an old run of it made."""
     store = settings(tmp_path, keep_runs=1)
     theirs = [run_that(store, run_archive.SUCCEEDED, store="another") for _ in range(2)]
-    ours = [run_that(store, run_archive.SUCCEEDED, store=provenance.store(store)) for _ in range(2)]
+    ours = [run_that(store, run_archive.SUCCEEDED, store=provenance.data_folder(store)) for _ in range(2)]
     theirs.append(run_that(store, run_archive.SUCCEEDED, store="another"))
     assert names(pruning.prune(store)) == [("run", ours[0])]
     assert sorted([*theirs, ours[1]]) == sorted(record["run_id"] for record in run_archive.read_all(store.runs))
@@ -164,7 +164,7 @@ def test_a_publication_that_readers_were_sent_away_from_stays_for_a_while(tmp_pa
     publisher.roll_back(store, "oldest")
     publisher.roll_back(store, "newest")
     assert names(pruning.prune(store, dry_run=True)) == [("publication", "older")]
-    monkeypatch.setattr("duckbook.publish.publication.GRACE", -pruning.LEFT_FOR)
+    monkeypatch.setattr("duckbook.publish.publication.GRACE", -pruning.LEFTOVER_AGE)
     assert names(pruning.prune(store)) == [("publication", "older"), ("publication", "oldest")]
 
 
@@ -178,7 +178,7 @@ def test_objects_of_the_history_that_no_commit_names_go_and_all_others_stay(stor
     for key in (*kept[1:], orphan):
         storage.put_bytes(client, bucket, key, b"some bytes")
     assert ("leftover", orphan) not in names(pruning.prune(store_settings, dry_run=True)), "it may be somebody's work"
-    monkeypatch.setattr(pruning, "LEFT_FOR", pruning.timedelta(seconds=-60))
+    monkeypatch.setattr(pruning, "LEFTOVER_AGE", pruning.timedelta(seconds=-60))
     assert ("leftover", orphan) in names(pruning.prune(store_settings))
     left = {found.key for found in storage.list_objects(client, bucket)}
     assert orphan not in left
@@ -236,7 +236,7 @@ def test_what_others_keep_below_the_history_is_no_leftover(store_settings, endpo
     theirs = ["history/thesis.parquet", "history/orders/batch=mine/rows.parquet", "history/_log/notes.txt"]
     for key in theirs:
         storage.put_bytes(client, bucket, key, b"five years")
-    monkeypatch.setattr(pruning, "LEFT_FOR", pruning.timedelta(seconds=-60))
+    monkeypatch.setattr(pruning, "LEFTOVER_AGE", pruning.timedelta(seconds=-60))
     assert not set(theirs) & {name for _, name in names(pruning.prune(store_settings))}
     assert all(storage.get_bytes(client, bucket, key) for key in theirs)
     for key in theirs:
@@ -267,5 +267,5 @@ def test_the_command_says_what_it_removed_and_what_it_freed(tmp_path):
 def test_a_store_whose_servers_are_down_is_pruned_without_starting_them(tmp_path):
     store = settings(tmp_path)
     store.data.mkdir()
-    assert pruning.prune(store)[1].startswith("Leftovers in the history were not looked for")
+    assert pruning.prune(store)[1].startswith("The history was not searched for leftovers")
     assert {row["state"] for row in servers.status(store)} == {"stopped"}

@@ -64,7 +64,7 @@ def test_every_change_is_on_disk_at_once(tmp_path):
 
 def test_a_run_of_a_living_process_reads_as_running(tmp_path):
     assert run_archive.read(begin(tmp_path).folder)["status"] == "running"
-    assert run_archive.settle(tmp_path) == []
+    assert run_archive.interrupt_killed(tmp_path) == []
 
 
 def test_a_run_whose_process_was_killed_reads_as_interrupted_and_is_settled(tmp_path):
@@ -84,7 +84,7 @@ def test_a_run_whose_process_was_killed_reads_as_interrupted_and_is_settled(tmp_
     assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
     assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "running"
 
-    assert run_archive.settle(tmp_path) == [folder.name]
+    assert run_archive.interrupt_killed(tmp_path) == [folder.name]
     assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "interrupted"
     cells = json.loads((folder / "one.ipynb").read_text("utf-8"))["cells"]
     assert [c["metadata"]["papermill"]["status"] for c in cells] == ["failed", "pending"]
@@ -94,14 +94,14 @@ def test_the_newest_run_is_that_of_the_data_folder_and_a_list_says_what_each_was
     ours, theirs = (Settings(data=tmp_path / name, runs=tmp_path / "runs", _env_file=None) for name in ("a", "b"))
     made = {}
     for store, kind in ((ours, "latest"), (ours, "explore"), (theirs, "pipeline")):
-        made[kind] = begin(ours.runs, store=provenance.store(store), kind=kind, code={})
+        made[kind] = begin(ours.runs, store=provenance.data_folder(store), kind=kind, code={})
         made[kind].end(run_archive.FAILED, "because")
-    here = provenance.store(ours)
+    here = provenance.data_folder(ours)
     assert run_archive.latest(ours.runs).name == made["pipeline"].folder.name
     assert run_archive.latest(ours.runs, here).name == made["explore"].folder.name
     Run.reopen(made["latest"].folder, "one", "it was failed").end(run_archive.FAILED, "again")
     assert run_archive.find(ours.runs, "latest", here).name == made["latest"].folder.name
-    assert run_archive.find(ours.runs, "latest", provenance.store(theirs)).name == made["pipeline"].folder.name
+    assert run_archive.find(ours.runs, "latest", provenance.data_folder(theirs)).name == made["pipeline"].folder.name
     with pytest.raises(ChainError, match="There is no run of nowhere in the archive"):
         run_archive.find(ours.runs, "latest", "nowhere")
     (listed, _), (both, _) = (duckbook(ours, "list", *option).communicate(timeout=60) for option in ((), ("--all",)))

@@ -88,7 +88,7 @@ def record_of(store: Settings) -> dict:
 
 
 def of_the_run(store: Settings) -> list[psutil.Process]:
-    """Every process that names the store's archive: the chain, its witness, its kernels and what they started."""
+    """Every process that names the store's archive: the chain, its watchdog, its kernels and what they started."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -341,7 +341,7 @@ REFUSED = {
     ),
     "a later day for the marts that are there": (
         Request(as_of=DAY + timedelta(1), only="publish"),
-        f"ecom_marts is as of {DAY}, and no step of this run changes that. Leave AS_OF out, or take that day in by",
+        f"ecom_marts is as of {DAY}, and no step of this run changes that. Leave AS_OF out, or ingest that day with",
     ),
     "a later day for the rows that are there": (
         Request(as_of=DAY + timedelta(1), first="staging"),
@@ -393,7 +393,7 @@ def failed_in(store: Settings, step: str, as_of: date) -> str:
         parameters={},
         steps=[(one.name, one.notebook.name) for one in steps],
         request=Request(as_of=as_of).as_record,
-        store=provenance.store(store),
+        store=provenance.data_folder(store),
         code=codebase.checksums(chain.CHAIN_FILE),
     )
     for one in steps:

@@ -21,7 +21,7 @@ def list_runs(every, **_store) -> None:
     from duckbook.runs import provenance, run_archive
     from duckbook.settings import settings
 
-    here = provenance.store(settings())
+    here = provenance.data_folder(settings())
     for record in run_archive.read_all(settings().runs, None if every else here):
         seconds = "" if record["seconds"] is None else f"{record['seconds']:.1f} s"
         kind = run_archive.kind(record)
@@ -38,7 +38,7 @@ def show(run_id, **_store) -> None:
     from duckbook.runs import provenance, run_archive
     from duckbook.settings import settings
 
-    folder = run_archive.find(settings().runs, run_id, provenance.store(settings()))
+    folder = run_archive.find(settings().runs, run_id, provenance.data_folder(settings()))
     terminal.show_summary(terminal.console(), run_archive.read(folder), folder / "index.html")
 
 
@@ -52,7 +52,7 @@ def compare(before, after, **_store) -> None:
     from duckbook.runs import comparison, provenance, run_archive
     from duckbook.settings import settings
 
-    here = provenance.store(settings())
+    here = provenance.data_folder(settings())
     old, new = (run_archive.read(run_archive.find(settings().runs, run_id, here)) for run_id in (before, after))
     terminal.show_comparison(terminal.console(), old, new, comparison.compare(old, new))
 
@@ -100,7 +100,7 @@ def report(**_store) -> None:
     from duckbook.runs import provenance, run_archive
     from duckbook.settings import settings
 
-    _open(run_archive.find(settings().runs, "latest", provenance.store(settings())) / "index.html")
+    _open(run_archive.find(settings().runs, "latest", provenance.data_folder(settings())) / "index.html")
 
 
 @click.command()

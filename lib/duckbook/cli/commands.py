@@ -101,7 +101,7 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
             do = runner.resume if isinstance(asked, str) else runner.run
             record = do(chosen, asked, listener, chain_file or CHAIN_FILE, checks=[check_planted])
     except KeyboardInterrupt:
-        newest = run_archive.latest(chosen.runs, provenance.store(chosen))
+        newest = run_archive.latest(chosen.runs, provenance.data_folder(chosen))
         told = run_archive.read(newest) if newest is not None and listener.began else None
         if told and told["status"] != run_archive.SUCCEEDED:
             terminal.show_failure(terminal.console(stderr=True), told, None, runner.resume_command(told))

@@ -63,7 +63,7 @@ def complete_run(_context: click.Context, _parameter: click.Parameter, begun: st
     from duckbook.runs import provenance, run_archive
     from duckbook.settings import settings
 
-    ids = [record["run_id"] for record in run_archive.read_all(settings().runs, provenance.store(settings()))]
+    ids = [record["run_id"] for record in run_archive.read_all(settings().runs, provenance.data_folder(settings()))]
     return [run_id for run_id in ["latest", *ids] if run_id.startswith(begun)]
 
 
