@@ -201,7 +201,7 @@ def test_what_was_there_before_duckbook_came_is_left(tmp_path):
     process = duckbook(store, "clean", "--yes")
     said, _ = process.communicate()
     assert process.returncode == 0
-    assert "left what is not of it: docs, published, tmp" in said
+    assert "Files that are not duckbook's remain: docs, published, tmp" in said
     assert [(store.data / name).read_text() for name in theirs] == ["five years"] * len(theirs)
     assert not (store.data / "models").exists()
 
@@ -222,7 +222,7 @@ def test_a_folder_that_is_no_data_folder_is_not_cleaned_and_one_of_an_earlier_ve
     process = duckbook(store, "clean", "--yes")
     _, told = process.communicate()
     assert process.returncode == 1
-    assert "is no data folder of duckbook" in told
+    assert "is not a data folder of duckbook" in told
     assert (store.data / "servers" / "config").read_text() == "mine"
     (store.data / "ingest.lock").touch()
     process = duckbook(store, "clean", "--yes")

@@ -1,4 +1,4 @@
-"""The commands over what runs have left: the archive of runs, their pages, and publications."""
+"""Commands for archived runs and publications."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from duckbook.errors import DuckbookError, visible
 
 @click.command(name="list")
 @store_options
-@click.option("--all", "every", is_flag=True, help="Those of other data folders as well.")
+@click.option("--all", "every", is_flag=True, help="Include runs of other data folders.")
 def list_runs(every, **_store) -> None:
     """List the runs of the data folder, newest first."""
     from duckbook.runs import provenance, run_archive
@@ -25,15 +25,15 @@ def list_runs(every, **_store) -> None:
     for record in run_archive.read_all(settings().runs, None if every else here):
         seconds = "" if record["seconds"] is None else f"{record['seconds']:.1f} s"
         kind = run_archive.kind(record)
-        told = f"{record['run_id']}  {kind:<18}{record['status']:<12}{record['as_of'] or '':<12}{seconds:>10}"
-        click.echo(visible(f"{told}  {record.get('store') or ''}".rstrip()))
+        line = f"{record['run_id']}  {kind:<18}{record['status']:<12}{record['as_of'] or '':<12}{seconds:>10}"
+        click.echo(visible(f"{line}  {record.get('store') or ''}".rstrip()))
 
 
 @click.command()
 @store_options
 @click.argument("run_id", default="latest", shell_complete=complete_run)
 def show(run_id, **_store) -> None:
-    """Show how a run ended; the newest where none is named."""
+    """Show how a run ended; the default is the newest run."""
     from duckbook.cli import terminal
     from duckbook.runs import provenance, run_archive
     from duckbook.settings import settings
@@ -47,7 +47,7 @@ def show(run_id, **_store) -> None:
 @click.argument("before", shell_complete=complete_run)
 @click.argument("after", default="latest", shell_complete=complete_run)
 def compare(before, after, **_store) -> None:
-    """Put two runs beside each other; the second is the newest where none is named."""
+    """Compare two runs; the second defaults to the newest run."""
     from duckbook.cli import terminal
     from duckbook.runs import comparison, provenance, run_archive
     from duckbook.settings import settings
@@ -59,25 +59,25 @@ def compare(before, after, **_store) -> None:
 
 @click.command()
 @store_options
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @server_state.command
 def prune(dry_run, **_store) -> None:
-    """Remove the oldest runs and publications, and what killed ones have left.
+    """Remove the oldest runs and publications, and leftovers of killed processes.
 
-    DUCKBOOK_KEEP_RUNS and DUCKBOOK_KEEP_PUBLICATIONS say how many stay.
+    DUCKBOOK_KEEP_RUNS and DUCKBOOK_KEEP_PUBLICATIONS set how many are kept.
     """
     from duckbook.runs import pruning
     from duckbook.settings import settings
 
-    removed, unseen = pruning.prune(settings(), dry_run=dry_run)
+    removed, unchecked = pruning.prune(settings(), dry_run=dry_run)
     for removal in removed:
         click.echo(f"{removal.kind:<12} {removal.size / 1e6:10,.1f} MB  {visible(removal.name)}")
     counts = {kind: sum(removal.kind == kind for removal in removed) for kind in pruning.KINDS}
-    told = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
+    summary = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
     freed = sum(removal.size for removal in removed) / 1e6
-    click.echo(f"{'Would remove' if dry_run else 'Removed'} {told}: {freed:,.1f} MB{'' if dry_run else ' freed'}.")
-    if unseen:
-        click.echo(unseen)
+    click.echo(f"{'Would remove' if dry_run else 'Removed'} {summary}: {freed:,.1f} MB{'' if dry_run else ' freed'}.")
+    if unchecked:
+        click.echo(unchecked)
 
 
 @click.command()
@@ -90,13 +90,13 @@ def rollback(run_id, **_store) -> None:
     from duckbook.settings import settings
 
     publication = publisher.roll_back(settings(), run_id)
-    click.echo(f"Readers now take the marts of run {publication.run_id}, as of {publication.as_of}.")
+    click.echo(f"Readers now use the marts of run {publication.run_id}, as of {publication.as_of}.")
 
 
 @click.command()
 @store_options
 def report(**_store) -> None:
-    """Open the page of the newest run of the data folder."""
+    """Open the page of the newest run."""
     from duckbook.runs import provenance, run_archive
     from duckbook.settings import settings
 
@@ -122,7 +122,7 @@ def docs(**_store) -> None:
 
 def _open(page: Path) -> None:
     click.echo(str(page))
-    # Only where a person sits before a screen: a browser of text would take the terminal over.
+    # Only on a graphical display: a text browser would take over the terminal.
     if sys.stdout.isatty() and (
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform == "darwin"
     ):
