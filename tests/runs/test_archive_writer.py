@@ -1,4 +1,4 @@
-"""What reaches the archive from dbt: all of its artifacts, looked through for secrets before they get there."""
+"""dbt's artifacts in the archive: complete, private and redacted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECRET = "planted-SECRET-of-a-test"
 
 @pytest.fixture
 def archived(built_shop, tmp_path):
-    """A function that archives the shop's build as a run would; gives the ended run's record and its folder."""
+    """A function that archives the shop's build as a run would, and returns the record and folder of the run."""
 
     def archive(**environment: str) -> tuple[dict, Path]:
         shop, _ = built_shop
@@ -38,7 +38,7 @@ def archived(built_shop, tmp_path):
     return archive
 
 
-def test_dbts_artifacts_reach_the_archive_for_the_owner_alone(archived):
+def test_dbts_artifacts_in_the_archive_are_private(archived):
     record, folder = archived()
     assert (record["status"], record.get("dbt_archive")) == ("succeeded", None)
     found = {path.name for path in (folder / "dbt").iterdir()}
@@ -47,7 +47,7 @@ def test_dbts_artifacts_reach_the_archive_for_the_owner_alone(archived):
 
 
 def test_a_secret_in_dbts_artifacts_is_replaced_and_fails_the_run(archived):
-    # dbt writes variables of this name into its manifest.
+    # dbt writes variables with this prefix into its manifest.
     record, folder = archived(DBT_ENV_CUSTOM_ENV_PLANTED=SECRET)
     assert record["status"] == "failed"
     assert "A secret was found in dbt's artifacts" in record["error"]

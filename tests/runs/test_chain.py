@@ -1,4 +1,4 @@
-"""The chain: what is refused before it starts, how it ends, and that it leaves nothing behind."""
+"""The chain: checks before it starts, how runs end, and that no process or secret is left behind."""
 
 from __future__ import annotations
 
@@ -113,8 +113,8 @@ def test_a_run_under_which_readers_are_pointed_at_another_day_says_so(store):
     assert [step["status"] for step in record["steps"]] == ["succeeded"] * 2
     assert (record["status"], record["as_of"]) == ("failed", "2026-06-30")
     assert record["error"] == (
-        "Readers were pointed at the publication other, as of 2026-05-31, while this run read that as of 2026-06-30: "
-        "its notebooks may have read either. Run it again."
+        "Readers were pointed at the publication other, as of 2026-05-31, while this run read the one as of "
+        "2026-06-30: its notebooks may have read either. Run it again."
     )
 
 

@@ -1,4 +1,4 @@
-"""The archive's records: true at every moment, whoever died."""
+"""Records of the archive are correct at every moment, even if the run is killed; secrets are redacted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is struck at any moment, or whose servers are, tells the truth; resumed, it ends as if undisturbed."""
+"""A run or server killed at any moment leaves a correct record; the resumed run ends as if undisturbed."""
 
 from __future__ import annotations
 
@@ -334,7 +334,7 @@ REFUSED = {
         Request(as_of=DAY - timedelta(1), next_day=True, leave_out=("generate_history",)),
         f"filled up to {DAY}",
     ),
-    "an earlier day of others' data": (Request(as_of=DAY - timedelta(1), generate=False), "is earlier: take"),
+    "an earlier day of others' data": (Request(as_of=DAY - timedelta(1), generate=False), "is earlier: use"),
     "a size of what is there": (
         Request(values={"customers": 500}, first="ingest"),
         "generated with customers=200, not 500",
@@ -357,7 +357,10 @@ REFUSED = {
 NOTHING = {
     "one more day": (Request(next_day=True, leave_out=("generate_history",)), "The history has not been landed"),
     "what others landed": (Request(generate=False), "orders is missing from the landing zone"),
-    "what others landed, of a size": (Request(generate=False, values={"customers": 500}), "CUSTOMERS says what is"),
+    "what others landed, of a size": (
+        Request(generate=False, values={"customers": 500}),
+        "CUSTOMERS is for generated data",
+    ),
     "realism": (Request(only="realism"), "The history has not been landed"),
     "staging": (Request(first="staging"), "There is no warehouse warehouse.duckdb yet: run 03_ingest"),
     "publish": (Request(only="publish"), "There is no warehouse warehouse.duckdb yet"),
