@@ -43,19 +43,19 @@ class Memory:
     """A listener that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[tuple] = []
+        self.calls: list[tuple] = []
 
     def run_started(self, steps) -> None:
-        self.told.append(("run", [step.name for step in steps]))
+        self.calls.append(("run", [step.name for step in steps]))
 
     def step_started(self, step) -> None:
-        self.told.append(("start", step.name))
+        self.calls.append(("start", step.name))
 
     def cell_started(self, step, cell) -> None:
-        self.told.append(("cell", step.name, cell))
+        self.calls.append(("cell", step.name, cell))
 
     def step_ended(self, step, entry) -> None:
-        self.told.append(("end", step.name, entry["status"]))
+        self.calls.append(("end", step.name, entry["status"]))
 
 
 def duckbook(store: Settings, *arguments: str, **environment: str) -> subprocess.Popen:
