@@ -25,9 +25,7 @@ class BackgroundCall:
     Parameters
     ----------
     function
-        Its name, ``module:function``. It takes one string.
-    argument
-        That string.
+        Its name, ``module:function``. It takes one string, the `argument`.
     result_file
         File that the process writes its error to.
     environment

@@ -30,8 +30,6 @@ from duckbook.runs.kernels import Kernel
 
 ENGINE = "duckbook"
 
-PENDING, RUNNING, COMPLETED, FAILED = "pending", "running", "completed", "failed"
-
 REPLY_SECONDS = 10
 """How long to wait for the reply of an idle kernel: an interrupt inside ipykernel's own code loses the reply."""
 
@@ -45,13 +43,10 @@ class CellFailed(ChainError):
     ----------
     cell
         The number of the code cell, counted from 1, or None when none was running.
-    reason
-        The error as a sentence.
     """
 
     def __init__(self, cell: int | None, reason: str):
         self.cell = cell
-        self.reason = reason
         super().__init__(f"cell {cell}: {reason}" if cell else reason)
 
 
@@ -89,7 +84,7 @@ class ExecutionManager(NotebookExecutionManager):
     def cell_complete(self, cell, cell_index=None, **kwargs) -> None:
         """Mark a cell completed, unless its kernel never answered: papermill calls this for killed cells too."""
         if cell.cell_type != "code":
-            cell.metadata.papermill["status"] = COMPLETED
+            cell.metadata.papermill["status"] = self.COMPLETED
         elif self.running is None:
             # Skip this save: the next cell's start, or the notebook's end, saves at once.
             path, self.output_path = self.output_path, None

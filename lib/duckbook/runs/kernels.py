@@ -94,10 +94,8 @@ class Kernel:
 
     Parameters
     ----------
-    cwd
-        Working folder of the kernel.
     env
-        Its whole environment.
+        The whole environment of the kernel.
     imports
         Modules to import before the notebook begins.
     on_start

@@ -76,8 +76,6 @@ class Run:
 
         Parameters
         ----------
-        runs
-            The folder of the archive.
         steps
             Name and notebook of each step of the run, in order.
         more
@@ -120,33 +118,27 @@ class Run:
 
         Parameters
         ----------
-        first
-            Name of the step to resume from.
-        why
-            Why it is this step, for the record.
+        first, why
+            The step to resume from, and why it is this one.
         more
             Keys of ``run.json`` to replace.
         """
         with _record_lock(folder):
-            return cls._reopened(folder, first, why, more)
-
-    @classmethod
-    def _reopened(cls, folder: Path, first: str, why: str, more: dict[str, Any]) -> Run:
-        record = read(folder)
-        record.pop("not_told", None)
-        waits_again = False
-        for step in record["steps"]:
-            waits_again = waits_again or step["name"] == first
-            if waits_again:
-                step.update(dict.fromkeys(STEP_RESULTS), status=WAITING)
-        resumed = {"at": now(), "from": first, "because": why, "seconds_before": record["seconds"]}
-        record.setdefault("resumed", []).append(resumed)
-        record.update(process=_this_process(), status=RUNNING, error=None, ended_at=None, seconds=None, **more)
-        run = cls(folder, record)
-        run.save()
-        run.reserve_space()
-        _point_at(folder.parent, folder.name)
-        return run
+            record = read(folder)
+            record.pop("not_told", None)
+            waits_again = False
+            for step in record["steps"]:
+                waits_again = waits_again or step["name"] == first
+                if waits_again:
+                    step.update(dict.fromkeys(STEP_RESULTS), status=WAITING)
+            resumed = {"at": now(), "from": first, "because": why, "seconds_before": record["seconds"]}
+            record.setdefault("resumed", []).append(resumed)
+            record.update(process=_this_process(), status=RUNNING, error=None, ended_at=None, seconds=None, **more)
+            run = cls(folder, record)
+            run.save()
+            run.reserve_space()
+            _point_at(folder.parent, folder.name)
+            return run
 
     def save(self) -> None:
         """Write ``run.json`` atomically, redacted by `scrub`."""

@@ -26,6 +26,9 @@ from duckbook.runs.watchdog import Watchdog
 POLL_SECONDS = 0.2
 """How often time and memory are checked."""
 
+MAX_PARALLEL = 2
+"""Maximum number of parallel steps."""
+
 TIMEOUT = "timeout"
 """Why a kernel was killed: its step exceeded the limit."""
 
@@ -60,24 +63,14 @@ class Supervisor:
 
     Parameters
     ----------
-    run
-        The record to update.
-    steps
-        The steps to run, in order.
     environment
         The environment of the kernels.
     secrets
-        Values that must not be written. More may be added until the steps begin.
-    listener
-        Callbacks for progress.
-    watchdog
-        Watchdog to register each kernel with.
+        Values to redact. More may be added until the steps begin.
     fork_server
         Server to fork kernels from; None to start them.
     after_step
         Called with the name of each ended step, in a separate thread. The run waits for it at its end.
-    max_parallel
-        Maximum number of parallel steps.
     parameters
         Parameters of the notebooks, by step.
     poll
@@ -94,7 +87,6 @@ class Supervisor:
     watchdog: Watchdog
     fork_server: ForkServer | None = None
     after_step: Callable[[str], None] = lambda _name: None
-    max_parallel: int = 2
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     poll: Callable[[], None] = lambda: None
     explain: Callable[[str], str] = str
@@ -125,7 +117,7 @@ class Supervisor:
         """
         failed: list[str] = []
         tasks: dict[Future, _Task] = {}
-        with ThreadPoolExecutor(self.max_parallel) as workers, ThreadPoolExecutor(1) as afterwards:
+        with ThreadPoolExecutor(MAX_PARALLEL) as workers, ThreadPoolExecutor(1) as afterwards:
             try:
                 while True:
                     for step in self._startable(len(tasks), has_failed=bool(failed)):
@@ -162,7 +154,7 @@ class Supervisor:
             and (step.group in INDEPENDENT or not has_failed)
             and all(status.get(n, run_archive.SUCCEEDED) == run_archive.SUCCEEDED for n in step.needs)
         ]
-        return ready[: max(0, self.max_parallel - running)]
+        return ready[: max(0, MAX_PARALLEL - running)]
 
     def _start(self, step: Step) -> _Task:
         kernel = self._warm.pop(step.name, None)
