@@ -29,12 +29,13 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    """Run the notebooks in the order of the chain, in the places that notebooks have among the tests."""
+    """Sort the notebooks in the order of the chain; the other tests keep their places."""
     from duckbook.runs.chain import read_chain
 
     place = {step.notebook: number for number, step in enumerate(read_chain())}
-    ordered = iter(sorted((one for one in items if one.path.suffix == ".ipynb"), key=lambda one: place[one.path]))
-    items[:] = [next(ordered) if one.path.suffix == ".ipynb" else one for one in items]
+    notebooks = [item for item in items if item.path.suffix == ".ipynb"]
+    ordered = iter(sorted(notebooks, key=lambda item: place[item.path]))
+    items[:] = [next(ordered) if item.path.suffix == ".ipynb" else item for item in items]
 
 
 @pytest.hookimpl(tryfirst=True)
