@@ -57,10 +57,10 @@ def test_no_number_of_any_table_is_cut(width):
     numbers = [f"{10**n:,}.25" for n in (9, 10, 11, 12)]
     table = Table("a long name", *(Column(f"sum {n}", justify="right") for n in range(4)))
     table.add_row("s3://somebodys-bucket/json/orders/date=2026-06-30/orders.ndjson", *numbers)
-    said = StringIO()
-    terminal.show_table(Console(file=said, width=width), table)
-    assert all(number in said.getvalue() for number in numbers)
-    assert "…" not in said.getvalue()
+    out = StringIO()
+    terminal.show_table(Console(file=out, width=width), table)
+    assert all(number in out.getvalue() for number in numbers)
+    assert "…" not in out.getvalue()
 
 
 def test_the_totals_of_a_landing_check_fit_80_columns():
@@ -69,18 +69,18 @@ def test_the_totals_of_a_landing_check_fit_80_columns():
     total = {"currency": "USD", "orders": 12_345_678, "lines": 23_456_789, "units": 34_567_890} | amounts
     days = {"first_day": "2023-07-01", "last_day": "2026-06-30"}
     report = SimpleNamespace(tables=[{"table": "orders"} | counts], totals=[total | days], findings=[], stops=[])
-    said = StringIO()
-    landing_report.show(Console(file=said, width=80), report)
+    out = StringIO()
+    landing_report.show(Console(file=out, width=80), report)
     for number in ("123,456,789", "12,345,678", "9,876,543,210.12", "9,876,543,211.12", "2023-07-01"):
-        assert number in said.getvalue(), said.getvalue()
+        assert number in out.getvalue(), out.getvalue()
 
 
 def test_findings_are_not_interpreted_as_markup():
     finding = "DUCKBOOK_ORDER_STATUSES='lost [paid]=cancelled' would say what x[/y] means"
     findings = [SimpleNamespace(table="orders", finding=finding, rows=1, source="s3://a/[b]", example="[/c]")]
-    said = StringIO()
+    out = StringIO()
     landing_report.show(
-        Console(file=said, width=400), SimpleNamespace(tables=[], totals=[], findings=findings, stops=[])
+        Console(file=out, width=400), SimpleNamespace(tables=[], totals=[], findings=findings, stops=[])
     )
     for text in (finding, "s3://a/[b]", "[/c]"):
-        assert text in said.getvalue(), said.getvalue()
+        assert text in out.getvalue(), out.getvalue()

@@ -18,9 +18,9 @@ from duckbook.runs.request import Request
 from duckbook.runs.runner import run
 from duckbook.settings import Settings
 
-WRITE_DOWN = (
-    "import json, os, pathlib, sys; told = {n: os.environ[n] for n in ('DUCKBOOK_RUN_SENTENCE', 'DUCKBOOK_RUN_PAGE')}; "
-    "pathlib.Path(sys.argv[1]).write_text(json.dumps([told, sys.argv[2:]]))"
+WRITE_TO_FILE = (
+    "import json, os, pathlib, sys; sent = {n: os.environ[n] for n in ('DUCKBOOK_RUN_SENTENCE', 'DUCKBOOK_RUN_PAGE')}; "
+    "pathlib.Path(sys.argv[1]).write_text(json.dumps([sent, sys.argv[2:]]))"
 )
 
 
@@ -58,24 +58,25 @@ def store(tmp_path, **chosen) -> Settings:
 
 
 def test_a_failed_run_notifies_the_command_and_the_webhook(tmp_path, hook):
-    written = tmp_path / "told.json"
+    written = tmp_path / "sent.json"
     # No shell interprets the arguments.
     chosen = store(
         tmp_path,
-        on_failure=command(WRITE_DOWN, str(written), "{sentence}", "$HOME; {page}"),
+        on_failure=command(WRITE_TO_FILE, str(written), "{sentence}", "$HOME; {page}"),
         on_failure_webhook=f"http://127.0.0.1:{hook.server_port}/hooks/secret-part",
     )
     record = run(chosen, Request(generate=False), Memory(), write_chain(tmp_path / "nb", "fails", "never=succeeds"))
     page = str(record.folder / "index.html")
     error = "fails: cell 3: ValueError: the shelf is empty"
-    said = f"Run {record.folder.name} of the data folder {chosen.data} failed: {error}"
+    message = f"Run {record.folder.name} of the data folder {chosen.data} failed: {error}"
     environment, words = json.loads(written.read_text())
-    assert environment == {"DUCKBOOK_RUN_SENTENCE": said, "DUCKBOOK_RUN_PAGE": page}
-    assert words == [said, f"$HOME; {page}"]
+    assert environment == {"DUCKBOOK_RUN_SENTENCE": message, "DUCKBOOK_RUN_PAGE": page}
+    assert words == [message, f"$HOME; {page}"]
     ((path, kind, body),) = hook.received
     assert (path, kind) == ("/hooks/secret-part", "application/json")
     assert body == {
-        "text": f"{said}\n{page}", "sentence": said, "page": page, "run_id": record.folder.name, "status": "failed",
+        "text": f"{message}\n{page}", "sentence": message, "page": page,
+        "run_id": record.folder.name, "status": "failed",
     }  # fmt: skip
     assert "not_told" not in record.record
 
@@ -128,11 +129,11 @@ def test_a_run_that_cannot_begin_sends_a_notification(tmp_path, hook):
 
 @pytest.mark.parametrize(("sent", "is_notified"), [("SIGINT", False), ("SIGTERM", True), ("SIGKILL", True)])
 def test_a_stopped_run_sends_a_notification_except_after_ctrl_c(tmp_path, sent, is_notified):
-    chosen, written = store(tmp_path), tmp_path / "told.json"
+    chosen, written = store(tmp_path), tmp_path / "sent.json"
     file = write_chain(tmp_path / "nb", "starts_a_process")
     process = duckbook(
         chosen, "run", "--no-generate", "--chain", str(file),
-        DUCKBOOK_ON_FAILURE=command(WRITE_DOWN, str(written)),
+        DUCKBOOK_ON_FAILURE=command(WRITE_TO_FILE, str(written)),
     )  # fmt: skip
     latest = chosen.runs / "latest"
     deadline = time.monotonic() + 60
@@ -147,8 +148,8 @@ def test_a_stopped_run_sends_a_notification_except_after_ctrl_c(tmp_path, sent, 
         time.sleep(0.1)
     assert written.exists() == is_notified
     if is_notified:
-        said = json.loads(written.read_text())[0]
-        assert " was interrupted: " in said["DUCKBOOK_RUN_SENTENCE"]
+        sent_values = json.loads(written.read_text())[0]
+        assert " was interrupted: " in sent_values["DUCKBOOK_RUN_SENTENCE"]
         assert "interrupted" in (latest / "index.html").read_text("utf-8")
-        assert said["DUCKBOOK_RUN_PAGE"] == str(latest.resolve() / "index.html")
+        assert sent_values["DUCKBOOK_RUN_PAGE"] == str(latest.resolve() / "index.html")
     assert run_archive.read(latest.resolve())["status"] == "interrupted"

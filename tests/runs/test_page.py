@@ -135,8 +135,11 @@ def test_a_page_shows_the_slowest_cells_and_queries_per_step(tmp_path):
 
 def test_the_alternative_text_of_a_chart_is_escaped(tmp_path):
     record = make(tmp_path)
-    said, drawn = {"image/png": {"alt": "Bar chart: Books bring <most>."}}, {"image/png": "aGVsbG8=", "text/plain": ""}
-    output = nbformat.v4.new_output("display_data", drawn, metadata=said)
+    metadata, data = (
+        {"image/png": {"alt": "Bar chart: Books bring <most>."}},
+        {"image/png": "aGVsbG8=", "text/plain": ""},
+    )
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
     cell = nbformat.v4.new_code_cell("plotting.show()", outputs=[output])
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), record.folder / "03_ingest.ipynb")
     html = page.write_step(record.folder, "03_ingest.ipynb").read_text("utf-8")
@@ -255,15 +258,15 @@ def test_the_shares_of_a_mix_are_of_the_whole():
 def test_a_browser_shows_the_pages_without_error_request_or_sideways_scrolling(archive, chromium):
     for width, scheme in ((390, "dark"), (1280, "light")):
         tab = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        said, asked = [], []
-        tab.on("console", lambda message, said=said: said.append(message.text))
-        tab.on("pageerror", lambda error, said=said: said.append(str(error)))
-        tab.on("request", lambda request, asked=asked: asked.append(request.url))
+        messages, urls = [], []
+        tab.on("console", lambda message, messages=messages: messages.append(message.text))
+        tab.on("pageerror", lambda error, messages=messages: messages.append(str(error)))
+        tab.on("request", lambda request, urls=urls: urls.append(request.url))
         for path in pages(archive):
             tab.goto(path.as_uri())
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
-        assert said == []
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert messages == []
+        assert [url for url in urls if not url.startswith(("file:", "data:"))] == []
 
 
 def test_a_month_whose_refunds_still_come_in_is_pale_and_not_the_best_and_is_not_compared(tmp_path):

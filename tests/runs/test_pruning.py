@@ -38,10 +38,10 @@ def publication(store: Settings, name: str, age: int) -> None:
     folder = store.data / "published" / name
     folder.mkdir(parents=True)
     (folder / "dim_dates.parquet").write_bytes(b"x" * 1000)
-    told = folder / "publication.json"
-    told.write_text(json.dumps({"run_id": name, "as_of": "2026-06-30", "marts": {"dim_dates": {"rows": 1}}}))
+    file = folder / "publication.json"
+    file.write_text(json.dumps({"run_id": name, "as_of": "2026-06-30", "marts": {"dim_dates": {"rows": 1}}}))
     then = time.time() - age
-    os.utime(told, (then, then))
+    os.utime(file, (then, then))
 
 
 def names(found) -> list[tuple[str, str]]:
@@ -203,9 +203,9 @@ def test_files_from_before_duckbook_stay(tmp_path):
     remaining_copies.check_warehouse(store)
     (store.data / "models").mkdir()
     process = duckbook(store, "clean", "--yes")
-    said, _ = process.communicate()
+    out, _ = process.communicate()
     assert process.returncode == 0
-    assert "Files that are not duckbook's remain: docs, published, tmp" in said
+    assert "Files that are not duckbook's remain: docs, published, tmp" in out
     assert [(store.data / name).read_text() for name in theirs] == ["five years"] * len(theirs)
     assert not (store.data / "models").exists()
 
@@ -224,9 +224,9 @@ def test_only_data_folders_are_cleaned_including_those_of_an_earlier_version(tmp
     (store.data / "servers").mkdir(parents=True)
     (store.data / "servers" / "config").write_text("mine")
     process = duckbook(store, "clean", "--yes")
-    _, told = process.communicate()
+    _, err = process.communicate()
     assert process.returncode == 1
-    assert "is not a data folder of duckbook" in told
+    assert "is not a data folder of duckbook" in err
     assert (store.data / "servers" / "config").read_text() == "mine"
     (store.data / "ingest.lock").touch()
     process = duckbook(store, "clean", "--yes")
