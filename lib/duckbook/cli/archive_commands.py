@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 
 from duckbook.backends import server_state
-from duckbook.cli.options import complete_publication, complete_run, store_options
+from duckbook.cli.options import common_options, complete_publication, complete_run
 from duckbook.errors import DuckbookError, visible
+from duckbook.settings import settings
 
 
 @click.command(name="list")
-@store_options
+@common_options
 @click.option("--all", "every", is_flag=True, help="Include runs of other data folders.")
-def list_runs(every, **_store) -> None:
+def list_runs(every, **_common) -> None:
     """List the runs of the data folder, newest first."""
     from duckbook.runs import provenance, run_archive
-    from duckbook.settings import settings
 
     here = provenance.data_folder(settings())
     for record in run_archive.read_all(settings().runs, None if every else here):
@@ -30,27 +30,25 @@ def list_runs(every, **_store) -> None:
 
 
 @click.command()
-@store_options
+@common_options
 @click.argument("run_id", default="latest", shell_complete=complete_run)
-def show(run_id, **_store) -> None:
+def show(run_id, **_common) -> None:
     """Show how a run ended; the default is the newest run."""
     from duckbook.cli import terminal
     from duckbook.runs import provenance, run_archive
-    from duckbook.settings import settings
 
     folder = run_archive.find(settings().runs, run_id, provenance.data_folder(settings()))
     terminal.show_summary(terminal.console(), run_archive.read(folder), folder / "index.html")
 
 
 @click.command()
-@store_options
+@common_options
 @click.argument("before", shell_complete=complete_run)
 @click.argument("after", default="latest", shell_complete=complete_run)
-def compare(before, after, **_store) -> None:
+def compare(before, after, **_common) -> None:
     """Compare two runs; the second defaults to the newest run."""
     from duckbook.cli import terminal
     from duckbook.runs import comparison, provenance, run_archive
-    from duckbook.settings import settings
 
     here = provenance.data_folder(settings())
     old, new = (run_archive.read(run_archive.find(settings().runs, run_id, here)) for run_id in (before, after))
@@ -58,16 +56,15 @@ def compare(before, after, **_store) -> None:
 
 
 @click.command()
-@store_options
+@common_options
 @click.option("--dry-run", is_flag=True, help="Only list what would be removed.")
 @server_state.command
-def prune(dry_run, **_store) -> None:
+def prune(dry_run, **_common) -> None:
     """Remove the oldest runs and publications, and leftovers of killed processes.
 
     DUCKBOOK_KEEP_RUNS and DUCKBOOK_KEEP_PUBLICATIONS set how many are kept.
     """
     from duckbook.runs import pruning
-    from duckbook.settings import settings
 
     removed, unchecked = pruning.prune(settings(), dry_run=dry_run)
     for removal in removed:
@@ -81,34 +78,31 @@ def prune(dry_run, **_store) -> None:
 
 
 @click.command()
-@store_options
+@common_options
 @click.argument("run_id", shell_complete=complete_publication)
 @server_state.command
-def rollback(run_id, **_store) -> None:
+def rollback(run_id, **_common) -> None:
     """Point readers at the publication of an earlier run."""
     from duckbook.publish import publisher
-    from duckbook.settings import settings
 
     publication = publisher.roll_back(settings(), run_id)
     click.echo(f"Readers now use the marts of run {publication.run_id}, as of {publication.as_of}.")
 
 
 @click.command()
-@store_options
-def report(**_store) -> None:
+@common_options
+def report(**_common) -> None:
     """Open the page of the newest run."""
     from duckbook.runs import provenance, run_archive
-    from duckbook.settings import settings
 
     _open(run_archive.find(settings().runs, "latest", provenance.data_folder(settings())) / "index.html")
 
 
 @click.command()
-@store_options
+@common_options
 @server_state.command
-def docs(**_store) -> None:
+def docs(**_common) -> None:
     """Build dbt's documentation of the warehouse as one page, and open it."""
-    from duckbook.settings import settings
     from duckbook.transform import dbt_layers
 
     folder = settings().data / "docs"

@@ -14,18 +14,23 @@ import sys
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from duckbook.backends import server_state
 from duckbook.backends.signals import deferred_by_import
 from duckbook.cli import archive_commands, server_commands, target_commands
-from duckbook.cli.options import complete_run, complete_step, parameter_option, size_options, store_options, when_option
+from duckbook.cli.options import (
+    common_options,
+    complete_run,
+    complete_step,
+    parameter_option,
+    size_options,
+    when_option,
+)
 from duckbook.errors import DuckbookError, reason, visible
-
-if TYPE_CHECKING:
-    from duckbook.settings import Settings
+from duckbook.settings import Settings, settings
 
 
 class Stopped(KeyboardInterrupt):
@@ -38,7 +43,7 @@ def cli() -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @size_options
 @when_option
 @parameter_option
@@ -47,7 +52,7 @@ def cli() -> None:
 @click.option("--until", "last", shell_complete=complete_step, help="Last step to run.")
 @click.option("--only", shell_complete=complete_step, help="Step or group to run alone.")
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
-def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, only, chain, **_store) -> None:
+def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, only, chain, **_common) -> None:
     """Run the chain: generate, ingest, transform, publish, explore."""
     from duckbook.runs.request import Request
 
@@ -57,11 +62,11 @@ def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, onl
 
 
 @cli.command()
-@store_options
+@common_options
 @when_option
 @parameter_option
 @click.option("--generate/--no-generate", default=True, help="Generate data, or run on data that others have landed.")
-def latest(as_of, extra, generate, **_store) -> None:
+def latest(as_of, extra, generate, **_common) -> None:
     """Run one more day: generate the latest 30 days, ingest, transform, publish."""
     from duckbook.runs.chain import read_chain
     from duckbook.runs.request import Request
@@ -71,18 +76,16 @@ def latest(as_of, extra, generate, **_store) -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @click.argument("run_id", default="latest", shell_complete=complete_run)
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
-def resume(run_id, chain, **_store) -> None:
+def resume(run_id, chain, **_common) -> None:
     """Resume a run that failed or was stopped, from the step that did not succeed."""
     _run(run_id, chain)
 
 
 def _run(request: Any, chain_file: Path | None = None) -> None:
     """Run a request, or resume the run of an id, and print how it ended."""
-    from duckbook.settings import settings
-
     # Report a wrong setting before the imports, which take a second.
     chosen = settings()
 
@@ -126,20 +129,18 @@ def check_planted(chosen: Settings) -> None:
 def _from_raw(purpose: str) -> Any:
     """A request that rebuilds and publishes everything from raw."""
     from duckbook.runs.request import Request
-    from duckbook.settings import settings
 
     return Request(first="staging", last="bi" if settings().bi else "publish", generate=False, purpose=purpose)
 
 
 @cli.command()
-@store_options
+@common_options
 @server_state.command
-def rebuild(**_store) -> None:
+def rebuild(**_common) -> None:
     """Rebuild the warehouse from the history in S3, and publish it."""
     from duckbook.backends import servers
     from duckbook.backends.lock import one_writer
     from duckbook.ingest import raw
-    from duckbook.settings import settings
 
     servers.preflight(settings())
     with one_writer(settings(), "a rebuild"):
@@ -148,16 +149,15 @@ def rebuild(**_store) -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @click.argument("folder", type=click.Path(path_type=Path))
 @server_state.command
-def restore(folder, **_store) -> None:
+def restore(folder, **_common) -> None:
     """Restore a backup into an empty data folder, build the warehouse and publish it."""
     from duckbook.backends import servers
     from duckbook.backends.lock import one_writer
     from duckbook.ingest import raw
     from duckbook.ops import backup
-    from duckbook.settings import settings
 
     servers.preflight(settings())
     backup.check(settings(), folder)
@@ -171,11 +171,11 @@ def restore(folder, **_store) -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @click.option("--records", default="", help="Records to erase, as listed by an earlier erasure, separated by spaces.")
 @click.argument("customer_ids", nargs=-1, metavar="CUSTOMER_ID…")
 @server_state.command
-def forget(customer_ids, records, **_store) -> None:
+def forget(customer_ids, records, **_common) -> None:
     """Erase people for good, publish without them, and prove it; later landings do not restore them."""
     from duckbook.backends import servers
     from duckbook.backends.lock import one_writer
@@ -183,7 +183,6 @@ def forget(customer_ids, records, **_store) -> None:
     from duckbook.ingest import raw
     from duckbook.ops import person_erasure as forgetting
     from duckbook.ops import remaining_copies
-    from duckbook.settings import settings
 
     chosen = settings()
     servers.preflight(chosen)
@@ -206,10 +205,10 @@ def forget(customer_ids, records, **_store) -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH…")
 @server_state.command
-def withdraw(batches, **_store) -> None:
+def withdraw(batches, **_common) -> None:
     """Withdraw batches from the history, and publish without them.
 
     A BATCH is a batch_id of ecom_raw.batches, or the address of a source, for its newest batch. It is ingested again
@@ -219,7 +218,6 @@ def withdraw(batches, **_store) -> None:
     from duckbook.backends.lock import one_writer
     from duckbook.ingest import raw
     from duckbook.ops import withdrawal
-    from duckbook.settings import settings
 
     chosen = settings()
     servers.preflight(chosen)
@@ -306,7 +304,6 @@ def main() -> None:
 def _explained(message: str) -> str:
     """An error message; if the disk is full, with the folder on it."""
     from duckbook.backends import disk_space
-    from duckbook.settings import settings
 
     try:
         return disk_space.explained(message, settings())
@@ -317,7 +314,6 @@ def _explained(message: str) -> str:
 def _printable(text: str) -> str:
     """Redact secrets and replace control characters."""
     from duckbook.redaction import Redactor, secrets_of
-    from duckbook.settings import settings
 
     # Messages about wrong settings contain no secrets.
     with contextlib.suppress(DuckbookError):

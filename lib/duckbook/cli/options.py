@@ -12,11 +12,11 @@ from datetime import date
 import click
 
 from duckbook.errors import SettingError
-from duckbook.settings import as_of_date, calendar_date
+from duckbook.settings import as_of_date, calendar_date, settings
 
 
-def store_options(command: Callable) -> Callable:
-    """Add the options for data folder, archive and target."""
+def common_options(command: Callable) -> Callable:
+    """Add the options for the data folder, the archive and the target."""
     for option in (
         click.option("--data", help="Data folder, with the local state of a shop.", callback=_setting),
         click.option("--runs", help="Folder of the run archive.", callback=_setting),
@@ -61,7 +61,6 @@ def complete_step(_context: click.Context, _parameter: click.Parameter, prefix: 
 def complete_run(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:
     """Complete the id of a run, newest first."""
     from duckbook.runs import provenance, run_archive
-    from duckbook.settings import settings
 
     ids = [record["run_id"] for record in run_archive.read_all(settings().runs, provenance.data_folder(settings()))]
     return [run_id for run_id in ["latest", *ids] if run_id.startswith(prefix)]
@@ -70,7 +69,6 @@ def complete_run(_context: click.Context, _parameter: click.Parameter, prefix: s
 def complete_publication(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:
     """Complete the name of a publication, newest first."""
     from duckbook.publish import publisher
-    from duckbook.settings import settings
 
     names = [publication.run_id for publication in publisher.publications(settings())]
     return [name for name in names if name.startswith(prefix)]

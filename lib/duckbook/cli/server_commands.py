@@ -9,17 +9,17 @@ from pathlib import Path
 import click
 
 from duckbook.backends import server_state
-from duckbook.cli.options import store_options, when_option
+from duckbook.cli.options import common_options, when_option
 from duckbook.errors import DuckbookError, visible
+from duckbook.settings import ROOT, settings
 
 
 @click.command()
-@store_options
+@common_options
 @server_state.command
-def up(**_store) -> None:
+def up(**_common) -> None:
     """Start Postgres and the object storage, and print their addresses."""
     from duckbook.backends import servers
-    from duckbook.settings import settings
 
     servers.preflight(settings())
     servers.up(settings())
@@ -28,16 +28,15 @@ def up(**_store) -> None:
 
 
 @click.command()
-@store_options
+@common_options
 @server_state.command
-def env(**_store) -> None:
+def env(**_common) -> None:
     """Print shell variables, with passwords, for programs that land data."""
     import shlex
 
     from psycopg2.extensions import parse_dsn
 
     from duckbook.backends import servers
-    from duckbook.settings import settings
 
     endpoints = servers.up(settings())
     s3 = endpoints.s3
@@ -57,15 +56,14 @@ def env(**_store) -> None:
 
 
 @click.command()
-@store_options
+@common_options
 @server_state.command
-def bi_env(**_store) -> None:
+def bi_env(**_common) -> None:
     """Print shell variables, with the password, for BI tools that read the published marts."""
     import shlex
 
     from duckbook.backends import servers
     from duckbook.publish import bi, bi_reader
-    from duckbook.settings import settings
 
     dsn = bi.dsn_of(settings(), servers.up(settings()))
     reader = bi_reader.of(settings(), dsn)
@@ -77,37 +75,34 @@ def bi_env(**_store) -> None:
 
 
 @click.command()
-@store_options
-def down(**_store) -> None:
+@common_options
+def down(**_common) -> None:
     """Stop the servers; their data remain."""
     from duckbook.backends import servers
-    from duckbook.settings import settings
 
     stopped = servers.down(settings())
     click.echo(f"Stopped: {', '.join(stopped)}." if stopped else "Nothing was running.")
 
 
 @click.command()
-@store_options
-def status(**_store) -> None:
+@common_options
+def status(**_common) -> None:
     """Show the servers, the contents of the warehouse, and how the newest run ended."""
     from duckbook.ops import status_report
-    from duckbook.settings import settings
 
     for name, text in status_report.lines(settings()):
         click.echo(f"{name:<12} {text}")
 
 
 @click.command()
-@store_options
+@common_options
 @when_option
 @server_state.command
-def check_landing(as_of, **_store) -> None:
+def check_landing(as_of, **_common) -> None:
     """Check landed data before they are ingested, without changing anything; fail if a run would."""
     from duckbook.backends import servers
     from duckbook.cli import landing_report, terminal
     from duckbook.ops import landing_check
-    from duckbook.settings import settings
 
     servers.preflight(settings())
     report = landing_check.check(settings(), servers.connect(settings()), as_of)
@@ -117,14 +112,13 @@ def check_landing(as_of, **_store) -> None:
 
 
 @click.command()
-@store_options
+@common_options
 @click.argument("folder", type=click.Path(path_type=Path))
 @server_state.command
-def backup(folder, **_store) -> None:
+def backup(folder, **_common) -> None:
     """Back up the history and bookkeeping to a folder, from which `restore` rebuilds the data folder."""
     from duckbook.backends import servers
     from duckbook.ops import backup as backups
-    from duckbook.settings import settings
 
     servers.preflight(settings())
     made = backups.back_up(settings(), servers.up(settings()), folder)
@@ -140,16 +134,15 @@ LONGEST_RUNTIME = 103 - len("/kernel-00000000-0000-0000-0000-000000000000-ipc-5"
 
 
 @click.command()
-@store_options
+@common_options
 @server_state.command
-def lab(**_store) -> None:
+def lab(**_common) -> None:
     """Start the servers and open the notebooks in JupyterLab."""
     import tempfile
 
     from jupyter_core.paths import jupyter_runtime_dir
 
     from duckbook.backends import servers
-    from duckbook.settings import ROOT, settings
 
     servers.preflight(settings())
     servers.up(settings())
@@ -174,15 +167,14 @@ def lab(**_store) -> None:
 
 
 @click.command()
-@store_options
+@common_options
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-def clean(yes, **_store) -> None:
+def clean(yes, **_common) -> None:
     """Stop the servers and delete the data folder: landing zone, history, warehouse and published marts."""
     import shutil
 
     from duckbook.backends import data_folder, servers
     from duckbook.backends.lock import one_writer
-    from duckbook.settings import settings
 
     folder = settings().data
     if not folder.exists():
