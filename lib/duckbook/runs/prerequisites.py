@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
 
-from duckbook.backends import manifest, servers
+from duckbook.backends import manifest, servers, storage
 from duckbook.backends.manifest import Manifest
 from duckbook.errors import ChainError, IngestError, LandingError, WarehouseLocked
 from duckbook.publish import publisher
@@ -76,7 +76,6 @@ def _check_generated(settings: Settings, request: Request, names: set[str], befo
             given = ", ".join(name.upper() for name in GENERATED if name in request.values)
             raise ChainError(f"{given} is for generated data, and this run generates nothing: leave it out.")
         if landed is None and servers.running(settings):
-            from duckbook.backends import storage
             from duckbook.ingest import sources
 
             endpoints = servers.reach(settings)
@@ -92,7 +91,6 @@ def _check_generated(settings: Settings, request: Request, names: set[str], befo
 
 def _check_history(settings: Settings, request: Request, generates: bool) -> None:
     """Check that the as-of date does not go back, and that data landed by others are complete."""
-    from duckbook.backends import storage
     from duckbook.ingest import commit_log, new_sources, sources
     from duckbook.ingest.batches import Chronicle
 

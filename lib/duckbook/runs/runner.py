@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from duckbook import redaction
-from duckbook.backends import disk_space, lock, server_state
+from duckbook.backends import disk_space, lock, manifest, server_state, servers, storage
 from duckbook.backends.lock import one_writer
 from duckbook.backends.signals import unstoppable
 from duckbook.errors import ChainError, DuckbookError, reason
@@ -162,8 +162,6 @@ def _check_target(settings: Settings) -> None:
 
 def _preflight(settings: Settings, checks: Sequence[Callable[[Settings], object]]) -> None:
     """Check that every external server can be reached and signed in to."""
-    from duckbook.backends import servers
-
     for check in checks:
         check(settings)
     servers.preflight(settings)
@@ -232,8 +230,6 @@ def _execute(settings, request, archived: Run, steps, parameters, listener, fork
 
 def _run_steps(settings, request, archived: Run, steps, parameters, supervisor: Supervisor) -> str | None:
     """Start the servers, find the as-of date, run the steps, and return the name of the one that failed, or None."""
-    from duckbook.backends import servers, storage
-
     record = archived.record
     supervisor.warm()
     if any(step.group not in chain.READERS for step in steps):
@@ -247,8 +243,6 @@ def _run_steps(settings, request, archived: Run, steps, parameters, supervisor: 
             as_of = _as_of(settings, endpoints, request)
             record["as_of"] = as_of.isoformat() if as_of else None
         if _generates(steps):
-            from duckbook.backends import manifest
-
             chosen = manifest.choose(settings, endpoints, **request.values, as_of=as_of)
             record["parameters"] |= chosen | {"first_as_of": chosen["first_as_of"].isoformat()}
         for step in steps:
@@ -282,8 +276,6 @@ def _generates(steps: list[chain.Step]) -> bool:
 
 def _stop_servers(settings: Settings) -> None:
     """Stop servers that ran out of disk space, because they refuse writes for a minute after space is freed."""
-    from duckbook.backends import servers
-
     with contextlib.suppress(DuckbookError, OSError):
         servers.down(settings)
 
@@ -308,8 +300,6 @@ def _as_of(settings: Settings, endpoints, request: Request) -> date | None:
     """The as-of date of the run; None if ingestion derives it from data that others landed."""
     if not request.generate:
         return request.as_of
-    from duckbook.backends import manifest
-
     if request.next_day:
         return request.as_of or manifest.next_as_of(settings, endpoints)
     return manifest.resolve_as_of(settings, endpoints, request.as_of)
