@@ -110,10 +110,10 @@ def _check_history(settings: Settings, request: Request, generates: bool) -> Non
         return
     endpoints = servers.connect(settings)
     client = storage.client(endpoints.s3)
-    chronicle = commit_log.read(client, settings.s3_historic_bucket)
-    new_sources.check_as_of(request.as_of, (), chronicle)
+    history = commit_log.read(client, settings.s3_historic_bucket)
+    new_sources.check_as_of(request.as_of, (), history)
     if not generates:
-        new_sources.check_complete(sources.discover(settings, endpoints, client), chronicle, settings)
+        new_sources.check_complete(sources.discover(settings, endpoints, client), history, settings)
 
 
 def _check_built(settings: Settings, request: Request, before: set[str]) -> date | None:
