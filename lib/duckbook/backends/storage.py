@@ -62,7 +62,7 @@ def preload(local: bool = True) -> None:
 
 
 def prepare(settings: Settings, apart: bool) -> None:
-    """As `warm`, for a fork server; in a process `apart` it would be lost."""
+    """Preload for the fork server; in a process `apart` from it there are no forks."""
     if not apart:
         preload(settings.embedded_s3)
 

@@ -261,7 +261,7 @@ for command in (*archive_commands.COMMANDS, *server_commands.COMMANDS, *target_c
 
 
 def _stop(number: int, frame: Any) -> None:
-    if not is_put_off(number, frame):
+    if not deferred_by_import(number, frame):
         # Without a number: `runner` treats Ctrl-C differently.
         raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
@@ -306,7 +306,7 @@ def _explained(message: str) -> str:
     from duckbook.backends import disk_space
 
     try:
-        return disk_space.explained(message, settings())
+        return disk_space.explain(message, settings())
     except (DuckbookError, OSError):
         return message
 

@@ -180,7 +180,7 @@ def clean(yes, **_common) -> None:
     if not folder.exists():
         click.echo(f"Nothing to clean: there is no {folder}.")
         return
-    if not data_folder.is_ours(folder):
+    if not data_folder.is_data_folder(folder):
         raise DuckbookError(
             f"{folder} is not a data folder of duckbook: name one with DATA=folder. Nothing was removed."
         )

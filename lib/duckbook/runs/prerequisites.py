@@ -75,12 +75,12 @@ def _check_generated(settings: Settings, request: Request, names: set[str], befo
         if "generate_history" not in names:
             given = ", ".join(name.upper() for name in GENERATED if name in request.values)
             raise ChainError(f"{given} is for generated data, and this run generates nothing: leave it out.")
-        if landed is None and servers.running(settings):
+        if landed is None and servers.are_running(settings):
             from duckbook.ingest import sources
 
-            endpoints = servers.reach(settings)
+            endpoints = servers.connect(settings)
             landed_sources = sources.discover(settings, endpoints, storage.client(endpoints.s3)).sources
-            manifest.refuse_what_others_landed([source.name for source in landed_sources])
+            manifest.check_only_generated([source.name for source in landed_sources])
         return
     # Values from the command line are strings.
     given = {name: type(getattr(landed, name))(request.values[name]) for name in GENERATED if name in request.values}
@@ -94,7 +94,7 @@ def _check_history(settings: Settings, request: Request, generates: bool) -> Non
     from duckbook.ingest import commit_log, new_sources, sources
     from duckbook.ingest.batches import Chronicle
 
-    if not servers.running(settings):
+    if not servers.are_running(settings):
         raw_as_of = _raw_as_of(settings)
         if raw_as_of and request.as_of and request.as_of < raw_as_of:
             # Raw is a copy of the history, whose as-of date is the same or later.

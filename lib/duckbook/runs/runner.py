@@ -190,8 +190,8 @@ def _execute(settings, request, archived: Run, steps, parameters, listener, fork
         fork_server=fork_server,
         after_step=writer.after_step,
         parameters=parameters,
-        poll=lease.see if lease else lambda: None,
-        explain=lambda error: disk_space.explained(error, settings),
+        poll=lease.check if lease else lambda: None,
+        explain=lambda error: disk_space.explain(error, settings),
     )
     is_notified = True
     record.pop("page_error", None)  # of an earlier attempt
@@ -212,7 +212,7 @@ def _execute(settings, request, archived: Run, steps, parameters, listener, fork
             raise
         except (DuckbookError, OSError) as error:
             message = redaction.Redactor(supervisor.secrets).text(reason(error))
-            archived.end(run_archive.FAILED, disk_space.explained(message, settings))
+            archived.end(run_archive.FAILED, disk_space.explain(message, settings))
         except BaseException as error:
             message = redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}")
             archived.end(run_archive.FAILED, message)
@@ -221,7 +221,7 @@ def _execute(settings, request, archived: Run, steps, parameters, listener, fork
             supervisor.discard()
             _record_page_error(archived, lambda: writer.end(redaction.Redactor(supervisor.secrets)))
             _record_page_error(archived, lambda: _write_pages(archived))
-            if disk_space.is_short(record["error"] or "", settings):
+            if disk_space.is_full(record["error"] or "", settings):
                 _stop_servers(settings)
             if is_notified and record["status"] != run_archive.SUCCEEDED:
                 notification.notify(settings, archived, redaction.Redactor(supervisor.secrets))
@@ -234,7 +234,7 @@ def _run_steps(settings, request, archived: Run, steps, parameters, supervisor: 
     supervisor.warm()
     if any(step.group not in chain.READERS for step in steps):
         with ThreadPoolExecutor(1) as background:
-            background.submit(storage.warm)  # takes half a second, while the servers start
+            background.submit(storage.preload)  # takes half a second, while the servers start
             endpoints = servers.up(settings)
         supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
         archived.scrub = redaction.Redactor(supervisor.secrets).scrub
