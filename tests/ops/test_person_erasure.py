@@ -456,7 +456,7 @@ def test_a_whole_store_is_forgotten_in_backed_up_restored_and_goes_on(soak, star
         query = "select customer_id, orders from ecom_marts.dim_customers where email is not null order by orders desc"
         person, orders = connection.execute(query).fetchone()
     said = do("forget", person)
-    assert "Looked for them in" in said
+    assert "Searched for remaining copies" in said
     after = totals(store)
     assert after["sold"] == before["sold"]
     assert after["unknown"] == before["unknown"] + orders

@@ -159,7 +159,7 @@ def test_a_chain_that_meets_a_full_disk_in_any_step_is_resumed_and_ends_as_undis
                     assert on_disk["status"] == "failed"
                     assert "There is no room left on the disk of" in on_disk["error"], on_disk["error"]
                     assert str(full) in on_disk["error"]
-                    assert f"Run {record.folder.name} of the store" in written.read_text()
+                    assert f"Run {record.folder.name} of the data folder" in written.read_text()
                     (full / "filler").unlink()
                     assert resume(shop, record.folder.name, Memory()).record["status"] == "succeeded", step
                 with publisher.published(shop) as reader:
@@ -188,7 +188,7 @@ def test_an_archive_that_fills_up_tells_the_truth_and_calls_for_help(small_disk,
     on_disk = json.loads((record.folder / "run.json").read_text("utf-8"))
     assert on_disk["status"] == "failed"
     assert not (record.folder / ".room").exists()
-    assert f"Run {record.folder.name} of the store" in written.read_text()
+    assert f"Run {record.folder.name} of the data folder" in written.read_text()
     for notebook in record.folder.glob("*.ipynb"):
         json.loads(notebook.read_text("utf-8"))
     assert run_archive.read(record.folder)["status"] == "failed"

@@ -48,14 +48,14 @@ def _published(settings: Settings) -> str:
 
 def _history(settings: Settings) -> str:
     """What the newest run that looked at the history told of it, for asking S3 takes longer than a look."""
-    here = provenance.store(settings)
+    here = provenance.data_folder(settings)
     told = (r["lineage"] for r in run_archive.read_all(settings.runs, here) if r.get("lineage"))
     lineage = next(told, None)
     return f"{lineage['batches']:,} batches, {lineage['bytes'] / 1e6:,.1f} MB" if lineage else "not known before a run"
 
 
 def _runs(settings: Settings) -> list[tuple[str, str]]:
-    here = provenance.store(settings)
+    here = provenance.data_folder(settings)
     newest = run_archive.latest(settings.runs, here)
     if newest is None:
         return [("newest run", "none yet")]
