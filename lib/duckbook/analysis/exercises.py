@@ -69,7 +69,7 @@ EXERCISES = {
         """
         select
             accounts.table_name, accounts.raw,
-            count(reasons.reason) as set_aside, count(distinct reasons.reason) as reasons
+            count(reasons.reason) as in_quarantine, count(distinct reasons.reason) as reasons
         from ecom_staging.row_accounts as accounts
         left join ecom_raw.quarantine as reasons on accounts.table_name = reasons.table_name
         group by all
@@ -77,8 +77,8 @@ EXERCISES = {
         ("table_name",),
         {
             "raw": "row_accounts has it ready. When your number is larger, a join has multiplied it.",
-            "set_aside": "Count the rows of ecom_raw.quarantine by table; count(*) after a left join counts an empty "
-            "match as one, count(a column of the right side) does not.",
+            "in_quarantine": "Count the rows of ecom_raw.quarantine by table; count(*) after a left join counts an "
+            "empty match as one, count(a column of the right side) does not.",
             "reasons": "Count the different reasons of the table: count(distinct …).",
         },
     ),
@@ -129,7 +129,7 @@ EXERCISES = {
         },
     ),
     "point_in_time": Exercise(
-        "Ask what was known then",
+        "Ask what was known at the time",
         """
         select
             products.category_name as category,
@@ -148,7 +148,7 @@ EXERCISES = {
         },
     ),
     "ratio": Exercise(
-        "Average no averages",
+        "Do not average averages",
         """
         select sum(late_deliveries) / sum(promised_deliveries) as late_rate
         from ecom_marts.fct_fulfilment
