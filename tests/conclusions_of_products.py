@@ -80,7 +80,7 @@ def few(books, chosen, said):
     assert number(said["n"]) == of_category(lines(books, chosen), chosen).units.sum() < 500
 
 
-@says("products", r"Not known in this store: (?P<names>[\w, ]+)\. They are left out below\.")
+@says("products", r"Not known in this shop: (?P<names>[\w, ]+)\. They are left out below\.")
 def not_known(books, chosen, said):
     frame = books.mart("fct_order_details")
     missing = {

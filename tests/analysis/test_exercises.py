@@ -88,19 +88,22 @@ def test_the_exercises_do_not_contain_their_answers():
 
 def test_rows_and_columns_may_be_in_any_order(check):
     answer = queries("exercise_answers")["quarantine"]
-    columns = "reasons, set_aside, raw, table_name"
+    columns = "reasons, in_quarantine, raw, table_name"
     assert check("quarantine", f"select {columns} from ({answer}) as a order by raw desc").solved
 
 
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("select 'orders' as table_name, 1 as raw, 0 as reasons", "lacks set_aside; it has table_name, raw, reasons"),
         (
-            "from (values ('orders', 1, 2, 3), ('orders', 1, 2, 3)) as t (table_name, raw, set_aside, reasons)",
+            "select 'orders' as table_name, 1 as raw, 0 as reasons",
+            "lacks in_quarantine; it has table_name, raw, reasons",
+        ),
+        (
+            "from (values ('orders', 1, 2, 3), ('orders', 1, 2, 3)) as t (table_name, raw, in_quarantine, reasons)",
             "more than one row for the same",
         ),
-        ("select 'orders' as table_name, 1 as raw, 0 as set_aside, 0 as reasons", "rows are missing"),
+        ("select 'orders' as table_name, 1 as raw, 0 as in_quarantine, 0 as reasons", "rows are missing"),
     ],
 )
 def test_the_first_error_is_reported(check, query, sentence):

@@ -67,7 +67,7 @@ EXERCISES = {
         """
         select
             accounts.table_name, accounts.raw,
-            count(reasons.reason) as set_aside, count(distinct reasons.reason) as reasons
+            count(reasons.reason) as in_quarantine, count(distinct reasons.reason) as reasons
         from ecom_staging.row_accounts as accounts
         left join ecom_raw.quarantine as reasons on accounts.table_name = reasons.table_name
         group by all
@@ -75,8 +75,8 @@ EXERCISES = {
         ("table_name",),
         {
             "raw": "row_accounts has this number. If yours is larger, a join has multiplied it.",
-            "set_aside": "Count the rows of ecom_raw.quarantine per table. After a left join count(*) counts a missing "
-            "match as one row; count(a column of the right side) does not.",
+            "in_quarantine": "Count the rows of ecom_raw.quarantine per table. After a left join count(*) counts a "
+            "missing match as one row; count(a column of the right side) does not.",
             "reasons": "Count the distinct reasons per table: count(distinct …).",
         },
     ),
@@ -128,7 +128,7 @@ EXERCISES = {
         },
     ),
     "point_in_time": Exercise(
-        "Ask what was known then",
+        "Ask what was known at the time",
         """
         select
             products.category_name as category,
@@ -147,7 +147,7 @@ EXERCISES = {
         },
     ),
     "ratio": Exercise(
-        "Average no averages",
+        "Do not average averages",
         """
         select sum(late_deliveries) / sum(promised_deliveries) as late_rate
         from ecom_marts.fct_fulfilment
