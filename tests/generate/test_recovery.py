@@ -79,9 +79,9 @@ def test_spend_varies_by_customer_as_planted():
     shop = simulate(SIZE)
     who = shop.purchases.customer
     own = np.log(shop.customers.spend[who])
-    value = np.log(shop.baskets.products)
+    value = np.log(shop.baskets.goods)
     assert np.corrcoef(own, value)[0, 1] > 0.75
-    assert shop.baskets.products.mean() / shop.customers.spend[who].mean() == pytest.approx(1.0, abs=0.06)
+    assert shop.baskets.goods.mean() / shop.customers.spend[who].mean() == pytest.approx(1.0, abs=0.06)
     assert (value - own).std() < 0.75 * value.std()
 
 
