@@ -47,7 +47,7 @@ def test_cells_are_counted_as_run_all_cells_counts_them(executed):
 
 
 def test_an_output_that_names_this_machine_is_refused(executed):
-    with pytest.raises(ChainError, match=r"An output of succeeds\.ipynb holds '/home/me'"):
+    with pytest.raises(ChainError, match=r"An output of succeeds\.ipynb contains '/home/me'"):
         committed_outputs._refuse_traces(executed[0], '"text": "read /home/me/data"', ["/home/me"])
 
 

@@ -365,7 +365,7 @@ def test_a_log_that_was_damaged_is_repaired_by_the_next_backup_and_not_restored(
     whole = commit.read_bytes()
     for damaged in (b"", whole[:-20], whole.replace(b"2026", b"2025", 1)):
         commit.write_bytes(damaged)
-        with pytest.raises(BackupError, match="log of commits"):
+        with pytest.raises(BackupError, match="commit log"):
             backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
         again = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
         assert (again.copied, commit.read_bytes()) == (1, whole)
@@ -375,7 +375,7 @@ def test_a_folder_with_a_history_of_somebodys_own_is_no_backup(shop, tmp_path):
     precious = tmp_path / "mine" / "history" / "thesis.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("five years")
-    with pytest.raises(BackupError, match="holds something else"):
+    with pytest.raises(BackupError, match="holds files that are not a backup"):
         backup.back_up(shop.settings, shop.endpoints, tmp_path / "mine")
     assert precious.read_text() == "five years"
 
@@ -401,9 +401,9 @@ def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(sh
     broken.write_bytes(b"something else")
     with pytest.raises(BackupError, match="is missing or was changed"):
         backup.restore(shop.settings, shop.endpoints, tmp_path / "kept")
-    with pytest.raises(BackupError, match="holds no whole backup"):
+    with pytest.raises(BackupError, match="holds no complete backup"):
         backup.restore(shop.settings, shop.endpoints, tmp_path)
-    with pytest.raises(BackupError, match="holds something else"):
+    with pytest.raises(BackupError, match="holds files that are not a backup"):
         backup.back_up(shop.settings, shop.endpoints, tmp_path)
 
 
@@ -418,10 +418,10 @@ def test_a_backup_with_any_file_cut_changed_or_lost_is_not_restored(shop, empty,
     finally:
         storage.delete(shop.client, shop.settings.s3_historic_bucket, manifest.KEY)
     files = sorted(path for path in kept.rglob("*") if path.is_file())
-    assert {path.name for path in files} >= {backup.TOLD, "00000002.json", "rows.parquet", "unreadable.parquet"}
+    assert {path.name for path in files} >= {backup.STATE_FILE, "00000002.json", "rows.parquet", "unreadable.parquet"}
     for path in files:
         whole = path.read_bytes()
-        place = whole.find(b"42") if path.name == backup.TOLD else len(whole) // 2
+        place = whole.find(b"42") if path.name == backup.STATE_FILE else len(whole) // 2
         turned = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
         for damaged in (b"", whole[: len(whole) // 2], whole[:-1], turned, whole + b"x", None):
             path.unlink() if damaged is None else path.write_bytes(damaged)

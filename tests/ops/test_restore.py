@@ -38,13 +38,13 @@ def restore(shop: Shop, folder) -> None:
     backup.check(shop.settings, folder)
     assert backup.restore(shop.settings, shop.endpoints, folder).as_of == str(AS_OF)
     raw.rebuild(shop.settings, shop.endpoints)
-    backup.end(shop.settings)
+    backup.finish_restore(shop.settings)
 
 
 def test_a_data_folder_that_holds_a_store_is_left_as_it_is(kept, empty):
     shop, folder = kept
     before = shop.dump()
-    with pytest.raises(BackupError, match=r"holds a store already \(warehouse.duckdb\): restore into an empty"):
+    with pytest.raises(BackupError, match=r"is in use \(warehouse.duckdb exists\): restore into an empty"):
         restore(shop, folder)
     assert shop.dump() == before
     # Its own history is one as well, where the warehouse is lost.
@@ -54,7 +54,7 @@ def test_a_data_folder_that_holds_a_store_is_left_as_it_is(kept, empty):
     raw.load(shop.settings, shop.endpoints)
     restore(empty, folder)
     assert empty.dump() == before
-    with pytest.raises(BackupError, match="holds a store already"):
+    with pytest.raises(BackupError, match="is in use"):
         restore(empty, folder)
 
 
@@ -75,7 +75,7 @@ def test_a_restore_that_is_killed_goes_on_when_it_is_done_again(kept, empty, mon
     assert done
     restore(empty, folder)
     assert empty.dump() == shop.dump()
-    assert not (empty.settings.data / backup.BEGUN).exists()
+    assert not (empty.settings.data / backup.RESTORE_MARKER).exists()
 
 
 def test_a_backup_is_not_landed_over_data_that_are_there(kept, empty, monkeypatch):
@@ -115,7 +115,7 @@ def test_a_backup_drops_what_it_has_copied_and_leaves_what_somebody_else_has_put
     (folder / "history" / "elsewhere").symlink_to(tmp_path)
     made = backup.back_up(shop.settings, shop.endpoints, folder)
     assert (made.copied, made.dropped) == (0, len(ours))
-    assert made.left == tuple(sorted((*theirs, "history/elsewhere")))
+    assert made.foreign == tuple(sorted((*theirs, "history/elsewhere")))
     assert all((folder / key).is_file() for key in theirs)
 
 

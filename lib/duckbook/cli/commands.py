@@ -166,7 +166,7 @@ def restore(folder, **_store) -> None:
         endpoints = servers.up(settings())
         restored = backup.restore(settings(), endpoints, folder)
         raw.rebuild(settings(), endpoints)
-        backup.end(settings())
+        backup.finish_restore(settings())
     click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
     _run(_from_raw("restore"))
 

@@ -132,8 +132,8 @@ def backup(folder, **_store) -> None:
         f"Backed up {made.commit} commits, as of {made.as_of}, into {made.folder}: {made.copied:,} objects copied, "
         f"{made.kept:,} there already, {made.dropped:,} dropped, {made.size / 1e6:,.1f} MB in all."
     )
-    if made.left:
-        click.echo(f"Left, for it is of no backup: {visible(', '.join(made.left[:5]))}.")
+    if made.foreign:
+        click.echo(f"Left, for it is of no backup: {visible(', '.join(made.foreign[:5]))}.")
 
 
 LONGEST_RUNTIME = 103 - len("/kernel-00000000-0000-0000-0000-000000000000-ipc-5")
