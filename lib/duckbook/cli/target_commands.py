@@ -29,7 +29,7 @@ def parity(left, right, schemas, sample, **_store) -> None:
     with parity.open_side(settings(), left) as one, parity.open_side(settings(), right) as other:
         found = parity.compare(settings(), one, other, schemas or parity.SCHEMAS, sample)
     terminal.show_parity(terminal.console(), left, right, found)
-    if not parity.holds(found):
+    if not parity.all_equal(found):
         sys.exit(1)
 
 
@@ -46,7 +46,7 @@ def promote(to, source, **_store) -> None:
     from duckbook.settings import settings
 
     # What is written is the other target.
-    written = parity.of_target(settings(), to) if to in parity.TARGETS else settings()
+    written = parity.with_target(settings(), to) if to in parity.TARGETS else settings()
     with one_writer(written, "a promotion"):
         promoted = promotion.promote(settings(), source, to)
     terminal.show_parity(terminal.console(), source, to, promoted.parity)

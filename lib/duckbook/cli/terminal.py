@@ -276,7 +276,7 @@ def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -
 
 
 def _parity_row(table: TableParity) -> tuple[str, ...]:
-    return table.table, *("–" if rows is None else _count(rows) for rows in table.rows), table.told
+    return table.table, *("–" if rows is None else _count(rows) for rows in table.rows), table.summary
 
 
 def _value(value: str | None) -> str:
