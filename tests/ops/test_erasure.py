@@ -113,7 +113,7 @@ def left(shop: Shop, servers_folder) -> list[str]:
 def erase(shop: Shop, *ids: str, records: tuple[str, ...] = ()) -> person_erasure.Erasure:
     """What the command does, but for the build, and for what takes deleted rows off the disk."""
     told = []
-    erasure = person_erasure.forget(shop.settings, shop.endpoints, ids, records, told.extend)
+    erasure = person_erasure.erase(shop.settings, shop.endpoints, ids, records, told.extend)
     assert tuple(told) == erasure.doubts
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
@@ -164,4 +164,4 @@ def test_a_line_that_names_her_by_e_mail_alone_does_not_bring_her_back(shop, sto
 @pytest.mark.parametrize("record", ["", "nothing", "orders:1", "orders-20260531-00001-0:1"])
 def test_a_record_that_is_none_is_told(shop, record):
     with pytest.raises(IngestError, match=r"has no record|by the customer_id"):
-        person_erasure.forget(shop.settings, shop.endpoints, [], [record])
+        person_erasure.erase(shop.settings, shop.endpoints, [], [record])

@@ -63,7 +63,7 @@ def fill(shop: Shop) -> Shop:
 
 def erase(shop: Shop, *ids: str) -> person_erasure.Erasure:
     """Forget people as the command does, up to raw."""
-    erasure = person_erasure.forget(shop.settings, shop.endpoints, ids or ("7",))
+    erasure = person_erasure.erase(shop.settings, shop.endpoints, ids or ("7",))
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
     shop.see_that_books_balance()
@@ -196,7 +196,7 @@ def test_a_rebuild_gives_what_the_days_gave(shop):
 
 
 def test_a_warehouse_that_was_loaded_before_is_made_anew_when_it_is_next_loaded(shop):
-    person_erasure.forget(shop.settings, shop.endpoints, ["7"])
+    person_erasure.erase(shop.settings, shop.endpoints, ["7"])
     assert EMAIL in everything_in_raw(shop)
     report = raw.load(shop.settings, shop.endpoints)
     assert report.commits == (1, 2)
@@ -208,7 +208,7 @@ def test_an_erasure_that_is_killed_before_its_commit_has_not_happened(shop, monk
     before = everything_in_the_history(shop)
     monkeypatch.setattr(commit_log, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        person_erasure.forget(shop.settings, shop.endpoints, ["7"])
+        person_erasure.erase(shop.settings, shop.endpoints, ["7"])
     monkeypatch.undo()
     shop.ingest()
     assert everything_in_the_history(shop) == before
@@ -223,7 +223,7 @@ def test_an_erasure_that_is_killed_after_its_commit_is_finished_by_the_next_inge
 
     monkeypatch.setattr(commit_log, "put", put_and_die)
     with pytest.raises(KeyboardInterrupt):
-        person_erasure.forget(shop.settings, shop.endpoints, ["7"])
+        person_erasure.erase(shop.settings, shop.endpoints, ["7"])
     monkeypatch.undo()
     assert EMAIL in everything_in_the_history(shop)
     shop.ingest()
@@ -270,8 +270,8 @@ def test_one_more_person_is_forgotten_with_the_same_salt_and_the_first_stays_so(
 def test_who_is_forgotten_twice_is_forgotten_once_and_who_is_not_known_is_told(shop):
     assert erase(shop).number == 2
     assert erase(shop).number is None
-    with pytest.raises(IngestError, match="knows nobody whose customer_id is 99"):
-        person_erasure.forget(shop.settings, shop.endpoints, ["99"])
+    with pytest.raises(IngestError, match="has no customer_id 99"):
+        person_erasure.erase(shop.settings, shop.endpoints, ["99"])
 
 
 def test_addresses_that_runs_have_left_are_masked(tmp_path):

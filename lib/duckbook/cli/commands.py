@@ -182,8 +182,7 @@ def forget(customer_ids, records, **_store) -> None:
     from duckbook.backends.lock import one_writer
     from duckbook.cli import terminal
     from duckbook.ingest import raw
-    from duckbook.ops import person_erasure as forgetting
-    from duckbook.ops import remaining_copies
+    from duckbook.ops import person_erasure, remaining_copies
     from duckbook.settings import settings
 
     chosen = settings()
@@ -192,7 +191,7 @@ def forget(customer_ids, records, **_store) -> None:
         endpoints = servers.up(chosen)
         remaining_copies.check_warehouse(chosen)
         tell = partial(terminal.show_doubts, terminal.console())
-        erasure = forgetting.forget(chosen, endpoints, customer_ids, records.split(), tell)
+        erasure = person_erasure.erase(chosen, endpoints, customer_ids, records.split(), tell)
         remaining_copies.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
     _run(_from_raw("forget"))

@@ -231,7 +231,7 @@ def show_erasure(
 
 def show_doubts(out: Console, doubts: list[Doubt]) -> None:
     """List records that may be of people who are forgotten, with the command that erases them too."""
-    from duckbook.ops.person_erasure import command
+    from duckbook.ops.person_erasure import erase_command
 
     if not doubts:
         return
@@ -245,7 +245,7 @@ def show_doubts(out: Console, doubts: list[Doubt]) -> None:
         for line in (f"  {doubt.record}  {of}{doubt.why}  ({doubt.source})", f"    {text}"):
             out.print(" ".join(line.split("\n")), markup=False, soft_wrap=True)
     out.print("This erases those that are theirs, once the others are struck out:")
-    out.print(f"  {command(doubts)}", markup=False, soft_wrap=True)
+    out.print(f"  {erase_command(doubts)}", markup=False, soft_wrap=True)
 
 
 def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -> None:
