@@ -198,9 +198,9 @@ def forget(customer_ids, records, **_store) -> None:
     with one_writer(chosen, "an erasure"):
         remaining_copies.remove(chosen, endpoints, sorted(erasure.people.ids))
         unreached = servers.vacuum(chosen)
-        found = remaining_copies.look(chosen, endpoints, erasure.people)
+        found = remaining_copies.search(chosen, endpoints, erasure.people)
     terminal.show_erasure(
-        terminal.console(), erasure, found, unreached, remaining_copies.numbered(chosen, erasure.people)
+        terminal.console(), erasure, found, unreached, remaining_copies.files_with_ids(chosen, erasure.people)
     )
     if any(trace.found for trace in found):
         sys.exit(1)

@@ -203,7 +203,7 @@ def show_erasure(
     for name, justify in (("place", "left"), ("what it holds", "left"), ("found", "right")):
         table.add_column(name, justify=justify)
     for trace in traces:
-        table.add_row(trace.place, trace.looked_at, f"{trace.found:,}", style="bold red" if trace.found else None)
+        table.add_row(trace.place, trace.searched, f"{trace.found:,}", style="bold red" if trace.found else None)
     show_table(out, table)
     if erasure.sources:
         out.print(
