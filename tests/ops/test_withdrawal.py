@@ -167,7 +167,7 @@ def test_the_as_of_date_goes_back_with_the_orders_that_told_it_by_their_dates(sh
 def test_a_batch_that_nobody_knows_is_told(shop):
     shop.land("orders/o.ndjson", lines(order(1)))
     shop.ingest()
-    with pytest.raises(IngestError, match="no batch orders-1: take a batch_id"):
+    with pytest.raises(IngestError, match="no batch orders-1: name a batch_id"):
         take_out(shop, "orders-1")
 
 
