@@ -1,12 +1,12 @@
-# The commands of the workbook. `make` alone prints them; the text behind ## is what it prints.
+# The commands of the workbook. `make` alone prints them, with the text after ##.
 #
 # Parameters are make variables: make pipeline CUSTOMERS=1000 SEED=7 AS_OF=2026-06-30 TARGET=duckdb DIRT=0.002
-#   CUSTOMERS, SEED, DIRT   what is generated            DATA     folder of the store (default: data)
+#   CUSTOMERS, SEED, DIRT   what is generated            DATA     data folder of a shop (default: data)
 #   PLANTED="bgnbd_r=0.3"   planted parameters to change
 #   AS_OF                   last day of the data         TARGET   duckdb, lake or motherduck
-#   GENERATE=0              run what others have landed  FROM, UNTIL, ONLY   a step of the chain
-#   BACKUP=folder           of backup and restore        CUSTOMER            customer_id of a person to forget
-#   RECORDS="…"             records to forget, as listed
+#   GENERATE=0              use data landed by others    FROM, UNTIL, ONLY   a step of the chain
+#   BACKUP=folder           for backup and restore       CUSTOMER            customer_id of a person to erase
+#   RECORDS="…"             records to erase, as listed
 #   BATCH                   batch_id or address of a source to withdraw
 
 SHELL := /bin/bash
@@ -15,11 +15,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 DUCKBOOK := $(BIN)/duckbook
 
-# Without bytecode every process of the chain compiles its imports again.
+# Without bytecode, every process of the chain compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
 export DO_NOT_TRACK := 1
 
-# A value reaches the command through the environment and in quotes: no shell reads it.
+# Values reach commands through the environment and in quotes, so that no shell interprets them.
 argument = $(if $($(1)),"$$$(1)")
 option = $(if $($(1)),--$(2) "$$$(1)")
 STORE := $(call option,DATA,data) $(call option,TARGET,target)
@@ -29,7 +29,7 @@ NO_GENERATE := $(if $(filter 0 no false,$(GENERATE)),--no-generate)
 STEPS := $(NO_GENERATE) $(call option,FROM,from) $(call option,UNTIL,until) $(call option,ONLY,only)
 export CUSTOMERS SEED DIRT PLANTED AS_OF DATA TARGET FROM UNTIL ONLY RUN WITH A B TO BACKUP CUSTOMER RECORDS BATCH
 
-# A variable that a command does not know is refused: `make pipeline CUSTOMER=1000` would take the default size for good.
+# Unknown variables are refused: `make pipeline CUSTOMER=1000` would silently use the default size.
 KNOWN_pipeline := CUSTOMERS SEED DIRT PLANTED AS_OF GENERATE FROM UNTIL ONLY
 KNOWN_latest := AS_OF GENERATE
 KNOWN_check-landing := AS_OF
@@ -56,14 +56,14 @@ $(error make $(MAKECMDGOALS) knows no variable $(UNKNOWN); it knows $(filter-out
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pipeline latest realism explore learn science resume env parity promote lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint
+.PHONY: help setup pipeline latest realism explore learn science resume env parity promote lab test nbval outputs stale docs report up down status check-landing rebuild bench mutate soak lock clean format lint api
 
 help: ## print these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@sed -n 's/^#   /  /p' $(firstword $(MAKEFILE_LIST))
 
-setup: $(VENV)/.ready ## install what the chain needs into .venv (the other commands do it by themselves)
+setup: $(VENV)/.ready ## install the dependencies into .venv (other commands do so when needed)
 
 pipeline: $(VENV)/.ready ## run the whole chain: generate, ingest, transform, publish, explore
 	@$(DUCKBOOK) run $(STORE) $(SIZE) $(WHEN) $(STEPS)
@@ -71,45 +71,45 @@ pipeline: $(VENV)/.ready ## run the whole chain: generate, ingest, transform, pu
 latest: $(VENV)/.ready ## run one more day: generate the latest 30 days, ingest, transform, publish
 	@$(DUCKBOOK) latest $(STORE) $(WHEN) $(NO_GENERATE)
 
-realism: $(VENV)/.ready ## hold the generated store against published figures (5,000 customers or more)
+realism: $(VENV)/.ready ## compare the generated data with published figures (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only realism
 
-explore: $(VENV)/.ready ## ask the published marts about sales, customers, products, the funnel and operations
+explore: $(VENV)/.ready ## analyze sales, customers, products, the funnel and operations in the published marts
 	@$(DUCKBOOK) run $(STORE) --only explore
 
 .PHONY: bi bi-env forget withdraw backup restore
-bi: $(VENV)/.ready ## copy the published marts to where BI reads them: a Postgres schema, and Parquet in S3
+bi: $(VENV)/.ready ## copy the published marts for BI to a Postgres schema, and to Parquet in S3
 	@$(DUCKBOOK) run $(STORE) --only bi
 
-bi-env: $(VENV)/.ready ## print how BI reaches them, for psql and other tools (docs/bi.md)
+bi-env: $(VENV)/.ready ## print shell variables for psql and BI tools (docs/bi.md)
 	@$(DUCKBOOK) bi-env $(STORE)
 
-learn: $(VENV)/.ready ## check the exercises that you have solved, in notebooks/learn/01_exercises.ipynb
+learn: $(VENV)/.ready ## check your solutions of the exercises in notebooks/learn/01_exercises.ipynb
 	@$(DUCKBOOK) run $(STORE) --only learn
 
-science: $(VENV)/.ready-science ## train models on the published marts and judge them (5,000 customers or more)
+science: $(VENV)/.ready-science ## train and evaluate models on the published marts (5,000 customers or more)
 	@$(DUCKBOOK) run $(STORE) --only science
 
-resume: $(VENV)/.ready ## go on with a run that failed: make resume RUN=run_id
+resume: $(VENV)/.ready ## resume a run that failed: make resume RUN=run_id
 	@$(DUCKBOOK) resume $(call argument,RUN) $(STORE)
 
 .PHONY: list compare rollback prune
-list: $(VENV)/.ready ## list the runs of the data folder, newest first (ALL=1: those of all)
+list: $(VENV)/.ready ## list the runs of the data folder, newest first (ALL=1: of all data folders)
 	@$(DUCKBOOK) list $(STORE) $(if $(filter-out 0 no false,$(ALL)),--all)
 
-compare: $(VENV)/.ready ## put two runs beside each other: make compare RUN=run_id WITH=run_id (the newest)
+compare: $(VENV)/.ready ## compare two runs: make compare RUN=run_id WITH=run_id (default: the newest)
 	@$(DUCKBOOK) compare $(STORE) $(call argument,RUN) $(call argument,WITH)
 
 rollback: $(VENV)/.ready ## point readers at an earlier publication: make rollback RUN=run_id
 	@$(DUCKBOOK) rollback $(STORE) $(call argument,RUN)
 
-prune: $(VENV)/.ready ## remove the oldest runs and publications; DRY_RUN=1 only says which
+prune: $(VENV)/.ready ## remove the oldest runs and publications; DRY_RUN=1 only lists them
 	@$(DUCKBOOK) prune $(STORE) $(if $(filter-out 0 no false,$(DRY_RUN)),--dry-run)
 
-lab: $(VENV)/.ready ## open the notebooks in JupyterLab, with the servers up
+lab: $(VENV)/.ready ## start the servers and open the notebooks in JupyterLab
 	@$(DUCKBOOK) lab $(STORE)
 
-test: $(VENV)/.ready-dev ## run all the tests, the notebooks' committed outputs among them
+test: $(VENV)/.ready-dev ## run all tests, and compare the notebooks with their committed outputs
 	@$(BIN)/python -m pytest tests notebooks -n 3 --no-loadscope-reorder -q -rs --durations=12
 
 nbval: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## run the notebooks and compare them with their committed outputs (SCIENCE=1: data science)
@@ -118,49 +118,49 @@ nbval: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## run the not
 outputs: $(VENV)/.ready-dev $(if $(SCIENCE),$(VENV)/.ready-science) ## refresh the notebooks' committed outputs from the default run (SCIENCE=1: data science)
 	@$(DUCKBOOK) outputs $(if $(SCIENCE),--science)
 
-stale: $(VENV)/.ready ## say which notebooks' committed outputs are older than their sources
+stale: $(VENV)/.ready ## list notebooks whose committed outputs are older than their sources
 	@$(DUCKBOOK) stale
 
 docs: $(VENV)/.ready ## build the dbt documentation of the warehouse as one page
 	@$(DUCKBOOK) docs $(STORE)
 
-parity: $(VENV)/.ready ## hold two targets against each other, row by row: make parity A=duckdb B=lake
+parity: $(VENV)/.ready ## compare two targets, row by row: make parity A=duckdb B=lake
 	@$(DUCKBOOK) parity $(STORE) "$${A:-duckdb}" "$${B:-lake}"
 
-promote: $(VENV)/.ready ## copy a warehouse to another target, prove parity and publish: make promote TO=motherduck
+promote: $(VENV)/.ready ## copy a warehouse to another target, verify parity and publish: make promote TO=motherduck
 	@$(DUCKBOOK) promote $(STORE) "$${TO:-motherduck}" $(call option,A,from)
 
 report: $(VENV)/.ready ## open the page of the newest run
 	@$(DUCKBOOK) report
 
-up: $(VENV)/.ready ## start Postgres and the object store
+up: $(VENV)/.ready ## start Postgres and the object storage
 	@$(DUCKBOOK) up $(STORE)
 
-env: $(VENV)/.ready ## print how to reach them, for programs of your own (docs/landing.md)
+env: $(VENV)/.ready ## print shell variables for programs that land data (docs/landing.md)
 	@$(DUCKBOOK) env $(STORE)
 
-down: $(VENV)/.ready ## stop them; what they hold stays
+down: $(VENV)/.ready ## stop Postgres and the object storage; their data remain
 	@$(DUCKBOOK) down $(STORE)
 
-status: $(VENV)/.ready ## say what runs, what the warehouse holds, and how the newest run ended
+status: $(VENV)/.ready ## show the servers, the contents of the warehouse, and how the newest run ended
 	@$(DUCKBOOK) status $(STORE)
 
-check-landing: $(VENV)/.ready ## look at what has landed before GENERATE=0, and change nothing
+check-landing: $(VENV)/.ready ## check landed data before a run with GENERATE=0, without changing anything
 	@$(DUCKBOOK) check-landing $(STORE) $(WHEN)
 
-rebuild: $(VENV)/.ready ## make the warehouse again from the history in S3 alone
+rebuild: $(VENV)/.ready ## rebuild the warehouse from the history in S3
 	@$(DUCKBOOK) rebuild $(STORE)
 
-bench: $(VENV)/.ready-dev $(VENV)/.ready-bench ## measure the chain against plain papermill and the bare limits
+bench: $(VENV)/.ready-dev $(VENV)/.ready-bench ## compare the chain with plain papermill and with the limits of the machine
 	@$(BIN)/python tests/bench/run.py $(BENCH)
 
-mutate: $(VENV)/.ready-dev ## break the dbt models one at a time, and count what the dbt tests catch
+mutate: $(VENV)/.ready-dev ## break the dbt models one at a time, and count the defects that dbt tests catch
 	@$(BIN)/python tests/mutate/run.py $(MUTANT)
 
 soak: $(VENV)/.ready-dev ## run the long versions of the fault and property tests
 	@$(BIN)/python -m pytest tests -q --soak
 
-lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
+lock: $(VENV)/.ready ## resolve the dependencies again into the lock files
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group dev -o requirements-dev.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml -c requirements-dev.lock -o requirements.lock
 	@$(BIN)/uv pip compile $(UV_COMPILE) pyproject.toml --group science -c requirements-dev.lock -o requirements-science.lock
@@ -170,22 +170,25 @@ lock: $(VENV)/.ready ## resolve the dependencies anew into the lock files
 forget: $(VENV)/.ready ## erase a person for good, and prove it: make forget CUSTOMER=customer_id
 	@$(DUCKBOOK) forget $(STORE) $(call option,RECORDS,records) $(call argument,CUSTOMER)
 
-withdraw: $(VENV)/.ready ## take a batch back out of the history: make withdraw BATCH=batch_id
+withdraw: $(VENV)/.ready ## withdraw a batch from the history: make withdraw BATCH=batch_id
 	@$(DUCKBOOK) withdraw $(STORE) $(call argument,BATCH)
 
-backup: $(VENV)/.ready ## copy history and bookkeeping into a folder: make backup BACKUP=folder
+backup: $(VENV)/.ready ## back up the history and bookkeeping: make backup BACKUP=folder
 	@$(DUCKBOOK) backup $(STORE) $(call argument,BACKUP)
 
-restore: $(VENV)/.ready ## make an empty store again from such a folder: make restore BACKUP=folder DATA=folder
+restore: $(VENV)/.ready ## restore a backup into an empty data folder: make restore BACKUP=folder DATA=folder
 	@$(DUCKBOOK) restore $(STORE) $(call argument,BACKUP)
 
-clean: ## remove the local state of the store, after asking
+clean: ## delete the data folder, after asking
 	@if [ -x $(DUCKBOOK) ]; then $(DUCKBOOK) clean $(STORE); else echo "Nothing to clean: there is no $(VENV)."; fi
 
 format: $(VENV)/.ready-dev ## format the Python, the notebooks and the SQL
 	@$(BIN)/ruff format lib tests notebooks conftest.py
 	@$(BIN)/ruff check --fix lib tests notebooks conftest.py
 	@cd dbt && ../$(BIN)/sqlfluff fix -q models
+
+api: $(VENV)/.ready-dev ## write docs/api.md again from the docstrings
+	@$(BIN)/python tests/api_page.py
 
 lint: $(VENV)/.ready-dev ## check the style of the Python, the notebooks and the SQL, and the order of the library's folders
 	@$(BIN)/ruff format --check lib tests notebooks conftest.py
@@ -195,9 +198,8 @@ lint: $(VENV)/.ready-dev ## check the style of the Python, the notebooks and the
 
 UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header --generate-hashes
 
-# uv installs the whole lock in seconds; pip fetches uv itself, so that nothing else has to be on the machine. Whatever is
-# installed is of the version and the content that a lock names, uv and what builds the helper library too.
-# Set-up speaks on stderr, for `make env` is read by other programs.
+# pip installs uv, and uv installs a whole lock file in seconds. All packages, including uv and build tools, have the
+# version and hash of a lock file. Set-up prints to stderr, because other programs read the output of `make env`.
 $(BIN)/uv: requirements-setup.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "duckbook needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) -V 2>&1): run make PYTHON=/path/to/python3.11"; exit 2; }
@@ -225,6 +227,6 @@ $(VENV)/.ready-science: requirements-science.lock $(VENV)/.ready
 	@touch $@
 
 $(VENV)/.ready-bench: requirements-bench.lock $(VENV)/.ready
-	@echo "Set-up for benchmarks: what they measure against, of requirements-bench.lock" >&2
+	@echo "Set-up for benchmarks: the packages of requirements-bench.lock" >&2
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --require-hashes --compile-bytecode -r requirements-bench.lock 2>&1 | grep -v '^ [+~-] ' >&2 ; exit $${PIPESTATUS[0]}
 	@touch $@

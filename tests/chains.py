@@ -1,4 +1,4 @@
-"""Chains for the tests: small ones over ``tests/notebooks``, a listener that remembers, and days without notebooks."""
+"""Helpers for tests of the chain: small chains, a recording listener, and days built without notebooks."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ NOTEBOOKS = Path(__file__).parent / "notebooks"
 
 
 def write_chain(folder: Path, *steps: str, **options: dict) -> Path:
-    """Write a chain of copies of the tiny notebooks, one after the other.
+    """Write a chain of copies of the tiny notebooks, each of which needs the one before.
 
-    A step is named for its notebook; ``name=notebook`` names it otherwise. `options` are keys of a step by its name.
-    The steps explore, so that the chain starts no server.
+    A step has the name of its notebook, or is given as ``name=notebook``. `options` are keys of a step, by its name.
+    The group is explore, so that the chain starts no server.
     """
     lines = []
     before: list[str] = []
@@ -40,26 +40,26 @@ def write_chain(folder: Path, *steps: str, **options: dict) -> Path:
 
 
 class Memory:
-    """A listener that remembers what it was told."""
+    """A listener that records its calls."""
 
     def __init__(self) -> None:
-        self.told: list[tuple] = []
+        self.calls: list[tuple] = []
 
     def run_started(self, steps) -> None:
-        self.told.append(("run", [step.name for step in steps]))
+        self.calls.append(("run", [step.name for step in steps]))
 
     def step_started(self, step) -> None:
-        self.told.append(("start", step.name))
+        self.calls.append(("start", step.name))
 
     def cell_started(self, step, cell) -> None:
-        self.told.append(("cell", step.name, cell))
+        self.calls.append(("cell", step.name, cell))
 
     def step_ended(self, step, entry) -> None:
-        self.told.append(("end", step.name, entry["status"]))
+        self.calls.append(("end", step.name, entry["status"]))
 
 
 def duckbook(store: Settings, *arguments: str, **environment: str) -> subprocess.Popen:
-    """Start the command line on a store, as a person would from a shell."""
+    """Start the command line on a data folder, as from a shell."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
     env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs)} | environment
     return subprocess.Popen(
@@ -92,21 +92,21 @@ ELSEWHERE = {
     },
     "AWS": {"AWS_PROFILE": "nobody", "AWS_ENDPOINT_URL": "http://10.255.255.1", "AWS_CONFIG_FILE": "/nonexistent"},
 }
-"""What another machine's shell may hold, and what makes no difference to a shop with servers of its own."""
+"""Shell environments of other machines, which must not affect embedded servers."""
 
 ODD = "O'Brien's \"Läden\" $x; y"
-"""A folder's name as people have them."""
+"""A valid but unusual folder name."""
 
 
 def begin(store: Settings) -> None:
-    """Take a store through its history and its first day, up to the marts, by the library alone."""
+    """Land and ingest the history and the first day, and build the marts, without notebooks."""
     endpoints = servers.up(store)
     landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
     advance(store, store.first_as_of)
 
 
 def advance(store: Settings, as_of: date) -> None:
-    """Take a store through the landing of another day, up to the marts."""
+    """Land and ingest another day, and build the marts."""
     endpoints = servers.up(store)
     landing.land_latest(store, endpoints, as_of)
     history.ingest(store, endpoints, as_of)
@@ -114,19 +114,19 @@ def advance(store: Settings, as_of: date) -> None:
 
 
 def load_and_build(store: Settings) -> None:
-    """Bring what the history has to the warehouse of the store's target, up to the marts."""
+    """Load the history into the warehouse, and build the marts."""
     raw.load(store, servers.up(store))
     dbt_layers.build(store, "all")
 
 
 def cell_states(notebook: Path) -> list[str]:
-    """The state of each code cell that the notebook had before papermill added its own."""
+    """The papermill status of each code cell."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     return [cell["metadata"]["papermill"]["status"] for cell in cells if cell["cell_type"] == "code"]
 
 
 def text_of(notebook: Path) -> str:
-    """Everything that the cells of an executed notebook printed."""
+    """All text that the cells of an executed notebook printed."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     return "".join("".join(output.get("text", "")) for output in outputs)

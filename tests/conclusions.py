@@ -1,9 +1,8 @@
-"""What explorations may say: a grammar of sentences, each with a computation of its own from the published marts.
+"""Grammar of the sentences in explorations: patterns, each with an independent check against the published marts.
 
 **How a sentence is checked.** tests/product/test_conclusions.py executes each exploration over a grid of shops and
-parameters. Every title of a chart, every bold line and every item of the conclusion must match, whole, one of the
-patterns that are registered for its notebook here, and the check that stands with the pattern must pass. A sentence
-that no pattern knows fails: no sentence goes unchecked, and a new one wants its check first.
+parameters. Every chart title, bold line and item of the conclusion must fully match a pattern registered for its
+notebook, and pass the check of that pattern. A sentence that matches no pattern fails, so a new sentence needs a check.
 
 **How to add a notebook.** Write ``tests/conclusions_of_SUBJECT.py`` and import it in test_conclusions.py::
 
@@ -15,16 +14,16 @@ that no pattern knows fails: no sentence goes unchecked, and a new one wants its
         ...
         assert said["share"] == percent(hits / len(customers))
 
-`chosen` has every parameter of the notebook by name, those that were not given with the notebook's default. `said` has
-the groups of the pattern. Compute with plain pandas from the marts, never with the library or the SQL of the notebook.
-Money in a conclusion is read with ``$`` again. For sentences of `analysis.statements` there are `COMPARISON`, `RANKING`
-and `ESTIMATE`, and `check_comparison`, `check_ranking` and `check_estimate`, which bootstrap by customer.
+`chosen` has every parameter of the notebook by name, with its default unless given. `said` has the groups of the
+pattern. Compute with plain pandas from the marts, never with the library or the SQL of the notebook. Money in a
+conclusion is converted back to ``$``. For sentences of `analysis.statements` use `COMPARISON`, `RANKING` and `ESTIMATE`
+with `check_comparison`, `check_ranking` and `check_estimate`, which bootstrap by customer.
 
-**Patterns switched off.** `Books.absent` names the patterns that a shop does not have ("late", "affinity", "device",
-"price", "season", "hours" …); a check of a sentence that claims one passes `is_absent` to `check_comparison`, or
-asserts itself that the pattern is not in there.
+**Absent patterns.** `Books.absent` names the effects that a shop does not have ("late", "affinity", "device", "price",
+"season", "hours" …). A check of a sentence that claims one passes `is_absent` to `check_comparison`, or asserts that it
+is not absent.
 
-**The grid** is `GRID`: parameters by notebook. The first `SHORT` of each are run by `make test`, all by `make soak`.
+**The grid** is `GRID`: parameters by notebook. `make test` runs the first `SHORT` of each, `make soak` runs all.
 """
 
 from __future__ import annotations
@@ -90,12 +89,12 @@ GRID: dict[str, list[dict[str, Any]]] = {
 
 @dataclass
 class Books:
-    """The published marts of a shop as frames, for checks that are independent of the notebooks.
+    """Published marts of a shop as frames, for checks that are independent of the notebooks.
 
     Attributes
     ----------
     absent
-        Patterns that this shop does not have.
+        Effects that this shop does not have.
     """
 
     data: Path
@@ -108,13 +107,13 @@ class Books:
         return self.data / "published" / (self.data / "published" / "CURRENT").read_text("utf-8").strip()
 
     def mart(self, name: str) -> pd.DataFrame:
-        """A mart. Decimals are `Decimal`, so that sums are exact."""
+        """Load a mart; decimals are `Decimal`, so that sums are exact."""
         if name not in self._frames:
             self._frames[name] = pd.read_parquet(self.folder / f"{name}.parquet")
         return self._frames[name]
 
     def kept(self, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        """What `make` gives, made once under this name."""
+        """Cached result of `make` under this name."""
         if name not in self._frames:
             self._frames[name] = make()
         return self._frames[name]
@@ -125,7 +124,7 @@ GRAMMAR: dict[str, list[tuple[re.Pattern[str], Check]]] = {}
 
 
 def says(notebook: str, *patterns: str) -> Callable[[Check], Check]:
-    """Register the sentences, as patterns, that a check checks."""
+    """Register a check for the sentences that match these patterns."""
 
     def register(check: Check) -> Check:
         GRAMMAR.setdefault(notebook, []).extend((re.compile(pattern, re.DOTALL), check) for pattern in patterns)
@@ -135,7 +134,7 @@ def says(notebook: str, *patterns: str) -> Callable[[Check], Check]:
 
 
 def sentences(said: Mapping[str, Any]) -> list[str]:
-    """Titles, bold lines and items of lists of an executed notebook."""
+    """Titles, bold lines and list items of an executed notebook."""
     lines = [line.strip() for text in said["texts"] for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     plain = [line.removeprefix("- ").replace("**", "").replace("USD ", "$") for line in lines]
@@ -143,53 +142,53 @@ def sentences(said: Mapping[str, Any]) -> list[str]:
 
 
 def check_sentence(notebook: str, books: Books, chosen: dict[str, Any], sentence: str) -> None:
-    """Hold a sentence against its check.
+    """Check a sentence.
 
     Raises
     ------
     AssertionError
-        No pattern knows it, or it is not true.
+        It matches no pattern, or it is not true.
     """
     for pattern, check in GRAMMAR.get(notebook, []):
-        # A title has no full stop; said alone, in place of a chart of nothing, it has one.
+        # A title has a full stop only if it is shown without its chart.
         if found := pattern.fullmatch(sentence) or pattern.fullmatch(sentence.removesuffix(".")):
             try:
                 check(books, chosen, found.groupdict())
             except AssertionError as error:
                 raise AssertionError(f"{notebook} says: {sentence!r}. {check.__name__}: {error}") from error
             return
-    raise AssertionError(f"{notebook} says {sentence!r}, which no check knows")
+    raise AssertionError(f"{notebook} says {sentence!r}, which matches no pattern")
 
 
 def execute(data: Path, jobs: list[tuple[str, dict[str, Any]]], folder: Path) -> list[dict[str, Any]]:
-    """Execute notebooks over a shop's publication, in one process that starts no server."""
-    wanted, said = folder / "jobs.json", folder / "said.json"
-    told = [{"notebook": str(NOTEBOOKS[notebook]), "parameters": parameters} for notebook, parameters in jobs]
-    wanted.write_text(json.dumps(told), "utf-8")
-    program = [sys.executable, Path(__file__).parent / "execute_notebooks.py", wanted, said]
+    """Execute notebooks on a shop's publication, in one process that starts no server."""
+    jobs_file, results_file = folder / "jobs.json", folder / "said.json"
+    requests = [{"notebook": str(NOTEBOOKS[notebook]), "parameters": parameters} for notebook, parameters in jobs]
+    jobs_file.write_text(json.dumps(requests), "utf-8")
+    program = [sys.executable, Path(__file__).parent / "execute_notebooks.py", jobs_file, results_file]
     done = subprocess.run(program, env=os.environ | {"DUCKBOOK_DATA": str(data)}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(said.read_text("utf-8"))
+    return json.loads(results_file.read_text("utf-8"))
 
 
 def defaults(notebook: str) -> dict[str, Any]:
-    """The parameters of a notebook with their defaults."""
+    """Parameters of a notebook with their defaults."""
     cells = json.loads(NOTEBOOKS[notebook].read_text("utf-8"))["cells"]
     source = next("".join(cell["source"]) for cell in cells if "parameters" in cell["metadata"].get("tags", []))
     assigned = [node for node in ast.parse(source).body if isinstance(node, ast.AnnAssign)]
     return {node.target.id: ast.literal_eval(node.value) for node in assigned}
 
 
-# -- figures as sentences write them ----------------------------------------------------------------------------------
+# -- values in sentences ----------------------------------------------------------------------------------------------
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """A share as per cent: ``12.3%``."""
+    """Format a share as per cent: ``12.3%``."""
     return f"{100 * share:,.{digits}f}%".replace("-", "−")
 
 
 def number(text: str) -> float:
-    """A figure out of a sentence: ``12.3%``, ``1,234``, ``−0.4``, ``+1.2 points``, ``$1.2M``; nan for a dash."""
+    """Parse a value from a sentence: ``12.3%``, ``1,234``, ``−0.4``, ``+1.2 points``, ``$1.2M``; nan for a dash."""
     plain = text.strip().replace("−", "-").replace(",", "").replace("$", "").removeprefix("+")
     factor = 0.01 if plain.endswith(("%", "points", "point")) else {"k": 1e3, "M": 1e6, "B": 1e9}.get(plain[-1:], 1.0)
     found = re.match(r"-?\d+(\.\d+)?", plain)
@@ -197,7 +196,7 @@ def number(text: str) -> float:
 
 
 def close(said: str, true: float) -> bool:
-    """Whether a figure of a sentence is the true one, as far as its digits go."""
+    """Whether a value in a sentence equals the true one, up to its digits."""
     if "–" in said or not isfinite(true):
         return "–" in said and not isfinite(true)
     digits = re.search(r"\.(\d+)", said)
@@ -217,10 +216,10 @@ COMPARISON = (
     rf"\(95% interval of the difference (?P<low>{FIGURE}) to (?P<high>{FIGURE}), "
     r"n = (?P<n_one>[\d,]+) and (?P<n_other>[\d,]+)\))\.?"
 )
-"""`Comparison.text`, whole."""
+"""Full match of `Comparison.text`."""
 
 ESTIMATE = rf"(?P<value>{FIGURE}) \(95% interval (?P<low>{FIGURE}) to (?P<high>{FIGURE}), n = (?P<n>[\d,]+)\)"
-"""`Estimate.text`."""
+"""Match of `Estimate.text`."""
 
 RANKING = (
     r"(?P<what>[^:]+?)(?:(?P<nothing>: nothing to compare)|: too few to compare (?P<few>.+?)"
@@ -229,23 +228,23 @@ RANKING = (
     r"|: which is (?P<rivalled>highest|lowest) cannot be told between (?:any of (?P<any>\d+)|(?P<rivals>[^;]+?))"
     r"(?:; too few to take part: (?P<also_without>.+?))?)\.?"
 )
-"""`Ranking.text`, whole."""
+"""Full match of `Ranking.text`."""
 
 Rows = tuple[Any, Any, Any]
-"""Numerators, denominators (None: 1 each) and clusters (None: each row its own) of a group."""
+"""Numerators, denominators (None: all 1) and clusters (None: each row is one) of a group."""
 
 
 def ratio_and_spread(rows: Rows, draws: int = 300) -> tuple[float, np.ndarray, int]:
-    """The ratio of sums, its bootstrap distribution over whole clusters, and the number of clusters."""
+    """Ratio of sums, its bootstrap distribution over clusters, and the number of clusters."""
     return _resampled([rows], draws)[0]
 
 
 def check_estimate(said: Mapping[str, str], rows: Rows) -> None:
-    """The figure is the ratio of sums, and the interval about that of a bootstrap."""
+    """Check that the value is the ratio of sums, and that the interval is close to a bootstrap interval."""
     value, spread, n = ratio_and_spread(rows)
     assert close(said["value"], value), f"the value is {value}"
     assert number(said["n"]) == n, f"n is {n}"
-    # An interval of Wilson's has a width where all rows are the same; a bootstrap has none.
+    # Wilson's interval has a width even if all rows are equal; a bootstrap interval has none.
     if n >= 30 and isfinite(value) and min(np.sum(rows[0]), abs(n - np.sum(rows[0]))) >= 10:
         half, own = (number(said["high"]) - number(said["low"])) / 2, 1.96 * spread.std()
         step = 0.001 if said["low"].endswith("%") else 0.06
@@ -255,10 +254,10 @@ def check_estimate(said: Mapping[str, str], rows: Rows) -> None:
 def check_comparison(
     said: Mapping[str, str | None], one: Rows, other: Rows, *, is_absent: bool = False, enough: int = 30
 ) -> None:
-    """Figures are the ratios of sums, n counts clusters, and the verdict is what a bootstrap bears.
+    """Check values, n (clusters) and the verdict of a comparison against a bootstrap.
 
-    Where the pattern is not in the shop, a difference may be told by chance alone: of the many filters of the grid
-    some pass the limit, and none passes it by far.
+    If the effect is absent from the shop, a difference can be significant by chance. Some of the many filters of the
+    grid exceed the limit slightly, but none by far.
     """
     (first, spread_one, n_one), (second, spread_other, n_other) = _resampled([one, other])
     if said["few_one"]:
@@ -279,9 +278,9 @@ def check_comparison(
 
 
 def are_rare(*groups: tuple[Rows, np.ndarray]) -> bool:
-    """Whether a group would have fewer than five hits, or misses, if all had one share; each with its bootstrap.
+    """Whether a group would have fewer than five hits, or misses, at the pooled share; each with its bootstrap.
 
-    What the bootstrap makes of the size of a group is told to a quarter or so.
+    The effective size from the bootstrap is accurate to about a quarter.
     """
     sums, able = [], []
     for (top, bottom, _), spread in groups:
@@ -297,7 +296,7 @@ def are_rare(*groups: tuple[Rows, np.ndarray]) -> bool:
 
 
 def check_ranking(said: Mapping[str, str | None], groups: Mapping[str, Rows], enough: int = 30) -> None:
-    """The best is the best, and is told from the others exactly where a bootstrap can tell it."""
+    """Check that the best is the best, and that its rivals are those that a bootstrap cannot distinguish from it."""
     names = sorted(groups)
     found = dict(zip(names, _resampled([groups[name] for name in names]), strict=True))
     able = {name: one for name, one in found.items() if one[2] >= enough and isfinite(one[0])}
@@ -332,12 +331,12 @@ def check_ranking(said: Mapping[str, str | None], groups: Mapping[str, Rows], en
 
 
 def listed(text: str, names: list[str]) -> set[str]:
-    """The names of a list in words: ``a, b and c``."""
+    """Names in a list in words: ``a, b and c``."""
     return {name for name in names if re.search(rf"(^|, | and ){re.escape(name)}(, | and |$)", text)}
 
 
 def _resampled(groups: list[Rows], draws: int = 300) -> list[tuple[float, np.ndarray, int]]:
-    """Ratios of sums with a Poisson bootstrap in which a cluster has one weight in every group."""
+    """Ratios of sums with a Poisson bootstrap; a cluster has the same weight in every group."""
     frames = []
     for number_of, (top, bottom, clusters) in enumerate(groups):
         top = np.asarray(top, dtype=float)
@@ -352,8 +351,8 @@ def _resampled(groups: list[Rows], draws: int = 300) -> list[tuple[float, np.nda
     found = []
     with np.errstate(divide="ignore", invalid="ignore"):
         for frame in frames:
-            mine = weights[:, [place[name] for name in frame.index]]
+            group_weights = weights[:, [place[name] for name in frame.index]]
             top, bottom = frame["top"].to_numpy(), frame["bottom"].to_numpy()
             value = top.sum() / bottom.sum() if bottom.sum() else nan
-            found.append((value, (mine @ top) / (mine @ bottom), len(frame)))
+            found.append((value, (group_weights @ top) / (group_weights @ bottom), len(frame)))
     return found

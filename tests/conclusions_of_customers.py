@@ -1,4 +1,4 @@
-"""What explore/02_customers.ipynb may say, and how each sentence is computed here."""
+"""Sentences of explore/02_customers.ipynb, each with an independent computation."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GRID["customers"] = [
 
 
 def customers(books: Books, chosen: dict) -> pd.DataFrame:
-    """The known customers that the parameters choose, with what they bought and the day of the first time."""
+    """Known customers selected by the parameters, with their number of orders and the day of the first one."""
     orders = books.mart("fct_customer_orders")
     bought = orders[~orders.is_cancelled].groupby("customer_key").ordered_at.agg(["size", "min"])
     frame = books.mart("dim_customers")
@@ -54,7 +54,7 @@ def customers(books: Books, chosen: dict) -> pd.DataFrame:
 
 
 def lived(books: Books, chosen: dict, days: int) -> pd.DataFrame:
-    """Buyers who have lived so many days from their first order on, with what they did in them."""
+    """Buyers whose first order is at least this many days old, with their orders and revenue in these days."""
     frame = customers(books, chosen)
     frame = frame[frame["first"].notna() & ((frame.as_of - frame["first"]).dt.days + 1 >= days)]
     orders = books.mart("fct_customer_orders")
@@ -177,10 +177,10 @@ MONTH = r"[Ii]n \w+ \d{4} (?:[\d,]+ customers visited and [\d,]+|[\d,]+ customer
 
 @says("customers", rf"(?P<now>{MONTH})(?:; (?P<then>{MONTH}))?\.?")
 def active(books, chosen, said):
-    chosen_ones = customers(books, chosen)
-    frame = books.mart("fct_customer_activity").merge(chosen_ones[["customer_key"]], on="customer_key")
+    selected = customers(books, chosen)
+    frame = books.mart("fct_customer_activity").merge(selected[["customer_key"]], on="customer_key")
     frame = frame.assign(month=pd.to_datetime(frame.month_start)).dropna(subset="month")
-    whole = frame[frame.month + pd.offsets.MonthEnd(1) <= chosen_ones.as_of.max()]
+    whole = frame[frame.month + pd.offsets.MonthEnd(1) <= selected.as_of.max()]
     first_visit = whole[whole.sessions > 0].month.min()
     last = whole.month.max()
     for text, month in ((said["now"], last), (said["then"], last - pd.DateOffset(years=1))):

@@ -1,4 +1,4 @@
-"""What explore/04_funnel.ipynb may say, and how each sentence is computed here."""
+"""Sentences of explore/04_funnel.ipynb, each with an independent computation."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def visits(books: Books, chosen: dict) -> pd.DataFrame:
 
 
 def by_customer(books: Books, chosen: dict) -> pd.DataFrame:
-    """Visits of known customers by month, whatever the device."""
+    """Visits of known customers per month, on all devices."""
     known = books.mart("dim_customers")
     known = known[~known.is_unknown][["customer_key", "acquisition_channel", "signed_up_at", "first_order_at"]]
     frame = books.mart("fct_customer_activity").merge(known, on="customer_key")
@@ -125,13 +125,13 @@ def every_visit_bought(books, chosen, said):
 
 
 def devices(books: Books, chosen: dict) -> list[str]:
-    """Known devices, those of most visits first."""
+    """Known devices, those with the most visits first."""
     sums = visits(books, chosen).groupby("device_type").sessions.sum()
     return sorted((name for name in sums.index if name != "unknown"), key=lambda name: (-sums[name], name))
 
 
 def within_months(books: Books, chosen: dict, one: str, other: str) -> tuple[float, float, float, int, int]:
-    """Shares weighted by Mantel and Haenszel, the standard error by a jackknife over months, and visits counted."""
+    """Shares with Mantel-Haenszel weights, the standard error of their difference, and the numbers of visits."""
     frame = visits(books, chosen)
     frame = frame[frame.month_start.notna()]
     cells = frame.groupby(["month_start", "acquisition_channel", "device_type"])[["sessions", "buying_sessions"]].sum()
@@ -149,9 +149,9 @@ def within_months(books: Books, chosen: dict, one: str, other: str) -> tuple[flo
 
 
 def is_few(first: float, second: float, n_one: int, n_other: int) -> bool:
-    """Whether one of two devices has few visits, or would have few purchases if both had one share.
+    """Whether one of two devices has few visits, or would have few purchases at the pooled share.
 
-    It takes 30 visits and 10 purchases; visits of one customer count for less, so that it may take more of them.
+    The notebook needs 30 visits and 10 purchases at the effective size; the limits here allow for the design effect.
     """
     share = (first * n_one + second * n_other) / (n_one + n_other)
     return min(n_one, n_other) < 150 or share * min(n_one, n_other) < 25
@@ -257,7 +257,7 @@ def one_channel(books, chosen, said):
 
 
 def newcomers(books: Books, chosen: dict) -> pd.DataFrame:
-    """Visits and purchases of each customer's first six months, in quarters whose customers have lived them."""
+    """Visits and purchases in each customer's first six months, for quarters whose customers have completed them."""
     activity = books.mart("fct_customer_activity")
     first = pd.to_datetime(activity.month_start[activity.sessions > 0]).min()
     cohorts = books.mart("fct_cohort_retention")

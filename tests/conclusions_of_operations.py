@@ -1,4 +1,4 @@
-"""What explore/05_operations.ipynb and explore/06_all_marts.ipynb may say, and how each sentence is computed here."""
+"""Sentences of explore/05_operations.ipynb and explore/06_all_marts.ipynb, each with an independent computation."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def whole(books: Books) -> pd.DataFrame:
 
 
 def orders(books: Books, chosen: dict) -> pd.DataFrame:
-    """The orders that the parameters choose; `settled` ones are old enough."""
+    """Orders selected by the parameters; `settled` marks those that are old enough."""
     frame = whole(books)
     last = frame.ordered_at.max()
     keep = pd.Series(True, index=frame.index)
@@ -60,7 +60,7 @@ def orders(books: Books, chosen: dict) -> pd.DataFrame:
 
 
 def late_and_punctual(books: Books, chosen: dict) -> list[pd.DataFrame]:
-    """Promised orders of known customers whose days of following are over, with whether an order followed."""
+    """Promised orders of known customers whose follow-up period is over, with whether an order followed."""
     frame, all_orders = orders(books, chosen), whole(books)
     span = pd.Timedelta(days=chosen["follow_days"])
     frame = frame[frame.is_late.notna() & ~frame.is_cancelled & ~frame.is_unknown]
@@ -153,7 +153,7 @@ def late_refunds(books, chosen, said):
 def late_followed(books, chosen, said):
     assert int(said["days"]) == chosen["follow_days"]
     late, punctual = late_and_punctual(books, chosen)
-    # Nothing of the kind is planted, in any shop.
+    # No shop has a planted effect of this kind.
     check_comparison(
         said, *((one.followed.astype(float), None, one.customer) for one in (late, punctual)), is_absent=True
     )
@@ -189,14 +189,14 @@ def cancelled_by_payment(books, chosen, said):
     ways = frame.groupby("payment_method")
     groups = {name: (rows.is_cancelled.astype(float), None, rows.customer) for name, rows in ways}
     if "compared" in said:
-        # All of those that are enough may be the highest.
+        # Any method with enough orders may have the highest share.
         left = dict(re.findall(r"; (.+?) left out, ([\d,]+) orders", said["left"]))
         assert {name: number(n) for name, n in left.items()} == {
             name: len(rows[0]) for name, rows in groups.items() if rows[2].nunique() < 30
         }
         without = ", ".join(left) or None
-        told = {"rivalled": "highest", "any": said["compared"], "also_without": without}
-        said = dict.fromkeys(re.compile(RANKING).groupindex) | told
+        groups_said = {"rivalled": "highest", "any": said["compared"], "also_without": without}
+        said = dict.fromkeys(re.compile(RANKING).groupindex) | groups_said
     check_ranking(said, groups)
 
 

@@ -1,4 +1,4 @@
-"""What explore/03_products.ipynb may say, and how each sentence is computed here."""
+"""Sentences of explore/03_products.ipynb, each with an independent computation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GRID["products"] = [
 
 
 def lines(books: Books, chosen: dict) -> pd.DataFrame:
-    """Order lines of the period with their products, of every category."""
+    """Order lines of the period with their products, in all categories."""
     products = books.mart("dim_products")[["product_key", "category_name", "subcategory_name", "is_unknown"]]
     frame = books.mart("fct_order_details").merge(products, on="product_key")
     unknown = books.mart("dim_customers")
@@ -50,7 +50,7 @@ def lines(books: Books, chosen: dict) -> pd.DataFrame:
 
 
 def in_period(frame: pd.DataFrame, chosen: dict) -> pd.DataFrame:
-    """Rows of orders of the period; those without a time are there as long as none is chosen."""
+    """Rows of orders in the period; those without a time are included unless a period is chosen."""
     if not chosen["period_start"] and not chosen["period_end"]:
         return frame
     start, end = (
@@ -68,7 +68,7 @@ def of_category(frame: pd.DataFrame, chosen: dict) -> pd.DataFrame:
 
 
 def products(books: Books, chosen: dict) -> pd.DataFrame:
-    """Known products with their units and revenue of the period."""
+    """Known products with their units and revenue in the period."""
     sums = of_category(lines(books, chosen), chosen).groupby("product_key")[["units", "revenue"]].sum()
     frame = of_category(books.mart("dim_products"), chosen)
     frame = frame[~frame.is_unknown].merge(sums, left_on="product_key", right_index=True, how="left")
@@ -80,7 +80,7 @@ def few(books, chosen, said):
     assert number(said["n"]) == of_category(lines(books, chosen), chosen).units.sum() < 500
 
 
-@says("products", r"Not known in this store: (?P<names>[\w, ]+)\. They are left out below\.")
+@says("products", r"Not known in this shop: (?P<names>[\w, ]+)\. They are left out below\.")
 def not_known(books, chosen, said):
     frame = books.mart("fct_order_details")
     missing = {
@@ -161,7 +161,7 @@ def no_margin(books, chosen, said):
 
 
 def pairs(books: Books, chosen: dict) -> dict[str, tuple[float, float, int]]:
-    """Orders with both, orders expected among orders of the same quarter and like value, and squares by customer."""
+    """Orders with both, orders expected among orders of the same quarter and similar value, and squares by customer."""
     frame = lines(books, chosen)
     frame = frame[~frame.is_cancelled & ~frame.is_unknown & (frame.subcategory_name != "unknown")]
     things = frame.assign(thing=list(zip(frame.subcategory_name, frame.category_name, strict=True)))
@@ -222,7 +222,7 @@ def bought_together(books, chosen, said):
         z = (independent - independent * expected / orders) / np.sqrt(independent * expected / orders)
         assert z > 3.5, f"{z} standard errors above chance"
         assert number(said["low"]) <= orders / expected <= number(said["high"])
-    # How many can be told lies between those beyond doubt and those beside which chance would hardly put any.
+    # The number is between the clearly significant ones and those that are unlikely by chance.
     logs = [(log(n / expected) / np.sqrt(squares / n**2)) for n, expected, squares in often.values()]
     assert sum(z > 6 for z in logs) <= number(said["n"]) <= sum(z > 2.5 for z in logs)
     if "affinity" in books.absent:
@@ -254,7 +254,7 @@ def no_pair(books, chosen, said):
 
 
 def panel(books: Books, chosen: dict) -> pd.DataFrame:
-    """Product weeks of the period at the price that holds on the Wednesday, with their units."""
+    """Product weeks of the period at the price valid on the Wednesday, with their units."""
     sales = lines(books, chosen)
     sales = sales[sales.ordered_at.notna()]
     when = pd.to_datetime(sales.ordered_at)
@@ -283,7 +283,7 @@ def panel(books: Books, chosen: dict) -> pd.DataFrame:
 
 
 def elasticity_by_ratios(frame: pd.DataFrame, what: str) -> tuple[float, float]:
-    """A cruder estimate than the notebook's: sales at lower prices over those expected from the usual ones.
+    """A cruder estimate than the notebook's: sales at lower prices over those expected from usual prices.
 
     What is expected is the product's own mean at the usual price, times how the week was for all at theirs. The error
     is a bootstrap over products.

@@ -1,4 +1,4 @@
-"""What explore/01_sales.ipynb may say, and how each sentence is computed here."""
+"""Sentences of explore/01_sales.ipynb, each with an independent computation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ MONTH_NAMES = [date(2000, number, 1).strftime("%B") for number in range(1, 13)]
 
 
 def lines(books: Books, chosen: dict) -> pd.DataFrame:
-    """The order lines that the parameters choose."""
+    """Order lines selected by the parameters."""
     whole = books.kept("lines of sales", lambda: _lines(books))
     keep = whole.day.notna()
     for name, column in (("state", "state"), ("category", "category_name")):
@@ -64,7 +64,7 @@ def _lines(books: Books) -> pd.DataFrame:
 
 
 def span(books: Books, chosen: dict) -> tuple[date, date]:
-    """First and last day on which the store and the period have orders to show."""
+    """First and last day with orders, within the period."""
     known = books.kept("lines of sales", lambda: _lines(books)).day.dropna()
     start = date.fromisoformat(chosen["period_start"]) if chosen["period_start"] else date.min
     end = date.fromisoformat(chosen["period_end"]) if chosen["period_end"] else date.max
@@ -72,7 +72,7 @@ def span(books: Books, chosen: dict) -> tuple[date, date]:
 
 
 def whole_months(books: Books, chosen: dict) -> list[pd.Period]:
-    """Months of which the data have every day."""
+    """Months with data for every day."""
     first, last = span(books, chosen)
     months = pd.period_range(first, last, freq="M")
     return [one for one in months if one.start_time.date() >= first and one.end_time.date() <= last]
@@ -138,7 +138,7 @@ def season(books, chosen, said):
 
 
 def clock(books: Books, chosen: dict) -> tuple[pd.DataFrame, bool]:
-    """One row per order: its time by the clock of its state, and whether it has a time of day."""
+    """One row per order: its local time in its state, and whether it has a time of day."""
     orders = (
         lines(books, chosen)
         .groupby("order_key")
@@ -209,7 +209,7 @@ def weekday(books, chosen, said):
 
 
 def leading(frame: pd.DataFrame, column: str, said: dict) -> None:
-    """The named one has the most revenue of those that have a name, and its share is of all."""
+    """Check that the named one has the most revenue of those with a name, and its share of all revenue."""
     revenue = frame.groupby(column).revenue.sum()
     named = revenue.drop("unknown", errors="ignore")
     assert abs(named[said["name"]] - named.max()) < 0.005, f"the most is {named.idxmax()}"
@@ -248,7 +248,7 @@ def best_place(books, chosen, said):
     known, american = orders.country != "unknown", orders.country == "United States"
     kind = "country"
     if 2 * american.sum() > known.sum() and set(orders.state[american]) != {"unknown"}:
-        # Orders to other countries are in the total, and to no state.
+        # Orders to other countries are in the total, but in no state.
         kind, frame = "state", frame.assign(state=frame.state.where(frame.country == "United States", "unknown"))
     elif orders.country[known].nunique() < 2 and set(orders.state) != {"unknown"}:
         kind = "state"
@@ -313,7 +313,7 @@ def largest_effect(books, chosen, said):
     signed = parts * np.sign(totals)
     gaps = [signed[largest] - signed[name] for name in parts.columns if name != largest]
     least = min(gap.sum() / (gap.std() * np.sqrt(len(gap))) for gap in gaps)
-    # Of fewer than 200 amounts nothing is told, whatever they look like.
+    # Fewer than 200 amounts are never compared.
     is_enough = len(parts) >= 200
     assert (is_enough and least > 2.0) if said.get("clear") else (not is_enough or least < 3.5), (
         f"it is ahead by {least} standard errors, with {len(parts)} products"

@@ -1,6 +1,6 @@
-"""A landing zone for tests, filled the way someone else's program would: boto3, psycopg2 and json, nothing of ours.
+"""A landing zone for tests, filled as another program would fill it: with boto3, psycopg2 and json.
 
-`Shop` is that landing zone with a history and a warehouse of its own, on the servers of the test session.
+`Shop` is a landing zone with its own history and warehouse, on the servers of the test session.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ AS_OF = date(2026, 6, 30)
 
 
 def order(order_id: object, status: str = "pending", **further) -> dict:
-    """An order as a source writes it."""
+    """Return an order as a source writes it."""
     return {"order_id": order_id, "customer_id": "c-1", "order_date": "2026-03-01T10:00:00", "status": status} | further
 
 
 def lines(*records: dict | str) -> bytes:
-    """Newline-delimited JSON; a text is a line as it stands."""
+    """Return newline-delimited JSON; texts are written as they are."""
     return "".join((r if isinstance(r, str) else json.dumps(r)) + "\n" for r in records).encode()
 
 
@@ -49,7 +49,7 @@ class Shop:
             storage.ensure_bucket(self.client, bucket)
 
     def clear(self) -> None:
-        """Begin anew, with the one table that is required beside orders."""
+        """Delete everything and create an empty order_items, which is required."""
         for prefix in ("json/", "history/"):
             storage.delete_prefix(self.client, self.settings.s3_historic_bucket, prefix)
         storage.delete_prefix(self.client, self.settings.s3_latest_bucket, "json/")
@@ -61,15 +61,15 @@ class Shop:
             connection.execute(f"create table {schema}.order_items (order_id text, order_item_id int, quantity int)")
 
     def lose_warehouse(self) -> None:
-        """Lose the warehouse."""
+        """Delete the warehouse file."""
         self.settings.warehouse_path.unlink(missing_ok=True)
 
     def postgres(self) -> AbstractContextManager[postgres_servers.Connection]:
-        """A connection to the landing Postgres."""
+        """Connect to the landing Postgres."""
         return postgres_servers.connect(self.endpoints.postgres_dsn)
 
     def land(self, key: str, body: bytes, *, latest: bool = False) -> str:
-        """Land an object below ``json/``; gives its address."""
+        """Land an object below ``json/`` and return its address."""
         bucket = self.settings.s3_latest_bucket if latest else self.settings.s3_historic_bucket
         self.client.put_object(Bucket=bucket, Key=f"json/{key}", Body=body)
         return f"s3://{bucket}/json/{key}"
@@ -79,7 +79,7 @@ class Shop:
         self.client.delete_object(Bucket=self.settings.s3_historic_bucket, Key=f"json/{key}")
 
     def land_table(self, name: str, columns: str, rows: Iterable[tuple], on: str | None = None) -> None:
-        """Replace a Postgres table in one transaction, and declare the date of its batch in its comment."""
+        """Replace a Postgres table in one transaction, with the date of the batch in its comment."""
         table, rows = f"{self.settings.postgres_schema}.{name}", list(rows)
         with self.postgres() as connection, connection.cursor() as cursor:
             cursor.execute(f"drop table if exists {table} cascade")
@@ -90,14 +90,14 @@ class Shop:
                 cursor.execute(f"""comment on table {table} is '{{"date": "{on}"}}'""")
 
     def ingest(self, as_of: date | None = AS_OF) -> IngestReport:
-        """Ingest what landed, load raw, and see that the books balance."""
+        """Ingest, load raw and check the row counts."""
         report = history.ingest(self.settings, self.endpoints, as_of)
         raw.load(self.settings, self.endpoints)
-        self.see_that_books_balance()
+        self.check_row_counts()
         return report
 
-    def see_that_books_balance(self) -> None:
-        """landed = appended + unchanged + unreadable in each batch, and raw holds what its batches say."""
+    def check_row_counts(self) -> None:
+        """Check that landed = appended + unchanged + unreadable per batch, and that raw holds these rows."""
         unbalanced = " union all ".join(
             f"""
             select '{name}' as table_name from ecom_raw.batches where table_name = '{name}'
@@ -119,14 +119,14 @@ class Shop:
         assert self.query(unbalanced) == []
 
     def query(self, sql: str) -> list[dict]:
-        """Rows of a query on the warehouse."""
+        """Return the rows of a query on the warehouse."""
         with warehouse.open_warehouse(self.settings, read_only=True) as connection:
             result = connection.execute(sql)
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
     def raw(self, table: str = "orders") -> list[dict]:
-        """The rows of a raw table in source order, without their nulls."""
+        """Return the rows of a raw table in source order, without nulls."""
         rows = self.query(f"""
             select rows.* from ecom_raw.{table} as rows
             inner join ecom_raw.batches on rows._batch_id = batches.batch_id
@@ -135,7 +135,7 @@ class Shop:
         return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
     def newest(self, table: str = "orders") -> dict[str, dict]:
-        """Key → its newest content by the place of its batch, sightings included: what staging is to find."""
+        """Return key → newest content by the place of its batch, with unchanged rows, as staging should find it."""
         rows = self.query(f"""
             with places as (
                 select batch_id, row_number() over (
@@ -143,14 +143,14 @@ class Shop:
                 ) as place
                 from ecom_raw.batches where table_name = '{table}'
             ),
-            seen as (
+            landed as (
                 select _key, _row_hash, _batch_id, _row_number from ecom_raw.{table}
                 union all
                 select _key, _row_hash, _batch_id, _row_number from ecom_raw.sightings where table_name = '{table}'
             ),
             newest as (
                 select _key, arg_max(_row_hash, (place, _row_number)) as _row_hash
-                from seen inner join places on seen._batch_id = places.batch_id
+                from landed inner join places on landed._batch_id = places.batch_id
                 group by _key
             )
             select distinct on (rows._key) rows.* from ecom_raw.{table} as rows
@@ -159,7 +159,7 @@ class Shop:
         return {row["_key"]: content(row) for row in rows}
 
     def dump(self) -> dict[str, list]:
-        """All of raw: table → its rows in a fixed order."""
+        """Return raw as table → rows in a fixed order."""
         with warehouse.open_warehouse(self.settings, read_only=True) as connection:
             names = connection.execute(
                 "select table_name from duckdb_tables() where schema_name = 'ecom_raw' and table_name != 'commits'"
@@ -172,12 +172,12 @@ class Shop:
             return dumped
 
     def history_keys(self) -> list[str]:
-        """The objects of the history."""
+        """Return the keys of the history's objects."""
         return [
             stored.key for stored in storage.list_objects(self.client, self.settings.s3_historic_bucket, "history/")
         ]
 
 
 def content(row: dict) -> dict:
-    """A row of raw without its nulls and without what ingestion added."""
+    """Return a row of raw without nulls and without the columns that ingestion adds."""
     return {name: value for name, value in row.items() if value is not None and not name.startswith("_")}

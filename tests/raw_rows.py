@@ -1,8 +1,7 @@
-"""Raw rows for tests of the dbt project, as a person's own batches would leave them in ecom_raw.
+"""Raw rows for tests of the dbt project, as ingestion would write a user's batches to ecom_raw.
 
-Batches are written as lists of dicts. `Raw.land` keeps the books as ingestion does: a row that equals the version of
-its key, and of its update time, that precedes it in source order is a sighting, any other is appended. Fixtures filter
-rows, never columns.
+Batches are lists of dicts. Like ingestion, `Raw.land` compares a row with the version of its key and update time that
+precedes it in source order: an equal row is unchanged, any other is appended. Fixtures filter rows, never columns.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class Raw:
         connection.execute("insert into ecom_raw.as_of values (?)", [as_of])
 
     def land(self, table: str, rows: list[dict], on: date = date(2026, 6, 30), system: str = "s3") -> str:
-        """Land rows as one batch; gives the batch's id."""
+        """Land rows as one batch and return its id."""
         self.arrivals += 1
         batch_id = f"{table}-{on}-{self.arrivals}"
         batch = (batch_id, table, system, f"json/{table}/{on}", on, self.arrivals, batch_id, on)
@@ -51,31 +50,26 @@ class Raw:
         )
         return batch_id
 
-    def _insert_batch(self, **values) -> None:
-        values |= {"sequence": self.arrivals, "source": "json", "unreadable": 0, "declared": True}
-        names, marks = ", ".join(values), ", ".join("?" * len(values))
-        self.connection.execute(f"insert into ecom_raw.batches ({names}) values ({marks})", list(values.values()))
-
     def unreadable(self, table: str, line: str) -> None:
-        """Leave a line that could not be read."""
+        """Insert an unreadable line."""
         self._insert("unreadable", [(table, "unreadable-1", "json", 1, "not JSON", line)])
 
     def _has(self, table: str, key: str | None) -> bool:
-        """Whether a row may have landed with a key, which is asked of the table once: most keys are new."""
+        """Whether a row with this key has landed; keys are cached, because most are new."""
         if table not in self._keys:
-            found = self.connection.execute(f"select distinct _key from ecom_raw.{table}").fetchall()
-            self._keys[table] = {known for (known,) in found}
+            keys = self.connection.execute(f"select distinct _key from ecom_raw.{table}").fetchall()
+            self._keys[table] = {known for (known,) in keys}
         return key is not None and key in self._keys[table]
 
     def _precedes(self, table: str, key: str, row: dict, on: date) -> int | None:
-        """Hash of the version of the key and of the row's update time that was last seen before or on the day."""
+        """Return the hash of the last version of the key with the row's update time, up to the day."""
         time = source_tables()[table].update_time
         same_time = (
             f"try_cast({time} as timestamptz) is not distinct from try_cast($time as timestamptz)"
             if time
             else "$time is null"
         )
-        found = self.connection.execute(
+        version = self.connection.execute(
             f"""
             with versions as (
                 select _row_hash, _batch_id, _row_number from ecom_raw.{table} where _key = $key and {same_time}
@@ -85,15 +79,15 @@ class Raw:
                 union all
                 select _row_hash, _batch_id, _row_number from ecom_raw.sightings
                 where table_name = $table and _key = $key and _row_hash in (select _row_hash from versions)
-            ) as seen
-            inner join ecom_raw.batches on seen._batch_id = batches.batch_id
+            ) as landed
+            inner join ecom_raw.batches on landed._batch_id = batches.batch_id
             where batches.batch_date <= $on
-            order by batches.batch_date desc, batches.sequence desc, seen._row_number desc
+            order by batches.batch_date desc, batches.sequence desc, landed._row_number desc
             limit 1
             """,
             {"key": key, "table": table, "on": on, "time": row.get(time) if time else None},
         ).fetchone()
-        return found[0] if found else None
+        return version[0] if version else None
 
     def _insert(self, table: str, rows: list) -> None:
         marks = ", ".join("?" * len(rows[0]))

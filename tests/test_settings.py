@@ -1,4 +1,4 @@
-"""Settings: every wrong one fails at once in a sentence that names it, and no secret shows."""
+"""Settings: a wrong one fails at once with a message that names it, and no secret is shown."""
 
 import re
 import subprocess
@@ -41,12 +41,12 @@ def test_an_empty_variable_means_the_default(read):
     assert read(CUSTOMERS="", POSTGRES_DSN="", S3_ENDPOINT="").customers == 10_000
 
 
-def test_a_misspelt_setting_is_refused_and_the_right_one_named(read):
+def test_a_misspelt_setting_is_an_error_that_names_the_right_one(read):
     with pytest.raises(SettingError, match=r"DUCKBOOK_CUSTOMER is not a setting: did you mean DUCKBOOK_CUSTOMERS\?"):
         read(CUSTOMER="500")
 
 
-def test_a_misspelt_setting_in_the_file_is_refused(tmp_path):
+def test_a_misspelt_setting_in_the_file_is_an_error(tmp_path):
     env_file = tmp_path / ".env"
     env_file.write_text("DUCKBOOK_SEAD=7\n")
     with pytest.raises(SettingError, match="DUCKBOOK_SEAD is not a setting: did you mean DUCKBOOK_SEED"):
@@ -54,7 +54,7 @@ def test_a_misspelt_setting_in_the_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("line", ["DUCKBOOK_SEED", "DUCKBOOK_SEED 7", "=7", 'DUCKBOOK_SEED="7'])
-def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
+def test_a_malformed_line_of_the_file_is_an_error(tmp_path, line):
     env_file = tmp_path / ".env"
     env_file.write_text(f"# ours\n{line}\n")
     with pytest.raises(SettingError, match=r"\.env, line 2, is not of the form NAME=value"):
@@ -133,11 +133,11 @@ def test_a_line_of_the_file_that_sets_nothing_is_refused(tmp_path, line):
         ("RUNS", "/dev/null"),
     ],
 )
-def test_a_wrong_value_is_told_with_its_setting_and_the_value(read, name, value):
-    with pytest.raises(SettingError) as told:
+def test_the_message_about_a_wrong_value_shows_setting_and_value(read, name, value):
+    with pytest.raises(SettingError) as error:
         read(**{name: value})
-    assert f"DUCKBOOK_{name}={value}" in str(told.value)
-    assert "is wrong: " in str(told.value)
+    assert f"DUCKBOOK_{name}={value}" in str(error.value)
+    assert "is wrong: " in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +154,11 @@ def test_a_wrong_value_is_told_with_its_setting_and_the_value(read, name, value)
         "host=db password=my hunter2",
     ],
 )
-def test_a_malformed_dsn_is_refused_without_a_word_of_it(read, dsn):
-    with pytest.raises(SettingError) as told:
+def test_the_message_about_a_malformed_dsn_shows_no_part_of_it(read, dsn):
+    with pytest.raises(SettingError) as error:
         read(POSTGRES_DSN=dsn)
-    assert str(told.value).startswith("DUCKBOOK_POSTGRES_DSN is wrong: it is no Postgres connection string such as")
-    assert "hun" not in str(told.value).replace("hundred", "")
+    assert str(error.value).startswith("DUCKBOOK_POSTGRES_DSN is wrong: must be a Postgres connection string such as")
+    assert "hun" not in str(error.value).replace("hundred", "")
 
 
 @pytest.mark.parametrize(
@@ -171,14 +171,14 @@ def test_a_malformed_dsn_is_refused_without_a_word_of_it(read, dsn):
         "service=shop",
     ],
 )
-def test_a_dsn_that_libpq_reads_is_taken(read, dsn):
+def test_valid_dsns_are_accepted(read, dsn):
     assert read(POSTGRES_DSN=dsn).postgres_dsn.get_secret_value() == dsn
 
 
-def test_credentials_in_the_endpoint_are_refused_and_not_shown(read):
-    with pytest.raises(SettingError, match=r"DUCKBOOK_S3_ENDPOINT is wrong: .* no credentials in it") as told:
+def test_credentials_in_the_endpoint_are_rejected_and_not_shown(read):
+    with pytest.raises(SettingError, match=r"DUCKBOOK_S3_ENDPOINT is wrong: .* no credentials in it") as error:
         read(S3_ENDPOINT="http://me:hunter2@host:9000")
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -194,10 +194,10 @@ def test_credentials_in_the_endpoint_are_refused_and_not_shown(read):
         ({"S3_MARTS_BUCKET": "latest-ecom"}, "must be a bucket of its own"),
     ],
 )
-def test_settings_that_do_not_fit_together_are_refused(read, values, sentence):
-    with pytest.raises(SettingError, match=sentence) as told:
+def test_conflicting_settings_are_an_error(read, values, sentence):
+    with pytest.raises(SettingError, match=sentence) as error:
         read(**values)
-    assert "hunter2" not in str(told.value)
+    assert "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_settings_that_do_not_fit_together_are_refused(read, values, sentence):
         ("TEXT_MODEL", "my_models.sentiment:rate"),
     ],
 )
-def test_a_value_at_its_edge_is_taken(read, name, value):
+def test_values_at_the_limits_are_accepted(read, name, value):
     assert str(getattr(read(**{name: value}), name.lower())).removesuffix(".0") == value
 
 
@@ -233,7 +233,7 @@ def test_a_value_at_its_edge_is_taken(read, name, value):
         ("nonsense=1", "there is no planted number nonsense"),
     ],
 )
-def test_a_planted_number_that_cannot_be_is_refused_before_a_run_begins(tmp_path, planted, sentence):
+def test_an_impossible_planted_parameter_is_an_error_before_the_run_begins(tmp_path, planted, sentence):
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", planted=planted, _env_file=None)
     with pytest.raises(SettingError, match=sentence):
         runner.run(store, Request(), Memory(), checks=[check_planted])
@@ -257,25 +257,25 @@ def test_no_secret_shows_in_a_repr(read):
     assert {"hunter3", "hunter4", "hunter5", "postgresql://me:hunter2@h/d"} == set(found.secrets())
 
 
-def test_pydantics_own_error_shows_nothing_of_a_secret():
-    with pytest.raises(ValidationError) as told:
+def test_pydantics_own_errors_show_no_secret():
+    with pytest.raises(ValidationError) as error:
         Settings(_env_file=None, postgres_dsn="postgresql://me:hunter2@h:no-port/d", on_failure_webhook="hunter3")
-    assert "hunter" not in f"{told.value} {told.value!r}"
+    assert "hunter" not in f"{error.value} {error.value!r}"
 
 
 @pytest.mark.parametrize("url", ["hooks.example.com/x", "ftp://h/x", "http://", "http://h:99999/x"])
-def test_a_webhook_that_is_no_url_is_refused_and_not_shown(read, url):
-    with pytest.raises(SettingError, match=r"DUCKBOOK_ON_FAILURE_WEBHOOK is wrong: must be a URL") as told:
+def test_a_malformed_webhook_is_an_error_and_not_shown(read, url):
+    with pytest.raises(SettingError, match=r"DUCKBOOK_ON_FAILURE_WEBHOOK is wrong: must be a URL") as error:
         read(ON_FAILURE_WEBHOOK=url)
-    assert url not in str(told.value)
+    assert url not in str(error.value)
 
 
-def test_a_command_with_an_open_quote_is_refused(read):
+def test_a_command_with_an_open_quote_is_an_error(read):
     with pytest.raises(SettingError, match="must be a command whose quotes are closed"):
         read(ON_FAILURE="notify-send 'oh")
 
 
-def test_what_is_embedded_follows_from_what_is_set(read):
+def test_servers_without_settings_are_embedded(read):
     assert (read().embedded_postgres, read().embedded_s3) == (True, True)
     assert read(POSTGRES_DSN="postgresql://h/d").embedded_postgres is False
     assert read(S3_REGION="eu-central-1").embedded_s3 is False
@@ -288,7 +288,7 @@ def test_reading_the_settings_imports_nothing_heavy():
 
 
 def documented() -> dict[str, str]:
-    """What ``.env.example`` shows, commented out: name → value."""
+    """Return the settings that ``.env.example`` documents: name → value."""
     text = (ROOT / ".env.example").read_text("utf-8")
     return dict(re.findall(r"^# (DUCKBOOK_\w+)=(.*)$", text, flags=re.MULTILINE))
 
@@ -317,7 +317,7 @@ def test_the_example_file_sets_nothing_and_can_be_copied_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["256MB", "4GB", "1.5 GiB", "16tb"])
-def test_a_size_that_duckdb_reads_is_taken(read, value):
+def test_memory_sizes_that_duckdb_reads_are_accepted(read, value):
     import duckdb
 
     duckdb.connect(config={"memory_limit": read(MEMORY_LIMIT=value).memory_limit}).close()
@@ -332,25 +332,25 @@ def test_a_size_that_duckdb_reads_is_taken(read, value):
         ("20260630", "AS_OF=20260630 is no date"),
     ],
 )
-def test_an_as_of_date_that_no_shop_has_is_refused_before_anything_is_done(tmp_path, value, sentence):
+def test_an_impossible_as_of_date_is_an_error_before_anything_is_written(tmp_path, value, sentence):
     words = [sys.executable, "-m", "duckbook.cli.commands", "run", "--data", str(tmp_path / "data"), "--as-of", value]
     done = subprocess.run(words, capture_output=True, text=True)
     assert (done.returncode, done.stderr.startswith(sentence)) == (2, True)
     assert not (tmp_path / "data").exists()
 
 
-def test_an_as_of_date_after_today_is_told_at_once_where_others_have_landed():
-    """The folder cannot be written, so that the run is refused then."""
+def test_an_as_of_date_after_today_is_an_error_with_your_own_data():
+    """The data folder cannot be written, so an as-of date in the past fails later."""
     asked = ["run", "--no-generate", "--data", "/proc/store", "--runs", "/proc/runs", "--as-of"]
-    for day, is_told in (("2150-01-01", True), ("2026-06-30", False)):
+    for day, is_error in (("2150-01-01", True), ("2026-06-30", False)):
         done = subprocess.run(
             [sys.executable, "-m", "duckbook.cli.commands", *asked, day], capture_output=True, text=True
         )
         assert done.returncode == 2
-        assert done.stderr.startswith(f"AS_OF={day} is after today: ") is is_told, done.stderr
+        assert done.stderr.startswith(f"AS_OF={day} is after today: ") is is_error, done.stderr
 
 
-def test_a_failure_program_that_is_not_there_is_told_before_the_run(tmp_path):
+def test_a_missing_failure_program_is_an_error_before_the_run(tmp_path):
     chosen = Settings(data=tmp_path, on_failure="/no/such/program {sentence}", _env_file=None)
     with pytest.raises(SettingError, match=r"DUCKBOOK_ON_FAILURE=.* there is no program /no/such/program"):
         preflight.check(chosen)

@@ -1,42 +1,42 @@
-{# The country of the store, by its name in English. #}
+{# The country of the shop, by its English name. #}
 {% macro home_country() -%}
     '{{ var('home_country') }}'
 {%- endmacro %}
 
 
-{# Whether a spelling is a state of the United States, by its code or its name. #}
+{# Whether a spelling is a state of the United States, by code or name. #}
 {% macro is_american_state(spelling) -%}
     {{ states() }}['united states|' || {{ spelling }}] is not null
 {%- endmacro %}
 
 
-{# The pattern of a postal code that stands alone: digits, those of the United Kingdom, those of Canada. #}
+{# The pattern of a postal code: digits, or the form of the United Kingdom or of Canada. #}
 {% macro postal_code() -%}
     [0-9]{4,6}(?:-[0-9]{3,4})?|[0-9]{3}[ -][0-9]{2,4}|[0-9]{2}-[0-9]{3}|[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}|[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]
 {%- endmacro %}
 
 
-{# Whether words after a number are a street, and not a city after its code. #}
+{# Whether the words after a number are a street; otherwise they are a city after its postal code. #}
 {% macro is_street(words) -%}
     regexp_matches({{ words }}, '\b(st|street|ave|avenue|rd|road|blvd|boulevard|dr|drive|ln|lane|way|ct|court|pl|place|sq|square|hwy|highway|pkwy|parkway)[.]?$', 'i')
 {%- endmacro %}
 
 
-{# Whether words without a digit are a part of a building: 'Apt B' is no city. #}
+{# Whether words without a digit are a part of a building: 'Apt B' is not a city. #}
 {% macro is_part_of_a_building(words) -%}
     regexp_matches({{ words }}, '^(apt|apartment|suite|ste|unit|floor|flat|room|rm|po box|bldg|building|c/o)\b', 'i')
 {%- endmacro %}
 
 
-{# Spellings of cities that are written without their state, of the same name, where an address goes by districts. #}
+{# Cities that share the name of their state. Addresses there name districts and leave out the state. #}
 {% macro cities_of_their_state() -%}
     'sao paulo', 'rio de janeiro', 'mexico', 'ciudad de mexico', 'delhi', 'chandigarh'
 {%- endmacro %}
 
 
 {#
-    A query for the country of each city, by its state and by its name alone: that of most customers who live there; of as
-    many, that of the store, else the first in the alphabet.
+    A query for the country of each city, by city and state and by city alone: the country of most customers who live
+    there. A tie goes to the shop's country, else to the first in the alphabet.
 #}
 {% macro countries_of_cities() -%}
     select
@@ -69,7 +69,8 @@
 
 
 {#
-    A query for the country of an address that nothing else tells: that of most customers who order to it, by the same rules.
+    A query for the country of an address that nothing else determines: the country of most customers who order to it,
+    with the same tie-breaks.
 
     addresses  relation with address, city, state and stated_country
 #}
@@ -101,7 +102,7 @@
 {%- endmacro %}
 
 
-{# Whether an address that states no country is in that of the store, because it has a state. #}
+{# Whether an address without a country is in the shop's country, because it has a state of it. #}
 {% macro is_of_home(addresses) -%}
     ({{ addresses }}.state is not null
     {%- if var('home_country') == 'United States' %} and {{ is_american_state('lower(' ~ addresses ~ '.state)') }}{% endif %})
@@ -109,8 +110,8 @@
 
 
 {#
-    The country of an address: the one that it states, else that of the customers who live in its city, else that of the
-    store, if it has a state of it, else that of the customers who order to it.
+    The country of an address, from the first that is known: the country that it states, that of the customers who live
+    in its city, the shop's if it has a state of it, that of the customers who order to it.
 #}
 {% macro country_of(addresses, countries, orderers) -%}
     case
@@ -126,8 +127,9 @@
 
 
 {#
-    A query for the addresses that an increment of int_addresses builds anew: those that a changed order names, or named
-    before, and those that are in another country now, by the customers of their city or by those who order to them.
+    A query for the addresses that an increment of int_addresses rebuilds: those in a current or earlier version of a
+    changed order, and those whose country has changed with the customers of their city or the customers who order to
+    them.
 #}
 {% macro affected_addresses() -%}
     with

@@ -1,7 +1,7 @@
 {#
-    A query for the customers of whose events, orders or reviews something has changed, each as often as it is found: for
-    the increment of what is summed by customer. Where something stood before is told by all the versions that there are
-    of it; an item whose order is not known stood with the unknown customer.
+    A query for the customers whose events, orders or reviews have changed, with duplicates: for incremental summaries
+    per customer. All versions of a record are read, to find the customer that it belonged to before. An item without a
+    known order belonged to the unknown customer.
 #}
 {% macro affected_customers() -%}
     with
@@ -22,7 +22,7 @@
 
     ),
 
-    -- A review that names no customer is by the one who placed the order.
+    -- A review without a customer belongs to the customer of its order.
     orders as (
 
         select customer_id from {{ ref('base_orders') }}

@@ -1,11 +1,11 @@
 {#
-    Which events an increment of int_interactions builds anew: with an event its whole session, and the session that an
-    older version of it stood in.
+    The events that an increment of int_interactions rebuilds: with each event its whole session, and the session of its
+    older versions.
 #}
 
-{# A query for the events that have come or have changed, each with a session that it stands in, or stood in. #}
+{# A query for the new and changed events, with each session that they are in or were in. #}
 {% macro affected_events() -%}
-    -- A staged event that a late version has come of, and not replaced, stands where it stood.
+    -- If a late version does not replace the staged event, the event stays in its session.
     select
         event_id,
         session_id
@@ -23,8 +23,8 @@
 
 
 {#
-    A query for the events to be built, once those are written down: with the batch that each came in, by which the large
-    table is read at a few places alone.
+    A query for the events to rebuild, once the affected ones are in the temporary table. It has the batch of each
+    event, so that only a few parts of the large table are read.
 #}
 {% macro events_of_affected_sessions() -%}
     select

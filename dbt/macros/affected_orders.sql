@@ -1,8 +1,8 @@
 {#
-    The orders that new batches have a part in, for the increments of what is built of orders and their items: those of
-    which the order or an item has come, and those that were placed when a changed version of their customer or of one
-    of their products counted. A record changes what counts from the moment on from which it holds, and before it too where
-    it is the first one of its key: then no other tells what counted.
+    The orders that new batches affect, for the increments of models of orders and their items: orders with a new
+    version or a new item, and orders placed while a changed version of their customer or of one of their products was
+    valid. A record is valid from its own time on. The first record of a key is also valid before it, because no other
+    is.
 
     lines  relation with order_id, customer_id, product_id and ordered_at of the order lines
 #}
@@ -24,7 +24,7 @@
     inner join (
         with
 
-        -- Materialized, so that no batch is looked up for the versions of all the other keys.
+        -- Materialized, so that batches are looked up only for the versions of these keys.
         versions as materialized (
 
             select
@@ -83,8 +83,8 @@
 
 
 {#
-    For the orders: these, and those whose place has become another one, because an address is in the country of those
-    who live there, which may be another one today.
+    For the orders: these, and those whose place has changed. The country of an address depends on the customers who
+    live there, and may change with them.
 #}
 {% macro affected_or_readdressed_orders() -%}
     {{ affected_orders(ref('int_order_items')) }}
@@ -98,7 +98,7 @@
 {%- endmacro %}
 
 
-{# For the facts: these orders, and those whose place has become another one by it. #}
+{# For the facts: these orders, and those whose place has changed because of them. #}
 {% macro affected_or_moved_orders() -%}
     {{ affected_orders(ref('int_order_items')) }}
 

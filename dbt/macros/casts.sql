@@ -1,6 +1,6 @@
 {#
-    How a raw text becomes a typed value. Blank text is null. A text that cannot be cast is null too, and `rejection`
-    then sets the row aside: nothing is guessed. Every cast here has a name that says what comes out.
+    Casts from raw text to typed values. Blank text is null. Text that cannot be cast is null as well, and `rejection`
+    quarantines the row. Each cast has a name that says what it returns.
 #}
 
 {% macro as_text(column) -%}
@@ -8,27 +8,27 @@
 {%- endmacro %}
 
 
-{# A name that people group by (a city, a brand): white space around it goes, and within it becomes one space. #}
+{# A name that people group by (a city, a brand), trimmed and with single spaces. #}
 {% macro as_name(column) -%}
     nullif(trim(regexp_replace({{ column }}, '[\s\p{Z}]+', ' ', 'g')), '')
 {%- endmacro %}
 
 
-{# One spelling of a value out of a short list: a name in lower case. A value that is new is kept. #}
+{# A value of a short list, in lower case and with one spelling. Unknown values are kept. #}
 {% macro as_enum(column) -%}
     lower({{ as_name(column) }})
 {%- endmacro %}
 
 
 {#
-    The status of an order: the one that stands for the shop's own word, or that word where no list has it. Hyphens,
-    underscores and white space are one; WooCommerce writes wc- before each of its own. What the setting says of a word
-    counts before the lists, of our own words too.
+    The status of an order: ours for the shop's own word, or the word itself if no list has it. Hyphens, underscores
+    and white space are equal. WooCommerce prefixes each of its statuses with wc-. The setting takes precedence over
+    the lists, even for our own words.
 #}
 {% macro as_order_status(column) -%}
     {%- set said = {} -%}
     {%- set lists = var('order_statuses') -%}
-    {#- A linter knows no variables. -#}
+    {#- The linter knows no variables. -#}
     {%- for status, words in (lists.items() if lists is mapping else []) -%}
         {%- for word in [status] + words -%}
             {%- do said.update({word: status}) -%}
@@ -51,15 +51,15 @@
 {%- endmacro %}
 
 
-{# An id stays text. '123.0', as a spreadsheet or a data frame writes it, is 123. #}
+{# An id stays text. '123.0', as written by a spreadsheet or data frame, becomes '123'. #}
 {% macro as_id(column) -%}
     nullif(case when ends_with(trim({{ column }}), '.0') then regexp_replace(trim({{ column }}), '^(-?[0-9]+)[.]0$', '\1') else trim({{ column }}) end, '')
 {%- endmacro %}
 
 
 {#
-    DuckDB would read '1_000' as 1000, so the underscore is made a sign that no number has. It may round a
-    number with an exponent wrongly ('.5e-3' is 0.01 there), so such a number goes through one of 18 places.
+    DuckDB would read '1_000' as 1000: replace the underscore with a character that makes the cast fail. DuckDB may
+    round a number with an exponent wrongly ('.5e-3' becomes 0.01), so cast such a number to 18 decimal places first.
 #}
 {% macro as_decimal(column, precision=14, scale=2) -%}
     {%- set text = "replace(trim(" ~ column ~ "), '_', '?')" -%}
@@ -72,9 +72,9 @@
 
 
 {#
-    '3.0' and '1e2' are whole numbers, '2.5' and '2.00001' are not: a cast to integer alone would round them. What is not
-    written as DuckDB writes a number goes through a decimal of 18 places, unless it has more of them, or would lose some
-    by a negative exponent. A decimal has no underscores, see above, and is never hexadecimal.
+    '3.0' and '1e2' are integers, '2.5' and '2.00001' are not, although a plain cast would round them. Text that is not
+    in DuckDB's own form is cast to a decimal of 18 places first, unless it has more places or loses some by a negative
+    exponent. A decimal has no underscores (see above) and is never hexadecimal.
 #}
 {% macro as_integer(column) -%}
     {%- set decimal = "try_cast(replace(trim(" ~ column ~ "), '_', '?') as decimal(38, 18))" -%}
@@ -86,29 +86,29 @@
 {%- endmacro %}
 
 
-{# True, t, yes, y, 1 and 1.0 are true; false, f, no, n, 0 and 0.0 are false; in any case of letters. #}
+{# True, t, yes, y, 1 and 1.0 are true; false, f, no, n, 0 and 0.0 are false. Case does not matter. #}
 {% macro as_boolean(column) -%}
     case when trim({{ column }}) in ('1.0', '0.0') then trim({{ column }}) = '1.0' else try_cast(trim({{ column }}) as boolean) end
 {%- endmacro %}
 
 
 {#
-    A time in UTC, in the form of ISO 8601: a day, or a day and a time, with an offset or without one. A cast to timestamp
-    drops an offset in silence, so a text with one goes through timestamptz; a text without one is UTC already. Whatever
-    else DuckDB takes for a time ('epoch', names of time zones) is none. A time outside of 1900 to 2199 is a mistake or a
-    filler, and would stretch dim_dates.
+    A timestamp in UTC from an ISO 8601 date or date and time, with or without an offset. Text with an offset is cast
+    to timestamptz, because a cast to timestamp silently drops the offset. Text without one is UTC already. Other forms
+    that DuckDB accepts ('epoch', names of time zones) become null. So do times outside 1900 to 2199: they are mistakes
+    or fillers, and would stretch dim_dates.
 #}
 {% macro as_timestamp(column) -%}
     {%- set text = 'trim(' ~ column ~ ')' -%}
     {%- set day = '[0-9]{4}[-/][0-9]{1,2}[-/][0-9]{1,2}' -%}
     {%- set time = '[ T]+[0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}([.][0-9]+)?)?' -%}
     {%- set offset = '(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)' -%}
-    {#- DuckDB reads an offset after seconds alone. -#}
+    {#- DuckDB reads an offset only after seconds. -#}
     {%- set short = "'^(" ~ day ~ "[ T]+[0-9]{1,2}:[0-9]{1,2})(Z|[+-]| UTC)'" -%}
     {%- set whole = 'regexp_replace(' ~ text ~ ', ' ~ short ~ ", '\\1:00\\2')" -%}
     {%- set cast -%}
     case
-        {#- Most are written this way: neither trimmed nor looked through for an offset, they take a third of the time. #}
+        {#- The usual form needs no trim and no search for an offset, which saves two thirds of the time. #}
         when
             ({{ column }} like '____-__-__ __:__:__' or {{ column }} like '____-__-__T__:__:__')
             and not ends_with({{ column }}, ' ')
@@ -122,7 +122,7 @@
 {%- endmacro %}
 
 
-{# The cast that a data type of the sources file asks for. #}
+{# The cast for a data type in the sources file. #}
 {% macro as_type(column, data_type) -%}
     {%- set name = data_type | lower | replace(' ', '') -%}
     {%- if name.startswith('decimal(') -%}

@@ -1,6 +1,6 @@
 {#
-    A map of DuckDB, spelling → country: countries by their name in English, and how else they are written, by the codes of
-    ISO 3166, in their own languages and otherwise. In lower case, without accents and full stops; `and` is written for `&`.
+    A DuckDB map, spelling → country by its English name. Spellings are other names, ISO 3166 codes and names in the
+    country's own languages, in lower case, without accents and full stops, and with `and` for `&`.
 #}
 {% macro countries() -%}
     {%- set spellings_of = {
@@ -266,8 +266,8 @@
 
 
 {#
-    A map of DuckDB, 'united states|california' and 'united states|ca' → 'CA': states and provinces, in the countries where
-    an address names them by a code. Those of the United States are those of the seed.
+    A DuckDB map, 'united states|california' and 'united states|ca' → 'CA': states and provinces of the countries whose
+    addresses name them by a code. The states of the United States come from the seed.
 #}
 {% macro states() -%}
     {%- set codes_of = {
@@ -334,23 +334,23 @@
 {%- endmacro %}
 
 
-{# A text as the maps have it: in lower case, without accents and full stops. #}
+{# Text as the keys of the maps: in lower case, without accents and full stops. #}
 {% macro as_spelling(column) -%}
     replace(replace(replace(strip_accents(lower({{ as_name(column) }})), '.', ''), '&', 'and'), '’', '''')
 {%- endmacro %}
 
 
-{# A country by its name in English, however it is written. What is none that is known stays as the source writes it. #}
+{# The English name of a country in any spelling. Unknown countries stay as the source writes them. #}
 {% macro as_country(column) -%}
     case
-        -- Most are written this way, and the map is looked through from its beginning.
+        -- The most common spelling: skip the search through the map.
         when {{ column }} = 'United States' then {{ column }}
         else coalesce({{ countries() }}[{{ as_spelling(column) }}], {{ as_name(column) }})
     end
 {%- endmacro %}
 
 
-{# A state: in upper case, and by its code where it is written out. One without a country is read as one of the United States. #}
+{# A state in upper case, by its code if it is written out. Without a country it is read as one of the United States. #}
 {% macro as_state(column, country) -%}
     case
         when length({{ column }}) > 3

@@ -1,13 +1,13 @@
 {#
-    At the end of a run: whether the room of rows that were taken out is used again, and small groups of rows are put
-    together. DuckDB would do so whenever the file is written, which costs a day of a large store more than its new rows
-    do; the file is opened with that turned off. Here it is turned on for the time until dbt closes the file, where it
-    costs little, or where it helps a table that was built.
+    At the end of a run, turn on DuckDB's vacuum, which reuses the space of deleted rows and merges small row groups.
+    DuckDB would do so at every checkpoint, which on a large warehouse costs more per day than the new rows do, so the
+    file is opened with it off. It is turned on until dbt closes the file if the tables are small or if a table that
+    was built has large gaps.
 
-    few_rows  of how many rows in all it costs little
-    worth     for how many rows in the gaps of a table it is worth while to go through more than that
-    share     the share of a table that these have to be: DuckDB puts four groups of rows together into three at most,
-              so that of gaps that are spread evenly it fills none below a quarter
+    few_rows  below this number of rows in total, vacuum always
+    worth     minimum number of deleted rows that makes a vacuum of a larger table worthwhile
+    share     minimum share of deleted rows in a table: DuckDB merges four row groups into three at most, so it fills no
+              evenly spread gaps below a quarter
 #}
 {% macro fill_gaps(results, few_rows=1000000, worth=1000000, share=0.25) -%}
     {%- set counts = [] -%}

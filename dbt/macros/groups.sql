@@ -1,16 +1,13 @@
 {#
-    Aggregates of interactions that are summed again only where something changed.
+    Aggregates of interactions that are recomputed only for changed groups.
 
-    A group is what the model has a row of: a product and month, a session. An increment sums those groups anew that a
-    changed event stands in, or stood in before, from all of their events; the strategy `groups` takes the rows of these
-    groups away and puts the new ones in their place, so that a group which has lost its last event is gone.
-    A sum that is only added to would be quicker still, and wrong as soon as an event moves.
+    A group is one row of the model, such as a product and month, or a session. An increment recomputes the groups that
+    a changed event is in or was in, from all of their events. The strategy `groups` deletes the rows of these groups
+    and inserts the new ones, so that a group without events disappears. Adding to the old sums would be faster, but
+    wrong once an event moves to another group.
 #}
 
-{#
-    A query for the groups that have changed, by columns of int_interactions: for increments alone, which write them
-    down.
-#}
+{# A query for the changed groups, by columns of int_interactions. Only for increments, which materialize it. #}
 {% macro changed_groups(columns) -%}
     with
 
@@ -27,7 +24,7 @@
 
     ),
 
-    -- Where an event stood before, by its older versions.
+    -- The groups of an event's older versions.
     older as (
 
         select
@@ -54,7 +51,7 @@
 {%- endmacro %}
 
 
-{# dbt's strategy `groups`: changed groups are taken out whole, and come back as far as they have rows still. #}
+{# dbt's incremental strategy `groups`: delete all rows of the changed groups and insert the new ones. #}
 {% macro get_incremental_groups_sql(strategy) -%}
     {%- set keys = strategy.unique_key -%}
     {%- set columns = strategy.dest_columns | map(attribute='quoted') | join(', ') -%}

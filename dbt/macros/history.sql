@@ -1,22 +1,22 @@
 {#
-    The history of each key as a slowly changing dimension of type 2 (Kimball), from all sound versions in raw: a
-    rebuild, or a batch that arrives late, gives the same as the days did, which a snapshot taken at run time would not.
+    The history of each key as a slowly changing dimension of type 2 (Kimball), from all valid versions in raw. So a
+    rebuild or a late batch gives the same result as daily runs, which a snapshot taken at run time would not.
 
-    A content holds from the source's own time of the record (updated_at), or else from the start of the day of the batch
-    that shows it, until another content does. The first one holds from 1900-01-01, so that no moment is without a
-    version, and the last one until 9999-12-31. The span is half-open: valid_from <= moment < valid_to. Of several
-    contents of one moment the last one counts, by the place of its batch and then by its row. Rows and sightings count
-    alike, so A, then B, then A again are three versions.
+    A version is valid from the source's own time of the record (updated_at), else from the start of the day of its
+    batch, until the next one. The first is valid from 1900-01-01, so that there is a version at every moment, and the
+    last until 9999-12-31. The span is half-open: valid_from <= moment < valid_to. Of several versions at one moment
+    the last counts, by the place of its batch and then by its row. Rows that land again unchanged count too, so A, B,
+    A are three versions.
 
     base        name of the CTE with all versions: _key, _row_hash, _batch_id, _row_number, updated_at and _rejection
     table_name  the source table
     key         its business key
-    tracked     columns whose change makes a version; other columns are none of the history's
+    tracked     columns whose change makes a new version; other columns are not in the history
 #}
 {% macro history_of(base, table_name, key, tracked) -%}
     with
 
-    -- What a version says is looked up at the end, so that no window carries it.
+    -- Tracked columns are joined at the end, to keep them out of the windows.
     sound as (
 
         select
@@ -31,7 +31,7 @@
 
     ),
 
-    -- One row stands for a content that landed several times.
+    -- One row per distinct content of a key, however often it landed.
     contents as (
 
         select *
@@ -66,7 +66,7 @@
 
         union all
 
-        -- A content that cannot be cast is no version, however often it lands.
+        -- Content that cannot be cast is never a version.
         select
             sightings._key,
             sightings._row_hash,
@@ -77,7 +77,7 @@
         inner join contents on sightings._key = contents._key and sightings._row_hash = contents._row_hash
         where
             sightings.table_name = '{{ table_name }}'
-            -- Those of all other batches are of what precedes them, and so change nothing.
+            -- In all other batches an unchanged row repeats the version before it, and changes nothing.
             and (
                 sightings._batch_id in (select batches.batch_id from batches where batches.is_overtaken)
                 or sightings._key in (select mixed._key from mixed)
@@ -139,8 +139,8 @@
 
 
 {#
-    Whether a version was valid at a time: the join condition of a point-in-time join, beside the equality of the keys.
-    A time that is not known is held against the current version.
+    The join condition of a point-in-time join, in addition to the equality of the keys: whether a version was valid at
+    a time. An unknown time is matched with the current version.
 #}
 {% macro valid_at(versions, timestamp) -%}
     coalesce({{ timestamp }}, timestamp '9999-12-30') >= {{ versions }}.valid_from

@@ -1,11 +1,11 @@
 {#
-    Incremental models: what one of them was built of is written on its table, and what has come since is added.
+    Incremental models: each table records what it was built from, and an increment adds what has landed since.
 
-    New is told by the order in which batches were loaded (their sequence), never by a time of the source's, because
-    batches arrive late. A table's comment keeps the sequence up to which it was built, a digest of these batches, and
-    a checksum of the code that it came of: it is set in the transaction that builds the table, so a build that is
-    killed leaves both as they were. Where the comment does not fit, because a model, macro, seed or variable has
-    changed, or raw holds other batches than it did, the model is built anew from all that it reads.
+    What is new is decided by the order in which batches were loaded (their sequence), never by a time of the source,
+    because batches arrive late. A table's comment has the last sequence that it was built from, a digest of the
+    batches up to it and a checksum of the code. It is set in the transaction that builds the table, so a killed build
+    leaves both unchanged. If a model, macro, seed or variable has changed, or raw holds other batches than before, the
+    model is rebuilt from scratch.
 #}
 {% macro should_full_refresh() -%}
     {%- set asked = config.get('full_refresh') -%}
@@ -20,15 +20,15 @@
 
 
 {#
-    The sequence up to which this model was built; none where it has to be built anew. It is asked for several times a
-    model, and is found out once: `graph` is the one thing that all macros of a run share.
+    The sequence up to which this model was built; none if it must be rebuilt. Several macros ask for it per model, so
+    it is cached in `graph`, the one object that all macros of a run share.
 #}
 {% macro built_until() -%}
     {%- if execute -%}
         {%- set known = graph.setdefault('built_until', {}) -%}
         {%- if model.unique_id not in known -%}
             {%- set query -%}
-                -- On a lake duckdb_tables() asks for the size of every table.
+                -- On a lake, duckdb_tables() would query the size of every table.
                 select table_comment as comment from system.information_schema.tables
                 where
                     table_catalog = '{{ this.database }}'
@@ -47,13 +47,13 @@
 {%- endmacro %}
 
 
-{# What this model is built of when all batches up to a sequence are in it. #}
+{# The table comment of this model, when it is built from all batches up to a sequence. #}
 {% macro built_of(sequence) -%}
     {{ return('Built by code ' ~ code_checksum() ~ ' of batches ' ~ digest_of_batches(sequence) ~ ' up to ' ~ sequence) }}
 {%- endmacro %}
 
 
-{# A digest of all batches up to a sequence: dbt loads none, so that it is found out once a run. #}
+{# A digest of all batches up to a sequence, cached per run, because dbt loads none. #}
 {% macro digest_of_batches(sequence) -%}
     {%- set known = graph.setdefault('digest_of_batches', {}) -%}
     {%- if sequence not in known -%}
@@ -68,7 +68,7 @@
 {%- endmacro %}
 
 
-{# The hook that writes it on the table. #}
+{# The hook that sets the comment on the table. #}
 {% macro keep_built_of() -%}
     {%- set query = built_sequence() -%}
     {%- if execute -%}
@@ -84,8 +84,8 @@
 
 
 {#
-    A query for the sequence up to which what this node reads is built: the newest batch, or as far as the models go that
-    stand before it, so that a layer built on one which failed, or was left out, claims no batch that it has not seen.
+    A query for the sequence up to which the inputs of this node are built: the newest batch, or the lowest that the
+    upstream models reached. So a layer built on a failed or skipped one does not record batches that it has not read.
 #}
 {% macro built_sequence() -%}
     {%- set names = [] -%}
@@ -105,7 +105,7 @@
 {%- endmacro %}
 
 
-{# The ids of this model and of all models and seeds that stand before it. #}
+{# The ids of this model and of all upstream models and seeds. #}
 {% macro upstream() -%}
     {%- set known = graph.setdefault('upstream', {}) if execute else {} -%}
     {%- if model.unique_id not in known -%}
@@ -128,7 +128,7 @@
 {%- endmacro %}
 
 
-{# A checksum of this model, of all that stands before it, of the macros, and of the variables and settings they name. #}
+{# A checksum of this model, everything upstream, the macros, and the variables and settings that they name. #}
 {% macro code_checksum() -%}
     {%- set known = graph.setdefault('code_checksum', {}) -%}
     {%- if model.unique_id not in known -%}
@@ -152,7 +152,7 @@
 {%- endmacro %}
 
 
-{# A checksum of all macros, those of tests where they are asked for, and what they name: read once a run. #}
+{# A checksum of all macros, optionally with those of tests, and of what they name; cached per run. #}
 {% macro code_of_macros(with_tests) -%}
     {%- set known = graph.setdefault('code_of_macros', {}) -%}
     {%- if with_tests not in known -%}
@@ -167,7 +167,7 @@
 {%- endmacro %}
 
 
-{# The variables of dbt and the settings of the environment that a text names. #}
+{# The dbt variables and environment settings that a text names. #}
 {% macro names_in(code) -%}
     {{ return({
         'variables': modules.re.findall("\\bvar\\(['\"](\\w+)", code),

@@ -1,12 +1,12 @@
 {#
-    The members of a dimension that records describe, and its inferred members (Kimball): the ids that facts name and no
-    sound record describes. Each has a row of its own, with the key that it keeps when its record arrives. An increment
-    gives those named since.
+    The members of a dimension that records describe, and its inferred members (Kimball): ids that facts name and no
+    valid record describes. Each inferred member has a row and keeps its key when its record arrives. An increment adds
+    those named since.
 
-    table_name    the source table that ought to describe them
-    described     name of the CTE with what records describe; in an increment, what it builds
-    are_versions  whether that is their histories: then an inferred member has one version, which always holds. Its key
-                  is that of the first version to come.
+    table_name    the source table that should describe them
+    described     name of the CTE with the described members; in an increment, only those that it builds
+    are_versions  whether the rows are versions: then an inferred member has one that is always valid, with the key of the
+                  first version to come
 #}
 {% macro with_inferred_members(table_name, described, are_versions=false) -%}
     {%- set id = table_name[:-1] ~ '_id' -%}

@@ -1,10 +1,10 @@
 {#
-    Labels: words out of a short list that are reckoned of numbers. Each has its one definition here, with cut-offs that
-    do not depend on who else is in the store, and docs/decisions.md says why they are as they are. Where a label cannot
-    be told it is null, or 'unknown' where the unknown member has it too.
+    Labels: values of a short list, computed from numbers. Each has its one definition here, with cut-offs that do not
+    depend on the other customers; docs/decisions.md gives the reasons. A label that cannot be computed is null, or
+    'unknown' if the unknown member has it too.
 #}
 
-{# Age in groups of ten years, but for the youngest and the oldest. #}
+{# Age in groups of ten years, except the youngest and the oldest. #}
 {% macro age_group(age) -%}
     case
         when {{ age }} < 18 then 'under 18'
@@ -19,9 +19,9 @@
 
 
 {#
-    Where a customer stands at the as-of date. A prospect has no order, or none that was not cancelled: whoever has one is
-    a buyer. Of buyers it is the last order that tells, a cancelled one too, for the customer was there.
-    Columns: is_unknown, orders, cancelled_orders, days_since_last_order.
+    The status of a customer at the as-of date. A prospect has no order, or only cancelled ones; all others are buyers.
+    A buyer's status depends on the last order, even a cancelled one, because the customer was there. Columns:
+    is_unknown, orders, cancelled_orders, days_since_last_order.
 #}
 {% macro customer_status() -%}
     case
@@ -35,7 +35,7 @@
 {%- endmacro %}
 
 
-{# How recent the last order is, of 3. #}
+{# Recency of the last order, out of 3. #}
 {% macro recency_score(customer_status) -%}
     case {{ customer_status }}
         when 'active' then 3
@@ -46,9 +46,9 @@
 
 
 {#
-    The segment refines the status by how often a customer bought: once, twice, or three times and more. New is who came
-    within the active days; whoever was there before and bought once is promising.
-    Columns: customer_status, orders, cancelled_orders, days_since_first_order.
+    The segment refines the status by the number of purchases: one, two, or three and more. A customer is new if the
+    first order was within the active days; a one-time buyer from before is promising. Columns: customer_status,
+    orders, cancelled_orders, days_since_first_order.
 #}
 {% macro segment() -%}
     case customer_status
@@ -72,7 +72,7 @@
 {%- endmacro %}
 
 
-{# What stars say. #}
+{# The sentiment of a review, from its stars. #}
 {% macro sentiment(review_score) -%}
     case
         when {{ review_score }} >= 4 then 'positive'
@@ -82,9 +82,7 @@
 {%- endmacro %}
 
 
-{#
-    How long the stock of a product lasts. Columns: stock_quantity, recent_units, days_of_cover.
-#}
+{# How long the stock of a product lasts. Columns: stock_quantity, recent_units, days_of_cover. #}
 {% macro cover_status() -%}
     case
         when stock_quantity is null then 'unknown'

@@ -1,7 +1,7 @@
 {#
-    How a table and a view are replaced: dropped and made anew in one transaction, so that a reader sees the old one or
-    the new one, and a build that is killed leaves the old one. DuckDB, MotherDuck and DuckLake can do so; dbt's own
-    materializations make another one beside it and rename both, which costs each model five statements more.
+    Replace a table or view by dropping and creating it in one transaction, so that a reader sees the old one or the
+    new one, and a killed build leaves the old one. DuckDB, MotherDuck and DuckLake support this. dbt's own
+    materializations create a second relation and rename both, which takes five more statements per model.
 #}
 {% materialization table, adapter='duckdb' %}
     {%- set target = this.incorporate(type='table') -%}
@@ -33,7 +33,7 @@
 {% endmaterialization %}
 
 
-{# A model that was a view and is a table now, or the other way round. #}
+{# Drop a relation of the other kind, if a model has changed from a view to a table or back. #}
 {% macro drop_another_kind(target) %}
     {%- set existing = load_cached_relation(target) -%}
     {%- if existing is not none and existing.type != target.type -%}
@@ -43,9 +43,8 @@
 
 
 {#
-    A test of many columns tells in which of them it found how many rows: in the response of its result, so that nobody
-    has to ask a large table a second time. What it found is kept as long as dbt's connection lasts; MotherDuck, which
-    has no such tables, is asked twice.
+    A test of many columns reports the number of failures per column in the response of its result, so that a large
+    table is not queried twice. The failures are kept in a temporary table. MotherDuck has none, and is queried twice.
 #}
 {% materialization test, adapter='duckdb' %}
     {%- if (model.test_metadata or {}).name != 'keys_and_values_are_known' or should_store_failures() -%}

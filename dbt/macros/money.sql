@@ -1,12 +1,13 @@
 {#
-    Shares of an amount over the rows of a partition, in proportion to a weight, that add up to it to the cent: each
-    row gets the whole cents of its share, and the cents left over go, one each, to the rows with the largest remainder
-    (Hamilton's method). Where all weights are 0, the rows share alike. Computed in whole cents, never in floating point.
+    Shares of an amount over the rows of a partition, in proportion to a weight, that add up to it to the cent. Each
+    row gets the whole cents of its share, and the remaining cents go, one each, to the rows with the largest
+    remainders (Hamilton's method). If all weights are 0, the shares are equal. Computed in whole cents, never in
+    floating point.
 
     amount        decimal(18, 2) column, the same on each row of the partition
-    weight        decimal(18, 2) column; null for a row that has no share, and one of the partition at least is not null
+    weight        decimal(18, 2) column; null for a row without a share; at least one per partition is not null
     partition_by  what the amount belongs to
-    order_by      settles ties, so that the shares do not depend on the order of the rows
+    order_by      breaks ties, so that the shares do not depend on the order of the rows
 #}
 {% macro largest_remainder(relation, amount, weight, partition_by, order_by, share) -%}
     with
@@ -66,12 +67,11 @@
 
 
 {#
-    A quotient of sums, null where there is nothing to divide by, or where it is too large for its type: never an average
-    of averages. It is rounded half away
-    from zero, exactly: both sides become whole numbers, of hundredths, because DuckDB divides decimals as doubles, and
-    136.95 / 2 is a little less than 68.475 there.
+    A quotient of sums, never an average of averages. Null if the denominator is null or 0, or if the quotient is too
+    large for its type. Rounded half away from zero, exactly: both sides become integers, in hundredths, because DuckDB
+    divides decimals as doubles, where 136.95 / 2 is slightly less than 68.475.
 
-    numerator, denominator  whole numbers, or decimals of at most two places
+    numerator, denominator  integers, or decimals of at most two places
 #}
 {% macro ratio(numerator, denominator, scale=2) -%}
     {%- set dividend = 'cast(cast(' ~ numerator ~ ' as decimal(38, 2)) * 100 as hugeint)' -%}

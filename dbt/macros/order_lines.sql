@@ -1,24 +1,24 @@
-{# An order that was called off: its lines are counted as ordered, and taken out of revenue. See docs/decisions.md. #}
+{# A cancelled order: its lines count as ordered but not as revenue. See docs/decisions.md. #}
 {% macro is_cancelled(status) -%}
     coalesce({{ status }} = 'cancelled', false)
 {%- endmacro %}
 
 
-{# An order whose money was given back whole, whether or not its lines say so. #}
+{# A fully refunded order, whether or not its lines say so. #}
 {% macro is_refunded(status) -%}
     coalesce({{ status }} = 'refunded', false)
 {%- endmacro %}
 
 
-{# A line that takes back instead of selling: a return or a credit that the source writes as a line of its own. #}
+{# A line that takes back instead of selling: a return or credit that the source writes as a line of its own. #}
 {% macro is_credit_line(quantity, amount) -%}
     (coalesce({{ quantity }}, 0) < 0 or {{ amount }} < 0)
 {%- endmacro %}
 
 
 {#
-    The discounts of items that the order's own discount is compared with: those of the lines that sell. What lines that
-    take back give back of theirs counts only where an order has no other lines.
+    The discounts of items that the order's own discount is compared with: those of its selling lines. The discounts of
+    credit lines count only if an order has no other lines.
 #}
 {% macro discount_of_items(discount, is_credit_line, over='') -%}
     coalesce(
@@ -31,13 +31,13 @@
 {%- endmacro %}
 
 
-{# So many units at a price or cost, exactly: DuckDB has no room for a product of two numbers of 18 digits and fails. #}
+{# Units times a price or cost, exactly: DuckDB fails on a product of two numbers of 18 digits. #}
 {% macro times(units, price) -%}
     cast({{ units }} as bigint) * {{ price }}
 {%- endmacro %}
 
 
-{# What a line comes to in whole cents: the source's total, else quantity times unit price, rounded once, at the end. #}
+{# The amount of a line in whole cents: the source's total, else quantity times unit price, rounded once at the end. #}
 {% macro line_amount(items) -%}
     cast(
         coalesce({{ items }}.total_price, {{ times(items ~ '.quantity', items ~ '.unit_price') }}, 0) as decimal(18, 2)
@@ -46,8 +46,8 @@
 
 
 {#
-    What so many units cost, in whole cents. A unit cost that makes a trillion of them is none that can be known: it is
-    taken for a filler, as dates before 1900 are.
+    Whether the cost of the units, in whole cents, is known. A unit cost that makes a trillion of them is taken for a
+    filler, as dates before 1900 are.
 #}
 {% macro has_cost(units, cost) -%}
     ({{ cost }} is not null and abs({{ times(units, cost) }}) < 1000000000000)

@@ -1,7 +1,7 @@
 {#
     The additive measures of each fact mart. The total of each must equal the total of the same name that
-    models/marts/reconciliation.sql computes straight from staging. A column that the YAML marks `additive` and that is
-    missing here fails tests/transform/test_dbt_project.py.
+    models/marts/reconciliation.sql computes straight from staging. A column marked `additive` in the YAML but missing
+    here fails tests/transform/test_dbt_project.py.
 #}
 {% macro reconciled_measures() -%}
     {%- set amounts = [
@@ -38,7 +38,7 @@
 {%- endmacro %}
 
 
-{# The total of each measure, as one type for money and counts alike. #}
+{# The total of each measure, with one type for money and counts alike. #}
 {% macro sums_of(measures) -%}
     {%- for measure in measures -%}
         cast(coalesce(sum({{ measure }}), 0) as decimal(38, 2)) as {{ measure }}{{ ', ' if not loop.last }}

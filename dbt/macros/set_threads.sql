@@ -1,4 +1,4 @@
-{# The threads of DuckDB, where DUCKBOOK_THREADS names them; marts are the same with any number. #}
+{# Set DuckDB's threads to DUCKBOOK_THREADS, if set. Marts are the same with any number. #}
 {% macro set_threads() -%}
     {%- if env_var('DUCKBOOK_THREADS', '') and target.name != 'motherduck' -%}
         set threads = {{ env_var('DUCKBOOK_THREADS') | int }}

@@ -1,11 +1,11 @@
 {#
-    Tests of large tables that look at what was written since they last passed, which is as strong as to look at all:
-    two rows that agree are found when the later one of them is tested.
+    Incremental tests of large tables: they check the rows written since they last passed. This finds as much as a
+    check of all rows: of two rows that agree, the later one is found when it is tested.
 
-    A test that may do so says in its first line what it looked at, as an incremental model does in its comment: the
-    code, the batches, and the sequence up to which they go. When it has passed, the end of dbt's run keeps that line.
-    Where it does not fit any more, because code or raw have changed, or where the table was built anew, or with
-    --full-refresh, the test looks at all rows again. So does every test that has failed or was not reached.
+    Such a test has a first line that says what it checked, as the comment of an incremental model does: the code, the
+    batches, and their last sequence. When it has passed, the end of dbt's run saves that line. If the saved line no
+    longer fits, because the code or raw has changed, if the table was rebuilt, or with --full-refresh, the test checks
+    all rows. So does a test that failed or was skipped.
 #}
 {% macro tested_until() -%}
     {%- set until = namespace(sequence=none) -%}
@@ -21,7 +21,7 @@
 {%- endmacro %}
 
 
-{# The first line of such a test: what is in the table that it looks at. #}
+{# The first line of such a test: what the table that it checks was built from. #}
 {% macro tests_what_is() -%}
     {%- set query = built_sequence() -%}
     {%- if execute -%}
@@ -30,7 +30,7 @@
 {%- endmacro %}
 
 
-{# At the end of a run: keeps the lines of those that have passed. #}
+{# At the end of a run: save the lines of the tests that passed. #}
 {% macro keep_passed_tests(results) -%}
     {%- set passed = [] -%}
     {%- for result in results if result.status == 'pass' -%}
@@ -47,7 +47,7 @@
 {%- endmacro %}
 
 
-{# A table that is built anew is tested anew. #}
+{# Delete the saved lines of a table that is rebuilt, so that it is tested in full. #}
 {% macro forget_passed_tests() -%}
     {%- if execute and passed_tests_are_kept() -%}
         {%- do run_query("delete from " ~ passed_tests() ~ " where model = '" ~ model.unique_id ~ "'") -%}
@@ -60,7 +60,7 @@
 {%- endmacro %}
 
 
-{# Whether there is that table, which only the end of a run makes: asked for once a run. #}
+{# Whether the table of saved lines exists, which the end of a run creates; cached per run. #}
 {% macro passed_tests_are_kept() -%}
     {%- set known = graph.setdefault('passed_tests_are_kept', {}) -%}
     {%- if not known -%}

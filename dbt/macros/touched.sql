@@ -1,16 +1,12 @@
 {#
-    What has come since an incremental model was built.
+    What has landed since an incremental model was built.
 
-    A sighting touches nothing, because its content is, by definition, that of the version which precedes it in source
-    order: neither which version is the newest nor when one began depends on it. But where some versions of a key have a
-    time of their own and others have none, one without takes it from the day on which it was last seen: sightings of
-    such count.
+    A row that landed again unchanged (`sightings`) affects nothing, because it repeats the version that precedes it in
+    source order: neither the newest version nor the start of one depends on it. The exception is a key of which some
+    versions have a time of their own and others do not: a version without one takes the day on which it last landed.
 #}
 
-{#
-    A query for the batches, of a source table or of all, that have come since this model was built: for increments
-    alone.
-#}
+{# A query for the batches of a source table, or of all, since this model was built. Only for increments. #}
 {% macro new_batches(table_name=none) -%}
     {{ batches_after(built_until(), table_name) }}
 {%- endmacro %}
@@ -23,11 +19,11 @@
 
 
 {#
-    A query for the business keys that new batches bring a row of.
+    A query for the business keys of the rows in new batches.
 
-    sighted  whether those count as well that they bring a sighting of
-    undated  the typed rows that tell which of these sightings count: those of a version without a time of its own, where
-             another version of the key has one
+    sighted  whether to include the keys of rows that landed again unchanged
+    undated  the typed rows that limit these: only rows of a version without a time of its own count, and only if another
+             version of the key has one
 #}
 {% macro touched_keys(table_name, sighted=false, undated=none, batches=none) -%}
     {%- set batches = batches or new_batches(table_name) -%}
@@ -51,12 +47,12 @@
 
 
 {#
-    The rows of a source table to be typed: all of them, or, in an increment, the new ones and whatever else there is of
-    their keys, because which version of a key is staged is settled among all of them. The model has written down the
-    keys that are touched.
+    The rows of a source table to cast: all of them or, in an increment, the new ones and all others of their keys,
+    because the staged version of a key is chosen among all. The model has written the touched keys to a temporary
+    table.
 
-    repeated  name of the CTE with `repeated_keys`: adds `_is_rival`, whether there may be other rows of the key, for
-              large tables whose keys mostly have one row, so that only the others are looked at twice
+    repeated  name of the CTE with `repeated_keys`: adds `_is_rival`, whether the key may have other rows. For large tables
+              most of whose keys have one row, so that only the others are ranked
 #}
 {% macro rows_of(table_name, repeated=none) -%}
     {%- set rows = source('ecom_raw', table_name) -%}
@@ -79,7 +75,7 @@
 {%- endmacro %}
 
 
-{# A query for the keys of a source table that several rows may have, told by a hash of them, which is short to keep. #}
+{# A query for the keys of a source table that may have several rows, as hashes, which take less memory. #}
 {% macro repeated_keys(table_name) -%}
     select hash(_key) as key_hash from {{ source('ecom_raw', table_name) }}
     {{ 'where false' if is_incremental() }}
@@ -88,7 +84,7 @@
 {%- endmacro %}
 
 
-{# Whether a sequence is of a batch that has come since this model was built: for increments alone. #}
+{# Whether a sequence is of a batch that has landed since this model was built. Only for increments. #}
 {% macro is_new(sequence) -%}
     {{ sequence }} > {{ built_until() }}
 {%- endmacro %}

@@ -1,10 +1,10 @@
 {#
-    Why a raw row cannot be staged: it has no key, or a value that is there cannot be cast. Null for a row that can.
-    Each column at fault is named with its value, so that a person can mend it.
+    Why a raw row cannot be staged: it has no key, or a value cannot be cast. Null for a row that can be staged. The
+    reason names each failing column with its value, so that it can be fixed.
 
-    key    the columns of the business key
-    casts  column → data type, of every column that is not text; tests hold them to the sources file
-    product  two of these columns and a third: where the third is missing their product stands for it, and has to fit it
+    key      the columns of the business key
+    casts    column → data type, of every column that is not text; tests compare them with the sources file
+    product  two of these columns and a third: if the third is missing, their product is used and must fit its type
 #}
 {% macro rejection(key, casts, product=none) -%}
     {%- set faults = [] -%}
@@ -41,20 +41,20 @@
 
 
 {#
-    Adds `_state` to typed rows: quarantined, superseded or staged. Of the rows of a key that can be cast, the newest
-    is staged: by the source's own time of the version where it has one, else by the place in time of the batch in
-    which that very content was last seen, sightings included, so that A, then B, then A again ends at A.
-    Most keys have one version; only the others are ranked. A sighting is identical to what preceded it when it came, so
-    that it tells nothing which the rows do not, unless a batch with rows that arrived later stands before it.
+    Add `_state` to typed rows: quarantined, superseded or staged. Of the castable rows of a key the newest is staged:
+    by the source's own time of the version if it has one, else by the place in time of the batch in which the same
+    content last landed, unchanged rows included, so that A, B, A ends at A. Most keys have one version; only the
+    others are ranked. An unchanged row repeats what preceded it when it landed, so it adds nothing to the rows, unless
+    a batch that arrived later precedes it in time.
 
-    typed       name of the CTE with _key, _row_hash, _batch_id, _row_number and _rejection
-    table_name  the source table
-    updated_at  its column with the time of the version, where it has one
-    has_history  whether `history_of` tells from when its versions hold: then a version without a time of its own counts
-                from the start of the day on which it was last seen, as there, and else by the end of it
-    whole       its column that names what is replaced whole, where sources number its parts anew whenever they land it:
-                of the rows that share it, only those that the latest batch with a sound one of them holds are staged
-    is_rival    the column that `rows_of` has marked rivals with; without it they are found among the typed rows
+    typed        name of the CTE with _key, _row_hash, _batch_id, _row_number and _rejection
+    table_name   the source table
+    updated_at   its column with the time of the version, if it has one
+    has_history  whether `history_of` computes the validity of its versions: then a version without a time of its own counts
+                 from the start of the day on which it last landed, as there, otherwise from the end of it
+    whole        its column that names what is replaced as a whole, if a source renumbers the parts each time: of the rows
+                 that share it, only those in the latest batch with a valid one are staged
+    is_rival     the column with which `rows_of` has marked rivals; without it they are found among the typed rows
 #}
 {% macro with_state(typed, table_name, updated_at=none, has_history=false, whole=none, is_rival=none) -%}
     with
@@ -115,7 +115,7 @@
             {%- if updated_at %}
             and (batches.is_overtaken or sightings._key in (select mixed._key from mixed))
             {%- elif not whole %}
-            -- Those of all other batches are of what precedes them, and each day brings millions of them.
+            -- In all other batches they repeat the version before them, and millions land per day.
             and batches.is_overtaken
             {%- endif %}
 
@@ -143,7 +143,7 @@
                     {% if has_history -%}
                     coalesce(rivals.updated_at, cast(batches.batch_date as timestamp)) desc,
                     {% elif updated_at -%}
-                    -- A version without a time of its own counts as made by the end of the day on which it was last seen.
+                    -- A version without a time of its own counts from the end of the day on which it last landed.
                     coalesce(rivals.updated_at, batches.batch_date + interval 1 day) desc,
                     {% endif -%}
                     last_appearances.last_seen desc,
@@ -169,7 +169,7 @@
         {{ typed }}.*{{ ' exclude (' ~ is_rival ~ ')' if is_rival }},
         case
             when {{ typed }}._rejection is not null then 'quarantined'
-            -- Asked and not joined: a planner that takes the few for many would keep all the others for it.
+            -- A subquery, not a join: if the planner overestimates these few rows, it builds the hash table of all others.
             when ({{ typed }}._batch_id, {{ typed }}._row_number) in (
                 select
                     ranked._batch_id,
@@ -184,8 +184,8 @@
 
 
 {#
-    A CTE `mixed`: the keys of which some versions have a time of their own and others have none. Only for these does it
-    matter that a version without one was seen again: another version may stand between in time, though not by place.
+    A CTE `mixed`: the keys with some versions that have a time of their own and some that do not. Only for these does
+    it matter that a version without one landed again: another version may lie between in time, though not by place.
 #}
 {% macro mixed_keys(versions) -%}
     mixed as (

@@ -19,10 +19,10 @@ def load(
     *,
     as_: Kind = "pandas",
     labels: bool | None = None,
-    store: Settings | None = None,
+    settings: Settings | None = None,
 ) -> Any:
-    """Load the customer features, or any published mart, as in `duckbook.analysis.datasets.load`."""
-    # Imported when it is called: every command imports this package, and few load data.
+    """Load the customer features or a published mart; see `duckbook.analysis.datasets.load`."""
+    # Imported here, because every command imports this package and few load data.
     from duckbook.analysis.datasets import load
 
-    return load(name, as_of, as_=as_, labels=labels, store=store)
+    return load(name, as_of, as_=as_, labels=labels, settings=settings)

@@ -1,4 +1,4 @@
-"""The program ``duckbook``: it hears Ctrl-C before the command line is imported, which takes a third of a second."""
+"""The program ``duckbook``. Ctrl-C is handled before the command line is imported, which takes a third of a second."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 def main() -> None:
-    """Run a command; stopped before it begins, say so in one word."""
+    """Run a command."""
     signal.signal(signal.SIGINT, _stop)
     from duckbook.cli import commands
 
@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def _stop(*_signal) -> None:
-    # At once: nothing has begun, and what is raised in an import may be lost or be shown as a fault of ours.
+    # Exit at once: an exception raised during an import may be lost, or shown as a traceback.
     os.write(2, b"Stopped.\n")
     os._exit(130)
 

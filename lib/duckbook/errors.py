@@ -1,37 +1,37 @@
-"""The exception family of duckbook.
+"""The exceptions of duckbook.
 
-Every error that a person can meet is one of these, and its text is a sentence: what is wrong, with which
-setting, table, batch or file, and what to do about it. The command line prints the sentence and exits with
-the class's ``exit_status``; a notebook shows it as the last line of the failing cell.
+Every error that a user can cause is one of these. Its message is a sentence that says what is wrong, with which
+setting, table, batch or file, and what to do about it. The command line prints the message and exits with the
+class's ``exit_status``; a notebook shows it as the last line of the failing cell.
 """
 
 import errno
 import re
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""All control characters but the tab and the end of a line."""
+"""All control characters except tab and newline."""
 
 NO_ROOM = "There is no room left on the disk: free some, and go on."
 
 
 class DuckbookError(Exception):
-    """Base of the family: whatever duckbook raises on purpose."""
+    """Base class of all errors that duckbook raises on purpose."""
 
     exit_status = 1
 
 
 class SettingError(DuckbookError):
-    """A setting is unknown, malformed, or does not fit another one."""
+    """A setting is unknown, malformed, or conflicts with another setting."""
 
     exit_status = 2
 
 
 class ServerError(DuckbookError):
-    """Postgres or the object store cannot be started, reached or signed in to."""
+    """Postgres or S3 cannot be started or reached, or rejects the credentials."""
 
 
 class LandingError(DuckbookError):
-    """The landing zone holds something that cannot be generated upon, read or trusted."""
+    """The landing zone holds data that cannot be read, trusted or extended."""
 
 
 class IngestError(DuckbookError):
@@ -39,15 +39,15 @@ class IngestError(DuckbookError):
 
 
 class LeaseError(DuckbookError):
-    """What this process may change alone, it holds no more."""
+    """The lease of a shared history or lake was lost."""
 
 
 class WarehouseError(DuckbookError):
-    """The warehouse cannot be opened, or lacks what an earlier step makes."""
+    """The warehouse cannot be opened, or lacks the output of an earlier step."""
 
 
 class WarehouseLocked(WarehouseError):
-    """Another process holds the warehouse file."""
+    """Another process has the warehouse file open."""
 
 
 class TransformError(DuckbookError):
@@ -55,7 +55,7 @@ class TransformError(DuckbookError):
 
 
 class QuarantineError(DuckbookError):
-    """More rows were set aside than the setting lets pass."""
+    """More rows were quarantined than the setting allows."""
 
 
 class PublishError(DuckbookError):
@@ -63,11 +63,11 @@ class PublishError(DuckbookError):
 
 
 class BackupError(DuckbookError):
-    """A store cannot be backed up, or a folder holds no backup that it can be made of again."""
+    """A data folder cannot be backed up, or a folder does not hold a usable backup."""
 
 
 class CheckFailed(DuckbookError):
-    """A check at the end of a notebook found something else than it expects."""
+    """A check at the end of a notebook failed."""
 
 
 class ChainError(DuckbookError):
@@ -75,29 +75,29 @@ class ChainError(DuckbookError):
 
 
 class ScienceError(DuckbookError):
-    """Data are too few or not of the kind that a model wants."""
+    """The data are too few for a model, or of the wrong kind."""
 
 
 class NotEnough(ScienceError):
-    """Data are too few, or lack what an analysis asks for: its notebook ends with this sentence, and no step fails."""
+    """The data are too few for an analysis. The notebook ends with this message, and the step does not fail."""
 
 
-def first_line(said: object) -> str:
-    """The first line of what a library says in an error, without its full stop: the rest is hints and positions.
+def first_line(message: object) -> str:
+    """Return the first line of a library's error message without its full stop; the rest is hints and positions.
 
-    Secrets are taken out before, for one may end as a line does.
+    Remove secrets first: a secret may end like a line does.
     """
-    lines = str(said).strip().splitlines()
+    lines = str(message).strip().splitlines()
     return lines[0].rstrip(". ") if lines else "no reason given"
 
 
 def visible(text: str) -> str:
-    """Show control characters as signs: data that hold them would else move the cursor, or name the window."""
-    return CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])) if found[0] < "\x20" else "\u2421", text)
+    """Replace control characters with visible symbols, so that data cannot move the terminal's cursor."""
+    return CONTROL.sub(lambda match: chr(0x2400 + ord(match[0])) if match[0] < "\x20" else "\u2421", text)
 
 
 def reason(error: BaseException) -> str:
-    """An error as the reason that something failed for: of ours its sentence, of a full disk one as well."""
+    """Describe an error in a sentence: duckbook's own message, the full disk, or the class and its message."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return NO_ROOM.replace("disk", f"disk of {error.filename}", 1) if error.filename else NO_ROOM
     return str(error) if isinstance(error, DuckbookError) else f"{type(error).__name__}: {error}"

@@ -1,9 +1,8 @@
-"""Settings: what a person may choose, read from the environment and from ``.env``.
+"""Settings, read from the environment and from ``.env``.
 
-The bottom of the package: every other module may import this one, and this one imports only the errors.
-A variable of the environment wins over ``.env``, which wins over the default. `.env.example` documents each
-setting; a name that starts with ``DUCKBOOK_`` and is none of them is refused, because a misspelt setting that is
-silently ignored is worse than none. Values that open something (`SecretStr`) never show in a repr.
+A variable of the environment wins over ``.env``, which wins over the default. `.env.example` documents each setting.
+An unknown name that starts with ``DUCKBOOK_`` is an error, because a misspelt setting that is silently ignored is
+worse than none. Secret values (`SecretStr`) never appear in a repr.
 """
 
 from __future__ import annotations
@@ -27,25 +26,25 @@ from duckbook.errors import SettingError
 
 
 def calendar_date(value: object) -> object:
-    """A date as text; a bare number would be taken for seconds since 1970."""
+    """Validate that a date is written YYYY-MM-DD; pydantic would read a bare number as seconds since 1970."""
     if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d\d-\d\d", value):
         raise ValueError("must be a date such as 2026-06-30")
     return value
 
 
 EARLIEST, LATEST = date(1980, 1, 1), date(2150, 12, 31)
-"""A shop can be as of a day between these: three years before it and months after it are days that staging reads."""
+"""The range of as-of dates. Staging accepts a few years before and a few months after it."""
 
 
 def as_of_date(value: date) -> date:
-    """A date that a shop can be as of."""
+    """Validate that a date is in the range of as-of dates."""
     if not EARLIEST <= value <= LATEST:
         raise ValueError(f"must be a date from {EARLIEST} to {LATEST}")
     return value
 
 
 def number_pairs(value: str) -> str:
-    """``NAME=NUMBER`` pairs, in one spelling and order."""
+    """Normalize ``NAME=NUMBER`` pairs: sorted, separated by spaces."""
     words = value.replace(",", " ").split()
     if not all(re.fullmatch(r"[a-z_]+=-?[0-9]+(\.[0-9]*)?", word) for word in words):
         raise ValueError("must be NAME=NUMBER pairs such as 'bgnbd_r=0.3 spend_mean=60'")
@@ -53,53 +52,53 @@ def number_pairs(value: str) -> str:
 
 
 ORDER_STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned", "refunded")
-"""What an order can stand at; dbt_project.yml has the words that shops write for each."""
+"""The values of an order's status. dbt_project.yml maps the words that shops use to them."""
 
 
 def status_words(value: str) -> str:
-    """``WORD=STATUS`` pairs, each word in the one spelling in which staging looks it up."""
-    said = {}
+    """Normalize ``WORD=STATUS`` pairs; each word is spelled as staging looks it up."""
+    statuses = {}
     for pair in filter(None, (text.strip() for text in value.split(","))):
         word, _, status = (part.strip().lower() for part in pair.partition("="))
         word = re.sub(r"[\s_-]+", "_", word).removeprefix("wc_")
         if (
             not re.fullmatch(r"[^\"\\{}=,\x00-\x1f]+", word)
             or status not in ORDER_STATUSES
-            or said.setdefault(word, status) != status
+            or statuses.setdefault(word, status) != status
         ):
             raise ValueError(
                 "must be WORD=STATUS pairs such as 'lost in post=cancelled, bezahlt=processing', each word once, "
                 f"where a status is one of {', '.join(ORDER_STATUSES)}"
             )
-    return ",".join(f"{word}={status}" for word, status in sorted(said.items()))
+    return ",".join(f"{word}={status}" for word, status in sorted(statuses.items()))
 
 
 def plain_name(value: str) -> str:
-    """A name of a schema or a database that needs no quotes."""
+    """Validate the name of a schema or database that needs no quotes."""
     if not re.fullmatch(r"[a-z_][a-z0-9_]{0,40}", value) or value.startswith("pg_"):
         raise ValueError("must be a plain lower-case name such as 'ecom'")
     return value
 
 
 def bucket_name(value: str) -> str:
-    """A name of a bucket, by the rules of S3."""
+    """Validate a bucket name by the rules of S3."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value) or ".." in value:
         raise ValueError("must be a bucket name: 3 to 63 lower-case letters, digits, dots and hyphens")
     return value
 
 
 def connection_string(value: SecretStr | None) -> SecretStr | None:
-    """A connection string that libpq reads as its writer meant it."""
+    """Validate a Postgres connection string."""
     if value and not _is_dsn(value.get_secret_value()):
         raise ValueError(
-            "it is no Postgres connection string such as postgresql://USER:PASSWORD@HOST:5432/DATABASE "
+            "must be a Postgres connection string such as postgresql://USER:PASSWORD@HOST:5432/DATABASE "
             "(in it, a password's own @ / : % are written %40 %2F %3A %25)"
         )
     return value
 
 
 def bare_url(value: str | None) -> str | None:
-    """A URL of a server, and no more than that."""
+    """Validate a server's URL without path, query or credentials."""
     if value is None:
         return None
     try:
@@ -113,24 +112,24 @@ def bare_url(value: str | None) -> str | None:
 
 
 def region(value: str | None) -> str | None:
-    """A region's name."""
+    """Validate the name of a region."""
     if value and not re.fullmatch(r"[a-z0-9-]+", value):
         raise ValueError("must be a region such as us-east-1")
     return value
 
 
 def size(value: str) -> str:
-    """A size of memory, as DuckDB reads it, with which something can be done and which a machine may have."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", value, flags=re.IGNORECASE)
+    """Validate an amount of memory as DuckDB reads it, within a sensible range."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", value, flags=re.IGNORECASE)
     scale = {"K": 10, "M": 20, "G": 30, "T": 40}
-    size = float(found[1]) * 2.0 ** scale[found[2].upper()] if found else 0.0
+    size = float(match[1]) * 2.0 ** scale[match[2].upper()] if match else 0.0
     if not 256 * 2**20 <= size <= 2**44:
         raise ValueError("must be a size such as 4GB, from 256MB to 16TB")
     return value
 
 
 def command(value: str) -> str:
-    """A command line that splits into words; no shell reads it."""
+    """Validate a command line that is split into words without a shell."""
     try:
         shlex.split(value)
     except ValueError:
@@ -139,7 +138,7 @@ def command(value: str) -> str:
 
 
 def webhook(value: SecretStr | None) -> SecretStr | None:
-    """A URL that takes a message."""
+    """Validate the URL of a webhook."""
     if value is None:
         return None
     try:
@@ -153,7 +152,7 @@ def webhook(value: SecretStr | None) -> SecretStr | None:
 
 
 def model(value: str) -> str:
-    """What rates texts: ours, or a function of a person's own."""
+    """Validate the text model: ``local`` or a function of the user's own."""
     module, colon, function = value.partition(":")
     named = all(part.isidentifier() for part in (*module.split("."), function))
     if value != "local" and not (colon and named):
@@ -162,7 +161,7 @@ def model(value: str) -> str:
 
 
 def _is_dsn(text: str) -> bool:
-    """Whether libpq can read a connection string, and reads in it what its writer meant.
+    """Whether libpq can parse a connection string, and finds no part of a password elsewhere.
 
     An @ or / in a password that is not written %40 or %2F moves parts of it into the host, the port or the database.
     """
@@ -174,13 +173,14 @@ def _is_dsn(text: str) -> bool:
     except ProgrammingError:
         return False
     ports = parts.get("port", "5432").split(",")
-    named = parts.get("host", "") + parts.get("dbname", "")
-    return bool(parts) and "@" not in named and all(port.isdecimal() and 0 < int(port) < 65536 for port in ports)
+    host_and_database = parts.get("host", "") + parts.get("dbname", "")
+    ports_valid = all(port.isdecimal() and 0 < int(port) < 65536 for port in ports)
+    return bool(parts) and "@" not in host_and_database and ports_valid
 
 
 @dataclass(frozen=True)
 class S3Endpoint:
-    """An S3 server and the credentials for it; `url` is None for AWS itself."""
+    """An S3 server and its credentials; `url` is None for AWS."""
 
     url: str | None
     region: str
@@ -190,7 +190,7 @@ class S3Endpoint:
 
     @property
     def host(self) -> str | None:
-        """``HOST:PORT`` as DuckDB wants it, or None for AWS itself."""
+        """``HOST:PORT`` as DuckDB expects it, or None for AWS."""
         return urlsplit(self.url).netloc if self.url else None
 
     @property
@@ -201,7 +201,7 @@ class S3Endpoint:
 
 @dataclass(frozen=True)
 class Endpoints:
-    """The two systems that data lands in, and the lake's catalog; a DSN is what libpq takes, password included."""
+    """Postgres and S3 of the landing zone, and the lake's catalog. A DSN is a libpq string, password included."""
 
     postgres_dsn: str = field(repr=False)
     s3: S3Endpoint
@@ -209,7 +209,7 @@ class Endpoints:
 
     @property
     def catalog_dsn(self) -> str:
-        """The Postgres of the lake's catalog: that of the landing zone where it has none of its own."""
+        """DSN of the lake's catalog; by default the Postgres of the landing zone."""
         return self.lake_dsn or self.postgres_dsn
 
 
@@ -220,19 +220,14 @@ PREFIX = "DUCKBOOK_"
 
 
 class Settings(BaseSettings):
-    """Everything that can be adjusted, with its default.
+    """All settings, with their defaults. Relative paths start at the checkout."""
 
-    Notes
-    -----
-    Paths that are not absolute start at the checkout. Money is in USD, dates are calendar dates in UTC.
-    """
-
-    # An error of pydantic's own would print what was given, and what was given may be part of a secret.
+    # pydantic's own errors would print the input, which may be part of a secret.
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    data: Path = Field(Path("data"), description="Folder of one store's state: servers, warehouse, published marts.")
+    data: Path = Field(Path("data"), description="Folder with the state of one shop: servers, warehouse, publications.")
     runs: Path = Field(Path("runs"), description="Folder of the executed-run archive.")
     target: Literal["duckdb", "motherduck", "lake"] = Field("duckdb", description="Where the warehouse lives.")
 
@@ -243,58 +238,58 @@ class Settings(BaseSettings):
     planted: str = Field("", description="Planted parameters that differ from the default, NAME=NUMBER NAME=NUMBER …")
 
     quarantine_limit: float = Field(
-        0.05, ge=0, le=1, description="Share of a table's or a source's rows that may be quarantined in a run."
+        0.05, ge=0, le=1, description="Share of the rows of a table or source that may be quarantined in a run."
     )
     order_items_renumbered: bool = Field(
-        False, description="Whether sources number the items of an order anew whenever they land it."
+        False, description="Whether sources renumber the items of an order whenever they land it."
     )
     order_statuses: str = Field(
-        "", description="What the shop's own words for a status mean, WORD=STATUS, WORD=STATUS …"
+        "", description="Mapping of the shop's own words for a status, WORD=STATUS, WORD=STATUS …"
     )
 
     postgres_dsn: SecretStr | None = Field(None, description="A Postgres of your own; empty: the embedded one.")
     postgres_schema: str = Field("ecom", description="Postgres schema of the landing tables.")
 
     s3_endpoint: str | None = Field(None, description="URL of an S3 server of your own, http://HOST:PORT.")
-    s3_region: str | None = Field(None, description="Region; given without an endpoint it means AWS itself.")
+    s3_region: str | None = Field(None, description="Region; without an endpoint it means AWS.")
     s3_access_key_id: str | None = Field(None, description="Access key id; empty: boto3's own credential chain.")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret access key.")
     s3_session_token: SecretStr | None = Field(None, description="Session token of temporary credentials.")
     s3_historic_bucket: str = Field("historic-ecom", description="Bucket of the historic load and of the history.")
     s3_latest_bucket: str = Field("latest-ecom", description="Bucket of the latest days.")
 
-    lake_dsn: SecretStr | None = Field(None, description="Postgres of the lake's catalog; empty: that of the landing.")
+    lake_dsn: SecretStr | None = Field(None, description="Postgres of the lake's catalog; empty: the landing zone's.")
     lake_schema: str = Field("lake", description="Postgres schema of the lake's catalog, and name of its data in S3.")
 
     motherduck_token: SecretStr | None = Field(
         None,
-        description="MotherDuck token; MOTHERDUCK_TOKEN is read as well.",
+        description="MotherDuck token; MOTHERDUCK_TOKEN works too.",
         validation_alias=AliasChoices("DUCKBOOK_MOTHERDUCK_TOKEN", "MOTHERDUCK_TOKEN", "motherduck_token"),
     )
     motherduck_database: str = Field("duckbook", description="MotherDuck database of the warehouse.")
 
-    bi: bool = Field(False, description="Whether every run publishes the marts to BI; else on request, by make bi.")
-    bi_postgres_dsn: SecretStr | None = Field(None, description="Postgres that BI reads; empty: where data land.")
+    bi: bool = Field(False, description="Whether every run publishes the marts to BI; if not, make bi does.")
+    bi_postgres_dsn: SecretStr | None = Field(None, description="Postgres that BI reads; empty: the landing zone's.")
     bi_schema: str = Field("ecom_bi", description="Postgres schema of the marts that BI reads.")
     bi_reader: str = Field("ecom_reader", description="Postgres role that may read that schema, and nothing else.")
     s3_marts_bucket: str = Field("marts-ecom", description="Bucket of the marts that BI reads as Parquet.")
-    mask_personal: bool = Field(True, description="Whether personal data are masked in what is published and shown.")
+    mask_personal: bool = Field(True, description="Whether personal data are masked in published and displayed data.")
 
-    keep_runs: int = Field(100, ge=1, description="Runs that stay in the archive when it is pruned.")
-    keep_publications: int = Field(5, ge=1, description="Publications that stay, so that readers can go back.")
-    on_failure: str = Field("", description="Command that is called when a run fails.")
-    on_failure_webhook: SecretStr | None = Field(None, description="URL that is told when a run fails.")
+    keep_runs: int = Field(100, ge=1, description="Runs to keep in the archive when it is pruned.")
+    keep_publications: int = Field(5, ge=1, description="Publications to keep, so that readers can go back.")
+    on_failure: str = Field("", description="Command to run when a run fails.")
+    on_failure_webhook: SecretStr | None = Field(None, description="URL to notify when a run fails.")
 
-    memory_limit: str = Field("4GB", description="Memory that each DuckDB may take before it spills to disk.")
-    threads: int | None = Field(None, ge=1, le=256, description="Threads of each DuckDB; empty: one a core.")
+    memory_limit: str = Field("4GB", description="Memory of each DuckDB engine before it spills to disk.")
+    threads: int | None = Field(None, ge=1, le=256, description="Threads of each DuckDB engine; empty: one per core.")
 
     text_model: str = Field(
-        "local", description="What rates the sentiment of texts: local, or MODULE:FUNCTION of your own."
+        "local", description="Model that rates the sentiment of texts: local, or MODULE:FUNCTION of your own."
     )
 
     @field_validator("data", "runs")
     @classmethod
-    def _from_the_checkout(cls, value: Path) -> Path:
+    def _folder_in_checkout(cls, value: Path) -> Path:
         folder = (ROOT / value.expanduser()).resolve()
         try:
             is_file = any(path.exists() and not path.is_dir() for path in (folder, *folder.parents))
@@ -306,10 +301,10 @@ class Settings(BaseSettings):
 
     @field_validator("data")
     @classmethod
-    def _as_duckdb_reads_it(cls, value: Path) -> Path:
+    def _path_without_globs(cls, value: Path) -> Path:
         if set("#?*[") & set(str(value)):
             raise ValueError(
-                f"leads to {value}, and must have no # ? * [ in its path: dbt-duckdb or DuckDB would read another one"
+                f"resolves to {value}, and must not contain # ? * [: dbt-duckdb or DuckDB would open another path"
             )
         return value
 
@@ -330,77 +325,77 @@ class Settings(BaseSettings):
     _webhook = field_validator("on_failure_webhook")(webhook)
 
     @model_validator(mode="after")
-    def _fit_together(self) -> Settings:
+    def _consistent(self) -> Settings:
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ValueError(
-                "DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY go together: set both or none"
+                "DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY go together: set both or neither"
             )
         if self.s3_access_key_id and not (self.s3_endpoint or self.s3_region):
             raise ValueError(
-                "S3 credentials are set but neither DUCKBOOK_S3_ENDPOINT nor DUCKBOOK_S3_REGION says where they are for"
+                "S3 credentials are set but neither DUCKBOOK_S3_ENDPOINT nor DUCKBOOK_S3_REGION names their server"
             )
         if self.s3_historic_bucket == self.s3_latest_bucket:
             raise ValueError("DUCKBOOK_S3_HISTORIC_BUCKET and DUCKBOOK_S3_LATEST_BUCKET must differ")
         if self.s3_marts_bucket in (self.s3_historic_bucket, self.s3_latest_bucket):
-            raise ValueError("DUCKBOOK_S3_MARTS_BUCKET must be a bucket of its own: BI readers may list all of it")
+            raise ValueError("DUCKBOOK_S3_MARTS_BUCKET must be a bucket of its own: BI readers can list all of it")
         if self.bi_schema == self.postgres_schema and self.bi_postgres_dsn is None:
             raise ValueError(
-                "DUCKBOOK_BI_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: a publication replaces its own"
+                "DUCKBOOK_BI_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: a publication replaces the whole schema"
             )
         if self.target == "lake" and self.lake_dsn is None and self.lake_schema == self.postgres_schema:
             raise ValueError(
-                "DUCKBOOK_LAKE_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: the lake has a schema to itself"
+                "DUCKBOOK_LAKE_SCHEMA and DUCKBOOK_POSTGRES_SCHEMA must differ: the lake needs a schema of its own"
             )
         if self.target == "lake" and self.lake_schema == self.bi_schema:
             raise ValueError(
-                "DUCKBOOK_LAKE_SCHEMA and DUCKBOOK_BI_SCHEMA must differ: a publication replaces a schema of its own"
+                "DUCKBOOK_LAKE_SCHEMA and DUCKBOOK_BI_SCHEMA must differ: a publication replaces the whole schema"
             )
         if self.target == "motherduck" and self.motherduck_token is None:
             raise ValueError(
-                "DUCKBOOK_TARGET=motherduck needs a token: set MOTHERDUCK_TOKEN, or take DUCKBOOK_TARGET=duckdb"
+                "DUCKBOOK_TARGET=motherduck needs a token: set MOTHERDUCK_TOKEN, or choose DUCKBOOK_TARGET=duckdb"
             )
         return self
 
     @property
     def embedded_postgres(self) -> bool:
-        """Whether the chain brings its own Postgres."""
+        """Whether duckbook runs its own Postgres."""
         return self.postgres_dsn is None
 
     @property
     def embedded_s3(self) -> bool:
-        """Whether the chain brings its own object store."""
+        """Whether duckbook runs its own S3 server."""
         return self.s3_endpoint is None and self.s3_region is None
 
     @property
     def warehouse_path(self) -> Path:
-        """The file of the local warehouse."""
+        """File of the local warehouse."""
         return self.data / "warehouse.duckdb"
 
     def secrets(self) -> list[str]:
-        """The values that must never be written anywhere, longest first."""
+        """Return the values of the secret settings, longest first."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return sorted((v.get_secret_value() for v in values if isinstance(v, SecretStr)), key=len, reverse=True)
 
 
 def variables() -> dict[str, str]:
-    """Name of the environment variable → name of the setting."""
+    """Map the name of each environment variable to its setting."""
     return {f"{PREFIX}{name.upper()}": name for name in Settings.model_fields}
 
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once.
+    """Return the settings of this process; they are read once.
 
     Raises
     ------
     SettingError
-        A setting is unknown or its value is wrong; the sentence names it.
+        A setting is unknown or its value is wrong.
     """
     return read_settings()
 
 
 def read_settings(env_file: Path | None = ROOT / ".env") -> Settings:
-    """Read and check the settings anew.
+    """Read and validate the settings.
 
     Parameters
     ----------
@@ -410,25 +405,25 @@ def read_settings(env_file: Path | None = ROOT / ".env") -> Settings:
     Raises
     ------
     SettingError
-        A setting is unknown or its value is wrong; the sentence names it.
+        A setting is unknown or its value is wrong.
     """
-    from_file = _names_in(env_file) if env_file and env_file.is_file() else []
+    file_names = _names_in(env_file) if env_file and env_file.is_file() else []
     known = variables()
-    # Set by the chain for its kernels and for the command of `on_failure`, and not for a person to choose.
-    internal = {f"{PREFIX}RUN_{what}" for what in ("ID", "DIR", "STEP", "LEASE", "SENTENCE", "PAGE")}
-    for name in sorted({*os.environ, *from_file}):
+    # Set by the chain for its kernels and for the command of `on_failure`; not settings.
+    internal = {f"{PREFIX}RUN_{part}" for part in ("ID", "DIR", "STEP", "LEASE", "SENTENCE", "PAGE")}
+    for name in sorted({*os.environ, *file_names}):
         if name.startswith(PREFIX) and name not in known and name not in internal:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "see .env.example for the settings there are."
+            similar = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {similar[0]}?" if similar else "see .env.example for all settings."
             raise SettingError(f"{name} is not a setting: {hint}")
     try:
         return Settings(_env_file=env_file)
     except ValidationError as error:
-        raise SettingError(_sentence(error)) from None
+        raise SettingError(_message(error)) from None
 
 
 def _names_in(env_file: Path) -> list[str]:
-    """The names that a file of ``NAME=value`` lines sets; a line that is none is an error, not a warning."""
+    """Return the names that a file of ``NAME=value`` lines sets; any other line is an error, not a warning."""
     try:
         with env_file.open(encoding="utf-8") as lines:
             parsed = list(parse_stream(lines))
@@ -441,15 +436,15 @@ def _names_in(env_file: Path) -> list[str]:
     return [line.key for line in parsed if line.key]
 
 
-def _sentence(error: ValidationError) -> str:
-    """The first problem as a sentence that names the setting and never shows a secret's value."""
+def _message(error: ValidationError) -> str:
+    """Return the first problem as a sentence that names the setting and never shows a secret's value."""
     problem = error.errors(include_url=False)[0]
     message = problem["msg"].removeprefix("Value error, ")
     if not problem["loc"]:
         return f"{message}."
     field = str(problem["loc"][0]).lower().removeprefix(PREFIX.lower())
     name = f"{PREFIX}{field.upper()}"
-    # What stands before an @ in a URL may be a password.
+    # The part before an @ in a URL may be a password.
     secret = "SecretStr" in str(Settings.model_fields[field].annotation) or "@" in str(problem["input"])
     shown = "" if secret else f"={problem['input']}"
     return f"{name}{shown} is wrong: {message}. Set it in the environment or in .env; .env.example documents it."

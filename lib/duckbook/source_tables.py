@@ -1,7 +1,7 @@
-"""The source tables: their system, key, columns and types.
+"""The source tables: system, key, columns and types.
 
-They are defined once, in ``dbt/models/staging/_sources.yml``, where dbt documents and casts them; this module
-reads that file for generation, landing and ingestion, so that no second list can drift from the first.
+They are defined once, in ``dbt/models/staging/_sources.yml``, where dbt documents and casts them. This module
+reads that file for generation, landing and ingestion.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ SOURCES_FILE = ROOT / "dbt" / "models" / "staging" / "_sources.yml"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a source table; `data_type` is DuckDB's name of the type that staging casts to.
+    """A column of a source table; `data_type` is the DuckDB type that staging casts to.
 
-    One that is `personal` tells who a person is, and is masked in what is published; that, and one that is `erased`,
-    goes when the person is forgotten.
+    A `personal` column identifies a person and is masked in published data. When a person is erased, their `personal`
+    and `erased` columns are removed.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Column:
 
 @dataclass(frozen=True)
 class SourceTable:
-    """A source table; `key` names the columns that tell one record from another.
+    """A source table; `key` names the columns that identify a record.
 
-    Where `derived_key` is set, a record without a key is a record all the same, and told apart by its content. A test
-    warns when the newest batch is more than `fresh_within_days` older than the as-of date.
+    With `derived_key`, a record without a key is valid and its key is derived from its content. A test warns when the
+    newest batch is more than `fresh_within_days` older than the as-of date.
     """
 
     name: str
@@ -53,18 +53,18 @@ class SourceTable:
 
     @property
     def column_names(self) -> tuple[str, ...]:
-        """The names in the order of the definition."""
+        """Column names in the order of the definition."""
         return tuple(column.name for column in self.columns)
 
     @property
     def erased(self) -> tuple[str, ...]:
-        """The columns that go when the person of a row is forgotten."""
+        """Columns to remove when the person of a row is erased."""
         return tuple(column.name for column in self.columns if column.personal or column.erased)
 
 
 @lru_cache(maxsize=1)
 def source_tables() -> dict[str, SourceTable]:
-    """The eight source tables by name, in the order of the definition."""
+    """Return the eight source tables by name, in the order of the definition."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     (source,) = yaml.load(SOURCES_FILE.read_text("utf-8"), Loader=loader)["sources"]
     return {
@@ -80,9 +80,9 @@ def source_tables() -> dict[str, SourceTable]:
 
 
 def cast_to(column: Column) -> str:
-    """The cast of dbt's macros/casts.sql to the type of a column, {0} being the text; empty for text, which needs none.
+    """Return the SQL that casts a text, ``{0}``, to the type of a column, or nothing for a text column.
 
-    Tests hold the two against each other.
+    dbt's macros/casts.sql has the same casts; a test compares the two.
     """
     kind = column.data_type
     number = "replace({0}, '_', '?')"
@@ -112,7 +112,7 @@ def cast_to(column: Column) -> str:
 
 
 def timestamp(text: str) -> str:
-    """An expression that reads the text of a time as staging does: in UTC, null where it is none."""
+    """Return an SQL expression that parses a timestamp as staging does: in UTC, null if it is not one."""
     return cast_to(Column("", "timestamp", "")).format(text)
 
 

@@ -1,4 +1,4 @@
-"""The elasticity of a simulated shop comes back, and what is left out of the regression biases it."""
+"""The regression recovers the elasticity of a simulated shop, and is biased without week effects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRODUCTS, WEEKS = 120, 104
 
 @pytest.fixture
 def shop() -> dict[str, np.ndarray]:
-    """Promotions are deepest in the weeks in which more is sold anyway."""
+    """A shop with more promotions in weeks with high demand."""
     draw = np.random.default_rng(4)
     product, week = np.repeat(np.arange(PRODUCTS), WEEKS), np.tile(np.arange(WEEKS), PRODUCTS)
     season = 1 + (week % 52 > 44) * 1.0
@@ -29,11 +29,11 @@ def test_the_planted_elasticity_lies_in_the_interval(shop):
     assert found.error < 0.15
 
 
-def test_without_weeks_the_season_is_taken_for_the_price(shop):
+def test_without_week_effects_the_season_biases_the_elasticity(shop):
     assert elasticity.fit(**(shop | {"week": None})).high < -2.5
 
 
-def test_it_is_what_a_regression_with_a_column_for_each_effect_gives(shop):
+def test_it_equals_a_regression_with_dummy_columns(shop):
     statsmodels = pytest.importorskip("statsmodels.api", reason="comes with make science")
     few = {name: values[shop["product"] < 12] for name, values in shop.items()}
     columns = [
@@ -48,6 +48,6 @@ def test_it_is_what_a_regression_with_a_column_for_each_effect_gives(shop):
     assert found.error == pytest.approx(fitted.bse[0], rel=1e-3)
 
 
-def test_prices_that_never_move_are_told(shop):
+def test_constant_prices_raise(shop):
     with pytest.raises(ScienceError, match="No product changed its price"):
         elasticity.fit(**(shop | {"log_price": np.zeros(len(shop["units"]))}))

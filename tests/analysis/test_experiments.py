@@ -1,4 +1,4 @@
-"""Power is how often the test that decides finds a planted uplift, and without one it is the significance."""
+"""Simulated power matches the rate at which the test detects a planted uplift; without one, the significance."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ def counts(seed: int, uplift: float = 0.0, share: float = 0.5) -> tuple[np.ndarr
 
 
 @pytest.mark.parametrize(("uplift", "share"), [(0.0, 0.5), (0.4, 0.1)])
-def test_the_simulated_power_is_how_often_real_experiments_find_the_uplift(uplift, share):
+def test_simulated_power_matches_the_detection_rate(uplift, share):
     found = 0
     for seed in range(300):
         during, before, treated = counts(seed, uplift, share)
-        found += experiments.welch(experiments.adjusted(during, before), treated).p < 0.05
+        found += experiments.welch(experiments.cuped(during, before), treated).p < 0.05
     during, before, _ = counts(1000)
-    said = experiments.power(during, before, uplift, treated=share, draws=600)
-    assert said.n == 600
-    assert said.value == pytest.approx(found / 300, abs=0.1 if uplift else 0.035)
+    power = experiments.power(during, before, uplift, treated=share, draws=600)
+    assert power.n == 600
+    assert power.value == pytest.approx(found / 300, abs=0.1 if uplift else 0.035)
 
 
-def test_power_rises_with_the_uplift_and_is_the_same_twice():
+def test_power_rises_with_the_uplift_and_is_reproducible():
     during, before, _ = counts(2)
-    said = [experiments.power(during, before, uplift, draws=150).value for uplift in (0.0, 0.3, 0.8)]
-    assert said[0] < said[1] < said[2]
-    assert experiments.power(during, before, 0.3, draws=150).value == said[1]
+    power = [experiments.power(during, before, uplift, draws=150).value for uplift in (0.0, 0.3, 0.8)]
+    assert power[0] < power[1] < power[2]
+    assert experiments.power(during, before, 0.3, draws=150).value == power[1]
 
 
-def test_what_the_time_before_explains_is_taken_out_and_the_mean_stays():
+def test_cuped_reduces_the_variance_and_keeps_the_mean():
     during, before, _ = counts(3)
-    adjusted = experiments.adjusted(during, before)
+    adjusted = experiments.cuped(during, before)
     assert adjusted.mean() == pytest.approx(during.mean())
     assert adjusted.var() < during.var()
     assert abs(np.corrcoef(adjusted, before)[0, 1]) < 1e-9
-    assert experiments.adjusted(during, np.zeros(CUSTOMERS)).tolist() == during.tolist()
+    assert experiments.cuped(during, np.zeros(CUSTOMERS)).tolist() == during.tolist()
 
 
 def test_the_interval_is_that_of_welchs_test():
@@ -54,6 +54,6 @@ def test_the_interval_is_that_of_welchs_test():
 @pytest.mark.parametrize(
     ("outcome", "treated"), [([1.0, 2.0, 3.0], [True, False, False]), ([1.0] * 4, [True, False] * 2)]
 )
-def test_what_cannot_be_compared_is_told(outcome, treated):
+def test_groups_that_cannot_be_compared_raise(outcome, treated):
     with pytest.raises(ScienceError, match="at least two customers"):
         experiments.welch(outcome, treated)

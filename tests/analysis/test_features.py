@@ -1,4 +1,4 @@
-"""The hand-off to data science: features that know nothing of the future, and published data in one line."""
+"""Customer features without future data, and `duckbook.load`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from duckbook.publish import publisher
 from duckbook.settings import Settings
 
 AS_OF = date(2026, 5, 14)
-"""In the middle of a month, and earlier than the last landing that the first publication knows."""
+"""In the middle of a month, and before the last landing of the first publication."""
 
 
 @pytest.fixture(scope="module")
 def store(start_store) -> Settings:
-    """A store with two publications: of the first as-of date, and of a hundred days later."""
+    """A shop with two publications: of the first as-of date, and of a hundred days later."""
     made = start_store("features", customers=300, dirt=0)
     later = made.first_as_of + timedelta(days=100)
     begin(made)
@@ -36,14 +36,14 @@ def store(start_store) -> Settings:
 
 
 def files(store: Settings, folder: Path, as_of: date = AS_OF, publication: str | None = None) -> dict[str, str]:
-    """The checksums of what `features.write` writes."""
+    """Checksums of the files that `features.write` writes."""
     with publisher.published(store, publication) as published:
         made = features.write(published, folder, as_of)
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(made.iterdir())}
 
 
-def test_features_of_a_day_are_the_same_whenever_they_are_asked_for(store, tmp_path):
-    """What landed in the hundred days after changes labels, and no byte of the features."""
+def test_features_of_a_day_are_the_same_in_later_publications(store, tmp_path):
+    """Data that landed in the hundred days after change the labels, and no byte of the features."""
     early = files(store, tmp_path / "early", publication="2026-06-30")
     late = files(store, tmp_path / "late")
     assert early["features.parquet"] == late["features.parquet"]
@@ -72,11 +72,11 @@ FUTURE = {
     "fct_customer_reviews": "select * from old where reviewed_at::date <= $day",
     "fct_customer_activity": "select * from old where last_day(month_start) <= $day",
 }
-"""What the marts would be had the world ended on a day, with everything that a mart says of today spoilt."""
+"""The marts without any data after a day, and with all columns of current state corrupted."""
 
 
 def altered(store: Settings, folder: Path, queries: dict[str, str]) -> Settings:
-    """A copy of the published marts in which queries over the old mart make the new one."""
+    """A copy of the published marts, with some replaced by a query over the old mart."""
     shutil.copytree(store.data / "published", folder / "published")
     copy = Settings(data=folder, _env_file=None)
     current = folder / "published" / (folder / "published" / "CURRENT").read_text("utf-8").strip()
@@ -90,7 +90,7 @@ def altered(store: Settings, folder: Path, queries: dict[str, str]) -> Settings:
     return copy
 
 
-def test_what_happens_after_the_as_of_date_changes_no_byte_of_the_features(store, tmp_path):
+def test_data_after_the_as_of_date_change_no_byte_of_the_features(store, tmp_path):
     ended = altered(store, tmp_path / "ended", FUTURE)
     found, expected = files(ended, tmp_path / "found"), files(store, tmp_path / "expected")
     assert found["features.parquet"] == expected["features.parquet"]
@@ -107,8 +107,8 @@ def test_what_happens_after_the_as_of_date_changes_no_byte_of_the_features(store
         ("dim_customers", "select * replace (signed_up_at - interval 1 day as signed_up_at) from old"),
     ],
 )
-def test_what_happened_before_it_does(store, tmp_path, mart, change):
-    """So that the two tests above would see a leak from this mart."""
+def test_data_before_the_as_of_date_change_the_features(store, tmp_path, mart, change):
+    """Proves that the two tests above would detect a leak from this mart."""
     changed = altered(store, tmp_path / "changed", {mart: change})
     found, expected = files(changed, tmp_path / "found"), files(store, tmp_path / "expected")
     assert found["features.parquet"] != expected["features.parquet"]
@@ -120,8 +120,8 @@ def test_the_same_marts_give_the_same_bytes(store, tmp_path):
 
 
 def test_labels_count_the_ninety_days_after_and_nothing_else(store):
-    loaded = duckbook.load("features", AS_OF, store=store)
-    orders = duckbook.load("fct_customer_orders", store=store)
+    loaded = duckbook.load("features", AS_OF, settings=store)
+    orders = duckbook.load("fct_customer_orders", settings=store)
     day = orders.ordered_at.dt.date
     later = orders[(day > AS_OF) & (day <= AS_OF + timedelta(days=90))].groupby("customer_key")
     expected = later.revenue.sum().reindex(loaded.customer_key, fill_value=0)
@@ -130,27 +130,27 @@ def test_labels_count_the_ninety_days_after_and_nothing_else(store):
     assert loaded.label_orders_90d.sum() > 5
 
 
-def test_features_count_what_had_happened(store):
-    """Held against the marts in pandas, by another way than the query's."""
-    loaded = duckbook.load("features", AS_OF, store=store).set_index("customer_key")
-    orders = duckbook.load("fct_customer_orders", store=store)
+def test_features_count_data_until_the_as_of_date(store):
+    """Compared with an independent computation in pandas."""
+    loaded = duckbook.load("features", AS_OF, settings=store).set_index("customer_key")
+    orders = duckbook.load("fct_customer_orders", settings=store)
     known = orders[orders.ordered_at.dt.date <= AS_OF].groupby("customer_key")
     buyers = loaded[loaded.orders > 0]
     assert buyers.orders.to_dict() == known.size().reindex(buyers.index).to_dict()
     assert buyers.net_amount.to_numpy() == pytest.approx(known.net_amount.sum().reindex(buyers.index).to_numpy())
     last = known.ordered_at.max().reindex(buyers.index).dt.date
     assert buyers.days_since_last_order.tolist() == [(AS_OF - day).days for day in last]
-    activity = duckbook.load("fct_customer_activity", store=store)
+    activity = duckbook.load("fct_customer_activity", settings=store)
     recent = activity[activity.month_start.astype(str).isin(["2026-02-01", "2026-03-01", "2026-04-01"])]
     sessions = recent.groupby("customer_key").sessions.sum().reindex(loaded.index, fill_value=0)
     assert loaded.sessions_3m.tolist() == sessions.tolist()
 
 
-def test_the_dictionary_describes_every_column_and_nothing_else(store, tmp_path):
-    told = features.dictionary()
+def test_the_dictionary_describes_exactly_the_columns(store, tmp_path):
+    dictionary = features.dictionary()
     with publisher.published(store) as published:
         made = features.write(published, tmp_path, AS_OF)
-        for file, columns in (("features", told.features), ("labels", told.labels)):
+        for file, columns in (("features", dictionary.features), ("labels", dictionary.labels)):
             described = published.connection.sql(f"describe from '{made / file}.parquet'").fetchall()
             kinds = {name: kind.lower() for name, kind, *_ in described}
             assert {c["name"]: c["type"] for c in columns} == {
@@ -159,28 +159,28 @@ def test_the_dictionary_describes_every_column_and_nothing_else(store, tmp_path)
         metadata = published.connection.sql(
             f"select decode(key), decode(value) from parquet_kv_metadata('{made}/features.parquet')"
         ).fetchall()
-    assert ("features_version", str(told.version)) in metadata
-    assert made.parts[-2:] == (f"v{told.version}", str(AS_OF))
+    assert ("features_version", str(dictionary.version)) in metadata
+    assert made.parts[-2:] == (f"v{dictionary.version}", str(AS_OF))
     page = (made / "dictionary.md").read_text("utf-8")
     assert set(re.findall(r"^\| (\w+) \|", page, flags=re.MULTILINE)) - {"column"} == {
-        column["name"] for column in told.features + told.labels
+        column["name"] for column in dictionary.features + dictionary.labels
     }
 
 
-def test_a_change_of_the_queries_or_of_a_type_wants_a_new_version():
-    """When this fails, raise `version` in features.yml and write the new sum beside it."""
+def test_a_change_of_the_queries_or_of_a_type_needs_a_new_version():
+    """If this fails, increase `version` in features.yml and update version and checksum here."""
     folder = Path(features.__file__).parent
     sums = hashlib.sha256()
     for name in ("features.sql", "labels.sql"):
         code = re.sub(r"--.*", "", (folder / name).read_text("utf-8"))
         sums.update(" ".join(code.split()).encode())
-    told = features.dictionary()
-    for column in (*told.features, *told.labels):
+    dictionary = features.dictionary()
+    for column in (*dictionary.features, *dictionary.labels):
         sums.update(f"{column['name']} {column['type']}".encode())
-    assert (told.version, sums.hexdigest()[:12]) == (3, "539060f2500b")
+    assert (dictionary.version, sums.hexdigest()[:12]) == (3, "539060f2500b")
 
 
-def test_the_datasheet_says_what_the_files_hold(store, tmp_path):
+def test_the_datasheet_describes_the_files(store, tmp_path):
     with publisher.published(store) as published:
         made = features.write(published, tmp_path, AS_OF)
         rows = published.connection.sql(f"select count(*) from '{made}/features.parquet'").fetchone()[0]
@@ -191,57 +191,57 @@ def test_the_datasheet_says_what_the_files_hold(store, tmp_path):
         assert f"## {heading}" in page
 
 
-def test_a_line_loads_published_data_in_every_shape(store):
-    frame = duckbook.load("features", AS_OF, store=store)
-    arrow = duckbook.load("features", str(AS_OF), as_="arrow", store=store)
+def test_published_data_load_as_pandas_arrow_and_polars(store):
+    frame = duckbook.load("features", AS_OF, settings=store)
+    arrow = duckbook.load("features", str(AS_OF), as_="arrow", settings=store)
     assert list(frame.columns) == arrow.column_names
     assert frame.customer_key.tolist() == arrow["customer_key"].to_pylist()
     assert str(arrow.schema.field("net_amount").type) == "decimal128(18, 2)"
     polars = pytest.importorskip("polars")
-    assert isinstance(duckbook.load("features", AS_OF, as_="polars", store=store), polars.DataFrame)
+    assert isinstance(duckbook.load("features", AS_OF, as_="polars", settings=store), polars.DataFrame)
 
 
 def test_a_mart_is_loaded_by_name_and_by_the_date_of_its_publication(store):
-    now = duckbook.load("fct_sales_by_date", store=store)
-    before = duckbook.load("fct_sales_by_date", "2026-06-30", store=store)
+    now = duckbook.load("fct_sales_by_date", settings=store)
+    before = duckbook.load("fct_sales_by_date", "2026-06-30", settings=store)
     assert len(now) > len(before) > 1000
 
 
 def test_labels_are_there_only_when_they_are_complete(store):
     newest = store.first_as_of + timedelta(days=100)
-    assert "label_orders_90d" in duckbook.load("features", newest - timedelta(days=90), store=store)
-    assert "label_orders_90d" not in duckbook.load("features", newest - timedelta(days=89), store=store)
-    assert "label_orders_90d" not in duckbook.load("features", AS_OF, labels=False, store=store)
+    assert "label_orders_90d" in duckbook.load("features", newest - timedelta(days=90), settings=store)
+    assert "label_orders_90d" not in duckbook.load("features", newest - timedelta(days=89), settings=store)
+    assert "label_orders_90d" not in duckbook.load("features", AS_OF, labels=False, settings=store)
 
 
 @pytest.mark.parametrize(
-    ("asked", "kind", "sentence"),
+    ("arguments", "error", "sentence"),
     [
         ({"name": "fct_sales_by_dat"}, PublishError, "did you mean fct_sales_by_date?"),
-        ({"as_of": "2027-01-01"}, PublishError, "end on 2026-10-08, so there are no features of 2027-01-01"),
+        ({"as_of": "2027-01-01"}, PublishError, "end on 2026-10-08, so there are no features as of 2027-01-01"),
         ({"as_of": "2026-09-01", "labels": True}, PublishError, "need data until 2026-11-30"),
-        ({"as_of": "June"}, PublishError, "'June' is no date"),
+        ({"as_of": "June"}, PublishError, "'June' is not a date"),
         ({"name": "dim_dates", "as_of": "2020-01-01"}, PublishError, "No publication as of 2020-01-01 is kept"),
-        ({"name": "dim_dates", "labels": True}, SettingError, "is for features alone"),
-        ({"as_": "spark"}, SettingError, "say pandas, arrow, polars"),
+        ({"name": "dim_dates", "labels": True}, SettingError, "applies only to features"),
+        ({"as_": "spark"}, SettingError, "use pandas, arrow, polars"),
     ],
 )
-def test_what_cannot_be_loaded_is_a_sentence(store, asked, kind, sentence):
-    with pytest.raises(kind, match=re.escape(sentence)):
-        duckbook.load(**asked, store=store)
+def test_invalid_arguments_raise_with_a_message(store, arguments, error, sentence):
+    with pytest.raises(error, match=re.escape(sentence)):
+        duckbook.load(**arguments, settings=store)
 
 
-def test_without_polars_a_sentence_says_where_it_comes_from(store, monkeypatch):
+def test_without_polars_the_message_says_how_to_install_it(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(SettingError, match="comes with `make science`"):
-        duckbook.load("features", AS_OF, as_="polars", store=store)
+    with pytest.raises(SettingError, match="run `make science` once"):
+        duckbook.load("features", AS_OF, as_="polars", settings=store)
 
 
 def test_loading_holds_no_lock(store):
-    kept = duckbook.load("features", AS_OF, as_="arrow", store=store)
+    table = duckbook.load("features", AS_OF, as_="arrow", settings=store)
     code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('create or replace table main.x as select 1')"
     subprocess.run([sys.executable, "-c", code, str(store.warehouse_path)], check=True)
-    assert len(kept)
+    assert len(table)
 
 
 def test_importing_the_package_stays_light():

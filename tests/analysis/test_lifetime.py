@@ -1,4 +1,4 @@
-"""BG/NBD and gamma-gamma: the published figures of CDNOW, and known parameters found again."""
+"""BG/NBD and gamma-gamma reproduce the published CDNOW results and recover known parameters."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PUBLISHED_SPEND = {"p": 6.25, "q": 3.74, "gamma": 15.44}
 
 @pytest.fixture(scope="module")
 def log() -> dict[str, list]:
-    """The purchases of CDNOW's customers, as the wheel of `lifetimes` carries them: who, when, and USD."""
+    """Purchases of CDNOW from the wheel of `lifetimes`: customer, day and amount in USD."""
     file = Path(distribution("lifetimes").locate_file("lifetimes/datasets/CDNOW_sample.txt"))
     rows = [line.split() for line in file.read_text("ascii").splitlines()]
     return {
@@ -40,13 +40,13 @@ def fitted(cdnow) -> lifetime.Fit:
     return lifetime.fit_bgnbd(cdnow.frequency, cdnow.recency, cdnow.age)
 
 
-def test_the_published_parameters_of_cdnow_come_out_of_its_purchases(fitted):
+def test_the_published_parameters_of_cdnow_are_reproduced(fitted):
     assert {name: round(getattr(fitted, name), 4) for name in fitted.names} == PUBLISHED
     assert fitted.log_likelihood == pytest.approx(-9582.4, abs=0.05)
     assert fitted.customers == 2357
 
 
-def test_the_summary_is_the_one_that_others_make_of_the_same_purchases(cdnow):
+def test_the_summary_equals_that_of_lifetimes(cdnow):
     name = "lifetimes/datasets/cdnow_customers_summary_with_transactions.csv"
     theirs = pd.read_csv(distribution("lifetimes").locate_file(name))
     assert cdnow.frequency.to_list() == theirs.x.to_list()
@@ -54,15 +54,15 @@ def test_the_summary_is_the_one_that_others_make_of_the_same_purchases(cdnow):
         assert np.abs(cdnow[column].to_numpy() - theirs[other].to_numpy()).max() < 0.0051, column
 
 
-def test_the_published_spend_of_cdnow_comes_out(cdnow):
+def test_the_published_spend_of_cdnow_is_reproduced(cdnow):
     found = lifetime.fit_gamma_gamma(cdnow.frequency, cdnow.mean_value)
     assert {name: getattr(found, name) for name in found.names} == pytest.approx(PUBLISHED_SPEND, abs=0.01)
     assert found.log_likelihood == pytest.approx(-4055.9, abs=0.05)
     assert found.customers == 946
 
 
-def test_the_published_forecast_of_one_customer_comes_out(fitted):
-    """Two repeat purchases, the last in week 30.43 of 38.86: 1.226 more are expected in the 39 weeks that follow."""
+def test_the_published_forecast_of_one_customer_is_reproduced(fitted):
+    """Two repeat purchases, the last in week 30.43 of 38.86: 1.226 more are expected in the next 39 weeks."""
     assert lifetime.expected_purchases(fitted, 39, [2], [30.43], [38.86])[0] == pytest.approx(1.226, abs=0.0005)
 
 
@@ -82,16 +82,16 @@ def test_known_parameters_lie_in_the_confidence_region(planted):
     assert not found.contains(np.array(planted) * [1.5, 1, 1, 1])
 
 
-def test_intervals_hold_the_planted_parameters_as_often_as_they_say():
+def test_intervals_cover_the_planted_parameters_at_their_level():
     planted, age = (0.5, 8.0, 0.8, 2.5), np.linspace(20, 100, 3000)
-    held = np.zeros(4)
+    covered = np.zeros(4)
     for seed in range(20):
         low, high = lifetime.fit_bgnbd(*lifetime.simulate(planted, age, seed), age).interval(0.9).T
-        held += (low < planted) & (planted < high)
-    assert (held >= 15).all(), held
+        covered += (low < planted) & (planted < high)
+    assert (covered >= 15).all(), covered
 
 
-def test_the_forecast_is_what_the_same_customers_do_next():
+def test_the_forecast_matches_simulated_purchases():
     planted, age = (0.5, 8.0, 0.8, 2.5), np.full(60_000, 60.0)
     later, _ = lifetime.simulate(planted, age + 30, seed=3)
     fit = lifetime.Fit(("r", "alpha", "a", "b"), np.array(planted), np.eye(4), 0.0, len(age))
@@ -100,7 +100,7 @@ def test_the_forecast_is_what_the_same_customers_do_next():
 
 
 def test_the_conditional_forecast_adds_up_to_the_unconditional_one():
-    """Over everyone, what is expected after an observation is what the model expects without one (FHL, 9 and 10)."""
+    """Averaged over all customers, the conditional expectation equals the unconditional one (FHL, 9 and 10)."""
     planted, age = (0.5, 8.0, 0.8, 2.5), np.full(80_000, 60.0)
     fit = lifetime.Fit(("r", "alpha", "a", "b"), np.array(planted), np.eye(4), 0.0, len(age))
     after = lifetime.expected_purchases(fit, 30.0, *lifetime.simulate(planted, age, seed=4), age)
@@ -108,7 +108,7 @@ def test_the_conditional_forecast_adds_up_to_the_unconditional_one():
     assert after.mean() == pytest.approx(whole, rel=0.03)
 
 
-def test_the_longer_the_silence_the_less_alive(fitted):
+def test_a_longer_time_without_purchase_lowers_the_probability_alive(fitted):
     alive = lifetime.probability_alive(fitted, [5, 5, 5, 0], [38, 20, 5, 0], [39, 39, 39, 39])
     assert alive[0] > alive[1] > alive[2] and alive[3] == 1.0
 
@@ -131,29 +131,29 @@ def test_known_spend_parameters_lie_in_the_confidence_region():
     ("summary", "sentence"),
     [
         (([1], [5.0], [4.0]), "0 <= recency <= age"),
-        (([0], [1.0], [4.0]), "a recency of 0 where there is no repeat purchase"),
+        (([0], [1.0], [4.0]), "a recency of 0 without a repeat purchase"),
         (([-1], [0.0], [4.0]), "frequency >= 0"),
-        (([1], [np.nan], [4.0]), "without gaps"),
+        (([1], [np.nan], [4.0]), "without missing values"),
         (([], [], []), "at least one customer"),
         (([1.5], [1.0], [4.0]), "whole numbers"),
-        (([1, 2], [1.0], [4.0, 5.0]), "frequency 2, recency 1, age 2"),
-        ((["many"], [1.0], [4.0]), "frequency holds something else"),
+        (([1, 2], [1.0], [4.0, 5.0]), "lengths are: frequency 2, recency 1, age 2"),
+        ((["many"], [1.0], [4.0]), "frequency is not numeric"),
     ],
 )
-def test_what_is_no_summary_is_refused(summary, sentence):
-    with pytest.raises(ScienceError, match=f"BG/NBD wants .*{sentence}"):
+def test_an_invalid_summary_is_refused(summary, sentence):
+    with pytest.raises(ScienceError, match=f"BG/NBD needs .*{sentence}"):
         lifetime.fit_bgnbd(*summary)
 
 
-def test_a_gap_where_nothing_was_repeated_is_no_value():
+def test_a_missing_mean_value_without_repeat_purchases_is_ignored():
     fit = lifetime.Fit(("p", "q", "gamma"), np.array([6.25, 3.74, 15.44]), np.eye(3), 0.0, 946)
     assert lifetime.expected_value(fit, [0, 2], [np.nan, 20.0])[0] == pytest.approx(6.25 * 15.44 / 2.74)
 
 
 def test_the_forecast_of_a_new_customer_has_no_pole(fitted):
-    """At a = 1 it is what it is right beside it."""
-    at, beside = (lifetime.Fit(fitted.names, np.array([0.25, 4.4, a, 2.4]), np.eye(4), 0.0, 1) for a in (1.0, 1.0001))
-    found, near = (lifetime.expected_purchases_of_new(fit, [13.0, 39.0]) for fit in (at, beside))
+    """At a = 1 the forecast equals that close to it."""
+    at, close = (lifetime.Fit(fitted.names, np.array([0.25, 4.4, a, 2.4]), np.eye(4), 0.0, 1) for a in (1.0, 1.0001))
+    found, near = (lifetime.expected_purchases_of_new(fit, [13.0, 39.0]) for fit in (at, close))
     assert found == pytest.approx(near, rel=1e-3)
     assert (found > 0).all()
 
@@ -165,7 +165,7 @@ def test_customers_whose_repeats_were_free_do_not_refuse_the_fit_of_the_others(c
     assert {name: getattr(found, name) for name in found.names} == pytest.approx(PUBLISHED_SPEND, abs=0.01)
 
 
-def test_time_runs_by_the_clock_that_is_given(log):
+def test_time_follows_the_given_clock(log):
     days = pd.date_range("1997-01-01", "1997-10-01")
     slow = pd.Series(np.arange(len(days)) / 14, index=days)
     by_calendar, by_clock = (lifetime.summarise(**log, until="1997-09-30", clock=clock) for clock in (None, slow))
@@ -174,13 +174,13 @@ def test_time_runs_by_the_clock_that_is_given(log):
     assert by_clock.frequency.equals(by_calendar.frequency)
 
 
-def test_without_scipy_the_remedy_is_told(monkeypatch):
+def test_without_scipy_the_message_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(lifetime, "find_spec", lambda name: None)
     with pytest.raises(ScienceError, match="run make science once"):
         lifetime.fit_gamma_gamma([1], [2.0])
 
 
-def test_too_few_customers_are_told():
+def test_too_few_customers_raise():
     with pytest.raises(ScienceError, match="has no maximum"):
         lifetime.fit_bgnbd(np.zeros(30), np.zeros(30), np.full(30, 10.0))
     with pytest.raises(ScienceError, match="at least 50"):

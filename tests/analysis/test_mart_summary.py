@@ -1,4 +1,4 @@
-"""No number of a published mart changes by a hundredth without the exploration of the marts showing it."""
+"""The exploration of the marts shows a change of any number of a published mart by one per cent."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def marts(settings: Settings) -> dict[str, Path]:
 
 
 def change_one_number_of_each_column(file: Path) -> set[str]:
-    """Add a hundredth, or a unit of the last place where that is more, to one number of each column; which have one."""
+    """Change one number of each column by one per cent, at least one unit of its last digit; return the columns."""
     with duckdb.connect() as connection:
         connection.execute(f"create table mart as select *, row_number() over () as n from '{file}'")
         kinds = {name: kind for name, kind, *_ in connection.execute("describe mart").fetchall() if name != "n"}
         changed = set()
-        for name in set(mart_summary.numbers(connection, "mart")) - {"n"}:
+        for name in set(mart_summary.numeric_columns(connection, "mart")) - {"n"}:
             places = int(kinds[name].rstrip(")").split(",")[1]) if "," in kinds[name] else 0
             found = connection.execute(
                 f'update mart set "{name}" = "{name}" + greatest(round(abs("{name}") / 100, {places}), 1e-{places}) '
@@ -52,12 +52,12 @@ def change_one_number_of_each_column(file: Path) -> set[str]:
 
 
 def shown(readers: publisher.Published, mart: str) -> dict[str, tuple]:
-    """Column → what the exploration of the marts shows of it."""
+    """Column → its row in the exploration of the marts."""
     table = mart_summary.figures(readers.connection, f"ecom_marts.{mart}")
     return {row["column"]: tuple(row.values()) for row in table.to_dict("records")}
 
 
-def test_a_hundredth_more_of_any_number_of_any_mart_is_seen(shop):
+def test_a_change_of_any_number_of_any_mart_is_shown(shop):
     with publisher.published(shop) as readers:
         for mart, file in marts(shop).items():
             before = shown(readers, mart)
@@ -66,7 +66,7 @@ def test_a_hundredth_more_of_any_number_of_any_mart_is_seen(shop):
             assert {name for name in after if after[name] != before[name]} == changed, mart
 
 
-def test_figures_are_written_as_tables_write_them():
+def test_figures_are_formatted_like_tables():
     with duckdb.connect() as connection:
         connection.execute(
             "create table mart (calendar_year int, day_of_year int, margin decimal(18, 2), seen_on date)"
@@ -93,23 +93,23 @@ def test_every_published_mart_is_shown_with_all_its_numbers(shop):
             assert [name for name in shown(readers, mart) if name not in words] == [], mart
 
 
-def test_a_hundredth_more_of_a_mart_changes_the_committed_outputs(soak, tmp_path, monkeypatch):
-    """In `make soak`: the canonical store, and the notebook run whole for each mart, compared as nbval compares."""
+def test_a_change_of_any_mart_changes_the_committed_outputs(soak, tmp_path, monkeypatch):
+    """In `make soak`: run the notebook on the canonical shop for each changed mart, and compare as nbval does."""
     if not soak:
         pytest.skip("takes some minutes: make soak")
     for name, value in committed_outputs.canonical_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
-    told, _ = duckbook(
+    output, _ = duckbook(
         store, "run", "--until", "publish", **committed_outputs.canonical_environment(tmp_path)
     ).communicate()
-    assert "succeeded" in told
+    assert "succeeded" in output
     duckbook(store, "down").communicate()
     committed = texts_of(nbformat.read(EXPLORATION, as_version=4))
     assert executed() == committed
     for file in marts(store).values():
         whole = file.read_bytes()
-        # Places are told in words alone.
+        # A mart of places has no numbers to change.
         if change_one_number_of_each_column(file):
             assert executed() != committed, file.stem
         file.write_bytes(whole)
@@ -117,7 +117,7 @@ def test_a_hundredth_more_of_a_mart_changes_the_committed_outputs(soak, tmp_path
 
 def executed() -> list:
     document = nbformat.read(EXPLORATION, as_version=4)
-    # A change that the notebook's own checks notice stops it there, which nbval takes for a failure too.
+    # The notebook's own checks may detect the change and stop it, which is a failure in nbval too.
     NotebookClient(document, timeout=120, kernel_name="python3", allow_errors=True).execute(env=dict(os.environ))
     return texts_of(document)
 

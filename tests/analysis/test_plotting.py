@@ -1,4 +1,4 @@
-"""Charts: titles that fit, ticks that count, and words for whoever does not see them."""
+"""Charts: titles that fit, tick formats, and alternative text."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def closed():
     matplotlib.pyplot.close("all")
 
 
-def test_bars_are_read_out_with_their_names_and_labels_from_the_top():
+def test_bars_are_described_from_the_top_with_names_and_labels():
     axes = plotting.chart("Books bring 60% of revenue", x="revenue, USD")
     axes.barh(["Shoes", "Books"], [4, 6])
     plotting.label_bars(axes, ["40%", "60%"])
-    said = "Bar chart: Books bring 60% of revenue. Across: revenue, USD. Books 60%; Shoes 40%."
-    assert describe(axes.figure) == said
+    expected = "Bar chart: Books bring 60% of revenue. Across: revenue, USD. Books 60%; Shoes 40%."
+    assert describe(axes.figure) == expected
     axes.invert_yaxis()
     assert describe(axes.figure).endswith("Shoes 40%; Books 60%.")
 
 
-def test_groups_of_bars_are_read_out_by_their_series():
+def test_grouped_bars_are_described_per_series():
     axes = plotting.chart("Late orders come back", y="per cent")
     for offset, name, heights in ((-0.2, "late", [48, 49]), (0.2, "in time", [26, 16])):
         axes.bar(np.arange(2) + offset, heights, width=0.4, label=name)
@@ -41,7 +41,7 @@ def test_groups_of_bars_are_read_out_by_their_series():
     assert "late: orders 48; money 49. in time: orders 26; money 16." in describe(axes.figure)
 
 
-def test_figures_are_read_out_with_the_names_of_the_rows_that_they_stand_in():
+def test_values_are_described_with_the_names_of_their_rows():
     axes = plotting.chart("Most are orders")
     axes.scatter([1, 1], [0, 1])
     axes.set_yticks([1, 0], ["orders", "reviews"])
@@ -50,16 +50,16 @@ def test_figures_are_read_out_with_the_names_of_the_rows_that_they_stand_in():
     assert describe(axes.figure) == "Chart of points: Most are orders. reviews 7; orders 900."
 
 
-def test_lines_are_named_by_what_stands_at_their_ends():
+def test_lines_are_named_by_the_labels_at_their_ends():
     axes = plotting.chart("It grows", x="month", y="USD")
     for name, values in (("sold", [1, 2, 3]), ("mean of\n12 months", [2, 2, 2])):
         axes.plot(values)
         plotting.label_line(axes, name)
-    said = "Line chart: It grows. Across: month. Upwards: USD. Series: sold, mean of 12 months."
-    assert describe(axes.figure) == said
+    expected = "Line chart: It grows. Across: month. Upwards: USD. Series: sold, mean of 12 months."
+    assert describe(axes.figure) == expected
 
 
-def test_a_hundred_figures_are_left_to_the_table():
+def test_too_many_values_are_left_to_the_table():
     axes = plotting.chart("A heat map")
     axes.imshow(np.eye(10))
     for n in range(100):
@@ -67,7 +67,7 @@ def test_a_hundred_figures_are_left_to_the_table():
     assert describe(axes.figure) == "Heat map: A heat map."
 
 
-def test_charts_side_by_side_are_told_under_one_title():
+def test_charts_side_by_side_are_described_under_one_title():
     left, right = plotting.chart("Two things", columns=2)
     left.plot([1, 2, 3])
     left.set_ylabel("orders")
@@ -75,8 +75,8 @@ def test_charts_side_by_side_are_told_under_one_title():
     assert describe(left.figure) == "Line chart and bar chart: Two things. Upwards: orders."
 
 
-def test_a_long_finding_takes_two_lines_and_no_more_room_than_its_picture():
-    axes = plotting.chart("A finding that is told at such a length that no picture of this size could hold it. " * 2)
+def test_a_long_title_is_wrapped_to_the_width_of_its_chart():
+    axes = plotting.chart("A finding with so many words that no chart of this size could show it on one line. " * 2)
     axes.plot([1, 2])
     axes.figure.canvas.draw()
     title = axes.figure._suptitle.get_window_extent()
@@ -85,7 +85,7 @@ def test_a_long_finding_takes_two_lines_and_no_more_room_than_its_picture():
 
 
 @pytest.mark.parametrize("inches", [5, 6, 8, 10])
-def test_no_finding_is_cut_off_at_the_edge_of_its_picture(inches):
+def test_no_title_is_cut_off_at_the_edge_of_its_chart(inches):
     wide = "Off by 11% a week on average; seasonal naive by 32%, with growth by 12%; " * 4
     for length in range(40, len(wide), 11):
         axes = plotting.chart(wide[:length], size=(inches, 3.2))
@@ -108,25 +108,25 @@ def luminance(colour) -> float:
 
 
 def contrast(one, other) -> float:
-    """Of two colours, as WCAG 2 defines it."""
+    """Contrast of two colours, as defined in WCAG 2."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("ground", ["white", "#111111"])
-def test_charts_are_read_on_a_light_and_on_a_dark_page(ground):
-    """No colour can have more than 4.34:1 on both: the square root of the contrast of the two pages."""
-    assert all(contrast(colour, ground) >= 2.99 for colour in (*plotting.PALETTE, plotting.EDGE))
-    assert all(contrast(colour, ground) >= 4.3 for colour in (plotting.INK, plotting.BLUE, plotting.RED, plotting.GREY))
+@pytest.mark.parametrize("page", ["white", "#111111"])
+def test_charts_are_readable_on_light_and_dark_pages(page):
+    """The maximum for one colour on both is 4.34:1, the square root of the contrast of the two pages."""
+    assert all(contrast(colour, page) >= 2.99 for colour in (*plotting.PALETTE, plotting.EDGE))
+    assert all(contrast(colour, page) >= 4.3 for colour in (plotting.INK, plotting.BLUE, plotting.RED, plotting.GREY))
     axes = plotting.chart("A finding", x="month", y="orders")
     axes.plot([1, 2])
     plotting.label_line(axes, "sold")
     texts = [text for text in axes.figure.findobj(matplotlib.text.Text) if text.get_text()]
-    assert min(contrast(text.get_color(), ground) for text in texts) >= 4.3
+    assert min(contrast(text.get_color(), page) for text in texts) >= 4.3
     assert all(to_rgba(face)[3] == 0 for face in (axes.get_facecolor(), axes.figure.get_facecolor()))
 
 
-def test_a_text_on_a_heat_map_stands_out_from_every_colour_of_it():
+def test_text_is_readable_on_every_colour_of_a_heat_map():
     assert min(contrast(plotting.ink_on(colour), colour) for colour in plotting.heat()(np.linspace(0, 1, 100))) >= 4.3
 
 
@@ -135,32 +135,32 @@ def test_a_text_on_a_heat_map_stands_out_from_every_colour_of_it():
     [(950, "$950"), (-950, "−$950"), (12_500, "$12.5k"), (-1_200_000, "−$1.2M"), (999_960, "$1M"), (999.6, "$1k"),
      (0, "$0"), (0.4, "$0.40"), (4, "$4"), (9.996, "$10"), (2_000_000_000, "$2B"), (999.4, "$999")],
 )  # fmt: skip
-def test_an_amount_keeps_its_sign_and_is_written_as_people_write_it(value, shown):
+def test_amounts_are_formatted_with_sign_and_unit(value, shown):
     assert plotting.dollars(value) == shown
 
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Show the newest chart as a kernel does; the figure, and what the page gets of it."""
+    """Show the newest chart as a kernel does, and return the figure with the displayed data and metadata."""
     from IPython.core.interactiveshell import InteractiveShell
     from matplotlib_inline.backend_inline import configure_inline_support
 
-    sent = []
+    displayed = []
     shell = InteractiveShell.instance()
     configure_inline_support(shell, "module://matplotlib_inline.backend_inline")
-    monkeypatch.setattr("IPython.display.display", lambda data, **kinds: sent.append((data, kinds["metadata"])))
+    monkeypatch.setattr("IPython.display.display", lambda data, **kinds: displayed.append((data, kinds["metadata"])))
 
     def show():
         figure = matplotlib.pyplot.gcf()
         plotting.show()
         figure.draw_without_rendering()
-        return figure, *sent.pop()
+        return figure, *displayed.pop()
 
     yield show
     InteractiveShell.clear_instance()
 
 
-def test_pictures_have_twice_the_pixels_of_their_size(shown):
+def test_charts_have_double_resolution(shown):
     plotting.chart("A finding", size=(6, 3)).plot([1, 2])
     _, data, metadata = shown()
     assert struct.unpack(">II", base64.b64decode(data["image/png"])[16:24]) == (1200, 600)
@@ -168,7 +168,7 @@ def test_pictures_have_twice_the_pixels_of_their_size(shown):
 
 
 @pytest.mark.parametrize(("most", "ticks"), [(5_000, {"1", "10", "100", "1,000"}), (8, {"1", "2", "5"})])
-def test_a_logarithmic_axis_is_written_in_numbers(shown, most, ticks):
+def test_ticks_of_a_logarithmic_axis_are_plain_numbers(shown, most, ticks):
     axes = plotting.chart("Few sell much")
     axes.loglog([1, most], [1, most])
     shown()
@@ -224,9 +224,9 @@ def test_ticks_keep_their_sign_and_large_numbers_have_no_factor(shown):
         (lambda axes: axes.imshow([[0]]), True),
     ],
 )
-def test_a_chart_of_nothing_is_its_title_alone(shown, monkeypatch, draw, is_shown):
-    told = []
-    monkeypatch.setattr("duckbook.analysis.exploration.tell", told.append)
+def test_a_chart_without_data_shows_only_its_title(shown, monkeypatch, draw, is_shown):
+    findings = []
+    monkeypatch.setattr("duckbook.analysis.exploration.show_finding", findings.append)
     axes = plotting.chart(
         "Nothing is known of it, which takes a title that is so long that it breaks into two lines of text"
     )
@@ -237,4 +237,4 @@ def test_a_chart_of_nothing_is_its_title_alone(shown, monkeypatch, draw, is_show
         plotting.show()
         assert matplotlib.pyplot.get_fignums() == []
     expected = ["Nothing is known of it, which takes a title that is so long that it breaks into two lines of text"]
-    assert told == ([] if is_shown else expected)
+    assert findings == ([] if is_shown else expected)

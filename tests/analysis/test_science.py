@@ -1,8 +1,9 @@
-"""What the science notebooks share: intervals, cards, saved models, and the truth where there is any."""
+"""Helpers of the science notebooks: intervals, model cards, saved models, and the planted truth."""
 
 from __future__ import annotations
 
 import json
+import re
 from datetime import date
 from pathlib import Path
 
@@ -31,12 +32,12 @@ CARD = models.Card(
 )
 
 
-def test_an_interval_holds_the_mean_as_often_as_it_says():
-    draw, held = np.random.default_rng(1), 0
+def test_an_interval_covers_the_mean_at_its_level():
+    draw, covered = np.random.default_rng(1), 0
     for seed in range(60):
         low, high = science.bootstrap(np.mean, draw.normal(3.0, 1.0, 80), draws=200, level=0.9, seed=seed)
-        held += low < 3.0 < high
-    assert 45 <= held <= 59
+        covered += low < 3.0 < high
+    assert 45 <= covered <= 59
 
 
 def test_rows_are_drawn_together():
@@ -44,15 +45,15 @@ def test_rows_are_drawn_together():
     assert science.bootstrap(lambda a, b: np.abs(a - 2 * b).max(), 2 * x, x) == (0.0, 0.0)
 
 
-def test_a_metric_comes_with_its_interval_and_twice_the_same():
+def test_a_metric_has_an_interval_and_is_reproducible():
     x = np.random.default_rng(2).normal(5, 1, 200)
-    row = science.measured("mean", np.mean, x)
-    assert row == science.measured("mean", np.mean, x)
+    row = science.metric("mean", np.mean, x)
+    assert row == science.metric("mean", np.mean, x)
     assert row["low"] < row["found"] == x.mean() < row["high"]
 
 
 def published(customers: int) -> duckdb.DuckDBPyConnection:
-    """A connection that counts so many customers, one of them unknown besides."""
+    """A connection to marts with this many customers and the unknown member."""
     connection = duckdb.connect()
     connection.execute("create schema ecom_marts")
     connection.execute(
@@ -61,23 +62,25 @@ def published(customers: int) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def test_the_size_that_is_asked_for_is_enough():
-    assert science.require(published(science.ENOUGH), is_generated=True) == 5_000
-    assert science.require(published(science.ENOUGH_OF_ONES_OWN), is_generated=False) == 500
+def test_the_minimum_number_of_customers_is_enough():
+    assert science.require_customers(published(science.MIN_CUSTOMERS), is_generated=True) == 5_000
+    assert science.require_customers(published(science.MIN_CUSTOMERS_OWN_DATA), is_generated=False) == 500
 
 
-def test_too_few_customers_are_told_with_the_remedy_that_helps():
+def test_too_few_customers_raise_with_a_remedy():
     with pytest.raises(NotEnough, match=r"hold too few customers, 4,999.*at least 5,000.*CUSTOMERS=5000"):
-        science.require(published(4_999), is_generated=True)
+        science.require_customers(published(4_999), is_generated=True)
     with pytest.raises(
         NotEnough,
-        match=r"hold too few customers, 499: this notebook needs at least 500, and can say nothing of fewer\.$",
+        match=r"hold too few customers, 499: this notebook needs at least 500\.$",
     ):
-        science.require(published(499), is_generated=False)
+        science.require_customers(published(499), is_generated=False)
 
 
-@pytest.mark.parametrize(("is_generated", "enough"), [(True, science.ENOUGH), (False, science.ENOUGH_OF_ONES_OWN)])
-def test_too_few_customers_are_told_before_any_notebook_is_run(tmp_path, is_generated, enough):
+@pytest.mark.parametrize(
+    ("is_generated", "enough"), [(True, science.MIN_CUSTOMERS), (False, science.MIN_CUSTOMERS_OWN_DATA)]
+)
+def test_too_few_customers_raise_before_any_notebook_runs(tmp_path, is_generated, enough):
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
     folder = store.data / "published" / "r"
     folder.mkdir(parents=True)
@@ -97,10 +100,10 @@ def test_too_few_customers_are_told_before_any_notebook_is_run(tmp_path, is_gene
     request = Request(only="science")
     assert checked(enough) == date(2026, 6, 30)
     with pytest.raises(
-        NotEnough, match=rf"too few customers, {enough - 1:,}: data science needs at least {enough:,}, "
+        NotEnough, match=rf"too few customers, {enough - 1:,}: data science needs at least {enough:,}\."
     ):
         checked(enough - 1)
-    # Among other questions it is one that is left out.
+    # Outside data science too few customers are no reason to stop.
     request = Request(only="explore_sales")
     assert checked(enough - 1) == date(2026, 6, 30)
     assert not store.runs.exists()
@@ -112,24 +115,24 @@ def test_a_parameter_out_of_its_range_is_refused_by_name():
         science.require_between(1, 52, origins=3, horizon=0)
 
 
-def test_a_history_that_is_too_short_is_told():
+def test_too_few_days_raise():
     science.require_days(date(2026, 1, 1), date(2026, 1, 10), 10, "This")
     with pytest.raises(ScienceError, match=r"This needs 11 days of data.*2026-01-01 to 2026-01-10 there are 10"):
         science.require_days(date(2026, 1, 1), date(2026, 1, 10), 11, "This")
 
 
-def test_too_few_rows_are_told():
+def test_too_few_rows_raise():
     science.require_rows(30, 30, "reviews")
     with pytest.raises(ScienceError, match=r"hold too few reviews, 29.*at least 30"):
         science.require_rows(29, 30, "reviews")
 
 
-def test_an_interval_of_nothing_is_told():
+def test_an_interval_without_rows_raises():
     with pytest.raises(ScienceError, match="at least one row"):
         science.bootstrap(np.mean, [])
 
 
-def test_the_deviance_is_lowest_for_who_says_the_mean_and_not_for_who_says_nobody_buys():
+def test_the_deviance_is_lowest_for_the_true_mean_and_not_for_a_forecast_of_no_purchases():
     bought = np.random.default_rng(3).poisson(0.3, 4000)
     score = {mean: science.deviance(bought, np.full(4000, mean)).mean() for mean in (0.01, 0.2, 0.3, 0.4)}
     assert min(score, key=score.get) == 0.3
@@ -137,32 +140,32 @@ def test_the_deviance_is_lowest_for_who_says_the_mean_and_not_for_who_says_nobod
     assert science.deviance([0, 2], [1.0, 2.0]).tolist() == [2.0, 0.0]
 
 
-def test_a_few_values_have_an_interval_that_holds_their_mean_as_often_as_it_says():
+def test_the_interval_of_a_few_values_covers_the_mean_at_its_level():
     draw = np.random.default_rng(4)
-    held = [low < 0 < high for _, low, high in (science.mean_of_few(draw.normal(size=6)) for _ in range(400))]
-    assert 0.92 < np.mean(held) < 0.98
-    assert np.isnan(science.mean_of_few([1.0])[1])
+    covered = [low < 0 < high for _, low, high in (science.mean_interval(draw.normal(size=6)) for _ in range(400))]
+    assert 0.92 < np.mean(covered) < 0.98
+    assert np.isnan(science.mean_interval([1.0])[1])
 
 
-def test_a_card_says_what_was_measured():
+def test_a_card_has_metrics_findings_and_truth():
     page = CARD.markdown()
     assert "| error | 0.120 | −0.100 | – | 1,234.5 | 1,234 |" in page
-    assert "**What that comes to**\n\n- The error is lower than chance (n = 30)\n" in page
+    assert "**Findings**\n\n- The error is lower than chance (n = 30)\n" in page
     assert "Against the planted truth" in page
     assert "Against the planted truth" not in models.Card(**{**CARD.__dict__, "truth": []}).markdown()
 
 
-def test_a_saved_model_comes_back_with_its_card(tmp_path):
+def test_a_saved_model_loads_with_its_card(tmp_path):
     pytest.importorskip("skops", reason="comes with make science")
     store = Settings(data=tmp_path, _env_file=None)
     folder = models.save(store, {"r": 0.243, "at": np.arange(3.0)}, CARD)
     assert models.load(store, "a-model")["at"].tolist() == [0.0, 1.0, 2.0]
     assert (folder / "card.md").read_text("utf-8") == CARD.markdown()
-    kept = json.loads((folder / "card.json").read_text("utf-8"), parse_constant=pytest.fail)
-    assert kept["metrics"] == [CARD.metrics[0] | {"high": None}]
+    saved = json.loads((folder / "card.json").read_text("utf-8"), parse_constant=pytest.fail)
+    assert saved["metrics"] == [CARD.metrics[0] | {"high": None}]
 
 
-def test_a_model_that_is_not_there_or_could_run_code_is_refused(tmp_path):
+def test_an_unknown_or_unsafe_model_is_refused(tmp_path):
     skops_io = pytest.importorskip("skops.io", reason="comes with make science")
     store = Settings(data=tmp_path, _env_file=None)
     models.save(store, {"r": 1.0}, CARD)
@@ -175,7 +178,7 @@ def test_a_model_that_is_not_there_or_could_run_code_is_refused(tmp_path):
         models.load(store, "../a")
 
 
-def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start_store):
+def test_the_truth_of_data_landed_by_others_is_empty_and_has_its_columns(start_store):
     store = start_store("no truth", customers=200)
     connection = warehouse.engine(store)
     assert ground_truth.attach(connection, store, servers.up(store)) is False
@@ -184,7 +187,7 @@ def test_where_others_land_the_data_the_truth_is_empty_and_has_its_columns(start
     assert "is_treated" in connection.sql("from truth.experiment").columns
 
 
-def test_a_generated_store_says_which_it_is_and_data_of_ones_own_say_nothing(start_store, capsys):
+def test_a_simulated_shop_is_introduced_and_your_own_data_are_not(start_store, capsys):
     store = start_store("introduced", customers=200, seed=7, planted="spend_mean=60")
     endpoints = servers.up(store)
     landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
@@ -197,33 +200,33 @@ def test_a_generated_store_says_which_it_is_and_data_of_ones_own_say_nothing(sta
 
 
 def reads_the_truth(notebook: Path) -> list[str]:
-    """Cells that query the truth outside the section that only scores by it."""
+    """Cells that query the truth outside the section that compares results with it."""
     found, scores = [], False
     for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
         source = "".join(cell["source"])
         if cell["cell_type"] == "markdown" and "## " in source:
             scores = "The only section that reads" in source
-        elif "truth." in source and cell["cell_type"] == "code" and not scores:
+        elif re.search(r"\btruth\.", source) and cell["cell_type"] == "code" and not scores:
             found.append(cell["id"])
     return found
 
 
 @pytest.mark.parametrize("step", [step for step in read_chain() if step.group == "science"], ids=lambda step: step.name)
-def test_the_truth_scores_what_was_found_and_goes_into_nothing(step):
-    """But for who was treated in the experiment, which its own table says."""
+def test_the_truth_is_only_used_to_score_results(step):
+    """Except for the treated customers of the experiment, which only its own table has."""
     assert reads_the_truth(step.notebook) == (["14-04a"] if step.name == "experiment" else [])
 
 
 def rate(texts: list[str]) -> list[float]:
-    """A language model of somebody's own."""
+    """A text model set by the user."""
     return [float("good" in text) for text in texts]
 
 
-def forget(texts: list[str]) -> list[float]:
+def rate_one(texts: list[str]) -> list[float]:
     return [0.5]
 
 
-def test_a_function_of_ones_own_rates_texts_where_the_setting_names_it(tmp_path):
+def test_the_function_named_in_the_setting_rates_texts(tmp_path):
     store = Settings(data=tmp_path, text_model="test_science:rate", _env_file=None)
     assert text_model.sentiment(store, ["good", "bad"]).tolist() == [1.0, 0.0]
 
@@ -231,17 +234,17 @@ def test_a_function_of_ones_own_rates_texts_where_the_setting_names_it(tmp_path)
 @pytest.mark.parametrize(
     ("named", "sentence"),
     [
-        ("test_science:forget", "one number from 0 to 1"),
+        ("test_science:rate_one", "one number from 0 to 1"),
         ("test_science:nothing", "failed with AttributeError"),
         ("no_such_module:rate", "failed with ModuleNotFoundError"),
     ],
 )
-def test_a_function_that_does_not_do_is_told(tmp_path, named, sentence):
+def test_an_unusable_function_is_reported(tmp_path, named, sentence):
     with pytest.raises(ScienceError, match=f"DUCKBOOK_TEXT_MODEL={named} .*{sentence}"):
         text_model.sentiment(Settings(data=tmp_path, text_model=named, _env_file=None), ["good", "bad"])
 
 
-def test_the_local_model_wants_to_be_trained_first(tmp_path):
+def test_the_local_model_must_be_trained_first(tmp_path):
     pytest.importorskip("skops", reason="comes with make science")
     with pytest.raises(ScienceError, match="no saved model 'review-sentiment'"):
         text_model.sentiment(Settings(data=tmp_path, _env_file=None), ["good"])

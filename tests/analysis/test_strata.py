@@ -1,4 +1,4 @@
-"""Shares within strata: a composition that differs is no difference, and visits of one customer are not many."""
+"""Shares within strata: a different composition is no difference, and visits of one customer are dependent."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from duckbook.analysis import statements, strata
 from duckbook.analysis.statements import Group
 
 
-def test_within_one_stratum_it_is_the_comparison_of_two_shares():
+def test_with_one_stratum_it_equals_the_comparison_of_two_shares():
     found = strata.compare_within(("desktop", [300], [1000]), ("mobile", [1500], [10_000]))
     plain = statements.compare_shares(("desktop", 300, 1000), ("mobile", 1500, 10_000))
-    assert (found.of_first.value, found.of_second.value, found.verdict) == (0.3, 0.15, "higher")
+    assert (found.first_estimate.value, found.second_estimate.value, found.verdict) == (0.3, 0.15, "higher")
     assert found.difference.low == pytest.approx(plain.difference.low, abs=0.002)
     assert found.difference.high == pytest.approx(plain.difference.high, abs=0.002)
-    assert (found.of_first.n, found.of_second.n) == (1000, 10_000)
+    assert (found.first_estimate.n, found.second_estimate.n) == (1000, 10_000)
 
 
-def test_a_composition_that_differs_is_no_difference():
-    """Both buy in 40 % of visits of the opening and 10 % of later ones; desktop has most visits in the opening."""
+def test_a_different_composition_is_no_difference():
+    """Both convert at 40% in the first stratum and 10% in the second; most desktop visits are in the first."""
     desktop, mobile = ("desktop", [400, 10], [1000, 100]), ("mobile", [40, 100], [100, 1000])
     pooled = statements.compare_shares(("desktop", 410, 1100), ("mobile", 140, 1100))
     assert pooled.verdict == "higher"
@@ -26,11 +26,11 @@ def test_a_composition_that_differs_is_no_difference():
     assert (found.difference.value, found.verdict) == (pytest.approx(0), "no difference")
 
 
-def test_strata_that_one_of_them_lacks_tell_nothing():
+def test_strata_missing_in_one_group_are_ignored():
     found = strata.compare_within(("new", [0, 50], [0, 500]), ("old", [900, 25], [1000, 500]))
-    assert (found.of_second.value, found.of_second.n) == (0.05, 500)
-    apart = strata.compare_within(("new", [0, 50], [0, 500]), ("old", [900, 0], [1000, 0]))
-    assert apart.verdict == "too few"
+    assert (found.second_estimate.value, found.second_estimate.n) == (0.05, 500)
+    disjoint = strata.compare_within(("new", [0, 50], [0, 500]), ("old", [900, 0], [1000, 0]))
+    assert disjoint.verdict == "too few"
 
 
 def test_too_few_visits_or_purchases_are_too_few():
@@ -40,7 +40,7 @@ def test_too_few_visits_or_purchases_are_too_few():
     assert few.verdict == "too few"
 
 
-def test_the_design_effect_of_visits_that_come_tenfold_is_ten():
+def test_the_design_effect_of_rows_repeated_ten_times_is_ten():
     draw = np.random.default_rng(4)
     bought = (draw.random(4000) < 0.2).astype(float)
     assert Group("once", bought, np.ones(4000)).design_effect == pytest.approx(1, abs=0.01)
@@ -48,9 +48,9 @@ def test_the_design_effect_of_visits_that_come_tenfold_is_ten():
     assert Group("none", np.zeros(40), np.ones(40)).design_effect == 1
 
 
-def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_one_that_is_there():
-    """Customers differ in how often they buy; each uses one device only; months differ too."""
-    draw, told, covered = np.random.default_rng(7), 0, 0
+def test_false_differences_are_rare_and_intervals_cover_true_ones():
+    """Customers have different conversions and one device each; months differ too."""
+    draw, significant, covered = np.random.default_rng(7), 0, 0
     month = draw.integers(0, 12, 3000) % np.array([12, 6])[(draw.random(3000) < 0.5).astype(int)]
     for _ in range(300):
         device, visits = draw.integers(0, 2, 3000), draw.poisson(4, 3000)
@@ -58,33 +58,35 @@ def test_where_nothing_differs_it_seldom_finds_a_difference_and_mostly_covers_on
         for lift in (0.0, 0.05):
             bought = draw.binomial(visits, np.clip(rate + lift * (device == 0), 0, 1))
             counts = [
-                [np.bincount(month[device == one], of[device == one], 12) for of in (bought, visits)] for one in (0, 1)
+                [np.bincount(month[device == d], values[device == d], 12) for values in (bought, visits)]
+                for d in (0, 1)
             ]
             effect = Group("all", bought, visits).design_effect
             found = strata.compare_within(("a", *counts[0]), ("b", *counts[1]), design_effect=effect)
             if lift:
                 covered += found.difference.low <= lift <= found.difference.high
             else:
-                told += found.is_told
-    assert told / 300 < 0.085
+                significant += found.is_significant
+    assert significant / 300 < 0.085
     assert covered / 300 > 0.915
 
 
 @pytest.mark.parametrize(
     ("sizes", "rate", "count"), [((50, 2000), 0.01, 1), ((60, 2000), 0.02, 6), ((100, 1000), 0.1, 6)]
 )
-def test_a_small_group_that_met_none_of_what_is_rare_has_no_lower_share(sizes, rate, count):
+def test_a_small_group_without_rare_hits_has_no_lower_share(sizes, rate, count):
     draw = np.random.default_rng(43)
     n = np.array([np.full(count, size // count) for size in sizes])
     hits = draw.binomial(n, rate, (1000, *n.shape))
-    assert sum(strata.compare_within(("a", one[0], n[0]), ("b", one[1], n[1])).is_told for one in hits) / 1000 < 0.075
+    significant = sum(strata.compare_within(("a", k[0], n[0]), ("b", k[1], n[1])).is_significant for k in hits)
+    assert significant / 1000 < 0.075
 
 
-def test_groups_that_are_crossed_over_strata_are_told_apart_as_seldom_as_promised():
-    """One group has nearly all of its visits where few buy, the other where many do; nothing differs within either."""
-    draw, told = np.random.default_rng(41), 0
+def test_confounded_groups_rarely_differ_significantly():
+    """Most visits of one group are in the stratum with low conversion, those of the other in the high one."""
+    draw, significant = np.random.default_rng(41), 0
     n, rate = np.array([[7007, 142], [12, 3715]]), np.array([0.01, 0.47])
     for _ in range(1000):
         hits = draw.binomial(n, rate)
-        told += strata.compare_within(("a", hits[0], n[0]), ("b", hits[1], n[1])).is_told
-    assert told / 1000 < 0.08
+        significant += strata.compare_within(("a", hits[0], n[0]), ("b", hits[1], n[1])).is_significant
+    assert significant / 1000 < 0.08

@@ -1,4 +1,4 @@
-"""Tables in one style: what a reader sees of a frame, over open inputs and in a real kernel."""
+"""Table style: how frames are shown, for generated inputs and in a real kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FLOATS = st.floats(allow_nan=True, allow_infinity=True)
 
 
 def column(name: str, values: list, **formats: str) -> list[str]:
-    """What stands below the heading of a table of one column."""
+    """The cells of a table with one column, without its heading."""
     return [line.strip() for line in as_text(pd.DataFrame({name: values}), formats).splitlines()[1:]]
 
 
@@ -63,11 +63,11 @@ def number(text: str) -> Decimal:
         ("nothing", [None, None], ["–", "–"]),
     ],
 )
-def test_a_value_is_written_as_people_write_it(name, values, shown):
+def test_values_are_formatted_by_column_name_and_type(name, values, shown):
     assert column(name, values) == shown
 
 
-def test_formats_can_be_named():
+def test_formats_can_be_given():
     frame = pd.DataFrame({"found": [0.1619], "value": [12.0], "auc": [0.81239]})
     assert repr(table(frame, found="percent", value="count", auc="{:.3f}")).split() == [
         *("found", "value", "auc"),
@@ -87,7 +87,7 @@ def test_headings_are_words_and_row_numbers_are_left_out():
     assert as_text(frame).splitlines()[1].split() == ["b", "y"]
 
 
-def test_an_index_that_says_something_is_the_first_column():
+def test_a_meaningful_index_is_the_first_column():
     sums = pd.DataFrame({"device": ["tablet", "mobile"], "visits": [1000, 3]}).groupby("device").visits.sum()
     assert [line.split() for line in as_text(sums).splitlines()] == [
         ["device", "visits"],
@@ -105,9 +105,9 @@ def test_a_long_frame_is_cut_in_the_middle_and_says_how_long_it_is():
     assert as_text(pd.DataFrame({"n": []})).endswith("no rows")
 
 
-def test_texts_stand_left_numbers_right_and_nothing_is_coloured():
-    written = as_html(pd.DataFrame({"told": ["a paragraph"], "orders": [12]}))
-    assert '<th><div align="left">told</div></th>' in written
+def test_text_is_left_aligned_numbers_right_aligned_and_nothing_is_coloured():
+    written = as_html(pd.DataFrame({"note": ["a paragraph"], "orders": [12]}))
+    assert '<th><div align="left">note</div></th>' in written
     assert '<td><div align="left">a paragraph</div></td>' in written
     assert "<td>12</td>" in written
     assert not re.search("background|color|<style", written)
@@ -122,7 +122,7 @@ def test_data_is_text_and_never_markup(name, value):
 
 
 @given(st.lists(FLOATS, min_size=1), st.sampled_from(["value", "share", "found", "orders"]))
-def test_no_number_is_in_scientific_notation_and_none_that_is_not_zero_reads_zero(values, name):
+def test_no_number_is_in_scientific_notation_and_no_nonzero_number_shows_zero(values, name):
     for value, text in zip(values, column(name, values), strict=True):
         assert re.fullmatch(r"–|−?∞|[<>]?−?\d{1,3}(,\d{3})*(\.\d+)?%?", text)
         if value == value and value != 0:
@@ -130,7 +130,7 @@ def test_no_number_is_in_scientific_notation_and_none_that_is_not_zero_reads_zer
 
 
 @given(st.lists(MONEY, min_size=1, max_size=50))
-def test_amounts_that_are_shown_add_up_to_the_total(values):
+def test_shown_amounts_add_up_to_the_total(values):
     assert sum(map(number, column("revenue", values))) == sum(values)
 
 
@@ -157,11 +157,11 @@ def test_shares_are_within_half_of_the_last_digit(values):
         (None, "–"),
     ],
 )
-def test_a_value_by_itself(value, shown):
+def test_a_single_value_is_formatted(value, shown):
     assert plain(value) == shown
 
 
-def test_the_last_frame_of_a_cell_is_shown_so_after_start(tmp_path, monkeypatch):
+def test_frames_have_the_style_after_notebook_start(tmp_path, monkeypatch):
     from duckbook.analysis import notebook
 
     monkeypatch.setenv("DUCKBOOK_DATA", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Several machines on one S3: who holds a lease may commit, who has lost it stops, nobody sweeps another's files."""
+"""Leases of several machines in one S3: only the holder commits, and no machine deletes another's files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from landing_zone import Shop, lines, order
 
 @pytest.fixture
 def shared(endpoints, tmp_path) -> tuple[Shop, Shop]:
-    """Two machines, each with a data folder of its own, on one landing zone and one history."""
+    """Two machines with a data folder each, and one landing zone and history."""
     one, other = Shop(tmp_path / "one", endpoints, "leased"), Shop(tmp_path / "other", endpoints, "leased")
     one.clear()
     for shop in (one, other):
@@ -30,76 +30,76 @@ def shared(endpoints, tmp_path) -> tuple[Shop, Shop]:
 
 
 def lease_of(shop: Shop, seconds: float = lease.SECONDS) -> Lease:
-    note = shop.settings.data / "test.lease"
-    return Lease(shop.client, shop.settings.s3_historic_bucket, "test", "a test", note, seconds)
+    token_file = shop.settings.data / "test.lease"
+    return Lease(shop.client, shop.settings.s3_historic_bucket, "test", "a test", token_file, seconds)
 
 
-def test_one_holds_a_lease_and_the_second_is_told_who(shared):
+def test_a_second_claim_returns_the_holder(shared):
     one, other = map(lease_of, shared)
     assert one.take() is None
     holding = other.take()
-    assert str(shared[0].settings.data) in holding.who
-    assert 80 < holding.left <= lease.SECONDS
-    with one.kept():
+    assert str(shared[0].settings.data) in holding.holder
+    assert 80 < holding.seconds_left <= lease.SECONDS
+    with one.renewing():
         one.renew()
     assert shared[0].history_keys() == []
     assert other.take() is None
 
 
-def test_of_many_that_ask_at_once_one_gets_it(shared):
-    asked = [lease_of(shared[n % 2]) for n in range(8)]
-    for n, each in enumerate(asked):
-        each.note = each.note.with_name(f"{n}.lease")
-    got = []
-    threads = [threading.Thread(target=lambda each=each: got.append(each.take())) for each in asked]
+def test_only_one_of_many_concurrent_claims_succeeds(shared):
+    claims = [lease_of(shared[n % 2]) for n in range(8)]
+    for n, each in enumerate(claims):
+        each.token_file = each.token_file.with_name(f"{n}.lease")
+    results = []
+    threads = [threading.Thread(target=lambda each=each: results.append(each.take())) for each in claims]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert got.count(None) == 1
+    assert results.count(None) == 1
 
 
-def test_a_lease_that_is_not_renewed_ends_and_its_holder_knows(shared):
+def test_a_lease_without_renewal_expires_and_its_holder_stops(shared):
     one, other = lease_of(shared[0], seconds=4), lease_of(shared[1])
     assert one.take() is None
     assert other.take() is not None
     time.sleep(4.5)
     with pytest.raises(LeaseError, match="was not renewed in time"):
-        one.see()
+        one.check()
     assert other.take() is None
     with pytest.raises(LeaseError, match="a test stops here and commits nothing more"):
         one.renew()
 
 
-def test_a_holder_learns_from_the_server_that_another_has_it(shared):
+def test_renewing_a_lease_that_another_has_taken_is_an_error(shared):
     one, other = map(lease_of, shared)
     assert one.take() is None
     storage.delete(one.client, one.bucket, one.key)
     assert other.take() is None
-    one.see()
+    one.check()
     with pytest.raises(LeaseError, match=f"A test of {shared[1].settings.data} on .* has it"):
         one.renew()
     with pytest.raises(LeaseError):
-        one.see()
+        one.check()
 
 
-def test_it_is_renewed_as_long_as_its_holder_works(shared, monkeypatch):
-    monkeypatch.setattr(lease, "EVERY", 0.5)
+def test_a_lease_is_renewed_during_the_block(shared, monkeypatch):
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.5)
     one, other = lease_of(shared[0], seconds=4), lease_of(shared[1])
     assert one.take() is None
-    with one.kept():
+    with one.renewing():
         time.sleep(5)
         assert other.take() is not None
-        one.see()
+        one.check()
 
 
-def test_the_lease_of_one_that_was_killed_goes_to_the_next_of_its_data_folder_at_once(shared):
+def test_a_lease_of_a_killed_process_is_taken_over_in_its_data_folder(shared):
     for _ in range(3):
         assert lease_of(shared[0]).take() is None
         assert lease_of(shared[1]).take() is not None
 
 
-# Two ingests, forced to meet
+# Two concurrent ingests
 
 
 def land(shop: Shop) -> None:
@@ -107,17 +107,18 @@ def land(shop: Shop) -> None:
     shop.land("customers/c.ndjson", lines({"customer_id": "c-1"}))
 
 
-def whole(shop: Shop) -> int:
-    """See that raw is made of the history alone; gives its orders."""
+def count_rebuilt_orders(shop: Shop) -> int:
+    """Rebuild raw from the history and return its number of orders."""
     raw.rebuild(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return len(shop.raw())
 
 
-def test_what_another_machine_committed_since_the_log_was_read_is_not_swept(shared, monkeypatch):
-    """One was killed with its files put, reads the log, stands still past its lease, and goes on when all has changed.
+def test_files_that_another_machine_committed_are_not_deleted(shared, monkeypatch):
+    """One machine was killed after writing files, reads the log, hangs until its lease has expired, and goes on.
 
-    The other one has read the same landing zone meanwhile: with equal keys for equal batches its files would go.
+    The other has ingested the same landing zone in the meantime: with equal keys for equal batches its files would be
+    deleted.
     """
     one, other = shared
     land(one)
@@ -129,27 +130,27 @@ def test_what_another_machine_committed_since_the_log_was_read_is_not_swept(shar
     assert left
     real = commit_log.read
 
-    def then_stand_still(client, bucket):
-        found = real(client, bucket)
+    def hang_after_reading(client, bucket):
+        log = real(client, bucket)
         monkeypatch.undo()
         time.sleep(4.5)
         assert other.ingest().number == 1
-        return found
+        return log
 
     monkeypatch.setattr(lease, "SECONDS", 4)
     monkeypatch.setattr("duckbook.ingest.transaction.Lease", lambda *given: Lease(*given, seconds=4))
-    monkeypatch.setattr(lease, "EVERY", 1000)
-    monkeypatch.setattr(commit_log, "read", then_stand_still)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 1000)
+    monkeypatch.setattr(commit_log, "read", hang_after_reading)
     with pytest.raises(LeaseError, match=r"was not renewed in time\), so an ingest stops here and commits nothing"):
         one.ingest()
-    assert whole(other) == 50
-    assert whole(one) == 50
+    assert count_rebuilt_orders(other) == 50
+    assert count_rebuilt_orders(one) == 50
     one.ingest()
-    assert whole(one) == 50
+    assert count_rebuilt_orders(one) == 50
     assert not left & set(one.history_keys())
 
 
-def test_two_machines_that_ingest_at_once_take_turns(shared):
+def test_two_concurrent_ingests_take_turns(shared):
     one, other = shared
     land(one)
     reports = {}
@@ -159,20 +160,20 @@ def test_two_machines_that_ingest_at_once_take_turns(shared):
     for thread in threads:
         thread.join()
     assert sorted(str(reports[shop].number) for shop in shared) == ["1", "None"]
-    assert whole(one) == whole(other) == 50
+    assert count_rebuilt_orders(one) == count_rebuilt_orders(other) == 50
 
 
-# A lake that several machines share
+# A shared lake
 
 
 @pytest.fixture
 def lakes(external_settings, tmp_path):
-    """Two stores of one lake, whose Postgres and S3 are neither's own."""
+    """Two data folders with one lake, in external Postgres and S3."""
     mine = external_settings.model_copy(update={"target": "lake", "lake_schema": "leased"})
     return mine, mine.model_copy(update={"data": tmp_path / "theirs", "runs": tmp_path / "their runs"})
 
 
-def test_a_cut_connection_to_postgres_lets_no_second_run_begin(lakes, external_endpoints):
+def test_a_lost_connection_to_postgres_does_not_let_a_second_run_begin(lakes, external_endpoints):
     import postgres_servers
 
     mine, theirs = lakes
@@ -194,7 +195,7 @@ def test_a_cut_connection_to_postgres_lets_no_second_run_begin(lakes, external_e
 
 @pytest.fixture
 def half_own(lakes, external_endpoints):
-    """A store of that lake with a Postgres of its own, in whose landing zone the data of somebody else lie."""
+    """A data folder with that lake and an embedded Postgres, and foreign data in its landing zone."""
     names = {"s3_historic_bucket": "refused-past", "s3_latest_bucket": "refused-new", "postgres_dsn": None}
     store = lakes[0].model_copy(update=names)
     client = storage.client(external_endpoints.s3)
@@ -206,46 +207,46 @@ def half_own(lakes, external_endpoints):
     servers.down(store)
 
 
-@pytest.mark.parametrize("refused_by", ["the lease", "what is missing", "the disk"])
-def test_a_run_that_does_not_begin_leaves_no_server_behind(half_own, tmp_path, monkeypatch, refused_by):
+@pytest.mark.parametrize("refused_by", ["the lease", "a missing lake", "the disk"])
+def test_a_run_that_does_not_begin_leaves_no_server_running(half_own, tmp_path, monkeypatch, refused_by):
     store, client = half_own
-    steps, told = {"first": "ingest", "last": "ingest", "generate": False}, "is at work on the lake leased"
-    note = tmp_path / "elsewhere" / "test.lease"
-    note.parent.mkdir()
-    held = Lease(client, store.s3_historic_bucket, "lake-leased", "a test", note)
+    steps, message = {"first": "ingest", "last": "ingest", "generate": False}, "is at work on the lake leased"
+    token_file = tmp_path / "elsewhere" / "test.lease"
+    token_file.parent.mkdir()
+    held = Lease(client, store.s3_historic_bucket, "lake-leased", "a test", token_file)
     if refused_by == "the disk":
 
         def begin(*_arguments, **_values):
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(run_archive.Run, "begin", begin)
-        told = "No space left"
+        message = "No space left"
     else:
         assert held.take() is None
-    if refused_by == "what is missing":
-        # That somebody holds the lake elsewhere is no reason to leave them.
-        steps, told = {"only": "explore_sales"}, "There is no lake leased yet|Nothing has been published yet"
-    with held.kept(), pytest.raises((DuckbookError, OSError), match=told):
+    if refused_by == "a missing lake":
+        # The lease of another machine is no reason to keep the servers.
+        steps, message = {"only": "explore_sales"}, "There is no lake leased yet|Nothing has been published yet"
+    with held.renewing(), pytest.raises((DuckbookError, OSError), match=message):
         run(store, Request(**steps), Memory())
     assert (store.data / "servers" / "postgres").is_dir(), "it was started"
     assert servers.status(store)[0]["state"] == "stopped"
 
 
-def test_a_run_whose_lease_is_gone_stops_with_a_sentence(lakes, tmp_path, monkeypatch):
+def test_a_run_that_loses_its_lease_stops_with_a_message(lakes, tmp_path, monkeypatch):
     mine, theirs = lakes
-    monkeypatch.setattr(lease, "EVERY", 0.3)
+    monkeypatch.setattr(lease, "RENEW_SECONDS", 0.3)
 
-    class Robbed(Memory):
+    class TakeLease(Memory):
         def step_started(self, step) -> None:
             super().step_started(step)
             client = storage.client(servers.up(theirs).s3)
-            held = lease.look(client, theirs.s3_historic_bucket, "lake-leased")
-            assert held.told["what"] == "a run of the chain"
+            held = lease.find(client, theirs.s3_historic_bucket, "lake-leased")
+            assert held.content["what"] == "a run of the chain"
             other = Lease(client, theirs.s3_historic_bucket, "lake-leased", "another run", tmp_path / "other.lease")
-            storage.put_bytes(client, theirs.s3_historic_bucket, other.key, json.dumps(other.told).encode())
+            storage.put_bytes(client, theirs.s3_historic_bucket, other.key, json.dumps(other.content).encode())
 
     chain = write_chain(tmp_path / "nb", "never_ends", "never=succeeds")
-    record = run(mine, Request(generate=False), Robbed(), chain).record
+    record = run(mine, Request(generate=False), TakeLease(), chain).record
     assert record["status"] == "failed"
     assert "Another run of" in record["error"]
     assert "so a run of the chain stops here and commits nothing more" in record["error"]
@@ -255,7 +256,7 @@ def test_a_run_whose_lease_is_gone_stops_with_a_sentence(lakes, tmp_path, monkey
     storage.delete(client, theirs.s3_historic_bucket, f"{lease.PREFIX}lake-leased.json")
 
 
-def test_a_kernel_of_a_run_that_holds_the_lake_no_more_commits_nothing(lakes, external_endpoints, monkeypatch):
+def test_a_kernel_of_a_run_without_the_lease_commits_nothing(lakes, external_endpoints, monkeypatch):
     mine, theirs = lakes
     landed = Shop(mine.data, external_endpoints, "kernels")
     landed.clear()
@@ -265,10 +266,10 @@ def test_a_kernel_of_a_run_that_holds_the_lake_no_more_commits_nothing(lakes, ex
     endpoints = servers.up(mine)
     landed.ingest()
     with one_writer(theirs, "a run of the chain") as held:
-        monkeypatch.setattr(lock, "_held", [])  # as in a process of its own
-        monkeypatch.setenv(lock.TOKEN, "of a run that was cut off")
+        monkeypatch.setattr(lock, "_leases", [])  # As in another process.
+        monkeypatch.setenv(lock.TOKEN, "token of an interrupted run")
         with pytest.raises(LeaseError, match=r"This run holds the lake leased no more .*has it"):
             raw.load(mine, endpoints)
         monkeypatch.setenv(lock.TOKEN, held.token)
         assert raw.load(mine, endpoints).commits == (1,)
-        monkeypatch.setattr(lock, "_held", [held])
+        monkeypatch.setattr(lock, "_leases", [held])

@@ -1,4 +1,4 @@
-"""Queries that run side by side end together: whole, with the error of the first that fails, or when stopped."""
+"""Concurrent queries: order of results, errors and interrupts."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ def engine():
         yield connection
 
 
-def test_outcomes_come_in_the_order_of_the_things_and_each_has_tables_of_its_own(engine):
+def test_results_are_in_the_order_of_the_inputs_and_temporary_tables_are_separate(engine):
     def squared(cursor: duckdb.DuckDBPyConnection, number: int) -> int:
         cursor.execute("create temp table mine as select ? as n", [number])
         return cursor.execute("select n * n from mine").fetchone()[0]
 
-    assert parallel.each(engine, squared, range(20)) == [n * n for n in range(20)]
-    assert parallel.each(engine, squared, []) == []
+    assert parallel.run_concurrently(engine, squared, range(20)) == [n * n for n in range(20)]
+    assert parallel.run_concurrently(engine, squared, []) == []
 
 
-def test_an_error_stops_what_runs_beside_it_and_is_the_one_that_is_told(engine):
-    both, begun, ended = threading.Barrier(2), [], []
+def test_the_first_error_is_raised_and_stops_the_other_queries(engine):
+    barrier, started, ended = threading.Barrier(2), [], []
 
-    def work(cursor: duckdb.DuckDBPyConnection, thing: str) -> None:
-        begun.append(thing)
-        if thing != "comes next":
-            both.wait()
-        if thing == "fails":
+    def work(cursor: duckdb.DuckDBPyConnection, value: str) -> None:
+        started.append(value)
+        if value != "queued":
+            barrier.wait()
+        if value == "fails":
             raise ValueError("this one")
         try:
             cursor.execute(ENDLESS)
         finally:
-            ended.append(thing)
+            ended.append(value)
 
     with pytest.raises(ValueError, match="this one"):
-        parallel.each(engine, work, ["endless", "fails", "comes next"])
-    assert sorted([*ended, "fails"]) == sorted(begun), "nothing of what had begun runs on"
-    assert engine.execute("select 1").fetchone() == (1,), "the connection goes on"
+        parallel.run_concurrently(engine, work, ["endless", "fails", "queued"])
+    assert sorted([*ended, "fails"]) == sorted(started), "every started query has ended"
+    assert engine.execute("select 1").fetchone() == (1,), "the connection still works"
 
 
 INTERRUPTED = f"""
@@ -54,23 +54,23 @@ import os, signal, threading
 import duckdb
 from duckbook.backends import parallel
 
-# Whoever is started in the background may have been told to ignore it.
+# A process that is started in the background may inherit SIGINT as ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-both = threading.Barrier(2, action=lambda: print("both run", flush=True))
+barrier = threading.Barrier(2, action=lambda: print("both run", flush=True))
 
-def work(cursor, thing):
-    both.wait()
+def work(cursor, value):
+    barrier.wait()
     try:
         cursor.execute({ENDLESS!r})
     finally:
-        # In one piece: print writes a line and its end apart, and another thread may come between.
+        # One write: print writes a line and its end separately, and threads would interleave them.
         os.write(1, b"ended\\n")
 
-parallel.each(duckdb.connect(), work, range(2))
+parallel.run_concurrently(duckdb.connect(), work, range(2))
 """
 
 
-def test_an_interrupt_from_the_keyboard_stops_them_all():
+def test_ctrl_c_stops_all_queries():
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

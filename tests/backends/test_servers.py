@@ -1,4 +1,4 @@
-"""The embedded servers: real ones, kept and found again, safe against kills and races, closed to strangers."""
+"""The embedded servers: start, stop, kills, races, and access by strangers."""
 
 import contextlib
 import http.client
@@ -45,7 +45,7 @@ def up_in_another_process(settings: Settings) -> subprocess.Popen:
 
 
 def processes_of(settings: Settings) -> list[psutil.Process]:
-    """Every living process whose command line names the store's folder of servers; a starter is none of them."""
+    """Return every process with the folder of servers on its command line; starters have not."""
     folder = f"{settings.data}/servers/"
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
@@ -56,7 +56,7 @@ def processes_of(settings: Settings) -> list[psutil.Process]:
 
 
 def kill(settings: Settings) -> None:
-    """Kill both servers as a power cut would."""
+    """Kill both servers, like a power cut."""
     for process in processes_of(settings):
         process.kill()
 
@@ -67,7 +67,7 @@ def rows(dsn: str, sql: str) -> list:
 
 
 def status_of(url: str) -> int:
-    """What an unsigned request is answered, 0 when nothing answers it."""
+    """Return the HTTP status of an unsigned request, or 0 if the server does not answer."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return answer.status
@@ -79,26 +79,26 @@ def status_of(url: str) -> int:
 
 @pytest.fixture(scope="module")
 def victim(start_store) -> Settings:
-    """A store whose servers may be stopped and killed; each test leaves it so that `up` brings it back."""
+    """A data folder whose servers may be stopped and killed; after each test `up` starts them again."""
     return start_store("victim")
 
 
 @pytest.fixture
 def fresh(tmp_path) -> Settings:
-    """A store that has no servers yet, in a folder whose path is longer than a socket's may be."""
+    """A data folder without servers, with a path longer than sockets allow."""
     settings = Settings(data=tmp_path / ("a long name " * 15).strip() / "data", _env_file=None)
     yield settings
     kill(settings)
     servers.down(settings)
 
 
-def test_up_again_finds_the_same_servers(store_settings, endpoints):
+def test_up_finds_running_servers(store_settings, endpoints):
     before = {process.pid for process in processes_of(store_settings)}
     assert servers.up(store_settings) == endpoints
     assert {process.pid for process in processes_of(store_settings)} == before
 
 
-def test_another_process_finds_them_too(store_settings, endpoints):
+def test_another_process_finds_running_servers(store_settings, endpoints):
     before = {process.pid for process in processes_of(store_settings)}
     found, _ = up_in_another_process(store_settings).communicate(timeout=60)
     assert json.loads(found) == [endpoints.postgres_dsn, endpoints.s3.url]
@@ -116,13 +116,13 @@ def test_they_listen_on_this_machine_alone(store_settings, endpoints):
     assert int(endpoints.s3.url.rpartition(":")[2]) in {port for _, port in listening}
 
 
-def test_the_schema_and_the_buckets_are_there(store_settings, endpoints):
+def test_up_creates_the_schema_and_the_buckets(store_settings, endpoints):
     assert rows(endpoints.postgres_dsn, "select 1 from pg_namespace where nspname = 'ecom'") == [(1,)]
     names = {bucket["Name"] for bucket in storage.client(endpoints.s3).list_buckets()["Buckets"]}
     assert names >= {store_settings.s3_historic_bucket, store_settings.s3_latest_bucket}
 
 
-def test_a_schema_and_a_bucket_that_were_dropped_are_made_again(victim):
+def test_a_dropped_schema_and_bucket_are_created_again(victim):
     found = servers.up(victim)
     with postgres_servers.connect(found.postgres_dsn) as connection:
         connection.execute("drop schema ecom")
@@ -150,7 +150,7 @@ def test_libpqs_variables_do_not_reach_the_embedded_postgres(victim):
     assert json.loads(done.stdout)[0] == servers.up(victim).postgres_dsn
 
 
-def test_stores_side_by_side_have_servers_of_their_own(store_settings, victim):
+def test_data_folders_have_servers_of_their_own(store_settings, victim):
     ours, theirs = servers.up(store_settings), servers.up(victim)
     assert (ours.postgres_dsn, ours.s3.url) != (theirs.postgres_dsn, theirs.s3.url)
     storage.put_bytes(storage.client(ours.s3), store_settings.s3_historic_bucket, "mine/x", b"1")
@@ -159,12 +159,12 @@ def test_stores_side_by_side_have_servers_of_their_own(store_settings, victim):
         psycopg2.connect(theirs.postgres_dsn, password=ours.postgres_dsn.split(":")[2].split("@")[0])
 
 
-def test_processes_that_call_up_at_once_start_one_pair_that_outlives_them(fresh):
+def test_concurrent_calls_of_up_start_one_pair_that_outlives_them(fresh):
     starters = [up_in_another_process(fresh) for _ in range(3)]
-    # It would not return while a server held a starter's pipe.
-    told = [starter.communicate(timeout=60) for starter in starters]
-    assert [starter.returncode for starter in starters] == [0, 0, 0], told
-    assert len({out for out, _ in told}) == 1
+    # This would not return while a server held a starter's pipe.
+    outputs = [starter.communicate(timeout=60) for starter in starters]
+    assert [starter.returncode for starter in starters] == [0, 0, 0], outputs
+    assert len({out for out, _ in outputs}) == 1
     found = processes_of(fresh)
     assert len(found) == 2
     for server in found:
@@ -172,7 +172,7 @@ def test_processes_that_call_up_at_once_start_one_pair_that_outlives_them(fresh)
         assert os.getsid(server.pid) != os.getsid(0)
 
 
-def test_a_starter_killed_at_any_moment_leaves_a_store_that_comes_up(fresh, soak):
+def test_servers_start_after_a_starter_was_killed_at_any_moment(fresh, soak):
     draw = random.Random(7)
     for _ in range(40 if soak else 3):
         starter = up_in_another_process(fresh)
@@ -185,7 +185,7 @@ def test_a_starter_killed_at_any_moment_leaves_a_store_that_comes_up(fresh, soak
     assert list((fresh.data / "servers").glob("postgres.new-*")) == []
 
 
-def test_what_was_acknowledged_survives_a_kill(victim, soak):
+def test_acknowledged_writes_survive_a_kill(victim, soak):
     for _ in range(10 if soak else 1):
         found = servers.up(victim)
         s3 = storage.client(found.s3, attempts=1)
@@ -225,12 +225,12 @@ def test_what_was_acknowledged_survives_a_kill(victim, soak):
 
 
 def swallow(write) -> None:
-    """Write until the server dies, which is what is wanted here."""
+    """Write until the server dies."""
     with contextlib.suppress(ServerError, psycopg2.OperationalError):
         write()
 
 
-def test_ports_that_were_taken_meanwhile_are_replaced_and_nothing_is_lost(victim):
+def test_ports_in_use_are_replaced_and_nothing_is_lost(victim):
     before = servers.up(victim)
     storage.put_bytes(storage.client(before.s3), victim.s3_historic_bucket, "moved/x", b"1")
     assert servers.down(victim) == ["postgres", "s3"]
@@ -248,7 +248,7 @@ def test_ports_that_were_taken_meanwhile_are_replaced_and_nothing_is_lost(victim
     assert rows(after.postgres_dsn, "select 1 from pg_namespace where nspname = 'ecom'") == [(1,)]
 
 
-def test_one_server_that_died_is_brought_back_and_the_other_left_alone(victim):
+def test_only_the_server_that_died_is_started_again(victim):
     servers.up(victim)
     postgres, weed = sorted(processes_of(victim), key=lambda process: "weed" in process.cmdline()[0])
     weed.kill()
@@ -259,19 +259,19 @@ def test_one_server_that_died_is_brought_back_and_the_other_left_alone(victim):
     assert len(again) == 2
 
 
-def test_down_says_what_it_stopped_and_status_what_runs(victim):
+def test_down_returns_the_stopped_servers_and_status_the_running_ones(victim):
     found = servers.up(victim)
-    told = {row["name"]: (row["state"], row["address"]) for row in servers.status(victim)}
-    assert told["s3"] == ("running", found.s3.host)
-    assert told["postgres"][0] == "running"
-    assert f"@{told['postgres'][1]}/" in found.postgres_dsn
+    states = {row["name"]: (row["state"], row["address"]) for row in servers.status(victim)}
+    assert states["s3"] == ("running", found.s3.host)
+    assert states["postgres"][0] == "running"
+    assert f"@{states['postgres'][1]}/" in found.postgres_dsn
     assert servers.down(victim) == ["postgres", "s3"]
     assert processes_of(victim) == []
     assert servers.down(victim) == []
     assert [(row["state"], row["address"]) for row in servers.status(victim)] == [("stopped", "")] * 2
 
 
-def test_status_and_down_of_a_store_that_never_had_servers_make_nothing(tmp_path):
+def test_status_and_down_create_no_data_folder(tmp_path):
     settings = Settings(data=tmp_path / "none", _env_file=None)
     assert {row["state"] for row in servers.status(settings)} == {"stopped"}
     assert servers.down(settings) == []
@@ -287,7 +287,7 @@ def test_status_imports_nothing_heavy(store_settings, endpoints):
     assert {"boto3", "botocore", "psycopg2", "duckdb", "pandas", "dbt", "IPython"} & set(loaded) == set()
 
 
-def test_no_password_stands_in_a_process_list_or_in_a_servers_environment(store_settings, endpoints):
+def test_no_password_is_in_a_process_list_or_a_servers_environment(store_settings, endpoints):
     secret_file = store_settings.data / "servers" / "secrets.json"
     secrets = list(json.loads(secret_file.read_text()).values())
     found = processes_of(store_settings)
@@ -298,7 +298,7 @@ def test_no_password_stands_in_a_process_list_or_in_a_servers_environment(store_
         assert not any(name.startswith(("DUCKBOOK_", "AWS_", "PYTEST")) for name in process.environ())
 
 
-def test_passwords_lie_where_only_the_owner_reads(store_settings, endpoints):
+def test_only_the_owner_can_read_passwords(store_settings, endpoints):
     folder = store_settings.data / "servers"
     secrets = list(json.loads((folder / "secrets.json").read_text()).values())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
@@ -309,7 +309,7 @@ def test_passwords_lie_where_only_the_owner_reads(store_settings, endpoints):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_stranger_is_refused_by_both(store_settings, endpoints):
+def test_both_servers_reject_wrong_credentials(store_settings, endpoints):
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(endpoints.postgres_dsn, password="hunter2")
     stranger = storage.client(replace(endpoints.s3, secret_access_key="hunter2hunter2hunter2"))
@@ -319,7 +319,7 @@ def test_a_stranger_is_refused_by_both(store_settings, endpoints):
 
 
 def ports_of(settings: Settings) -> list[int]:
-    """Every port on which a process of the store listens."""
+    """Return every port on which the servers listen."""
     return sorted(
         listener.laddr.port
         for process in processes_of(settings)
@@ -329,11 +329,11 @@ def ports_of(settings: Settings) -> list[int]:
 
 
 def weed_shell(command: str, store: Settings, cwd: Path, user: dict) -> str:
-    """What SeaweedFS's own shell answers somebody who knows the ports of a store."""
+    """Return the output of SeaweedFS's shell for a user who knows the ports."""
     ports = json.loads((store.data / "servers" / "s3.json").read_text())
     parts = (f"-{part}=127.0.0.1:{ports[part]}.{ports[part] + s3_server.GRPC_OFFSET}" for part in ("master", "filer"))
     weed = shutil.copy(s3_server.find_weed(), cwd.parent / "weed")
-    told = subprocess.Popen(
+    shell = subprocess.Popen(
         [weed, "shell", *parts],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -343,14 +343,14 @@ def weed_shell(command: str, store: Settings, cwd: Path, user: dict) -> str:
         **user,
     )
     try:
-        return told.communicate(f"{command}\n", timeout=6)[0]
+        return shell.communicate(f"{command}\n", timeout=6)[0]
     except subprocess.TimeoutExpired:
-        told.kill()
-        return told.communicate()[0]
+        shell.kill()
+        return shell.communicate()[0]
 
 
-def test_no_port_gives_a_stranger_what_is_stored(store_settings, endpoints, tmp_path_factory):
-    """SeaweedFS's own tools ask by gRPC, where S3's credentials count for nothing."""
+def test_no_port_shows_a_stranger_stored_data(store_settings, endpoints, tmp_path_factory):
+    """SeaweedFS's own tools use gRPC, which ignores S3's credentials."""
     bucket = store_settings.s3_historic_bucket
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "elsewhere"
@@ -359,15 +359,15 @@ def test_no_port_gives_a_stranger_what_is_stored(store_settings, endpoints, tmp_
             path.chmod(0o777)
         stranger = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
         for command in ("fs.ls /buckets", "collection.list", "volume.list"):
-            told = weed_shell(command, store_settings, folder, stranger)
-            assert bucket not in told and "DataNode" not in told
-    # What the stranger lacks is the certificate: the owner's tools are answered.
+            output = weed_shell(command, store_settings, folder, stranger)
+            assert bucket not in output and "DataNode" not in output
+    # With the owner's certificate the same tools work.
     config = store_settings.data / "servers" / "s3.config"
     assert bucket in weed_shell("fs.ls /buckets", store_settings, config, {})
 
 
 def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, endpoints):
-    """Some ports tell that they live, and of which disk; none tells or changes what is stored."""
+    """Some ports report their health and disk; none shows or changes stored data."""
     client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
     storage.put_bytes(client, bucket, "guarded/secret-name", b"precious")
     paths = ["/", "/buckets/", f"/{bucket}", f"/{bucket}/guarded/secret-name", f"/{bucket}?list-type=2&prefix=guarded"]
@@ -381,7 +381,7 @@ def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, en
         "/debug/pprof/heap",
         "/api/config",
     ]
-    told, tried = [], 0
+    leaks, tried = [], 0
     for port in ports_of(store_settings):
         for method, path in itertools.product(("GET", "PUT", "POST", "DELETE"), paths):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -390,9 +390,9 @@ def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, en
                 answer = connection.getresponse()
                 tried += 1
                 if answer.status < 300 and ((method == "DELETE" and bucket in path) or b"guarded" in answer.read()):
-                    told.append((port, method, path))
+                    leaks.append((port, method, path))
             connection.close()
-    assert told == []
+    assert leaks == []
     assert tried > 5 * len(paths)
     assert storage.get_bytes(client, bucket, "guarded/secret-name") == b"precious"
     storage.delete(client, bucket, "guarded/secret-name")
@@ -401,15 +401,15 @@ def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, en
             psycopg2.connect(host="127.0.0.1", port=endpoints.postgres_dsn.rpartition(":")[2].split("/")[0], user=user)
 
 
-def test_nobody_else_can_speak_to_the_sockets_of_the_object_store(store_settings, endpoints):
+def test_other_users_cannot_write_to_the_sockets_of_the_s3_server(store_settings, endpoints):
     ports = json.loads((store_settings.data / "servers" / "s3.json").read_text()).values()
     sockets = [path for port in ports for path in s3_server._sockets(port)]
     assert sockets
     assert [path for path in sockets if path.stat().st_mode & 0o022] == []
 
 
-def test_every_grpc_port_wants_a_certificate_of_ours(store_settings, endpoints):
-    """The preface of HTTP/2 in plain text, and a handshake without a certificate: neither is answered by a frame."""
+def test_every_grpc_port_requires_our_certificate(store_settings, endpoints):
+    """A plain-text HTTP/2 preface and a handshake without a certificate: neither gets an HTTP/2 frame."""
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     own.check_hostname, own.verify_mode = False, ssl.CERT_NONE
@@ -422,17 +422,17 @@ def test_every_grpc_port_wants_a_certificate_of_ours(store_settings, endpoints):
                 tunnel = wrap(plain)
                 tunnel.sendall(preface)
                 answer = tunnel.recv(9)
-                # A settings frame, of type 4, is how a server of HTTP/2 begins to talk.
+                # An HTTP/2 server starts with a SETTINGS frame, of type 4.
                 assert answer[3:4] != b"\x04", port
 
 
-def test_the_object_stores_inner_ports_take_no_unsigned_request(store_settings, endpoints):
+def test_internal_ports_of_the_s3_server_reject_unsigned_requests(store_settings, endpoints):
     bucket = store_settings.s3_historic_bucket
     storage.put_bytes(storage.client(endpoints.s3), bucket, "guarded/x", b"precious")
     ports = json.loads((store_settings.data / "servers" / "s3.json").read_text())
     inner = {
         "filer": ["/", f"/buckets/{bucket}/guarded/x", f"/buckets/{bucket}/?recursive=true"],
-        # Were it open, this would erase the bucket's objects.
+        # On an open port this would delete the bucket's objects.
         "master": [f"/col/delete?collection={bucket}", "/dir/assign", "/dir/status", "/vol/grow?count=1"],
         "volume": ["/ui/index.html", "/1,01637037d6"],
     }
@@ -443,43 +443,43 @@ def test_the_object_stores_inner_ports_take_no_unsigned_request(store_settings, 
     assert storage.get_bytes(storage.client(endpoints.s3), bucket, "guarded/x") == b"precious"
 
 
-def test_what_is_deleted_is_on_no_disk_after_a_vacuum_and_the_rest_is_whole(victim):
+def test_vacuum_removes_deleted_bytes_from_the_disk_and_keeps_the_rest(victim):
     found = servers.up(victim)
     client, bucket = storage.client(found.s3), victim.s3_historic_bucket
-    gone, kept = ([os.urandom(size) for size in (300, 70_000, 3_000_000)] for _ in range(2))
-    for number, (one, other) in enumerate(zip(gone, kept, strict=True)):
+    deleted, kept = ([os.urandom(size) for size in (300, 70_000, 3_000_000)] for _ in range(2))
+    for number, (one, other) in enumerate(zip(deleted, kept, strict=True)):
         storage.put_bytes(client, bucket, f"gone/{number}", one)
         storage.put_bytes(client, bucket, f"kept/{number}", other)
     storage.delete_prefix(client, bucket, "gone/")
     assert servers.vacuum(victim) == []
     files = [path.read_bytes() for path in (victim.data / "servers").rglob("*") if path.is_file()]
-    assert [any(body[40:200] in file for file in files) for body in (*gone, *kept)] == [False] * 3 + [True] * 3
+    assert [any(body[40:200] in file for file in files) for body in (*deleted, *kept)] == [False] * 3 + [True] * 3
     assert [storage.get_bytes(client, bucket, f"kept/{number}") for number in range(3)] == kept
 
 
 @pytest.mark.parametrize(
     ("name", "needed", "log"),
-    [("Postgres", "postgres/postgresql.conf", "postgres.log"), ("The object store", "s3/filerldb2", "s3.log")],
+    [("Postgres", "postgres/postgresql.conf", "postgres.log"), ("The S3 server", "s3/filerldb2", "s3.log")],
 )
-def test_a_server_that_cannot_start_is_told_with_the_end_of_its_log(victim, name, needed, log):
+def test_the_error_of_a_failed_start_has_the_end_of_the_log(victim, name, needed, log):
     servers.up(victim)
     folder = victim.data / "servers"
     kill(victim)
     kept = (folder / needed).rename(folder / "kept")
     (folder / needed).write_text("nonsense = on")
     try:
-        with pytest.raises(ServerError) as told:
+        with pytest.raises(ServerError) as error:
             servers.up(victim)
     finally:
         (folder / needed).unlink()
         kept.rename(folder / needed)
-    sentence = str(told.value)
+    sentence = str(error.value)
     assert sentence.startswith(f"{name} does not start. The end of {folder / log}:\n    ")
-    assert {"Postgres": "nonsense", "The object store": "filerldb2"}[name] in sentence
+    assert {"Postgres": "nonsense", "The S3 server": "filerldb2"}[name] in sentence
     assert not any(secret in sentence for secret in json.loads((folder / "secrets.json").read_text()).values())
 
 
-def test_passwords_that_are_gone_damaged_or_wrong_are_told(victim):
+def test_missing_damaged_and_wrong_passwords_are_errors(victim):
     servers.down(victim)
     path = victim.data / "servers" / "secrets.json"
     text = path.read_text()
@@ -491,15 +491,17 @@ def test_passwords_that_are_gone_damaged_or_wrong_are_told(victim):
         with pytest.raises(ServerError, match=r"secrets\.json is damaged"):
             servers.up(victim)
         path.write_text(json.dumps(json.loads(text) | {"postgres_password": "hunter2"}))
-        with pytest.raises(ServerError, match=r"The password in secrets\.json is not the one of this store's Postgres"):
+        with pytest.raises(
+            ServerError, match=r"The password in secrets\.json is not that of this data folder's Postgres"
+        ):
             servers.up(victim)
     finally:
         path.write_text(text)
     assert rows(servers.up(victim).postgres_dsn, "select 1") == [(1,)]
 
 
-def test_a_copy_of_a_store_that_runs_leaves_the_original_alone(fresh, victim):
-    """As after a reboot, when a noted process id or port is somebody else's."""
+def test_a_copied_data_folder_leaves_the_running_original_alone(fresh, victim):
+    """This resembles a reboot, after which a saved process id or port may belong to another process."""
     original = servers.up(victim)
     shutil.copytree(victim.data / "servers", fresh.data / "servers", ignore=shutil.ignore_patterns("postgres", "s3"))
     assert {row["state"] for row in servers.status(fresh)} == {"stopped"}
@@ -513,7 +515,7 @@ def test_a_copy_of_a_store_that_runs_leaves_the_original_alone(fresh, victim):
     storage.ensure_bucket(storage.client(original.s3), "made-after-the-copy")
 
 
-def test_programs_of_the_system_serve_where_there_is_no_wheel(tmp_path, monkeypatch):
+def test_without_a_wheel_the_systems_programs_are_used(tmp_path, monkeypatch):
     wheel = postgres_server.find_programs()
     (tmp_path / "18").mkdir()
     (tmp_path / "18" / "bin").symlink_to(wheel)
@@ -522,41 +524,42 @@ def test_programs_of_the_system_serve_where_there_is_no_wheel(tmp_path, monkeypa
     assert postgres_server.find_programs() == tmp_path / "18" / "bin"
     assert postgres_server.find_programs("18") == tmp_path / "18" / "bin"
     with pytest.raises(
-        ServerError, match="programs of Postgres 15, which made this store's data, are not on this machine"
+        ServerError,
+        match="programs of Postgres 15, which created the data in this data folder, are not on this machine",
     ):
         postgres_server.find_programs("15")
 
 
-def test_a_machine_without_the_object_stores_program_is_told_what_to_set(monkeypatch):
+def test_the_error_of_a_missing_weed_names_the_setting(monkeypatch):
     monkeypatch.setattr("sysconfig.get_path", lambda name: "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ServerError, match="DUCKBOOK_S3_ENDPOINT"):
         s3_server.find_weed()
 
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone must be somebody else for Postgres")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root must become another user for Postgres")
 
 
 @pytest.fixture
 def without_namespaces(tmp_path, monkeypatch) -> None:
-    """A machine on which `unshare` is not to be had, as in many containers."""
+    """Hide `unshare`, which many containers do not allow."""
     for name in ("true", "sh"):
         (tmp_path / name).symlink_to(shutil.which(name))
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
 @needs_root
-def test_root_without_namespaces_lets_nobody_serve(without_namespaces):
+def test_without_namespaces_root_starts_postgres_as_nobody(without_namespaces):
     folder = Path(tempfile.mkdtemp(prefix="duckbook-open-"))
     folder.chmod(0o755)
     settings = Settings(data=folder / "data", s3_endpoint="http://127.0.0.1:9", _env_file=None)
     try:
-        server = servers._ready(settings)[0]
+        server = servers._start(settings)[0]
         assert rows(server.dsn, "select 1") == [(1,)]
         assert {process.username() for process in processes_of(settings)} == {"nobody"}
-        # Once its data are nobody's they stay so, also where namespaces are to be had.
+        # Data that belong to nobody stay so, even if namespaces are available later.
         kill(settings)
-        assert servers._ready(settings)[0].dsn == server.dsn
+        assert servers._start(settings)[0].dsn == server.dsn
     except ServerError as error:
         if "may not enter" in str(error) and ".venv" in str(error):
             pytest.skip("this checkout is in a folder that nobody may enter")
@@ -567,18 +570,18 @@ def test_root_without_namespaces_lets_nobody_serve(without_namespaces):
 
 
 @needs_root
-def test_root_without_namespaces_in_a_closed_folder_is_told_the_way_out(without_namespaces, tmp_path):
+def test_without_namespaces_a_closed_folder_is_an_error_with_a_remedy(without_namespaces, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     settings = Settings(data=closed / "data", s3_endpoint="http://127.0.0.1:9", _env_file=None)
     with pytest.raises(
         ServerError, match=r"Postgres refuses to run as root.*run as an ordinary user, or set DUCKBOOK_DATA"
     ):
-        servers._ready(settings)
+        servers._start(settings)
 
 
 @needs_root
-def test_root_leaves_another_users_store_alone(tmp_path):
+def test_root_does_not_touch_another_users_data_folder(tmp_path):
     settings = Settings(data=tmp_path / "data", _env_file=None)
     (settings.data / "servers").mkdir(parents=True)
     os.chown(settings.data / "servers", 65534, 65534)
@@ -586,13 +589,13 @@ def test_root_leaves_another_users_store_alone(tmp_path):
         servers.up(settings)
 
 
-def test_a_data_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_data_folder_that_cannot_be_created_is_an_error(tmp_path):
     settings = Settings(data=Path("/proc/no/such"), _env_file=None)
-    with pytest.raises(ServerError, match=r"DUCKBOOK_DATA=/proc/no/such cannot be made or written"):
+    with pytest.raises(ServerError, match=r"DUCKBOOK_DATA=/proc/no/such cannot be created or written"):
         servers.up(settings)
 
 
-def test_a_server_that_hangs_is_killed_in_the_end(victim):
+def test_a_server_that_hangs_is_killed(victim):
     servers.up(victim)
     postgres = servers._embedded(victim)[0]
     process = postgres.daemon.find()

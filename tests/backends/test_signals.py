@@ -1,4 +1,4 @@
-"""What is asked to stop: when it is heard, and that no program that is started ignores more than before."""
+"""Stop signals: when they are handled, and which ones child processes ignore."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ def ignored() -> str:
 
 
 @pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
-def heard(request) -> Iterator[list[int]]:
-    """Who was heard: the signal that is asked with comes first."""
-    told = [request.param]
-    before = signal.signal(request.param, lambda number, _: told.append(number))
-    yield told
+def handled(request) -> Iterator[list[int]]:
+    """Yield the signals that were handled; the first is the one to send."""
+    received = [request.param]
+    before = signal.signal(request.param, lambda number, _: received.append(number))
+    yield received
     signal.signal(request.param, before)
 
 
-def test_who_asks_is_heard_where_it_can_be_stopped_and_once(heard):
-    (asked,) = heard
+def test_a_signal_is_handled_once_inside_stoppable(handled):
+    (number,) = handled
     with unstoppable() as stoppable:
-        signal.raise_signal(asked)
-        assert heard == [asked]
+        signal.raise_signal(number)
+        assert handled == [number]
         with stoppable():
-            signal.raise_signal(asked)
-            signal.raise_signal(asked)
-        signal.raise_signal(asked)
-        assert heard == [asked] * 2
-    signal.raise_signal(asked)
-    assert heard == [asked] * 3
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        signal.raise_signal(number)
+        assert handled == [number] * 2
+    signal.raise_signal(number)
+    assert handled == [number] * 3
 
 
-def test_what_hangs_while_it_is_put_in_order_can_be_stopped_again(heard, monkeypatch):
-    (asked,) = heard
-    monkeypatch.setattr(signals, "DEAF_SECONDS", 0)
+def test_a_cleanup_that_hangs_can_be_interrupted_again(handled, monkeypatch):
+    (number,) = handled
+    monkeypatch.setattr(signals, "IGNORE_SECONDS", 0)
     with unstoppable() as stoppable, stoppable():
-        signal.raise_signal(asked)
-        signal.raise_signal(asked)
-    assert heard == [asked] * 3
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+    assert handled == [number] * 3
 
 
-@pytest.mark.parametrize("becomes", [None, RuntimeError("Query interrupted")])
-def test_a_stop_that_is_lost_on_the_way_is_heard_at_the_end(becomes):
+@pytest.mark.parametrize("replaced_by", [None, RuntimeError("Query interrupted")])
+def test_a_lost_interrupt_is_raised_at_the_end(replaced_by):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with unstoppable() as stoppable, pytest.raises(KeyboardInterrupt), stoppable():
             try:
                 signal.raise_signal(signal.SIGINT)
             except KeyboardInterrupt:
-                if becomes:
-                    raise becomes from None
+                if replaced_by:
+                    raise replaced_by from None
         with pytest.raises(ValueError, match="of its own"), unstoppable() as stoppable, stoppable():
             raise ValueError("of its own")
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_stop_that_nobody_handles_ends_the_process_as_ever():
+def test_an_unhandled_signal_ends_the_process():
     code = (
         "import signal; from duckbook.backends.signals import unstoppable\n"
         "with unstoppable() as stoppable:\n"
@@ -81,7 +81,7 @@ def test_a_stop_that_nobody_handles_ends_the_process_as_ever():
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "goes on\n")
 
 
-def test_programs_that_are_started_ignore_what_was_ignored_before_and_nothing_else():
+def test_child_processes_ignore_no_additional_signals():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         outside = ignored()
@@ -95,9 +95,9 @@ def test_programs_that_are_started_ignore_what_was_ignored_before_and_nothing_el
         signal.signal(signal.SIGHUP, before)
 
 
-def test_a_stop_that_comes_amid_an_import_is_heard_when_that_is_made(tmp_path, monkeypatch):
-    """A library that makes do without another one would take it for one that is not there."""
-    (tmp_path / "hears_amid_it.py").write_text(
+def test_a_signal_during_an_import_is_handled_after_it(tmp_path, monkeypatch):
+    """A library with an optional dependency would take it for one that is not installed."""
+    (tmp_path / "imports_optional.py").write_text(
         "import os, signal, time\n"
         "try:\n    import is_slow_to_import\nexcept BaseException:\n    is_slow_to_import = None\n"
     )
@@ -108,9 +108,9 @@ def test_a_stop_that_comes_amid_an_import_is_heard_when_that_is_made(tmp_path, m
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with unstoppable() as stoppable, pytest.raises(KeyboardInterrupt), stoppable():
-            import hears_amid_it
+            import imports_optional
 
             time.sleep(5)
     finally:
         signal.signal(signal.SIGINT, before)
-    assert hears_amid_it.is_slow_to_import is not None
+    assert imports_optional.is_slow_to_import is not None

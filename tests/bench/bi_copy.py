@@ -1,8 +1,8 @@
 """How quick a mart of events gets to where BI reads it, against the bare copy of DuckDB's postgres extension.
 
 The bare copy is `insert into` an attached table, which the extension turns into Postgres's binary COPY; it makes no
-key, no comment and no statistics, and a reader finds the table empty while it fills. Ours is `bi_schema.copy`, and then
-the whole publication of that mart: in one transaction, with its primary key and statistics, put in place by a
+key, no comment and no statistics, and a reader finds the table empty while it fills. Ours is `bi_schema.copy_table`,
+then the whole publication of that mart: in one transaction, with its primary key and statistics, put in place by a
 rename. `python tests/bench/run.py bi --customers 700000` is a mart of 44 million events, and wants 15 GB of disk.
 """
 
@@ -70,7 +70,7 @@ def copy(marts, postgres, _dsn: str) -> None:
     with postgres:
         _create(postgres)
         columns = [(name, kind) for name, kind, *_ in marts.execute("describe source.fct_events").fetchall()]
-        bi_schema.copy(postgres, marts, "source.fct_events", columns, sql.Identifier("bench", "fct_events"))
+        bi_schema.copy_table(postgres, marts, "source.fct_events", columns, sql.Identifier("bench", "fct_events"))
 
 
 def publish(marts, postgres, _dsn: str) -> None:

@@ -35,13 +35,13 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
 def memory(customers: int) -> int:
     """Make every row of the historic load and of the latest days, and keep none; how many they are."""
     from duckbook.generate.shop import records
-    from duckbook.generate.shop.simulation import Store, history_end, latest_window, quarters
+    from duckbook.generate.shop.simulation import Shop, history_end, latest_window, quarters
 
-    store = Store(customers, 42, FIRST_AS_OF, FIRST_AS_OF, 0.002).build()
+    shop = Shop(customers, 42, FIRST_AS_OF, FIRST_AS_OF, 0.002).build()
     windows = [*quarters(FIRST_AS_OF), latest_window(FIRST_AS_OF, history_end(FIRST_AS_OF))]
     made = 0
     for window in windows:
-        made += sum(len(piece) for slices in records.SLICES.values() for piece in slices(store, window))
+        made += sum(len(piece) for slices in records.SLICES.values() for piece in slices(shop, window))
     return made
 
 

@@ -1,4 +1,4 @@
-"""Dirt is what was asked for, is counted, and costs no cent."""
+"""Dirt has the requested share and kinds, is counted, and changes no amount of money."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from duckbook.generate.shop import dirt
 from duckbook.generate.shop.records import dirt_keys
-from store_slices import FIRST_AS_OF, piece, store
+from shop_slices import FIRST_AS_OF, piece, simulate
 
 SHARE = 0.1
 
@@ -20,16 +20,16 @@ def as_json(records):
     return [line for (line,) in lines]
 
 
-def soiled(table):
-    """A whole slice as it lands: clean records, soiled lines, counts, and the records as they were."""
-    look = store(until=FIRST_AS_OF, dirt=SHARE)
-    records = piece(look, table, look.whole)
-    return (*look.dirt.of_lines(table, records, dirt_keys(table, records), as_json), records)
+def land_dirty(table):
+    """Make a whole table dirty, and return clean records, dirty lines, counts, and the original records."""
+    shop = simulate(until=FIRST_AS_OF, dirt=SHARE)
+    records = piece(shop, table, shop.whole)
+    return (*shop.dirt.soil_lines(table, records, dirt_keys(table, records), as_json), records)
 
 
 @pytest.mark.parametrize("table", ["customers", "orders", "products", "reviews"])
-def test_counts_say_what_is_in_the_lines(table):
-    clean, lines, counts, records = soiled(table)
+def test_counts_match_the_lines(table):
+    clean, lines, counts, records = land_dirty(table)
     unreadable = [line for line in lines if not _reads(line)]
     assert len(unreadable) == counts["broken_line"]
     copies = counts["duplicate"] + counts["broken_line"] + counts["missing_key"]
@@ -41,25 +41,25 @@ def test_counts_say_what_is_in_the_lines(table):
 
 
 @pytest.mark.parametrize("table", ["customers", "orders", "products", "reviews", "order_items", "interactions"])
-def test_about_as_many_records_are_dirty_as_asked_for_and_of_every_kind(table):
-    look = store(until=FIRST_AS_OF, dirt=SHARE)
-    records = piece(look, table, look.whole)
+def test_the_requested_share_of_records_is_dirty_with_every_kind(table):
+    shop = simulate(until=FIRST_AS_OF, dirt=SHARE)
+    records = piece(shop, table, shop.whole)
     # All versions of a product have the same dirt.
-    kinds = look.dirt.kinds(table, np.unique(dirt_keys(table, records)))
+    kinds = shop.dirt.kinds(table, np.unique(dirt_keys(table, records)))
     assert (kinds >= 0).mean() == pytest.approx(SHARE, abs=3 * (SHARE / len(kinds)) ** 0.5)
     if len(kinds) > 500:
         assert set(kinds[kinds >= 0]) == set(range(len(dirt.KINDS[table])))
 
 
-def test_no_dirt_is_no_dirt():
-    look = store(until=FIRST_AS_OF)
-    records = piece(look, "orders", look.whole)
-    clean, lines, counts = look.dirt.of_lines("orders", records, dirt_keys("orders", records), as_json)
+def test_a_share_of_zero_leaves_records_clean():
+    shop = simulate(until=FIRST_AS_OF)
+    records = piece(shop, "orders", shop.whole)
+    clean, lines, counts = shop.dirt.soil_lines("orders", records, dirt_keys("orders", records), as_json)
     assert clean.equals(records) and lines == [] and counts == Counter()
 
 
 def test_money_survives_the_dirt():
-    clean, lines, _, records = soiled("orders")
+    clean, lines, _, records = land_dirty("orders")
     found = {row["order_id"]: row["total_amount"] for row in clean.to_pylist()}
     for line in filter(_reads, lines):
         row = json.loads(line, parse_float=str)
@@ -68,16 +68,16 @@ def test_money_survives_the_dirt():
     assert found == {row["order_id"]: row["total_amount"] for row in records.to_pylist()}
 
 
-def test_a_moment_with_an_offset_is_the_same_moment():
-    _, lines, counts, records = soiled("orders")
+def test_a_timestamp_with_an_offset_is_the_same_moment():
+    _, lines, counts, records = land_dirty("orders")
     placed = {row["order_id"]: row["order_date"].replace(tzinfo=UTC) for row in records.to_pylist()}
     rows = [json.loads(line) for line in lines if '-05:00"' in line and _reads(line)]
     assert len(rows) == counts["offset_timestamp"] > 0
     assert all(datetime.fromisoformat(row["order_date"]) == placed[row["order_id"]] for row in rows)
 
 
-def test_untidy_names_are_the_names_with_blanks_and_capitals():
-    _, lines, counts, records = soiled("customers")
+def test_untidy_names_differ_only_by_blanks_and_capitals():
+    _, lines, counts, records = land_dirty("customers")
     names = {row["customer_id"]: row["last_name"] for row in records.to_pylist()}
     rows = [json.loads(line) for line in lines if _reads(line)]
     untidy = [row for row in rows if row["last_name"].startswith("  ")]
@@ -86,10 +86,10 @@ def test_untidy_names_are_the_names_with_blanks_and_capitals():
 
 
 @pytest.mark.parametrize("table", ["order_items", "interactions"])
-def test_rows_of_postgres_are_soiled_within_their_types_and_counted(table):
-    look = store(until=FIRST_AS_OF, dirt=SHARE)
-    records = piece(look, table, look.whole)
-    rows, counts = look.dirt.of_rows(table, records, dirt_keys(table, records))
+def test_dirty_postgres_rows_keep_their_types_and_are_counted(table):
+    shop = simulate(until=FIRST_AS_OF, dirt=SHARE)
+    records = piece(shop, table, shop.whole)
+    rows, counts = shop.dirt.soil_rows(table, records, dirt_keys(table, records))
     key = "order_item_id" if table == "order_items" else "event_id"
     assert rows.column_names == records.column_names
     assert len(rows) == len(records) + counts["duplicate"] + counts["missing_key"]
@@ -98,13 +98,13 @@ def test_rows_of_postgres_are_soiled_within_their_types_and_counted(table):
     assert len(orphans) == counts["orphan_key"] > 0
 
 
-def test_a_late_order_lands_whole_a_month_after_it_was_placed():
-    look = store(3000, until=FIRST_AS_OF, dirt=SHARE)
-    placed = piece(look, "orders", look.whole)
-    clean = store(3000, until=FIRST_AS_OF)
+def test_a_late_order_lands_complete_a_month_after_it_was_placed():
+    shop = simulate(3000, until=FIRST_AS_OF, dirt=SHARE)
+    placed = piece(shop, "orders", shop.whole)
+    clean = simulate(3000, until=FIRST_AS_OF)
     missing = set(piece(clean, "orders", clean.whole)["order_id"].to_pylist()) - set(placed["order_id"].to_pylist())
     assert missing
-    later = store(3000, until=FIRST_AS_OF.replace(month=9), dirt=SHARE)
+    later = simulate(3000, until=FIRST_AS_OF.replace(month=9), dirt=SHARE)
     assert missing <= set(piece(later, "orders", later.whole)["order_id"].to_pylist())
 
 

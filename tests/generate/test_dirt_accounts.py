@@ -1,4 +1,4 @@
-"""What was spoilt on purpose is what ingestion and staging say of it, kind by kind."""
+"""Ingestion and staging report exactly the planted dirt, kind by kind."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from duckbook.transform import dbt_layers
 
 
 @pytest.fixture(scope="module")
-def told_and_found(start_store):
-    """The dirt that generation counted, by table and kind, and a connection to the warehouse that was built of it."""
-    store = start_store("dirty", customers=300, dirt=0.1, quarantine_limit=1)
-    endpoints = servers.up(store)
-    chosen = manifest.choose(store, endpoints)
-    landing.land_history(store, endpoints, **chosen)
-    day = manifest.read(store, endpoints).history[-1]["date"]
-    told = json.loads(
-        storage.get_bytes(storage.client(endpoints.s3), store.s3_historic_bucket, f"truth/dirt_{day}.json")
+def dirt_and_warehouse(start_store):
+    """Dirt counts by table and kind, and a connection to the warehouse built from the dirty data."""
+    settings = start_store("dirty", customers=300, dirt=0.1, quarantine_limit=1)
+    endpoints = servers.up(settings)
+    chosen = manifest.choose(settings, endpoints)
+    landing.land_history(settings, endpoints, **chosen)
+    day = manifest.read(settings, endpoints).history[-1]["date"]
+    landed_dirt = json.loads(
+        storage.get_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, f"truth/dirt_{day}.json")
     )
     counts: Counter = Counter()
-    for row in told:
+    for row in landed_dirt:
         counts[row["table"], row["kind"]] += row["records"]
-    history.ingest(store, endpoints, None)
-    raw.load(store, endpoints)
-    dbt_layers.build(store, "staging")
-    with warehouse.open_warehouse(store, read_only=True) as connection:
+    history.ingest(settings, endpoints, None)
+    raw.load(settings, endpoints)
+    dbt_layers.build(settings, "staging")
+    with warehouse.open_warehouse(settings, read_only=True) as connection:
         yield counts, connection
 
 
@@ -43,14 +43,14 @@ def expected(counts: Counter, *kinds: str) -> dict[str, int]:
     return {table: number for table, number in sums.items() if number}
 
 
-def test_every_broken_line_is_unreadable_and_nothing_else_is(told_and_found):
-    counts, connection = told_and_found
+def test_exactly_the_broken_lines_are_unreadable(dirt_and_warehouse):
+    counts, connection = dirt_and_warehouse
     found = by_table(connection, "select table_name, count(*) from ecom_raw.unreadable group by 1")
     assert found == expected(counts, "broken_line")
 
 
-def test_every_record_without_a_key_is_quarantined_and_nothing_else_is(told_and_found):
-    counts, connection = told_and_found
+def test_exactly_the_records_without_a_key_are_quarantined(dirt_and_warehouse):
+    counts, connection = dirt_and_warehouse
     found = by_table(
         connection,
         """
@@ -61,13 +61,13 @@ def test_every_record_without_a_key_is_quarantined_and_nothing_else_is(told_and_
         """,
     )
     wanted = expected(counts, "missing_key")
-    # A product whose price is what it was a quarter ago lands as it was, without a key just the same.
+    # A product with the same price as a quarter ago lands again as an equal record, without a key both times.
     assert 0 < found.pop("products") <= wanted.pop("products")
     assert found == wanted
 
 
-def test_every_duplicate_is_unchanged_and_nothing_else_is(told_and_found):
-    counts, connection = told_and_found
+def test_exactly_the_duplicates_are_unchanged(dirt_and_warehouse):
+    counts, connection = dirt_and_warehouse
     query = "select table_name, sum(unchanged)::bigint from ecom_raw.batches group by 1 having sum(unchanged) > 0"
     found, wanted = by_table(connection, query), expected(counts, "duplicate")
     assert found.pop("products") >= wanted.pop("products") > 0

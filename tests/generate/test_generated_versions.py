@@ -1,4 +1,4 @@
-"""Versions of a generated store hold when they say: each price, and each home, at the time of every order."""
+"""Versions in the marts have the true prices and addresses at the time of every order."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from duckbook.backends import manifest, servers, warehouse
 from duckbook.generate import landing
 from duckbook.generate.shop.simulation import quarters
 from duckbook.ingest import history
-from store_slices import FIRST_AS_OF
+from shop_slices import FIRST_AS_OF
 
 
 @pytest.fixture(scope="module")
 def marts(start_store):
-    """A connection that sees marts and truth of a store with dirt, after its history, its first day and a later one."""
-    store = start_store("versions", customers=300, dirt=0.05, quarantine_limit=1)
-    endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
-    for day in (store.first_as_of, store.first_as_of + timedelta(days=9)):
-        landing.land_latest(store, endpoints, day)
-        history.ingest(store, endpoints, day)
-    load_and_build(store)
-    with warehouse.open_warehouse(store, read_only=True) as connection:
+    """Connection to the marts and the truth of a shop with dirt, after its history and two landings of latest days."""
+    settings = start_store("versions", customers=300, dirt=0.05, quarantine_limit=1)
+    endpoints = servers.up(settings)
+    landing.land_history(settings, endpoints, **manifest.choose(settings, endpoints))
+    for day in (settings.first_as_of, settings.first_as_of + timedelta(days=9)):
+        landing.land_latest(settings, endpoints, day)
+        history.ingest(settings, endpoints, day)
+    load_and_build(settings)
+    with warehouse.open_warehouse(settings, read_only=True) as connection:
         warehouse.use_landing(connection, endpoints)
-        found = f"s3://{store.s3_historic_bucket}/truth/prices.parquet"
-        connection.execute(f"create temp table truth_prices as select * from read_parquet('{found}')")
+        location = f"s3://{settings.s3_historic_bucket}/truth/prices.parquet"
+        connection.execute(f"create temp table truth_prices as select * from read_parquet('{location}')")
         connection.execute("use ecom_marts")
         yield connection
 
 
-def test_every_line_was_sold_at_the_price_of_the_version_that_it_names(marts):
-    """Lines of which dirt has taken the product away have no version, and nothing else is left out."""
+def test_every_line_was_sold_at_the_price_of_its_product_version(marts):
+    """Lines whose product is an orphan have no version; all others are compared."""
     query = """
         select
             count(*) as lines,
@@ -50,7 +50,7 @@ def test_every_line_was_sold_at_the_price_of_the_version_that_it_names(marts):
 
 
 def test_the_history_of_products_has_the_true_price_of_every_week(marts):
-    """At each moment of a week: no version that overlaps one has another price."""
+    """No version that overlaps a week has another price."""
     query = """
         select
             count(distinct (truth.product_id, truth.week)) as weeks,
@@ -71,8 +71,8 @@ def test_the_history_of_products_has_the_true_price_of_every_week(marts):
     assert otherwise == 0
 
 
-def test_the_changes_of_prices_are_the_true_ones(marts):
-    """Each begin and end of a promotion, and each new list price, on its Monday, and no other."""
+def test_price_changes_are_the_true_ones(marts):
+    """Promotions begin and end, and list prices change, on their Mondays and at no other time."""
     true = """
         select * from (
             select
@@ -85,7 +85,7 @@ def test_the_changes_of_prices_are_the_true_ones(marts):
     found = """
         select product_id, changed_at, price_before, price_after
         from fct_product_changes inner join dim_products using (product_key)
-        -- The truth has prices of weeks on sale alone: none before the launch, and none from the withdrawal on.
+        -- The truth has prices only for weeks on sale, so launches and withdrawals are left out.
         where change_type = 'price change'
         and (product_id, changed_at) in (select (product_id::varchar, week::timestamp) from truth_prices)
         and (product_id, changed_at) in (select (product_id::varchar, week + interval 7 day) from truth_prices)
@@ -93,8 +93,8 @@ def test_the_changes_of_prices_are_the_true_ones(marts):
     assert sorted(marts.execute(found).fetchall()) == sorted(marts.execute(true).fetchall())
 
 
-def test_every_order_names_the_home_that_its_customer_had(marts):
-    """The address of a bill is that of the customer when the order was placed."""
+def test_every_order_has_the_address_of_its_customer_version(marts):
+    """The billing address is the customer's address when the order was placed."""
     query = """
         select
             count(*) as orders,
@@ -112,8 +112,8 @@ def test_every_order_names_the_home_that_its_customer_had(marts):
     assert orders > 300 and earlier > 100
 
 
-def test_what_landed_again_is_unchanged(marts):
-    """The windows of the latest days overlap: a record that both hold is appended once."""
+def test_records_that_land_again_are_unchanged(marts):
+    """The windows of the latest days overlap; records in both are appended once."""
     query = """
         select products.product_id, products.updated_at, products._row_hash
         from ecom_staging.base_products as products

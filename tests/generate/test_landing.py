@@ -1,4 +1,4 @@
-"""Landing on real servers: once, again, after a kill, day after day, and never over somebody else's data."""
+"""Landing on real servers: once, again, after a kill, day by day, and never over other data."""
 
 import json
 import os
@@ -18,19 +18,19 @@ from duckbook.generate import landing
 from duckbook.generate.shop.parameters import planting
 
 FIRST = date(2026, 6, 30)
-STORE = {"customers": 250, "seed": 7, "dirt": 0.05, "first_as_of": FIRST, "planted": "bgnbd_r=0.3"}
+SHOP = {"customers": 250, "seed": 7, "dirt": 0.05, "first_as_of": FIRST, "planted": "bgnbd_r=0.3"}
 
 POSTGRES = ("categories", "subcategories", "order_items", "interactions")
 
 
 def fingerprints(settings, endpoints):
     """A hash of every landed object, and of every landed table with its declared date."""
-    client, found = storage.client(endpoints.s3), {}
+    client, hashes = storage.client(endpoints.s3), {}
     for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
         for stored in storage.list_objects(client, bucket):
             if not stored.key.startswith(("json/", "truth/", "landing.json")):
                 continue
-            found[bucket, stored.key] = stored.etag
+            hashes[bucket, stored.key] = stored.etag
     with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         schema = settings.postgres_schema
         tables = postgres.execute(
@@ -41,30 +41,30 @@ def fingerprints(settings, endpoints):
                 select count(*), sum(hashtextextended(r::text, 0)), obj_description('{schema}.{name}'::regclass)
                 from {schema}.{name} as r
             """
-            found[schema, name] = postgres.execute(query).fetchone()
-    return found
+            hashes[schema, name] = postgres.execute(query).fetchone()
+    return hashes
 
 
 @pytest.fixture(scope="module")
 def landed(start_store):
-    """Settings and endpoints of a store whose history and first latest days have landed, and what was landed."""
+    """Settings and endpoints after the history and the first latest days have landed, and the landed records."""
     settings = start_store("landing", postgres_schema="ecom")
     endpoints = servers.up(settings)
-    history = landing.land_history(settings, endpoints, **STORE)
+    history = landing.land_history(settings, endpoints, **SHOP)
     latest = landing.land_latest(settings, endpoints, FIRST)
     return settings, endpoints, history, latest
 
 
-def test_landing_again_gives_the_same_answer_and_generates_nothing(landed, monkeypatch):
+def test_landing_again_returns_the_same_records_and_generates_nothing(landed, monkeypatch):
     settings, endpoints, history, latest = landed
     before = fingerprints(settings, endpoints)
-    monkeypatch.setattr("duckbook.generate.shop.simulation.Store", None)
-    assert landing.land_history(settings, endpoints, **STORE) == history
+    monkeypatch.setattr("duckbook.generate.shop.simulation.Shop", None)
+    assert landing.land_history(settings, endpoints, **SHOP) == history
     assert landing.land_latest(settings, endpoints, FIRST) == latest
     assert fingerprints(settings, endpoints) == before
 
 
-def test_what_is_said_to_have_landed_is_there(landed):
+def test_reported_objects_and_tables_exist(landed):
     _, endpoints, history, latest = landed
     client = storage.client(endpoints.s3)
     with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
@@ -83,7 +83,7 @@ def test_what_is_said_to_have_landed_is_there(landed):
     assert Counter(row["table"] for row in latest) == Counter([*landing.S3_TABLES, *POSTGRES])
 
 
-def test_objects_are_json_lines_with_the_columns_of_the_definition_and_moments_in_iso_text(landed):
+def test_objects_are_json_lines_with_the_defined_columns_and_iso_timestamps(landed):
     from duckbook.source_tables import source_tables
 
     settings, endpoints, _, _ = landed
@@ -101,32 +101,33 @@ def test_objects_are_json_lines_with_the_columns_of_the_definition_and_moments_i
     assert b'"total_amount":"' not in line and b".0," not in line.replace(b".00,", b"")
 
 
-def test_dirt_is_counted_as_it_landed(landed):
+def test_dirt_counts_match_the_landed_data(landed):
     settings, endpoints, history, _ = landed
     client = storage.client(endpoints.s3)
-    told = json.loads(storage.get_bytes(client, settings.s3_historic_bucket, "truth/dirt_2026-05-31.json"))
+    dirt_counts = json.loads(storage.get_bytes(client, settings.s3_historic_bucket, "truth/dirt_2026-05-31.json"))
     broken = Counter()
     for row in history:
         if row["system"] == "s3":
             bucket, key = row["where"].removeprefix("s3://").split("/", 1)
             lines = storage.get_bytes(client, bucket, key).decode().splitlines()
             broken[row["where"]] += sum(not line.endswith("}") for line in lines)
-    assert +broken == {row["where"]: row["records"] for row in told if row["kind"] == "broken_line"}
+    assert +broken == {row["where"]: row["records"] for row in dirt_counts if row["kind"] == "broken_line"}
     with postgres_servers.connect(endpoints.postgres_dsn) as postgres:
         keyless = postgres.execute("select count(*) from ecom.interactions where event_id is null").fetchone()[0]
-    assert [row["records"] for row in told if (row["table"], row["kind"]) == ("interactions", "missing_key")] == [
-        keyless
+    missing_keys = [
+        row["records"] for row in dirt_counts if row["table"] == "interactions" and row["kind"] == "missing_key"
     ]
+    assert missing_keys == [keyless]
 
 
 @pytest.mark.parametrize(
     "name, value",
     [("customers", 300), ("seed", 8), ("dirt", 0.0), ("first_as_of", date(2026, 7, 1)), ("planted", "bgnbd_r=0.4")],
 )
-def test_another_store_is_refused(landed, name, value):
+def test_another_shop_is_refused(landed, name, value):
     settings, endpoints, _, _ = landed
-    with pytest.raises(LandingError, match=f"{name}={STORE[name]}, not {value}"):
-        landing.land_history(settings, endpoints, **STORE | {name: value})
+    with pytest.raises(LandingError, match=f"{name}={SHOP[name]}, not {value}"):
+        landing.land_history(settings, endpoints, **SHOP | {name: value})
 
 
 def test_an_earlier_day_is_refused(landed):
@@ -135,14 +136,14 @@ def test_an_earlier_day_is_refused(landed):
         landing.land_latest(settings, endpoints, FIRST - timedelta(days=1))
 
 
-def test_as_of_dates_follow_from_what_has_landed(landed):
+def test_as_of_dates_follow_the_last_landing(landed):
     settings, endpoints, _, _ = landed
     assert manifest.resolve_as_of(settings, endpoints, None) == FIRST
     assert manifest.resolve_as_of(settings, endpoints, date(2026, 8, 1)) == date(2026, 8, 1)
     assert manifest.next_as_of(settings, endpoints) == FIRST + timedelta(days=1)
 
 
-def test_the_truth_lies_beside_the_data(landed):
+def test_the_truth_is_next_to_the_data(landed):
     settings, endpoints, _, _ = landed
     connection = warehouse.engine(settings)
     warehouse.use_landing(connection, endpoints)
@@ -150,7 +151,7 @@ def test_the_truth_lies_beside_the_data(landed):
     rate = connection.sql(f"select value from '{truth}/parameters.parquet' where parameter = 'bgnbd_r'").fetchone()
     assert rate == ("0.3",)
     people = connection.sql(f"select count(*), count(dropped_at) from '{truth}/customers.parquet'").fetchone()
-    assert people[0] >= STORE["customers"] and 0 < people[1] < people[0]
+    assert people[0] >= SHOP["customers"] and 0 < people[1] < people[0]
 
 
 @pytest.mark.parametrize(
@@ -163,16 +164,16 @@ def test_the_truth_lies_beside_the_data(landed):
         ("bgnbd_r=1.2.3", "bgnbd_r=1.2.3 is not NAME=NUMBER"),
     ],
 )
-def test_a_planted_parameter_that_cannot_be_is_told(planted, sentence):
+def test_an_invalid_planted_parameter_is_refused(planted, sentence):
     with pytest.raises(SettingError, match=re.escape(sentence)):
         planting(planted)
 
 
-def test_planted_parameters_are_chosen_as_given_then_as_set_then_as_landed(landed):
+def test_given_planted_parameters_win_over_landed_ones(landed):
     settings, endpoints, _, _ = landed
     given = manifest.choose(settings, endpoints, planted="spend_mean=50, bgnbd_r=0.4")
     assert given["planted"] == "bgnbd_r=0.4 spend_mean=50"
-    assert manifest.choose(settings, endpoints)["planted"] == STORE["planted"]
+    assert manifest.choose(settings, endpoints)["planted"] == SHOP["planted"]
 
 
 def test_before_anything_has_landed(start_store):
@@ -188,9 +189,9 @@ def test_before_anything_has_landed(start_store):
         landing.land_latest(settings, endpoints, date(2026, 3, 31))
     storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, "json/orders.json", b"[]")
     with pytest.raises(LandingError, match=r"holds data that was not generated here, such as .*json/orders.json"):
-        landing.land_history(settings, endpoints, **STORE)
+        landing.land_history(settings, endpoints, **SHOP)
     storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, manifest.KEY, b"{}")
-    with pytest.raises(LandingError, match=r"landing.json is no manifest"):
+    with pytest.raises(LandingError, match=r"landing.json is not a manifest"):
         manifest.read(settings, endpoints)
 
 
@@ -209,8 +210,8 @@ landing.land_latest(settings, endpoints, date(2026, 6, 30))
 """
 
 
-def test_a_load_killed_at_any_moment_is_done_again_to_the_same_end(landed, start_store):
-    """Killed at some moments, and with another number of threads: the same bytes and rows as undisturbed."""
+def test_a_load_killed_at_any_moment_can_be_repeated_with_the_same_result(landed, start_store):
+    """After kills and with another number of threads, bytes and rows equal those of an undisturbed load."""
     settings = start_store("killed")
     endpoints = servers.up(settings)
 
@@ -224,7 +225,7 @@ def test_a_load_killed_at_any_moment_is_done_again_to_the_same_end(landed, start
             env=os.environ | {"PYTHONPATH": ""},
         )
         child.stdout.readline()
-        # The last one is killed once it is surely at work, however slow the machine is.
+        # Kill the last one only after it has begun, however slow the machine is.
         while seconds is None and child.poll() is None and not at_work():
             time.sleep(0.01)
         time.sleep(seconds or 0.05)
@@ -237,24 +238,24 @@ def test_a_load_killed_at_any_moment_is_done_again_to_the_same_end(landed, start
     assert fingerprints(settings, endpoints) == fingerprints(landed[0], landed[1])
 
 
-def test_a_table_that_cannot_be_made_to_the_end_leaves_the_one_before(landed):
+def test_a_failed_table_load_keeps_the_previous_table(landed):
     from duckbook.generate.landing_writer import Writer
     from duckbook.generate.shop import records
-    from duckbook.generate.shop.simulation import Store
+    from duckbook.generate.shop.simulation import Shop
 
     settings, endpoints, _, _ = landed
-    store = Store(250, 7, FIRST, FIRST)
+    shop = Shop(250, 7, FIRST, FIRST)
     before = fingerprints(settings, endpoints)
 
     def pieces():
-        yield from records.order_items(store, store.whole)
+        yield from records.order_items(shop, shop.whole)
         raise MemoryError("no more")
 
     with Writer(settings, endpoints) as writer:
         with pytest.raises(MemoryError):
-            writer.put_table(store, "latest_", "order_items", FIRST, pieces())
+            writer.put_table(shop, "latest_", "order_items", FIRST, pieces())
         assert fingerprints(settings, endpoints) == before
-        writer.put_table(store, "", "categories", date(2026, 5, 31), records.categories(store, store.whole))
+        writer.put_table(shop, "", "categories", date(2026, 5, 31), records.categories(shop, shop.whole))
     assert fingerprints(settings, endpoints) == before
 
 
@@ -267,7 +268,7 @@ def test_a_killed_load_of_another_size_leaves_nothing_behind(start_store, landed
     )
     theirs = "json/orders/date=2024-12-31/orders.ndjson"
     storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, theirs, b"{}\n")
-    landing.land_history(settings, endpoints, **STORE)
+    landing.land_history(settings, endpoints, **SHOP)
     landing.land_latest(settings, endpoints, FIRST)
     assert storage.get_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, theirs) == b"{}\n"
     storage.delete(storage.client(endpoints.s3), settings.s3_historic_bucket, theirs)
@@ -275,7 +276,7 @@ def test_a_killed_load_of_another_size_leaves_nothing_behind(start_store, landed
 
 
 def test_the_next_day_replaces_the_tables_and_adds_objects(landed, start_store):
-    """Last in this file, because it moves the store on."""
+    """Last in this file, because it lands another day."""
     settings, endpoints, history, _ = landed
     before = fingerprints(settings, endpoints)
     next_day = landing.land_latest(settings, endpoints, FIRST + timedelta(days=1))

@@ -1,4 +1,4 @@
-"""What must hold for every order, line, event and review of the store, to the cent and to the second."""
+"""Invariants of every order, line, event and review of the shop, to the cent and to the second."""
 
 from collections import Counter, defaultdict
 from datetime import timedelta
@@ -10,13 +10,13 @@ import pytest
 from duckbook.generate.shop.baskets import share_out
 from hypothesis import given
 from hypothesis import strategies as st
-from store_slices import FIRST_AS_OF, newest, piece, store
+from shop_slices import FIRST_AS_OF, newest, piece, simulate
 
 
 @pytest.fixture(scope="module")
 def rows():
-    """Every table of a store of 400 customers as lists of rows."""
-    whole = store(until=FIRST_AS_OF)
+    """Every table of a shop with 400 customers, as lists of rows."""
+    shop = simulate(until=FIRST_AS_OF)
     tables = (
         "customers",
         "products",
@@ -27,7 +27,7 @@ def rows():
         "categories",
         "subcategories",
     )
-    return {table: piece(whole, table, whole.whole).to_pylist() for table in tables}
+    return {table: piece(shop, table, shop.whole).to_pylist() for table in tables}
 
 
 @given(
@@ -37,7 +37,7 @@ def rows():
         max_size=20,
     )
 )
-def test_shares_add_up_to_the_cent_and_none_is_a_cent_off_its_proportion(groups):
+def test_shares_add_up_and_are_within_a_cent_of_their_proportion(groups):
     amount = np.array([amount for amount, _ in groups])
     weight = np.array([weight for _, weights in groups for weight in weights])
     begin = np.cumsum([0] + [len(weights) for _, weights in groups])
@@ -105,7 +105,7 @@ def test_an_order_moves_on_in_order(rows):
     assert {order["status"] for order in rows["orders"]} >= {"shipped", "delivered", "cancelled", "returned"}
 
 
-def test_an_order_is_returned_when_all_of_its_lines_have_come_back(rows):
+def test_an_order_is_returned_once_all_of_its_lines_are(rows):
     lines = defaultdict(list)
     for line in rows["order_items"]:
         lines[line["order_id"]].append(line["returned_at"])
@@ -115,11 +115,11 @@ def test_an_order_is_returned_when_all_of_its_lines_have_come_back(rows):
 
 def test_the_status_of_an_order_never_goes_back():
     rank = {"pending": 0, "processing": 1, "shipped": 2, "delivered": 3, "cancelled": 3, "returned": 4}
-    end = store().until
+    end = simulate().until
     before = {}
     for day in range(1, 30, 4):
-        look = store(until=end + timedelta(days=day))
-        now = newest([piece(look, "orders", look.whole)], ("order_id",))
+        shop = simulate(until=end + timedelta(days=day))
+        now = newest([piece(shop, "orders", shop.whole)], ("order_id",))
         for key, order in before.items():
             assert rank[now[key]["status"]] >= rank[order["status"]]
             assert now[key]["updated_at"] >= order["updated_at"]
@@ -164,7 +164,7 @@ def test_the_events_of_a_session_come_in_the_order_of_their_ids(rows):
             assert event["event_type"] != "purchase" or carts[event["product_id"]] > 0
 
 
-def test_event_ids_and_review_ids_are_given_once(rows):
+def test_event_ids_and_review_ids_are_unique(rows):
     for table, key in (("interactions", "event_id"), ("reviews", "review_id")):
         assert len({row[key] for row in rows[table]}) == len(rows[table])
 
@@ -200,7 +200,7 @@ def test_reviews_are_of_delivered_lines_of_the_customer_who_writes(rows):
         assert 1 <= review["review_score"] <= 5
 
 
-def test_ratings_on_the_product_page_are_those_of_the_reviews(rows):
+def test_product_ratings_match_the_reviews(rows):
     scores = defaultdict(list)
     for review in rows["reviews"]:
         scores[review["product_id"]].append(review["review_score"])
@@ -213,7 +213,7 @@ def test_ratings_on_the_product_page_are_those_of_the_reviews(rows):
         )
 
 
-def test_every_subcategory_and_category_has_its_parent(rows):
+def test_every_product_and_subcategory_has_its_parent(rows):
     categories = {row["category_id"] for row in rows["categories"]}
     subcategories = {row["subcategory_id"]: row["category_id"] for row in rows["subcategories"]}
     assert set(subcategories.values()) == categories

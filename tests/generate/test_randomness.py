@@ -1,4 +1,4 @@
-"""Counted randomness and quantile tables: right, and the same however the work is cut."""
+"""Counter-based random numbers and quantile tables: correct, and independent of how the work is split."""
 
 import math
 
@@ -14,14 +14,14 @@ ENTITIES = np.arange(200_000)
 
 
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(0, 2**62), min_size=2, max_size=30), st.integers(0, 50))
-def test_an_entity_has_the_same_number_alone_and_among_others(seed, entities, counter):
+def test_an_entity_has_the_same_number_alone_and_in_an_array(seed, entities, counter):
     streams = Randomness(seed)
     together = streams.bits("signup", np.array(entities), counter)
     alone = [int(Randomness(seed).bits("signup", np.array([entity]), counter)[0]) for entity in entities]
     assert together.tolist() == alone
 
 
-def test_an_array_of_counters_gives_what_each_counter_gives():
+def test_an_array_of_counters_equals_single_counters():
     streams = Randomness(1)
     counters = ENTITIES[:1000] % 7
     together = streams.bits("wait", ENTITIES[:1000], counters)
@@ -45,7 +45,7 @@ def test_uniforms_are_uniform_and_never_zero_or_one():
     assert ((counts - 10_000) ** 2 / 10_000).sum() < 43.8  # chi square, 19 degrees of freedom, p = 0.001
 
 
-def test_parts_of_the_bits_are_independent_small_numbers():
+def test_parts_of_the_bits_are_independent():
     bits = Randomness(4).bits("any", ENTITIES)
     low, high = part(bits, 0, 8), part(bits, 8, 8)
     assert low.max() == 255 and high.min() == 0
@@ -91,7 +91,7 @@ def test_lookups_draw_with_their_weights():
     assert np.median(lognormal(1000.0, 0.5)(bits)) == pytest.approx(1000, rel=0.02)
 
 
-def test_no_exp_or_log_of_the_machine_is_used(monkeypatch):
+def test_the_platform_exp_and_log_are_not_used(monkeypatch):
     for name in ("exp", "log", "log1p", "expm1", "power"):
         monkeypatch.setattr(np, name, None)
     distributions.log_gamma_variate.cache_clear()

@@ -1,4 +1,4 @@
-"""The store is within published bands at several seeds, and a band fails when its pattern is switched off."""
+"""The shop is within published bands at several seeds, and a band fails when its pattern is switched off."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -9,26 +9,26 @@ import pytest
 from duckbook.generate import realism
 from duckbook.generate.shop import fulfilment, records, reviews, season, stock
 from duckbook.generate.shop.parameters import Parameters
-from duckbook.generate.shop.simulation import Store
+from duckbook.generate.shop.simulation import Shop
 from duckbook.generate.shop.truth import truth
-from store_slices import END, FIRST_AS_OF, KEYS
+from shop_slices import END, FIRST_AS_OF, KEYS
 
 PLANTED = Parameters()
 
 
 def measured(seed=42, customers=5000, bands=realism.BANDS, **switched):
-    """The bands of a store held in memory, by name."""
-    store = Store(customers, seed, FIRST_AS_OF, END, parameters=replace(PLANTED, **switched))
+    """Measure the bands of a shop in memory, by name."""
+    shop = Shop(customers, seed, FIRST_AS_OF, END, parameters=replace(PLANTED, **switched))
     connection = duckdb.connect()
     for table, make in records.SLICES.items():
-        connection.register(f"every_{table}", pa.concat_tables(make(store, store.whole)).unify_dictionaries())
+        connection.register(f"every_{table}", pa.concat_tables(make(shop, shop.whole)).unify_dictionaries())
         columns = [name for name, *_ in connection.execute(f"describe every_{table}").fetchall()]
         newest = ""
         if "updated_at" in columns:
             newest = f"qualify row_number() over (partition by {KEYS[table][0]} order by updated_at desc) = 1"
         connection.execute(f"create view {table} as from every_{table} {newest}")
-    for table, name in (("prices", "prices"), ("affinities", "affinities"), ("reviews", "said")):
-        connection.register(name, pa.concat_tables(truth(store)[table]))
+    for table, name in (("prices", "prices"), ("affinities", "affinities"), ("reviews", "review_tones")):
+        connection.register(name, pa.concat_tables(truth(shop)[table]))
     return {row["name"]: row for row in realism.measure(connection, bands)}
 
 
@@ -36,7 +36,7 @@ measured_once = lru_cache(measured)
 
 
 @pytest.mark.parametrize("seed", [42, 7, 2026])
-def test_the_store_is_within_published_bands(seed):
+def test_the_shop_is_within_published_bands(seed):
     failed = [row for row in measured_once(seed).values() if not row["passed"]]
     assert failed == []
 
@@ -86,7 +86,7 @@ CALENDAR = {
     "products out of stock": [(stock, "FAILED_SHARE", 0.9)],
     "stock in months of sales": [(stock, "COVER_WEEKS", 1.0), (stock, "FEWEST", 1), (stock, "REORDER_WEEKS", 1.0)],
 }
-"""What is planted in the calendar and in constants, and without which a band fails."""
+"""Patterns planted in the calendar and in constants, by the band that fails without them."""
 
 
 def test_the_bands_of_the_calendar_fail_without_it(monkeypatch):
@@ -97,11 +97,11 @@ def test_the_bands_of_the_calendar_fail_without_it(monkeypatch):
     assert {name for name in CALENDAR if not found[name]["passed"]} == set(CALENDAR)
 
 
-def test_every_band_is_switched_off_by_one_of_these_tests():
+def test_every_band_has_a_test_that_switches_it_off():
     assert set(SWITCHED) | set(CALENDAR) == {band.name for band in realism.BANDS}
 
 
-def test_a_band_that_cannot_be_measured_does_not_pass():
+def test_a_band_without_data_does_not_pass():
     connection = duckdb.connect()
     connection.execute("create table reviews (review_score int)")
     (row,) = realism.measure(connection, [band for band in realism.BANDS if band.name == "reviews with five stars"])

@@ -1,4 +1,4 @@
-"""Shipments, deliveries, returns and reviews keep the hours and days of those who make them."""
+"""Shipments, deliveries, returns and reviews happen in plausible hours and on plausible days."""
 
 from datetime import date, timedelta
 
@@ -15,7 +15,7 @@ from duckbook.generate.shop.working_days import (
     is_day_off,
     warehouse_works,
 )
-from store_slices import store
+from shop_slices import simulate
 
 DAY_OF_1970 = date(1970, 1, 1)
 
@@ -36,20 +36,20 @@ def test_federal_holidays_are_those_of_2026():
     ]  # fmt: skip
 
 
-def test_the_warehouse_ships_and_takes_returns_in_its_hours():
-    look = store(5000)
-    plan = look.fulfilment
+def test_the_warehouse_ships_and_takes_returns_in_its_opening_hours():
+    shop = simulate(5000)
+    plan = shop.fulfilment
     for moments in (plan.shipped, plan.line_returned):
         days, hours = local(moments[moments < NEVER], WAREHOUSE_OFFSET)
         assert set(hours) == set(range(8, 18))
         assert all(warehouse_works(day) for day in dates(days))
 
 
-def test_carriers_deliver_by_day_where_the_customer_is():
-    look = store(5000)
-    plan = look.fulfilment
+def test_carriers_deliver_by_day_in_local_time():
+    shop = simulate(5000)
+    plan = shop.fulfilment
     here = plan.delivered < NEVER
-    city = look.customers.city(look.purchases.customer, plan.address_number(slice(None))[1])
+    city = shop.customers.city(shop.purchases.customer, plan.address_number(slice(None))[1])
     offset = np.array([place.offset for place in CITIES])[city] * season.HOUR
     days, hours = local(plan.delivered[here], offset[here])
     assert set(hours) == set(range(9, 20))
@@ -63,18 +63,18 @@ def test_carriers_deliver_by_day_where_the_customer_is():
 
 
 def test_reviews_are_written_when_the_customer_is_awake():
-    look = store(20_000)
-    told = look.reviews
-    order = look.baskets.order[told.of]
-    days, hours = local(told.written, look.customers.offset[look.purchases.customer[order]])
-    assert (told.written > look.fulfilment.delivered[order]).all()
+    shop = simulate(20_000)
+    reviews = shop.reviews
+    order = shop.baskets.order[reviews.line]
+    days, hours = local(reviews.written, shop.customers.offset[shop.purchases.customer[order]])
+    assert (reviews.written > shop.fulfilment.delivered[order]).all()
     assert np.isin(hours, range(1, 6)).mean() == pytest.approx(sum(season.HOURS[1:6]) / sum(season.HOURS), abs=0.02)
     off = [is_day_off(DAY_OF_1970 + timedelta(days=int(day))) for day in days]
     assert 0 < sum(off) < 0.5 * 9 / 1096 * len(days)
 
 
-def test_work_goes_on_where_it_was_left():
-    """Ten hours of work a day: from Saturday at noon five of them reach 17 h, and seven the Monday."""
+def test_work_continues_on_the_next_working_day():
+    """Ten hours of work per day: from Saturday noon, five hours end at 17 h and seven on Monday."""
     span = season.Span(date(2026, 3, 1), date(2026, 3, 31), date(2026, 4, 30))
     warehouse = WorkingDays(span, warehouse_works)
     noon = season.epoch(date(2026, 3, 7)) + 12 * season.HOUR + WAREHOUSE_OFFSET

@@ -1,4 +1,4 @@
-"""A Postgres table that was written to is known by its fingerprint, whether its rows are looked at or not."""
+"""A Postgres table's fingerprint changes with every write, whether it is cached or computed from the rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WRITES = {
 
 
 class Landing:
-    """A database of its own, so that no other test's session is in it."""
+    """A database without sessions of other tests."""
 
     def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
         with postgres_servers.connect(endpoints.postgres_dsn, autocommit=True) as connection:
@@ -54,20 +54,20 @@ class Landing:
                 for part in statement.split("; "):
                     connection.execute(part)
 
-    def fingerprint(self, *, remembered: bool = True, name: str = "interactions") -> str:
-        if not remembered:
+    def fingerprint(self, *, cached: bool = True, name: str = "interactions") -> str:
+        if not cached:
             (self.settings.data / "fingerprints.json").unlink(missing_ok=True)
         relations = sources.describe(self.settings, self.endpoints, [name])
         return fingerprints.find(self.settings, self.endpoints, relations)[f"postgres:ecom.{name}"]
 
-    def looks_at_rows(self) -> bool:
-        with patch.object(fingerprints, "_summed", wraps=fingerprints._summed) as summed:
+    def scans_rows(self) -> bool:
+        with patch.object(fingerprints, "_row_version_sum", wraps=fingerprints._row_version_sum) as scan:
             self.fingerprint()
-        return summed.called
+        return scan.called
 
-    def looks_at_rows_in_the_end(self) -> bool:
-        """Whether it does when sessions that were closed have ended, which takes them a moment."""
-        return all(self.looks_at_rows() for _ in range(20))
+    def scans_rows_eventually(self) -> bool:
+        """Whether it still does when closed sessions have ended, which takes a moment."""
+        return all(self.scans_rows() for _ in range(20))
 
 
 @pytest.fixture(scope="module")
@@ -77,29 +77,29 @@ def landing(tmp_path_factory, endpoints) -> Landing:
 
 
 @hypothesis_settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@example(done=["a child's rows", "a child's rows"], stays=False)
-@given(done=st.lists(st.sampled_from(sorted(WRITES)), min_size=1, max_size=6), stays=st.booleans())
-def test_what_is_remembered_is_what_a_look_at_all_rows_finds(landing, done, stays):
+@example(names=["a child's rows", "a child's rows"], stays=False)
+@given(names=st.lists(st.sampled_from(sorted(WRITES)), min_size=1, max_size=6), stays=st.booleans())
+def test_a_cached_fingerprint_equals_a_computed_one(landing, names, stays):
     landing.run(WRITES["again"])
     landing.fingerprint()
     with landing.connect() if stays else nullcontext() as session:
-        for name in done:
+        for name in names:
             landing.run(WRITES[name], session=session)
-            remembered = landing.fingerprint()
-            assert remembered == landing.fingerprint(remembered=False), done
-    assert landing.fingerprint() == landing.fingerprint(remembered=False), done
+            from_cache = landing.fingerprint()
+            assert from_cache == landing.fingerprint(cached=False), names
+    assert landing.fingerprint() == landing.fingerprint(cached=False), names
 
 
-def test_rows_that_nobody_wrote_to_are_not_looked_at_again(landing):
+def test_a_table_without_writes_is_not_scanned_again(landing):
     landing.run(WRITES["again"])
-    landing.fingerprint(remembered=False)
-    assert not landing.looks_at_rows_in_the_end()
+    landing.fingerprint(cached=False)
+    assert not landing.scans_rows_eventually()
     landing.run(WRITES["one for another"])
-    assert landing.looks_at_rows()
-    assert not landing.looks_at_rows_in_the_end()
+    assert landing.scans_rows()
+    assert not landing.scans_rows_eventually()
 
 
-def test_a_materialized_view_that_is_refreshed_is_another(landing):
+def test_refreshing_a_materialized_view_changes_its_fingerprint(landing):
     landing.run(
         WRITES["again"],
         f"create materialized view ecom.latest_interactions as select event_id from {TABLE}",
@@ -108,35 +108,35 @@ def test_a_materialized_view_that_is_refreshed_is_another(landing):
     before = landing.fingerprint(name="latest_interactions")
     landing.run(f"insert into {TABLE} values (9)", "refresh materialized view concurrently ecom.latest_interactions")
     after = landing.fingerprint(name="latest_interactions")
-    assert before != after == landing.fingerprint(remembered=False, name="latest_interactions")
+    assert before != after == landing.fingerprint(cached=False, name="latest_interactions")
 
 
-def test_rows_are_looked_at_where_writes_are_not_counted(landing):
+def test_rows_are_scanned_if_writes_are_not_counted(landing):
     landing.fingerprint()
     landing.run("alter database counted set track_counts = off")
     try:
         landing.run(WRITES["insert"])
-        assert landing.fingerprint() == landing.fingerprint(remembered=False)
+        assert landing.fingerprint() == landing.fingerprint(cached=False)
     finally:
         landing.run("alter database counted reset track_counts")
-    assert landing.looks_at_rows()
+    assert landing.scans_rows()
 
 
-def test_rows_are_looked_at_while_a_session_may_have_counts_to_tell(landing):
+def test_rows_are_scanned_while_a_session_may_have_unflushed_counters(landing):
     landing.run(WRITES["again"])
-    landing.fingerprint(remembered=False)
+    landing.fingerprint(cached=False)
     with landing.connect() as other:
-        # Of the first write a session tells at once, of the next ones after a while.
+        # A session flushes the counter of its first write at once, and of later ones after a while.
         for _ in range(3):
             before = landing.fingerprint()
             other.execute(WRITES["update"])
             assert landing.fingerprint() != before
         other.execute("begin")
-        assert landing.looks_at_rows()
+        assert landing.scans_rows()
         other.execute("rollback")
 
 
-def test_rows_are_looked_at_where_others_sessions_may_not_be_seen(landing):
+def test_rows_are_scanned_if_other_sessions_are_not_visible(landing):
     landing.run(
         "drop role if exists only_reads",
         "create role only_reads login password 'reads'",
@@ -146,36 +146,36 @@ def test_rows_are_looked_at_where_others_sessions_may_not_be_seen(landing):
     dsn = extensions.make_dsn(landing.endpoints.postgres_dsn, user="only_reads", password="reads")
     owner, landing.endpoints = landing.endpoints, replace(landing.endpoints, postgres_dsn=dsn)
     try:
-        assert landing.fingerprint() == landing.fingerprint(remembered=False)
+        assert landing.fingerprint() == landing.fingerprint(cached=False)
         with postgres_servers.connect(owner.postgres_dsn):
-            assert landing.looks_at_rows()
+            assert landing.scans_rows()
     finally:
         landing.endpoints = owner
         landing.run("drop owned by only_reads", "drop role only_reads")
 
 
 @pytest.mark.parametrize(
-    ("query", "error", "said"),
+    ("query", "error", "message"),
     [
         ("select pg_terminate_backend(pg_backend_pid()) from {}", ServerError, "Postgres stopped answering"),
         (
             "select 1 / (event_id - event_id) from {}",
             IngestError,
-            "Postgres does not tell what is in the landing zone: division by zero",
+            "Postgres refused to list the landing zone: division by zero",
         ),
     ],
     ids=["it goes away", "it refuses"],
 )
-def test_what_postgres_does_not_tell_is_an_error_of_one_sentence(landing, query, error, said):
+def test_a_refusal_of_postgres_is_an_error_of_one_sentence(landing, query, error, message):
     with patch.object(fingerprints, "SUM", query), pytest.raises(error) as raised:
-        landing.fingerprint(remembered=False)
-    assert str(raised.value).startswith(said)
+        landing.fingerprint(cached=False)
+    assert str(raised.value).startswith(message)
     assert str(raised.value).endswith("run this again.")
     assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"postgres:ecom.interactions": 1}'])
-def test_a_file_of_remembered_counts_that_is_damaged_is_only_lost(landing, content):
+def test_a_damaged_cache_is_ignored(landing, content):
     before = landing.fingerprint()
     (landing.settings.data / "fingerprints.json").write_text(content, "utf-8")
     assert landing.fingerprint() == before

@@ -8,7 +8,7 @@ import pytest
 from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError, WarehouseError
 from duckbook.ingest import batch_files, commit_log, history, new_sources, raw, rows, sources
-from duckbook.ingest.batches import Chronicle, Commit
+from duckbook.ingest.batches import Commit, History
 from landing_zone import AS_OF, Shop, content, lines, order
 
 
@@ -188,7 +188,7 @@ def test_a_changed_type_is_reported_with_what_it_was_and_what_it_is(shop):
         "order_items", "order_id int, order_item_id int, unit_price numeric(18,2)", [(1, 1, 5)], "2026-06-01"
     )
     found = {batch.source: batch.drift["changed"] for batch in shop.ingest().batches}
-    assert [told for told in found.values() if told] == [["total_amount: number, now number or text"]]
+    assert [changes for changes in found.values() if changes] == [["total_amount: number, now number or text"]]
     columns = "order_id text, order_item_id int, unit_price numeric(18,2)"
     shop.land_table("order_items", columns, [("1", 1, 6)], "2026-06-03")
     shop.land("orders/date=2026-06-03/o.ndjson", lines(order(9, total_amount="9", flags={"a": 1})), latest=True)
@@ -219,7 +219,7 @@ def test_names_are_columns_whatever_their_case_and_spaces(shop):
     assert [(row["_key"], row["status"]) for row in shop.raw()] == [("1", "x"), ("2", "y"), ("3", "pending")]
 
 
-def test_names_that_are_ours_or_odd_are_kept_beside_ours(shop):
+def test_reserved_and_odd_names_are_kept_next_to_our_columns(shop):
     odd = {"_key": "k", "filename": "f", "": "e", "a.b": "c", "source": "s", 'say "x"': "q", "/a~b": "p", "batch": "b"}
     shop.land("orders/o.ndjson", lines(order(1) | odd, order(2)))
     shop.ingest()
@@ -230,14 +230,12 @@ def test_names_that_are_ours_or_odd_are_kept_beside_ours(shop):
     assert {'say "x"': "q", "/a~b": "p", "batch": "b"}.items() <= row.items()
 
 
-@pytest.mark.parametrize("is_of_an_older_history", [False, True])
-def test_a_column_called_as_duckdb_calls_the_place_of_a_file_takes_no_row_to_another_batch(
-    shop, monkeypatch, is_of_an_older_history
-):
-    if is_of_an_older_history:
+@pytest.mark.parametrize("is_older_history", [False, True])
+def test_a_column_called_file_index_assigns_no_row_to_another_batch(shop, monkeypatch, is_older_history):
+    if is_older_history:
         monkeypatch.setattr(rows, "RESERVED", rows.RESERVED - {"file_index"})
     monkeypatch.setattr(batch_files, "MANY_ROWS", 0)
-    monkeypatch.setattr(batch_files, "FEW", 1)
+    monkeypatch.setattr(batch_files, "FEW_UNCHANGED", 1)
     odd = {"file_index": "0", "file": "1", "number": "2", "seen": "3"}
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1) | odd, order(2) | odd))
     shop.land("orders/date=2026-06-02/o.ndjson", lines(order(2) | odd, order(3) | odd))
@@ -249,8 +247,8 @@ def test_a_column_called_as_duckdb_calls_the_place_of_a_file_takes_no_row_to_ano
     ]
 
 
-def test_more_files_than_one_statement_reads_are_told_apart(shop, monkeypatch):
-    monkeypatch.setattr(raw, "MOST_FILES", 2)
+def test_rows_keep_their_batch_if_files_need_several_statements(shop, monkeypatch):
+    monkeypatch.setattr(raw, "FILES_PER_STATEMENT", 2)
     for day in range(1, 6):
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(day)))
     assert flows(shop.ingest()) == {"appended": 5, "unchanged": 0, "unreadable": 0}
@@ -286,7 +284,7 @@ SEPARATED = [
 
 
 @pytest.mark.parametrize(("before", "after"), SEPARATED)
-def test_rows_whose_values_hold_the_separators_of_a_rows_text_are_told_apart(shop, before, after):
+def test_rows_with_separators_in_their_values_have_different_hashes(shop, before, after):
     for body in (before, after):
         shop.land("orders/o.ndjson", lines(order(1) | body))
         assert flows(shop.ingest()) == {"appended": 1, "unchanged": 0, "unreadable": 0}
@@ -295,7 +293,7 @@ def test_rows_whose_values_hold_the_separators_of_a_rows_text_are_told_apart(sho
     }
 
 
-def test_the_hash_of_a_row_without_separators_is_what_it_always_was(shop):
+def test_the_hash_of_a_row_never_changes_between_versions(shop):
     hashed = rows.row_hash(["a", "b"])
     with warehouse.engine(shop.settings) as connection:
         found = connection.execute(f"select {hashed} from (select 'x' as b, '' as a)").fetchone()
@@ -324,8 +322,8 @@ def test_a_postgres_table_is_read_with_every_type_as_text(shop):
 
 
 @pytest.mark.parametrize("kind", ["table", "view", "partitioned table"])
-def test_values_that_duckdb_takes_for_others_arrive_as_postgres_writes_them(shop, kind):
-    """A NaN in a numeric of a given precision is no 0.00, and no time of the far future is before Christ."""
+def test_values_that_duckdb_misreads_arrive_as_postgres_writes_them(shop, kind):
+    """NaN in a numeric with a precision is not 0.00, and a time in the far future is not before Christ."""
     columns = "order_id int, order_item_id int, unit_price numeric(10,2), created_at timestamp"
     rows = [(1, 1, "NaN", "2026-06-01"), (1, 2, "0.00", "294276-12-31"), (1, 3, "12.50", "infinity")]
     shop.land_table("landed" if kind == "view" else "order_items", columns, rows, "2026-06-01")
@@ -366,12 +364,12 @@ def test_money_arrives_as_a_number_whatever_the_servers_locale_and_dates_whateve
 
 
 @pytest.mark.parametrize("locked", ["order_items", "below"])
-def test_who_locks_a_table_is_told_and_not_waited_for_without_an_end(shop, monkeypatch, capsys, locked):
+def test_a_lock_on_a_table_is_reported_and_the_wait_is_limited(shop, monkeypatch, capsys, locked):
     shop.land("orders.json", lines(order(1)))
     schema = shop.settings.postgres_schema
     shop.land_table("below", "customer_id int", [(1,)])
-    monkeypatch.setattr(sources, "TELL_SECONDS", 0.3)
-    monkeypatch.setattr(sources, "MOST_SECONDS", 1)
+    monkeypatch.setattr(sources, "REPORT_SECONDS", 0.3)
+    monkeypatch.setattr(sources, "WAIT_SECONDS", 1)
     with shop.postgres() as connection:
         connection.execute(f"create view {schema}.customers as select * from {schema}.below")
         connection.commit()
@@ -379,8 +377,8 @@ def test_who_locks_a_table_is_told_and_not_waited_for_without_an_end(shop, monke
         (pid,) = connection.execute("select pg_backend_pid()").fetchone()
         with pytest.raises(IngestError, match=f"{schema}.{locked} has been locked for 1 seconds .*PID {pid}, idle in"):
             shop.ingest()
-    told = capsys.readouterr().err
-    assert f"{schema}.{locked} is locked by another session" in told and f"PID {pid}" in told
+    log = capsys.readouterr().err
+    assert f"{schema}.{locked} is locked by another session" in log and f"PID {pid}" in log
     assert shop.ingest().number == 1
 
 
@@ -391,10 +389,10 @@ def test_a_postgres_table_replaced_by_the_same_rows_adds_nothing(shop):
     shop.ingest()
     shop.land_table("order_items", columns, rows, "2026-06-30")
     assert shop.ingest().batches == ()
-    assert shop.ingest().number is None, "what is known to be the same is not read a third time"
+    assert shop.ingest().number is None, "a table known to be the same is not read a third time"
 
 
-def test_the_same_rows_under_a_later_date_are_seen_again(shop):
+def test_the_same_rows_under_a_later_date_are_the_newest(shop):
     shop.land("orders.json", lines(order(1)))
     columns = "order_id text, order_item_id int, quantity int"
     shop.land_table("latest_order_items", columns, [("1", 1, 5)], "2026-06-01")
@@ -428,7 +426,7 @@ def test_a_view_is_read_and_adds_nothing_while_it_shows_the_same(shop):
     assert shop.ingest().number is None
 
 
-# What is missing, and what is not ours
+# Missing tables and other objects
 
 
 def test_a_required_table_that_is_missing_stops_the_ingest(shop):
@@ -448,15 +446,15 @@ def test_a_table_that_was_there_before_and_is_missing_stops_the_ingest(shop):
     assert flows(shop.ingest(), "customers") == {"appended": 0, "unchanged": 0, "unreadable": 0}
 
 
-def test_objects_of_no_source_table_are_told_and_not_read(shop):
+def test_objects_of_no_source_table_are_reported_and_not_read(shop):
     stray = shop.land("order/typo.ndjson", lines(order(1)))
     marker = shop.land("orders/_SUCCESS", b"")
     shop.land("orders/o.ndjson", lines(order(2)))
-    beside = shop.land("orders.csv", b"order_id\n1\n")
+    csv = shop.land("orders.csv", b"order_id\n1\n")
     assert shop.ingest().ignored == {
         stray: "no source table has that name",
-        marker: "its name begins with _ or ., as those of the marks of other programs do",
-        beside: "beside the folders of the tables only TABLE.json, .ndjson and .jsonl are read, plain or compressed",
+        marker: "its name begins with _ or ., like the marker files of other programs",
+        csv: "next to the tables' folders only TABLE.json, .ndjson and .jsonl are read, plain or compressed",
     }
     assert len(shop.raw()) == 1
 
@@ -469,7 +467,7 @@ def test_without_an_as_of_date_the_newest_date_counts(shop):
     assert shop.query("select as_of from ecom_raw.as_of") == [{"as_of": date(2026, 5, 6)}]
 
 
-# Again, and anew
+# Repeated ingests and rebuilds
 
 
 def test_what_was_ingested_is_not_read_again(shop, monkeypatch):
@@ -483,7 +481,7 @@ def test_what_was_ingested_is_not_read_again(shop, monkeypatch):
 
 
 def fill(shop: Shop) -> None:
-    """Batches of several kinds, in three ingests."""
+    """Land and ingest several kinds of batches, in three ingests."""
     shop.land("orders/date=2026-05-31/o.ndjson", lines(order(1), "{oops", order(2), order(None)))
     shop.ingest(date(2026, 5, 31))
     shop.land_table("latest_order_items", "order_id text, order_item_id int, more text", [("1", 1, "x")], "2026-06-29")
@@ -505,7 +503,7 @@ def test_a_warehouse_rebuilt_from_the_history_alone_equals_the_one_before(shop):
     assert shop.dump() == before
 
 
-def test_what_was_added_to_day_by_day_goes_with_the_raw_that_it_was_made_of(shop):
+def test_rebuild_drops_incremental_models(shop):
     fill(shop)
     with warehouse.open_warehouse(shop.settings) as connection:
         connection.execute("create schema if not exists ecom_staging; create or replace table ecom_staging.x (a int)")
@@ -522,7 +520,7 @@ def test_a_warehouse_of_another_history_is_refused_until_it_is_rebuilt(shop):
     with pytest.raises(WarehouseError, match=r"another history .*make rebuild"):
         raw.load(shop.settings, shop.endpoints)
     raw.rebuild(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
 
 
 def test_a_lost_file_of_the_history_stops_the_rebuild_and_leaves_raw_as_it_was(shop):
@@ -535,15 +533,15 @@ def test_a_lost_file_of_the_history_stops_the_rebuild_and_leaves_raw_as_it_was(s
     assert shop.dump() == before
 
 
-def test_a_lost_commit_is_noticed(shop):
+def test_a_lost_commit_is_an_error(shop):
     fill(shop)
-    storage.delete(shop.client, shop.settings.s3_historic_bucket, commit_log.key_of(2))
+    storage.delete(shop.client, shop.settings.s3_historic_bucket, commit_log.commit_key(2))
     with pytest.raises(IngestError, match=r"_log/00000003\.json does not follow"):
         shop.ingest()
 
 
-def test_a_checkpoint_spares_reading_every_commit_and_is_believed_only_while_the_commits_stand(shop, monkeypatch):
-    monkeypatch.setattr(commit_log, "COMMITS_A_CHECKPOINT", 3)
+def test_a_checkpoint_replaces_reading_commits_only_while_they_are_unchanged(shop, monkeypatch):
+    monkeypatch.setattr(commit_log, "COMMITS_PER_CHECKPOINT", 3)
     bucket = shop.settings.s3_historic_bucket
     for day in range(1, 6):
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(day)))
@@ -551,19 +549,19 @@ def test_a_checkpoint_spares_reading_every_commit_and_is_believed_only_while_the
     read: list[str] = []
     get_bytes = storage.get_bytes
     monkeypatch.setattr(storage, "get_bytes", lambda c, b, key: read.append(key) or get_bytes(c, b, key))
-    chronicle = commit_log.read(shop.client, bucket)
-    assert read == [commit_log.CHECKPOINT, commit_log.key_of(4), commit_log.key_of(5)]
+    history_read = commit_log.read(shop.client, bucket)
+    assert read == [commit_log.CHECKPOINT, commit_log.commit_key(4), commit_log.commit_key(5)]
     before = shop.dump()
     raw.rebuild(shop.settings, shop.endpoints)
     assert shop.dump() == before
     for broken in (b"", b"no gzip", gzip.compress(b"one\ntwo")):
         storage.put_bytes(shop.client, bucket, commit_log.CHECKPOINT, broken)
-        assert commit_log.read(shop.client, bucket).digest == chronicle.digest
-    commit_log.checkpoint(shop.client, bucket, Chronicle(chronicle.commits[:3]))
-    storage.put_bytes(shop.client, bucket, commit_log.key_of(2), b"{}")
+        assert commit_log.read(shop.client, bucket).digest == history_read.digest
+    commit_log.checkpoint(shop.client, bucket, History(history_read.commits[:3]))
+    storage.put_bytes(shop.client, bucket, commit_log.commit_key(2), b"{}")
     with pytest.raises(IngestError, match=r"00000002\.json is not a commit"):
         commit_log.read(shop.client, bucket)
-    storage.delete(shop.client, bucket, commit_log.key_of(2))
+    storage.delete(shop.client, bucket, commit_log.commit_key(2))
     with pytest.raises(IngestError, match=r"00000003\.json does not follow"):
         commit_log.read(shop.client, bucket)
 
@@ -571,9 +569,9 @@ def test_a_checkpoint_spares_reading_every_commit_and_is_believed_only_while_the
 def test_of_two_ingests_that_take_one_number_the_second_adds_nothing(shop):
     shop.land("orders/o.ndjson", lines(order(1)))
     shop.ingest()
-    mine = Commit(1, "", AS_OF, (), {}, ())
+    second = Commit(1, "", AS_OF, (), {}, ())
     with pytest.raises(IngestError, match="Another ingest wrote"):
-        commit_log.put(shop.client, shop.settings.s3_historic_bucket, mine)
+        commit_log.put(shop.client, shop.settings.s3_historic_bucket, second)
     assert flows(shop.ingest())["appended"] == 0
 
 
@@ -583,13 +581,13 @@ def test_an_ingest_that_dies_before_its_commit_leaves_no_trace(shop, monkeypatch
         patched.setattr(commit_log, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             shop.ingest()
-    left = set(shop.history_keys())
-    assert left, "its files are there"
+    uncommitted = set(shop.history_keys())
+    assert uncommitted, "its files are there"
     assert raw.load(shop.settings, shop.endpoints).batches == (), "and none of them counts"
     shop.land("orders/o.ndjson", lines(order(2)))
     shop.ingest()
     assert [row["_key"] for row in shop.raw()] == ["2"]
-    assert not {key for key in left if "orders" in key} & set(shop.history_keys()), "they are swept"
+    assert not {key for key in uncommitted if "orders" in key} & set(shop.history_keys()), "they are swept"
 
 
 # The as-of date
@@ -611,7 +609,7 @@ def test_an_as_of_date_before_what_a_batch_declares_is_refused(shop):
     assert shop.ingest(date(2026, 7, 5)).number == 1
 
 
-def test_a_warehouse_that_was_made_before_a_column_was_defined_gets_it(shop):
+def test_a_warehouse_gets_columns_that_were_defined_later(shop):
     shop.land("orders/a.json", lines(order(1)))
     shop.ingest()
     with warehouse.open_warehouse(shop.settings) as connection:

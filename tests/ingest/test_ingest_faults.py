@@ -1,4 +1,4 @@
-"""An ingest that is killed at any moment, or whose servers are, ends as if it had run once, when it is run again."""
+"""An ingest that is killed at any moment, or whose servers are, ends as if it had run once when it is run again."""
 
 import contextlib
 import os
@@ -22,15 +22,15 @@ import sys
 from datetime import date
 from duckbook.ingest import history, raw; from duckbook.backends import servers
 from duckbook.settings import settings
-found = servers.up(settings())
+endpoints = servers.up(settings())
 print("ready", flush=True)
 sys.stdin.readline()
-history.ingest(settings(), found, date.fromisoformat(sys.argv[1]))
-raw.load(settings(), found)
+history.ingest(settings(), endpoints, date.fromisoformat(sys.argv[1]))
+raw.load(settings(), endpoints)
 """
 
 DAYS = (date(2026, 6, 1), date(2026, 6, 2))
-"""Each is struck once."""
+"""Each ingest is struck once."""
 
 KILLS, KILLS_IN_SOAK = 4, 50
 SERVER_KILLS, SERVER_KILLS_IN_SOAK = 2, 30
@@ -38,7 +38,7 @@ SERVER_KILLS, SERVER_KILLS_IN_SOAK = 2, 30
 
 @pytest.fixture(scope="module")
 def victim(start_store):
-    """A store with servers of its own, which may be killed."""
+    """A data folder with servers of its own, which may be killed."""
     return start_store("victim")
 
 
@@ -48,7 +48,7 @@ def shop(victim) -> Shop:
 
 
 def land_day(shop: Shop, day: date) -> None:
-    """What lands on a day: all kinds of files of the history come of it."""
+    """Land the data of a day, which lead to all kinds of files of the history."""
     shop.endpoints = servers.up(shop.settings)
     rows = [order(n, f"status of {n % 7} on {day}" if n % 3 else "new") for n in range(4_000)]
     shop.land(f"orders/date={day}/o.ndjson", lines(*rows, "{oops"))
@@ -58,7 +58,7 @@ def land_day(shop: Shop, day: date) -> None:
 
 
 def start(shop: Shop, day: date) -> subprocess.Popen:
-    """An ingest in a process of its own, which waits for a line before it begins."""
+    """Start an ingest in a process of its own, which waits for a line before it begins."""
     s = shop.settings
     environment = os.environ | {
         "DUCKBOOK_DATA": str(s.data),
@@ -75,7 +75,7 @@ def start(shop: Shop, day: date) -> subprocess.Popen:
 
 
 def finish(shop: Shop, day: date) -> float:
-    """Run an ingest to its end; gives the seconds that it took."""
+    """Run an ingest to its end and return the seconds that it took."""
     process, begun = start(shop, day), time.monotonic()
     _, errors = process.communicate("go\n", timeout=120)
     assert process.returncode == 0, errors[-2000:]
@@ -83,10 +83,10 @@ def finish(shop: Shop, day: date) -> float:
 
 
 def servers_of(shop: Shop) -> list[psutil.Process]:
-    """The processes of the store's own servers, each of which names its folder."""
+    """Return the processes of the data folder's own servers, found by the folder in their command line."""
     folder = f"{shop.settings.data}/servers/"
-    found = psutil.process_iter(["cmdline"])
-    return [process for process in found if any(folder in word for word in process.info["cmdline"] or [])]
+    processes = psutil.process_iter(["cmdline"])
+    return [process for process in processes if any(folder in word for word in process.info["cmdline"] or [])]
 
 
 def clear(shop: Shop) -> None:
@@ -98,7 +98,7 @@ def clear(shop: Shop) -> None:
 
 @pytest.fixture(scope="module")
 def undisturbed(shop) -> tuple[dict, float]:
-    """What an ingest of each day ends in when nobody disturbs it, and how long one takes."""
+    """Raw after an undisturbed ingest of each day, and the seconds that one takes."""
     clear(shop)
     for day in DAYS:
         land_day(shop, day)
@@ -107,7 +107,7 @@ def undisturbed(shop) -> tuple[dict, float]:
 
 
 def disturbed(shop: Shop, seconds: float, draw: random.Random, strike) -> dict:
-    """What the days end in when each ingest is struck once, at a random moment, and run again."""
+    """Return raw after each ingest was struck once, at a random moment, and run again."""
     clear(shop)
     for day in DAYS:
         land_day(shop, day)
@@ -121,7 +121,7 @@ def disturbed(shop: Shop, seconds: float, draw: random.Random, strike) -> dict:
             assert errors.splitlines()[-1].startswith("duckbook.errors."), "an error is a sentence"
         shop.endpoints = servers.up(shop.settings)
         finish(shop, day)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return shop.dump()
 
 
@@ -129,8 +129,8 @@ def test_an_ingest_killed_at_any_moment_ends_as_if_it_had_run_once(shop, undistu
     dump, seconds = undisturbed
     draw = random.Random(3)
     for _ in range((KILLS_IN_SOAK if soak else KILLS) // len(DAYS)):
-        found = disturbed(shop, seconds, draw, lambda process: process.send_signal(signal.SIGKILL))
-        assert found == dump
+        result = disturbed(shop, seconds, draw, lambda process: process.send_signal(signal.SIGKILL))
+        assert result == dump
 
 
 def test_servers_killed_under_an_ingest_end_as_if_it_had_run_once(shop, undisturbed, soak):
@@ -143,8 +143,8 @@ def test_servers_killed_under_an_ingest_end_as_if_it_had_run_once(shop, undistur
                 server.kill()
 
     for _ in range((SERVER_KILLS_IN_SOAK if soak else SERVER_KILLS) // len(DAYS)):
-        found = disturbed(shop, seconds, draw, strike)
-        assert found == dump
+        result = disturbed(shop, seconds, draw, strike)
+        assert result == dump
 
 
 def test_postgres_is_not_needed_to_rebuild(shop, undisturbed):

@@ -1,4 +1,4 @@
-"""Objects in every format, whole and broken: what is readable comes in, what is not is kept apart or told."""
+"""Objects in every format, whole and broken: readable records are ingested, others kept as unreadable or reported."""
 
 import bz2
 import gzip
@@ -62,7 +62,7 @@ FORMATS = {
 
 
 def test_every_format_gives_the_same_rows(shop):
-    # Each on the next day: where the rows are the same to the last letter, all but the first are unchanged.
+    # Each on the next day, so that all rows but those of the first are unchanged.
     addresses = {}
     for number, (name, body) in enumerate(FORMATS.items(), 1):
         addresses[name] = shop.land(f"orders/date=2026-05-{number:02d}/{name}", body)
@@ -78,7 +78,7 @@ def test_every_format_gives_the_same_rows(shop):
     assert [(row["landed"], row["unchanged"]) for row in counts] == [(3, 0), *[(3, 3)] * (len(FORMATS) - 1)]
 
 
-def test_an_object_that_is_large_is_read_where_it_lies_and_its_broken_lines_are_found(shop):
+def test_a_large_object_is_read_in_place_and_its_broken_lines_are_found(shop):
     rows = [order(n, "x" * 100) for n in range(9_000)]
     shop.land("orders/large.ndjson", lines(*rows[:5000], "{oops", *rows[5000:], "{oops again"))
     shop.ingest()
@@ -104,13 +104,13 @@ REASONS = {
     b"[1, 2]": "is not a JSON object but an array",
     b"42": "is not a JSON object but a number",
     b"null": "is not a JSON object but null",
-    b'{"order_id": 1, "order_id": 2}': "the column order_id stands in it twice",
-    b'{"order_id": 1, "Order_ID ": 2}': "the column order_id stands in it twice",
-    b'{"order_id": 1, "_key": 2, "_KEY_of_source": 3}': "the column _key_of_source stands in it twice",
-    b'{"order_id": 1, "": 2, "unnamed": 3}': "the column unnamed stands in it twice",
-    b'{"\\ud800": 1, "\\ud800": 2}': "the column \\ud800 stands in it twice",
+    b'{"order_id": 1, "order_id": 2}': "has the column order_id twice",
+    b'{"order_id": 1, "Order_ID ": 2}': "has the column order_id twice",
+    b'{"order_id": 1, "_key": 2, "_KEY_of_source": 3}': "has the column _key_of_source twice",
+    b'{"order_id": 1, "": 2, "unnamed": 3}': "has the column unnamed twice",
+    b'{"\\ud800": 1, "\\ud800": 2}': "has the column \\ud800 twice",
     b'{"order_id": "\\udc00"}': "is not strict JSON",
-    b'{"order_id": 1, "no\\u0000te": 2}': "a name in it holds the character U+0000",
+    b'{"order_id": 1, "no\\u0000te": 2}': "has a name with the character U+0000",
     b'{"order_id": 1, "x": %s%s}' % (b"[" * 101, b"]" * 101): "is nested more than 100 levels deep",
     b'{"order_id": 1, "x": %s%s}' % (b"[" * 5_000, b"]" * 5_000): "is nested more than 100 levels deep",
     b'{"a":' * 300_000 + b"1" + b"}" * 300_000: "is nested more than 100 levels deep",
@@ -120,7 +120,7 @@ REASONS = {
 }
 
 
-def test_a_line_that_is_no_record_is_kept_with_its_text_and_the_reason(shop):
+def test_a_line_that_is_not_a_record_is_kept_with_its_text_and_the_reason(shop):
     shop.land("orders/o.ndjson", lines(order(1)) + b"\n".join(REASONS) + b"\n\n" + lines(order(2)))
     shop.ingest()
     found = shop.query("select row_number, reason, original from ecom_raw.unreadable order by row_number")
@@ -137,7 +137,7 @@ def nested(levels: int) -> bytes:
 
 @st.composite
 def hostile_lines(draw) -> bytes:
-    """A line as no program should write it: odd names and values, cut, with bytes put in, or nothing of the kind."""
+    """Hostile lines: odd names and values, truncated, with inserted bytes, random bytes or deeply nested."""
     texts = st.text(st.characters(codec=None, exclude_characters="\n"), max_size=8)
     names = texts | st.sampled_from(["", "_key", "_key_of_source", "order_id", "Order_ID", "İ", "ſtatus", "a/b~", "\0"])
     values = st.recursive(
@@ -169,18 +169,17 @@ def test_an_ingest_never_fails_by_a_line_and_every_line_is_accounted_for(shop, s
     def run(hostile):
         shop.clear()
         records = [order(f"sound {n}", note=f"is {n}") for n in range(len(hostile))]
-        body = b"\n".join(line for n, one in enumerate(hostile) for line in (lines(records[n]).rstrip(), one))
+        body = b"\n".join(line for n, bad in enumerate(hostile) for line in (lines(records[n]).rstrip(), bad))
         shop.land("orders/o.ndjson", body)
         (batch,) = (batch for batch in shop.ingest().batches if batch.table == "orders")
         written = [line.strip(object_formats.SPACE) for line in body.split(b"\n") if line.strip(object_formats.SPACE)]
         assert batch.landed == len(written)
         kept = {row["_row_number"]: row for row in shop.raw()}
-        apart = {row["row_number"]: row for row in shop.query("from ecom_raw.unreadable")}
-        # A record that is the same as the one of its key before it.
-        again = {row["_row_number"] for row in shop.query("from ecom_raw.sightings")}
-        numbers = [*kept, *apart, *again]
+        unreadable = {row["row_number"]: row for row in shop.query("from ecom_raw.unreadable")}
+        unchanged = {row["_row_number"] for row in shop.query("from ecom_raw.sightings")}
+        numbers = [*kept, *unreadable, *unchanged]
         assert sorted(numbers) == list(range(1, len(written) + 1))
-        for number, row in apart.items():
+        for number, row in unreadable.items():
             assert row["original"] == written[number - 1].decode(errors="backslashreplace")
             assert row["reason"]
         assert [content(row) for row in kept.values() if str(row.get("order_id", "")).startswith("sound")] == records
@@ -203,7 +202,7 @@ def test_an_ingest_never_fails_by_a_line_and_every_line_is_accounted_for(shop, s
         {"customer_id": 7, "data": ["x"]},
     ],
 )
-def test_a_record_with_a_list_that_is_called_data_is_a_record_also_where_it_is_alone(shop, record):
+def test_a_single_record_with_a_list_called_data_is_a_record(shop, record):
     shop.land("orders/o.ndjson", json.dumps(record).encode())
     shop.ingest()
     (row,) = shop.raw()
@@ -213,8 +212,8 @@ def test_a_record_with_a_list_that_is_called_data_is_a_record_also_where_it_is_a
     }
 
 
-def test_many_tiny_objects_are_read_together_as_each_would_be_by_itself(shop, monkeypatch):
-    """Of several shapes and formats, some of them broken, without a key, empty, or with names of one column."""
+def test_tiny_objects_are_read_together_with_the_same_result(shop, monkeypatch):
+    """Of several schemas and formats, some broken, without a key, empty, or with clashing names."""
     bodies = [
         *(lines(order(n), order(f"{n}b", "shipped", note=n)) for n in range(8)),
         *(json.dumps([order(n), order(n)]).encode() for n in range(20, 24)),
@@ -231,7 +230,7 @@ def test_many_tiny_objects_are_read_together_as_each_would_be_by_itself(shop, mo
     states = []
     for most in (100, 1):
         shop.clear()
-        monkeypatch.setattr(small_objects, "MOST", most)
+        monkeypatch.setattr(small_objects, "OBJECTS_PER_PACK", most)
         for n, body in enumerate(bodies):
             shop.land(f"orders/o{n:02d}.json", body)
             shop.land(f"reviews/r{n:02d}.json", lines({"review_text": f"{n}"}, {"review_text": f"{n}"}))
@@ -240,14 +239,14 @@ def test_many_tiny_objects_are_read_together_as_each_would_be_by_itself(shop, mo
     assert states[0] == states[1]
 
 
-def test_an_element_of_an_array_that_is_no_record_is_kept_apart(shop):
+def test_an_element_of_an_array_that_is_not_a_record_is_unreadable(shop):
     shop.land("orders/o.json", json.dumps([order(1), 5, order(2), None]).encode())
     shop.ingest()
     found = shop.query("select row_number, original from ecom_raw.unreadable order by 1")
     assert found == [{"row_number": 2, "original": "5"}, {"row_number": 4, "original": "null"}]
 
 
-def test_a_line_that_is_mended_at_its_source_comes_in(shop):
+def test_a_line_that_was_fixed_at_its_source_is_ingested(shop):
     shop.land("orders/o.ndjson", lines(order(1), '{"order_id": 2'))
     shop.ingest()
     shop.land("orders/o.ndjson", lines(order(1), order(2)))
@@ -272,10 +271,10 @@ def test_a_line_that_is_mended_at_its_source_comes_in(shop):
         (json.dumps(document(), indent=1).encode()[:-20], "Malformed JSON"),
         (json.dumps(document(data={"order_id": 1})).encode(), 'holds a list of records under "data"'),
         (json.dumps(document()).encode() + b"\n" + lines(order(9)), 'holds a list of records under "data"'),
-        (json.dumps({f"key-{n}": n for n in range(3_000)}).encode(), "have 3,000 names between them"),
+        (json.dumps({f"key-{n}": n for n in range(3_000)}).encode(), "have 3,000 different names"),
     ],
 )
-def test_an_object_that_cannot_be_read_at_all_is_told_and_nothing_comes_in(shop, body, why):
+def test_an_object_that_cannot_be_read_at_all_is_an_error_and_nothing_is_ingested(shop, body, why):
     shop.land("orders/good.ndjson", lines(order(7)))
     address = shop.land("orders/date=2026-06-01/bad.json", body)
     with pytest.raises(IngestError) as error:

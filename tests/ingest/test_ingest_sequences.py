@@ -1,9 +1,9 @@
 """Random sequences of batches against a plain model of the truth, kept in Python dicts.
 
-After each ingest every landed record must be in exactly one of raw, the sightings and the unreadable lines, with the
-verdict that the model gives it; every row of raw must be staged, superseded or quarantined, and what is staged must be
-what the model says; ingesting again must add nothing; and a warehouse rebuilt from the history must equal the one that
-grew with it. Each table has a sequence of its own; what they share are the ingests, so that many take little time.
+After each ingest every landed record must be appended, unchanged or unreadable as in the model; every row of raw must
+be staged, superseded or quarantined, and the staged rows must be those of the model. A second ingest must add nothing,
+and a warehouse rebuilt from the history must equal the one that was loaded step by step. Tables have sequences of their
+own and share the ingests, which saves time.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PLAYED = {
     "categories": ("category_name", "created_at"),
     "interactions": ("event_type", "created_at"),
 }
-"""Table → a column that takes any text, and one that does not."""
+"""Table → a text column and a typed column."""
 
 BROKEN = ("{oops", "42", '{"order_id": 1, "Order_ID": 2}', "null", '{"order_id": 1}{}')
 
@@ -50,7 +50,7 @@ times = st.sampled_from(["2026-06-01T10:00:00", "2026-06-02 23:00:00", None])
 
 
 def records(table: str) -> st.SearchStrategy[dict]:
-    """Records of a table: re-keyed, with added and missing columns, and values that staging cannot cast."""
+    """Records of a table with changing keys, added and missing columns, and values that staging cannot cast."""
     text, typed = PLAYED[table]
     sound = ["2026-06-01", "2026-06-02T10:00:00"] if typed == "created_at" else [1, "2", 3.0]
     optional = {
@@ -71,7 +71,7 @@ def records(table: str) -> st.SearchStrategy[dict]:
 
 @dataclass(frozen=True)
 class Landing:
-    """One thing that lands: what is in it, in which shape, and what it says of its date."""
+    """One object or table that lands: its records, format and declared date."""
 
     table: str
     shape: str
@@ -91,7 +91,7 @@ class Landing:
 
     @property
     def texts(self) -> list[str]:
-        """The records as they stand in the object; what is broken stands between them."""
+        """The lines of the object, with broken ones after the first record."""
         good = [json.dumps(row) for row in self.rows]
         if self.shape not in {"lines", "gzip"} or not good:
             return good
@@ -124,12 +124,12 @@ def landings(table: str) -> st.SearchStrategy[list[Landing]]:
 
 
 sequences = st.fixed_dictionaries({table: st.lists(landings(table), min_size=1, max_size=4) for table in PLAYED})
-"""Table → its sequence: what lands before each ingest."""
+"""Table → the landings before each ingest."""
 
 
 @dataclass
 class Model:
-    """The truth of one table: every version that landed, in order, and what it must have been called."""
+    """The expected state of one table: every version that landed, in order, and how it must be classified."""
 
     table: str
     sequence: int = 0
@@ -139,7 +139,7 @@ class Model:
     flows: dict[str, tuple] = field(default_factory=dict)
 
     def ingest(self, landed: dict[str, Landing]) -> None:
-        """Judge what is new among the sources, by name."""
+        """Classify the new rows of the sources, by name."""
         self.flows = {}
         fresh = [name for name in sorted(landed, key=self._arrival(landed)) if self._is_new(name, landed[name])]
         arrived = {name: self._rows(name, landed[name]) for name in fresh}
@@ -156,8 +156,8 @@ class Model:
     @staticmethod
     def _arrival(landed: dict[str, Landing]) -> Callable[[str], tuple]:
         def arrival(name: str) -> tuple:
-            told = landed[name].on if landed[name].shape != "document" else None
-            return "-new/" in name or ".latest_" in name, told or date.max, name
+            on = landed[name].on if landed[name].shape != "document" else None
+            return "-new/" in name or ".latest_" in name, on or date.max, name
 
         return arrival
 
@@ -177,19 +177,19 @@ class Model:
                 self.unreadable.append(((name, self.held[name]), number, text))
                 continue
             row = json.loads(text)
-            told = frozenset((column, as_text(value)) for column, value in row.items() if value is not None)
+            cells = frozenset((column, as_text(value)) for column, value in row.items() if value is not None)
             key = self._key(row)
-            nameless[told] += 1
-            match = ("key", key) if key else ("content", told, nameless[told])
+            nameless[cells] += 1
+            match = ("key", key) if key else ("content", cells, nameless[cells])
             if key is None and source_tables()[self.table].derived_key:
-                key = f"derived#{nameless[told]}"
+                key = f"derived#{nameless[cells]}"
             holds = row.get("updated_at") and datetime.fromisoformat(row["updated_at"])
             # An order without a time of its own counts by the end of its day; a product or customer, which has a
             # history, from the start of it.
             days = 1 if self.table == "orders" else 0
             time_of_it = holds or datetime.combine(day + timedelta(days), time())
             rows.append(
-                {"source": name, "at": (place, number), "key": key, "content": told, "match": match,
+                {"source": name, "at": (place, number), "key": key, "content": cells, "match": match,
                  "place": place, "holds": holds, "time": time_of_it, "order": normalised(row.get("order_id")),
                  "sound": key is not None and UNCASTABLE not in row.values()}
             )  # fmt: skip
@@ -203,7 +203,7 @@ class Model:
         return parts[0] if len(parts) == 1 else "|".join(part.replace("|", "\\|") for part in parts)
 
     def staged(self, renumbered: bool) -> Counter:
-        """The newest sound version of each key; where items are numbered anew, only those of the latest batch."""
+        """Return the newest castable version per key; of renumbered items, only those of an order's latest batch."""
         sound = [v for v in self.versions if v["sound"]]
         if renumbered and self.table == "order_items":
             latest = {}
@@ -226,14 +226,14 @@ def normalised(value: object) -> str | None:
 
 
 def as_rows(landing: Landing) -> Counter:
-    """A table's rows, whose order says nothing."""
+    """Return a table's rows regardless of order."""
     return Counter(
         tuple((column, as_text(v)) for column, v in sorted(r.items()) if v is not None) for r in landing.rows
     )
 
 
 def land(shop: Shop, landing: Landing) -> str:
-    """Land it in S3 or in Postgres; gives the name of the source."""
+    """Land it in S3 or in Postgres and return the name of the source."""
     if "table" not in landing.shape:
         return shop.land(landing.key, landing.body(), latest=landing.slot == 1)
     name = landing.table if landing.shape == "table" else f"latest_{landing.table}"
@@ -243,7 +243,7 @@ def land(shop: Shop, landing: Landing) -> str:
     return f"postgres:{shop.settings.postgres_schema}.{name}"
 
 
-def see_that_it_is_the_truth(connection, model: Model, renumbered: bool) -> None:
+def check_against_model(connection, model: Model, renumbered: bool) -> None:
     def query(sql: str) -> list[dict]:
         found = connection.execute(sql)
         names = [column[0] for column in found.description]
@@ -259,13 +259,13 @@ def see_that_it_is_the_truth(connection, model: Model, renumbered: bool) -> None
     assert found == Counter((v["source"], v["at"][1], v["key"], v["content"]) for v in appended)
 
     hashes = {(row["_row_hash"], frozenset(content(row).items())) for row in rows}
-    assert len({h for h, _ in hashes}) == len(hashes) == len({c for _, c in hashes}), "a hash tells a content"
+    assert len({h for h, _ in hashes}) == len(hashes) == len({c for _, c in hashes}), "equal hashes mean equal content"
     contents = dict(hashes)
-    sightings = query(
+    unchanged = query(
         "select source, _row_number, _row_hash from ecom_raw.sightings join ecom_raw.batches on _batch_id = batch_id"
         f" where sightings.table_name = '{table}'"
     )
-    assert Counter((s["source"], s["_row_number"], contents[s["_row_hash"]]) for s in sightings) == Counter(
+    assert Counter((s["source"], s["_row_number"], contents[s["_row_hash"]]) for s in unchanged) == Counter(
         (v["source"], v["at"][1], v["content"]) for v in model.versions if v["unchanged"]
     )
     unreadable = query(f"select source, row_number, original from ecom_raw.unreadable where table_name = '{table}'")
@@ -277,10 +277,10 @@ def see_that_it_is_the_truth(connection, model: Model, renumbered: bool) -> None
     accounts = query(
         f"select raw, staged, superseded, quarantined from ecom_staging.row_accounts where table_name = '{table}'"
     )
-    set_aside = sum(not v["sound"] for v in appended)
+    quarantined = sum(not v["sound"] for v in appended)
     kept = staged.total()
     assert [tuple(row.values()) for row in accounts] == [
-        (len(appended), kept, len(appended) - kept - set_aside, set_aside)
+        (len(appended), kept, len(appended) - kept - quarantined, quarantined)
     ]
 
 
@@ -298,8 +298,8 @@ def test_whatever_lands_in_whatever_order_is_what_the_model_says(shop, soak):
     )
     @given(sequences, st.booleans(), st.booleans())
     def run(played, renumbered, as_large_ones):
-        # The file of a large batch keeps the few rows that its sightings name: here of all batches, however many.
-        with patch.multiple(batch_files, MANY_ROWS=0, FEW=1) if as_large_ones else nullcontext():
+        # Large batches keep their few unchanged rows in the file of rows: here every batch does.
+        with patch.multiple(batch_files, MANY_ROWS=0, FEW_UNCHANGED=1) if as_large_ones else nullcontext():
             play(played, renumbered)
 
     def play(played, renumbered):
@@ -317,12 +317,14 @@ def test_whatever_lands_in_whatever_order_is_what_the_model_says(shop, soak):
                 models[table].ingest(landed[table])
             report = shop.ingest()
             flows = {b.source: (b.landed, b.appended, b.unchanged, b.unreadable) for b in report.batches}
-            mine = {source: counts for source, counts in flows.items() if any(source in of for of in landed.values())}
-            assert mine == {source: told for model in models.values() for source, told in model.flows.items()}
+            counted = {
+                source: counts for source, counts in flows.items() if any(source in of for of in landed.values())
+            }
+            assert counted == {source: flow for model in models.values() for source, flow in model.flows.items()}
             with warehouse.open_warehouse(shop.settings) as connection, patch.dict(os.environ, environment):
                 rendered.stage(connection)
                 for model in models.values():
-                    see_that_it_is_the_truth(connection, model, renumbered)
+                    check_against_model(connection, model, renumbered)
         before = shop.dump()
         assert shop.ingest().number is None
         raw.rebuild(shop.settings, shop.endpoints)

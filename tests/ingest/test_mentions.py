@@ -1,4 +1,4 @@
-"""How texts mention a person who is to be forgotten, in the spellings of sources; and what is not that person."""
+"""Mentions of a person to erase in the spellings of sources, and texts that do not mention them."""
 
 from __future__ import annotations
 
@@ -62,23 +62,23 @@ NOBODY = [
 
 
 @pytest.mark.parametrize("text", CERTAIN)
-def test_who_is_named_in_another_spelling_is_found(text):
+def test_other_spellings_are_certain_mentions(text):
     mention = PEOPLE.in_line(text)
     assert mention is not None and mention.certain
 
 
 @pytest.mark.parametrize("text", DOUBTFUL)
-def test_what_others_may_have_too_is_for_somebody_to_decide(text):
+def test_values_that_others_may_share_are_doubtful_mentions(text):
     mention = PEOPLE.in_line(text)
     assert mention is not None and not mention.certain
 
 
 @pytest.mark.parametrize("text", NOBODY)
-def test_somebody_else_is_left_alone(text):
+def test_other_people_are_not_mentions(text):
     assert PEOPLE.in_line(text) is None
 
 
-def test_the_query_that_looks_first_lets_no_mention_pass():
+def test_the_sql_filter_misses_no_mention():
     texts = [text for text in CERTAIN + DOUBTFUL if PEOPLE.in_text(text)]
     with duckdb.connect() as connection:
         for text in texts:
@@ -99,17 +99,17 @@ def test_the_query_that_looks_first_lets_no_mention_pass():
         ("Zoë and others", "Zoë and others"),
     ],
 )
-def test_what_runs_have_left_is_masked_as_pages_and_notebooks_write_it(text, masked):
+def test_details_are_masked_as_pages_and_notebooks_write_them(text, masked):
     assert PEOPLE.pattern().sub("***", text) == masked
 
 
-def test_words_are_told_without_case_accents_and_what_stands_between():
+def test_words_ignore_case_accents_and_punctuation():
     assert words("ÉTÉ – Straße_9") == words("ete strasse 9") == "ete strasse 9"
     assert E_MAIL.findall('<a href="mailto:a.b@c.de">') == ["a.b@c.de"]
     assert Mention(True, "x").certain
 
 
-def test_a_long_line_without_blanks_or_of_nothing_else_is_looked_through_in_no_time():
-    """What grows faster than the line would take hours of the first, and longer of the second."""
+def test_long_lines_are_searched_in_linear_time():
+    """Quadratic patterns would take hours."""
     assert E_MAIL.search("x" * 1_000_000) is None
     assert FIELD.search('"' + " " * 100_000 + "x;") is None

@@ -1,4 +1,4 @@
-"""Which rows are unchanged, where the history is asked only about the range of the keys that came."""
+"""Which rows are unchanged, with the range of keys limiting what is read of the history."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def shop(one_shop) -> Shop:
 
 @pytest.fixture(scope="module")
 def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("shop"), endpoints, "asked")
+    return Shop(tmp_path_factory.mktemp("shop"), endpoints, "ranged")
 
 
 def flows(report) -> tuple[int, int]:
@@ -45,32 +45,32 @@ def flows(report) -> tuple[int, int]:
 )
 @example(landed=[[(5, "view")], [(5, "click")], [(5, "view")], [(5, "click")]], days=[1, 3, 2, 4], few_rows=0)
 @example(landed=[[(5, "view")], [(5, "view")], [(5, "click")], [(5, "view")]], days=[1, 3, 2, 4], few_rows=0)
-@given(landed=st.lists(rows, min_size=2, max_size=4), days=days, few_rows=st.sampled_from([versions.FEW_ROWS, 0]))
-def test_whole_numbers_as_keys_are_told_apart_as_all_others_are(one_shop, landed, days, few_rows):
+@given(landed=st.lists(rows, min_size=2, max_size=4), days=days, few_rows=st.sampled_from([versions.ROWS_IN_MEMORY, 0]))
+def test_integer_keys_are_compared_like_all_others(one_shop, landed, days, few_rows):
     one_shop.clear()
     one_shop.land("orders.json", lines(order(1)))
     known: dict[object, dict[int, str | None]] = defaultdict(dict)
-    for came, day in zip(landed, days, strict=False):
-        one_shop.land_table("latest_interactions", "event_id bigint, event_type text", came, f"2026-06-{day:02}")
+    for records, day in zip(landed, days, strict=False):
+        one_shop.land_table("latest_interactions", "event_id bigint, event_type text", records, f"2026-06-{day:02}")
         nameless: Counter = Counter()
         unchanged = 0
-        for event_id, event_type in came:
+        for event_id, event_type in records:
             nameless[event_type] += event_id is None
             key = event_id if event_id is not None else ("nameless", event_type, nameless[event_type])
             before = {at: what for at, what in known[key].items() if at <= day}
             unchanged += bool(before) and before[max(before)] == event_type
             known[key][day] = event_type
-        with patch.object(versions, "FEW_ROWS", few_rows):
-            assert flows(one_shop.ingest()) == (len(came) - unchanged, unchanged)
+        with patch.object(versions, "ROWS_IN_MEMORY", few_rows):
+            assert flows(one_shop.ingest()) == (len(records) - unchanged, unchanged)
 
 
 def test_a_key_is_the_same_as_a_number_in_postgres_and_as_text_in_an_object(shop):
     columns = "event_id bigint, event_type text"
     shop.land_table("interactions", columns, [(n, "view") for n in (7, 8, 9, 10)], "2026-06-01")
     shop.ingest()
-    told = [{"event_id": event_id, "event_type": "view"} for event_id in ("8.0", " 9 ", 10, "11")]
-    shop.land("interactions/date=2026-06-02/i.ndjson", lines(*told))
-    # What is written otherwise is another version, of the same key.
+    events = [{"event_id": event_id, "event_type": "view"} for event_id in ("8.0", " 9 ", 10, "11")]
+    shop.land("interactions/date=2026-06-02/i.ndjson", lines(*events))
+    # Another text is another version of the same key.
     assert flows(shop.ingest()) == (3, 1)
     shop.land_table("latest_interactions", columns, [(n, "view") for n in (7, 8, 10, 11, 12)], "2026-06-03")
     assert flows(shop.ingest()) == (2, 3)
@@ -86,16 +86,16 @@ def test_a_key_may_hold_any_character(shop):
         assert (batch.appended, batch.unchanged) == (0, 3)
 
 
-def test_a_row_is_compared_with_a_sighting_where_another_version_came_between(shop):
+def test_unchanged_rows_are_read_if_another_version_arrives_between_them(shop):
     def land(day: int, status: str) -> None:
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(1, status)))
 
     def ingest() -> tuple[dict[int, tuple[int, int]], int]:
-        with patch.object(versions, "find_unchanged", wraps=versions.find_unchanged) as found:
+        with patch.object(versions, "find_unchanged", wraps=versions.find_unchanged) as find:
             batches = shop.ingest().batches
-        (call,) = (call for call in found.call_args_list if call.args[1].name == "orders")
-        came = {batch.batch_date.day: (batch.appended, batch.unchanged) for batch in batches}
-        return came, len(call.kwargs["sighted"])
+        (call,) = (call for call in find.call_args_list if call.args[1].name == "orders")
+        counts = {batch.batch_date.day: (batch.appended, batch.unchanged) for batch in batches}
+        return counts, len(call.kwargs["unchanged_before"])
 
     land(2, "paid")
     shop.ingest()

@@ -117,7 +117,7 @@ def erase(shop: Shop, *ids: str, records: tuple[str, ...] = ()) -> person_erasur
     assert tuple(listed) == erasure.doubts
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return erasure
 
 
@@ -156,7 +156,7 @@ def test_a_line_with_only_her_e_mail_does_not_bring_her_back(shop, store_setting
     shop.land("customers/date=2026-07-01/c.ndjson", lines(HIS | {"city": "Dallas"}, later), latest=True)
     shop.land("orders/date=2026-07-01/o.ndjson", lines(order("o-9", total_amount="1.00"), UNREADABLE[2]), latest=True)
     report = shop.ingest(None)
-    assert report.held_back == 2
+    assert report.rows_of_erased == 2
     assert not [row for row in shop.raw("customers") if row.get("city") == "Gdynia"]
     assert "bramble" not in json.dumps(shop.query("select original from ecom_raw.unreadable")).lower()
 

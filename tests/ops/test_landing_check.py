@@ -36,8 +36,8 @@ def test_rows_to_quarantine_are_reported_and_nothing_is_changed(shop):
     found = {(f.source, f.finding, f.rows, f.example) for f in report.findings}
     assert {
         (address, "quarantined: the record has no key", 1, ""),
-        (address, "quarantined: total_amount is no decimal(14,2)", 1, "12 EUR"),
-        (address, "quarantined: order_date is no timestamp", 1, "soon"),
+        (address, "quarantined: total_amount is not a decimal(14,2)", 1, "12 EUR"),
+        (address, "quarantined: order_date is not a timestamp", 1, "soon"),
         (address, "columns added", 1, "coupon"),
         (stray, "is not read: no source table has that name", 1, ""),
     } <= found

@@ -109,7 +109,7 @@ def ingest_and_stage(shop: Shop, as_of) -> tuple[str, set[str]]:
     raw.load(shop.settings, shop.endpoints)
     with warehouse.open_warehouse(shop.settings) as connection:
         rendered.stage(connection)
-        return "", set(quarantine.sentences(quarantine.outstanding(connection), shop.settings))
+        return "", set(quarantine.violations(quarantine.counts(connection), shop.settings))
 
 
 def comment_staging(shop: Shop) -> None:

@@ -66,7 +66,7 @@ def erase(shop: Shop, *ids: str) -> person_erasure.Erasure:
     erasure = person_erasure.erase(shop.settings, shop.endpoints, ids or ("7",))
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return erasure
 
 
@@ -150,7 +150,7 @@ def test_unchanged_rows_still_refer_to_their_originals(erased):
 def test_the_kept_hash_does_not_reveal_the_id(erased):
     shop = erased[0]
     chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
-    (person,) = chronicle.forgotten
+    (person,) = chronicle.erased
     assert len(person) == 64
     assert chronicle.salt not in person
     assert '"7"' not in json.dumps(chronicle.commits[-1].forgotten.people)
@@ -163,7 +163,7 @@ def test_later_landings_do_not_bring_the_person_back(shop):
     shop.land("customers/date=2026-07-01/c.ndjson", lines(ADA | {"city": "Leeds"}, BOB), latest=True)
     shop.land_table("interactions", "event_id text, customer_id text, event_type text", [*EVENTS, ("e-4", "7", "x")])
     report = shop.ingest(date(2026, 7, 1))
-    assert report.held_back == 3 + 1 + 3
+    assert report.rows_of_erased == 3 + 1 + 3
     after = everything_in_the_history(shop) + everything_in_raw(shop)
     assert [text for text in (*HER_OWN, "Leeds") if text in after] == []
     assert {row["customer_id"] for row in shop.raw("customers")} == {"8"}
@@ -201,7 +201,7 @@ def test_a_warehouse_that_was_loaded_before_is_rebuilt_by_the_next_load(shop):
     report = raw.load(shop.settings, shop.endpoints)
     assert report.commits == (1, 2)
     assert EMAIL not in everything_in_raw(shop)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
 
 
 def test_an_erasure_that_is_killed_before_its_commit_has_not_happened(shop, monkeypatch):
@@ -261,7 +261,7 @@ def test_a_second_person_is_erased_with_the_same_salt_and_the_first_stays_erased
     erase(shop, "7")
     erase(shop, "8")
     chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
-    assert len(chronicle.forgotten) == 2
+    assert len(chronicle.erased) == 2
     assert len({commit.forgotten.salt for commit in chronicle.commits if commit.forgotten}) == 1
     assert shop.raw("customers") == []
     assert shop.query("select count(*) as n from ecom_raw.orders where customer_id is null") == [{"n": 3}]
@@ -296,9 +296,9 @@ def test_addresses_in_the_run_archive_are_masked(tmp_path):
 def test_records_quoted_on_pages_are_masked(tmp_path, text, masked):
     settings = Settings(data=tmp_path, _env_file=None)
     with warehouse.engine(settings) as engine:
-        shown = engine.execute(f"select {masking.masked_text(settings, '?::varchar')}", [text]).fetchone()[0]
+        shown = engine.execute(f"select {masking.mask_sql(settings, '?::varchar')}", [text]).fetchone()[0]
         open_one = settings.model_copy(update={"mask_personal": False})
-        assert engine.execute(f"select {masking.masked_text(open_one, '?::varchar')}", [text]).fetchone()[0] == text
+        assert engine.execute(f"select {masking.mask_sql(open_one, '?::varchar')}", [text]).fetchone()[0] == text
     assert shown == masked
 
 
@@ -319,7 +319,7 @@ def test_a_restored_shop_has_the_same_history_and_raw(shop, empty, tmp_path):
     restored = backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
     assert (restored.commit, restored.as_of) == (1, str(AS_OF))
     raw.load(empty.settings, empty.endpoints)
-    empty.see_that_books_balance()
+    empty.check_row_counts()
     assert everything_in_raw(empty) == everything_in_raw(shop)
     assert everything_in_the_history(empty) == everything_in_the_history(shop)
 
@@ -361,7 +361,7 @@ def test_the_backup_of_another_history_is_left_as_it_is(shop, empty, tmp_path):
 
 def test_a_damaged_commit_log_is_repaired_by_the_next_backup_and_not_restored(shop, empty, tmp_path):
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
-    commit = tmp_path / "kept" / commit_log.key_of(1)
+    commit = tmp_path / "kept" / commit_log.commit_key(1)
     whole = commit.read_bytes()
     for damaged in (b"", whole[:-20], whole.replace(b"2026", b"2025", 1)):
         commit.write_bytes(damaged)

@@ -124,7 +124,7 @@ def test_raw_is_not_rebuilt_from_a_missing_history(kept, empty):
     empty.ingest()
     before = empty.dump()
     storage.delete_prefix(empty.client, empty.settings.s3_historic_bucket, "history/")
-    with pytest.raises(IngestError, match="There is no history in s3://restored-past to make raw of"):
+    with pytest.raises(IngestError, match="There is no history in s3://restored-past to rebuild raw from"):
         raw.rebuild(empty.settings, empty.endpoints)
     assert empty.dump() == before
 

@@ -33,7 +33,7 @@ def take_out(shop: Shop, *names: str):
 
     done = withdraw(shop.settings, shop.endpoints, names)
     raw.load(shop.settings, shop.endpoints)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     return done
 
 

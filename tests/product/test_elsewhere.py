@@ -94,7 +94,7 @@ def test_a_run_that_root_left_in_the_archive_is_passed_over(tmp_path):
             os.setuid(65534)
             assert run_archive.latest(folder) is None
             assert run_archive.read_all(folder) == []
-            assert run_archive.settle(folder) == []
+            assert run_archive.interrupt_killed(folder) == []
             mine = Run.begin(folder, target="duckdb", as_of=None, parameters={}, steps=[])
             assert run_archive.latest(folder) == mine.folder.resolve()
             wrong = 0

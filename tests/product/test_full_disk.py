@@ -61,7 +61,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(small_disk, t
     fill(small_disk, 5 * 2**20)
     for setting, chosen in (("DATA", {"runs": tmp_path}), ("RUNS", {"data": tmp_path})):
         settings = Settings(**{setting.lower(): small_disk / "new"}, **chosen, _env_file=None)
-        with pytest.raises(SettingError, match=rf"DUCKBOOK_{setting}=.* lies on a disk with [45] MB of room"):
+        with pytest.raises(SettingError, match=rf"DUCKBOOK_{setting}=.* is on a disk with [45] MB free"):
             preflight.check(settings)
     assert not (small_disk / "new").exists()
 
@@ -83,7 +83,7 @@ def refused(settings: Settings, disk: Path, do, free: int = 20_000) -> None:
     fill(disk, free)
     with pytest.raises((DuckbookError, OSError, duckdb.Error)) as caught:
         do()
-    said = disk_space.explained(reason(caught.value), settings)
+    said = disk_space.explain(reason(caught.value), settings)
     assert "There is no room left on the disk of" in said, said
     assert str(disk) in said, said
     assert said.endswith(": free some, and go on.")
@@ -101,7 +101,7 @@ def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
     of_shop = (shop.settings, shop.endpoints)
     refused(shop.settings, small_disk, lambda: history.ingest(*of_shop, AS_OF))
     refused(shop.settings, small_disk, lambda: raw.load(*of_shop))
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     dumped = [{table: len(rows) for table, rows in each.dump().items()} for each in (shop, undisturbed)]
     assert dumped[0] == dumped[1]
     kept = small_disk / "kept"
@@ -114,7 +114,7 @@ def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
     refused(shop.settings, small_disk, lambda: person_erasure.erase(*of_shop, ["7"]))
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(*of_shop)
-    shop.see_that_books_balance()
+    shop.check_row_counts()
     assert "7" not in {row["_key"] for row in shop.raw("customers")}
 
 
@@ -159,7 +159,7 @@ def test_a_chain_that_meets_a_full_disk_in_any_step_is_resumed_and_ends_as_undis
                     assert on_disk["status"] == "failed"
                     assert "There is no room left on the disk of" in on_disk["error"], on_disk["error"]
                     assert str(full) in on_disk["error"]
-                    assert f"Run {record.folder.name} of the store" in written.read_text()
+                    assert f"Run {record.folder.name} of the data folder" in written.read_text()
                     (full / "filler").unlink()
                     assert resume(shop, record.folder.name, Memory()).record["status"] == "succeeded", step
                 with publisher.published(shop) as reader:
@@ -188,7 +188,7 @@ def test_an_archive_that_fills_up_tells_the_truth_and_calls_for_help(small_disk,
     on_disk = json.loads((record.folder / "run.json").read_text("utf-8"))
     assert on_disk["status"] == "failed"
     assert not (record.folder / ".room").exists()
-    assert f"Run {record.folder.name} of the store" in written.read_text()
+    assert f"Run {record.folder.name} of the data folder" in written.read_text()
     for notebook in record.folder.glob("*.ipynb"):
         json.loads(notebook.read_text("utf-8"))
     assert run_archive.read(record.folder)["status"] == "failed"

@@ -335,7 +335,7 @@ def test_dbt_typed_by_hand_reaches_the_lake(shared):
 
 def test_what_no_publication_pins_is_let_go_after_a_day(shared):
     pinned = {publication.snapshot for publication in publisher.publications(shared.settings)}
-    with closing(warehouse.open_warehouse(shared.settings, closed=True)) as connection:
+    with closing(warehouse.open_warehouse(shared.settings, trusted=True)) as connection:
 
         def files() -> int:
             query = "select count(*) from glob(?)"
@@ -363,8 +363,8 @@ def test_what_an_open_transaction_deletes_is_not_lost_where_no_snapshot_may_stay
     monkeypatch.setattr(lake, "OPEN_SECONDS", 0)
     dsn = servers.up(shared.settings).catalog_dsn
     with (
-        closing(warehouse.open_warehouse(shared.settings, closed=True)) as writer,
-        closing(warehouse.open_warehouse(shared.settings, closed=True)) as open_one,
+        closing(warehouse.open_warehouse(shared.settings, trusted=True)) as writer,
+        closing(warehouse.open_warehouse(shared.settings, trusted=True)) as open_one,
     ):
         writer.execute("create table of_my_own.kept as select 1 as number")
         open_one.execute("begin")

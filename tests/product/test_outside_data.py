@@ -29,27 +29,50 @@ for module in sorted(Path(__file__).parents[1].glob("conclusions_of_*.py")):
 
 FILTERS = {
     "online_retail": [
-        {"08": {"period_start": "2011-01-01"}, "17": {"period_start": "2011-06-01"}},
-        {"08": {"period_start": "2011-11-07", "period_end": "2011-11-07"}, "20": {"period_end": "2011-05-31"}},
-        {"08": {"category": "unknown"}, "20": {"period_start": "2011-11-01"}, "21": {"mart": "fct_sales_by_region"}},
-        {"08": {"period_end": "2011-06-30"}, "17": {"period_end": "2011-05-31"}, "21": {"mart": "dim_locations"}},
-        {"08": {"period_start": "2011-05-15", "period_end": "2011-08-14"}, "18": {"period_end": "2011-06-01"}},
+        {"sales": {"period_start": "2011-01-01"}, "customers": {"period_start": "2011-06-01"}},
+        {
+            "sales": {"period_start": "2011-11-07", "period_end": "2011-11-07"},
+            "operations": {"period_end": "2011-05-31"},
+        },
+        {
+            "sales": {"category": "unknown"},
+            "operations": {"period_start": "2011-11-01"},
+            "all_marts": {"mart": "fct_sales_by_region"},
+        },
+        {
+            "sales": {"period_end": "2011-06-30"},
+            "customers": {"period_end": "2011-05-31"},
+            "all_marts": {"mart": "dim_locations"},
+        },
+        {"sales": {"period_start": "2011-05-15", "period_end": "2011-08-14"}, "products": {"period_end": "2011-06-01"}},
     ],
     "olist": [
-        {"08": {"state": "SC"}, "17": {"state": "SC"}, "18": {"category": "telefonia"}, "20": {"state": "SC"}},
-        {"08": {"category": "cama_mesa_banho"}, "17": {"state": "SP"}, "20": {"state": "SP"}},
-        {"08": {"state": "RJ", "period_start": "2017-06-01"}, "18": {"period_start": "2017-06-01"}},
-        {"08": {"state": "AL"}, "17": {"period_start": "2018-01-01"}, "20": {"state": "AL"}},
-        {"08": {"period_end": "2017-12-31"}, "20": {"period_start": "2018-08-01"}, "21": {"mart": "fct_fulfilment"}},
+        {
+            "sales": {"state": "SC"},
+            "customers": {"state": "SC"},
+            "products": {"category": "telefonia"},
+            "operations": {"state": "SC"},
+        },
+        {"sales": {"category": "cama_mesa_banho"}, "customers": {"state": "SP"}, "operations": {"state": "SP"}},
+        {"sales": {"state": "RJ", "period_start": "2017-06-01"}, "products": {"period_start": "2017-06-01"}},
+        {"sales": {"state": "AL"}, "customers": {"period_start": "2018-01-01"}, "operations": {"state": "AL"}},
+        {
+            "sales": {"period_end": "2017-12-31"},
+            "operations": {"period_start": "2018-08-01"},
+            "all_marts": {"mart": "fct_fulfilment"},
+        },
     ],
     "shopify": [
-        {"08": {"state": "TX"}, "20": {"state": "TX"}, "21": {"mart": "fct_sales_by_region"}},
-        {"08": {"state": "ON"}, "20": {"state": "ON"}},
-        {"08": {"period_start": "2026-01-01"}, "20": {"period_start": "2026-01-01"}},
-        {"08": {"period_end": "2025-12-31"}, "18": {"period_start": "2026-01-01"}},
-        {"08": {"period_start": "2025-11-01", "period_end": "2025-11-30"}, "20": {"period_end": "2025-12-31"}},
+        {"sales": {"state": "TX"}, "operations": {"state": "TX"}, "all_marts": {"mart": "fct_sales_by_region"}},
+        {"sales": {"state": "ON"}, "operations": {"state": "ON"}},
+        {"sales": {"period_start": "2026-01-01"}, "operations": {"period_start": "2026-01-01"}},
+        {"sales": {"period_end": "2025-12-31"}, "products": {"period_start": "2026-01-01"}},
+        {
+            "sales": {"period_start": "2025-11-01", "period_end": "2025-11-30"},
+            "operations": {"period_end": "2025-12-31"},
+        },
     ],
-}  # fmt: skip
+}
 """Five filters of each shop: parameters by notebook."""
 
 AS_A_FACT = re.compile(r"\b(nan|NaN|NaT|None|inf|unknown is the|<NA>)\b")
@@ -109,7 +132,7 @@ def test_money_goes_to_the_countries_and_states_that_the_addresses_say(small_sho
 
 def test_what_is_said_of_an_export_is_true(small_shopify, tmp_path):
     books, _ = small_shopify
-    jobs = [("08", {}), ("20", {})]
+    jobs = [("sales", {}), ("operations", {})]
     said = execute(books.data, jobs, tmp_path)
     wrong = [
         line for (notebook, chosen), one in zip(jobs, said, strict=True) for line in hold(books, notebook, chosen, one)

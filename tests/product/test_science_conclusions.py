@@ -156,7 +156,7 @@ def test_lifetime_value_counts_what_came_after_the_cut(shop):
     assert placed == len(later.drop_duplicates(["customer_key", "day"]))
     ratio, low, high = shop.numbers("lifetime_value", "Purchases, forecast / placed: # (95% interval # to #)")
     assert ratio == pytest.approx(forecast / placed, abs=0.006)
-    verdict = "too high" if low > 1 else "too low" if high < 1 else "not to be told from right"
+    verdict = "too high" if low > 1 else "too low" if high < 1 else "no bias detected"
     assert re.search(rf"Purchases, forecast / placed: [^\n]*\), {verdict} in total", shop.said("lifetime_value"))
     assert 0.6 < ratio < 1.6
 
@@ -165,7 +165,7 @@ def test_next_purchase_says_what_its_model_says_of_who_ordered(shop):
     saved = models.load(shop.settings, "next-purchase")
     end = date.fromisoformat(publisher.current(shop.settings).as_of)
     day = end - timedelta(days=90)
-    table = duckbook.load("features", as_of=day, labels=False, store=shop.settings)
+    table = duckbook.load("features", as_of=day, labels=False, settings=shop.settings)
     chance = saved["model"].predict_proba(table[saved["columns"]].astype(float).to_numpy())[:, 1]
     after = shop.query(
         "select distinct customer_key from ecom_marts.fct_customer_orders "
@@ -248,7 +248,7 @@ def test_of_the_reviews_as_many_are_told_wrong_as_it_says(shop):
     )
     score = models.load(shop.settings, "review-sentiment").predict_proba(later.text)[:, 1]
     happy = (later.stars >= 4).to_numpy()
-    reviews, wrong = shop.numbers("reviews", "Of # later reviews # are told wrong")
+    reviews, wrong = shop.numbers("reviews", "Of # later reviews # are misclassified")
     assert (reviews, wrong) == (len(later), ((score >= 0.5) != happy).sum())
     pairs = (score[happy][:, None] > score[~happy][None, :]).mean()
     auc, low, high = shop.numbers("reviews", "AUC of the text: # (95% interval # to #)")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import api_page
 from chains import duckbook
 from duckbook.backends import servers, warehouse
 from duckbook.ingest import history, raw
@@ -77,3 +78,8 @@ def test_the_readme_is_short_and_links_to_every_page():
     readme = (ROOT / "README.md").read_text("utf-8")
     assert len(readme.split()) <= 1200
     assert {path.name for path in (ROOT / "docs").glob("*.md")} <= set(re.findall(r"\(docs/([\w-]+\.md)", readme))
+
+
+def test_the_api_page_is_what_the_docstrings_say():
+    """Refresh it with `make api`."""
+    assert (ROOT / "docs" / "api.md").read_text("utf-8") == api_page.text()

@@ -12,7 +12,7 @@ from duckbook.settings import ROOT
 
 PROMISED = {
     "pipeline", "latest", "lab", "test", "nbval", "docs", "report", "up", "down", "status", "bench", "soak", "clean",
-    "format", "lint", "outputs", "rebuild", "science", "stale",
+    "api", "format", "lint", "outputs", "rebuild", "science", "stale",
     "bi", "bi-env", "forget", "backup", "restore", "resume", "list", "compare", "rollback", "prune", "check-landing",
 }  # fmt: skip
 

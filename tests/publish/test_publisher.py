@@ -1,4 +1,4 @@
-"""Publications: whole, tested, switched at once, and read without a lock."""
+"""Publications are complete, tested, switched atomically, and read without a lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from duckbook.backends import warehouse
 from duckbook.errors import PublishError, WarehouseLocked
 from duckbook.publish import publication, published_files, publisher
-from duckbook.publish.publication import Keeper
+from duckbook.publish.publication import PublicationBackend
 from duckbook.settings import Settings
 from duckbook.transform import contracts, dbt_layers
 from shop import copy_of
@@ -24,7 +24,7 @@ from shop import copy_of
 
 @pytest.fixture
 def shop(built_shop, tmp_path) -> Settings:
-    """A copy of the shop with nothing published."""
+    """A copy of the shop without a publication."""
     return copy_of(built_shop[0], tmp_path)
 
 
@@ -44,8 +44,8 @@ def test_every_mart_is_published_and_nothing_else(shop):
         }
     assert set(made.marts) == names - {"reconciliation"}
     assert made.as_of == "2026-06-30"
-    told = json.loads((shop.data / "published" / "a" / "publication.json").read_text("utf-8"))
-    assert {f"{mart}.parquet": entry["sha256"] for mart, entry in told["marts"].items()} == checksums(shop, "a")
+    content = json.loads((shop.data / "published" / "a" / "publication.json").read_text("utf-8"))
+    assert {f"{mart}.parquet": entry["sha256"] for mart, entry in content["marts"].items()} == checksums(shop, "a")
 
 
 def ingested_since(shop: Settings, day: str) -> None:
@@ -54,10 +54,10 @@ def ingested_since(shop: Settings, day: str) -> None:
         connection.execute("insert into ecom_raw.as_of values (?)", [day])
 
 
-def test_marts_are_published_as_of_the_day_that_they_were_built_with_whatever_was_ingested_since(shop):
+def test_a_publication_has_the_as_of_date_of_the_build_whatever_was_ingested_since(shop):
     ingested_since(shop, "2026-07-30")
     assert publisher.publish(shop, "a").as_of == "2026-06-30"
-    # Built again from the staging of the day before, they are of that day as well.
+    # Built again from the staging of the earlier day, they still have its date.
     dbt_layers.build(shop, "marts")
     assert publisher.publish(shop, "b").as_of == "2026-06-30"
     with publisher.published(shop) as reader:
@@ -65,14 +65,14 @@ def test_marts_are_published_as_of_the_day_that_they_were_built_with_whatever_wa
     assert last == (date(2026, 6, 30),)
 
 
-def test_marts_that_do_not_say_of_which_day_they_are_are_refused(shop):
+def test_marts_without_an_as_of_date_are_refused(shop):
     with warehouse.open_warehouse(shop) as connection:
         connection.execute("alter table ecom_marts.reconciliation drop column as_of")
-    with pytest.raises(PublishError, match="do not say of which day they are: build them"):
+    with pytest.raises(PublishError, match="have no as-of date: build them"):
         publisher.publish(shop, "a")
 
 
-def test_readers_find_the_marts_by_the_names_of_the_warehouse(shop):
+def test_readers_find_the_marts_under_the_names_of_the_warehouse(shop):
     publisher.publish(shop.model_copy(update={"mask_personal": False}), "a")
     reader = publisher.published(shop)
     with warehouse.open_warehouse(shop, read_only=True) as connection:
@@ -83,29 +83,31 @@ def test_readers_find_the_marts_by_the_names_of_the_warehouse(shop):
             assert found == connection.execute(query).fetchall()
 
 
-def test_personal_columns_are_masked_and_all_others_are_what_they_were(shop):
+def test_personal_columns_are_masked_and_all_others_are_unchanged(shop):
     publisher.publish(shop, "a")
     reader, masked = publisher.published(shop), 0
     assert reader.publication.masked
     with warehouse.open_warehouse(shop, read_only=True) as connection:
-        for mart, contract in contracts.of_marts(shop).items():
+        for mart, contract in contracts.load_marts(shop).items():
             if mart not in reader.publication.marts:
                 continue
             rest = ", ".join(column.name for column in contract.columns if not column.personal)
             query = f"select {rest} from ecom_marts.{mart} order by all"
             assert reader.connection.execute(query).fetchall() == connection.execute(query).fetchall(), mart
             for name in contract.personal:
-                told = f"select typeof({name}), count({name}), count(distinct {name}) from ecom_marts.{mart} group by 1"
-                kind, there, different = reader.connection.execute(told).fetchone()
-                was = connection.execute(told).fetchone()
-                assert kind == was[0]
-                # A text that was there is seen to have been there; a number is gone.
-                assert (there, different) == ((was[1], 1) if kind == "VARCHAR" else (0, 0)), f"{mart}.{name}"
+                summary = (
+                    f"select typeof({name}), count({name}), count(distinct {name}) from ecom_marts.{mart} group by 1"
+                )
+                kind, values, distinct = reader.connection.execute(summary).fetchone()
+                original = connection.execute(summary).fetchone()
+                assert kind == original[0]
+                # A masked text is not null; a masked number is.
+                assert (values, distinct) == ((original[1], 1) if kind == "VARCHAR" else (0, 0)), f"{mart}.{name}"
                 masked += 1
     assert masked >= 10
 
 
-def test_a_mart_that_no_model_declares_is_not_published(shop):
+def test_a_mart_without_a_model_is_not_published(shop):
     with warehouse.open_warehouse(shop) as connection:
         connection.execute("create table ecom_marts.fct_secrets as select 'Ada' as first_name")
     with pytest.raises(PublishError, match="No model declares the mart fct_secrets"):
@@ -118,7 +120,7 @@ def test_the_same_marts_give_the_same_bytes(shop):
     assert checksums(shop, "a") == checksums(shop, "b")
 
 
-def test_a_fact_is_published_in_the_order_of_its_days(shop):
+def test_a_fact_is_sorted_by_day(shop):
     publisher.publish(shop, "a")
     found = {}
     for mart in ("fct_customer_orders", "fct_order_details", "fct_customer_reviews"):
@@ -144,7 +146,7 @@ def test_a_reader_holds_no_lock_on_the_warehouse(shop):
         ({}, r"another process \(PID \d+\): end it"),
     ],
 )
-def test_who_holds_the_warehouse_is_told_with_how_they_let_go(shop, environment, sentence):
+def test_the_error_names_the_process_that_locks_the_warehouse_and_how_to_end_it(shop, environment, sentence):
     code = "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.readline()"
     with subprocess.Popen(
         [sys.executable, "-c", code, str(shop.warehouse_path)],
@@ -156,23 +158,23 @@ def test_who_holds_the_warehouse_is_told_with_how_they_let_go(shop, environment,
         holder.stdin.close()
 
 
-def test_nothing_published_names_the_notebook_to_run(shop):
+def test_without_a_publication_the_error_names_the_notebook_to_run(shop):
     with pytest.raises(PublishError, match=r"run 07_publish\.ipynb first"):
         publisher.published(shop)
     assert publisher.current(shop) is None
 
 
-def spoil(shop: Settings) -> None:
+def fail_a_test(shop: Settings) -> None:
     results = shop.data / "dbt" / "layers" / "marts.json"
-    told = json.loads(results.read_text("utf-8"))
-    test = next(result for result in told["results"] if result["unique_id"].startswith("test."))
+    content = json.loads(results.read_text("utf-8"))
+    test = next(result for result in content["results"] if result["unique_id"].startswith("test."))
     test["status"] = "fail"
-    results.write_text(json.dumps(told), "utf-8")
+    results.write_text(json.dumps(content), "utf-8")
 
 
 def test_marts_that_failed_a_test_are_refused_and_readers_keep_the_last_good_ones(shop):
     publisher.publish(shop, "good")
-    spoil(shop)
+    fail_a_test(shop)
     with pytest.raises(PublishError, match="Tests of the marts did not pass"):
         publisher.publish(shop, "bad")
     assert publisher.current(shop).run_id == "good"
@@ -187,14 +189,14 @@ def test_marts_that_were_never_tested_are_refused(shop):
 
 def test_marts_that_differ_from_staging_are_refused(shop):
     with warehouse.open_warehouse(shop) as connection:
-        one = "mart = 'fct_sales_by_date' and measure = 'revenue'"
-        connection.execute(f"update ecom_marts.reconciliation set equal = false where {one}")
-    totals = r"revenue is [\d,]+\.\d\d in the mart and [\d,]+\.\d\d in staging"
-    with pytest.raises(PublishError, match=rf"differ from staging: fct_sales_by_date\.{totals}"):
+        total = "mart = 'fct_sales_by_date' and measure = 'revenue'"
+        connection.execute(f"update ecom_marts.reconciliation set equal = false where {total}")
+    message = r"revenue is [\d,]+\.\d\d in the mart and [\d,]+\.\d\d in staging"
+    with pytest.raises(PublishError, match=rf"differ from staging: fct_sales_by_date\.{message}"):
         publisher.publish(shop, "a")
 
 
-def test_a_publication_that_dies_half_way_is_never_seen(shop, monkeypatch):
+def test_a_killed_publication_is_never_read(shop, monkeypatch):
     publisher.publish(shop, "good")
 
     def die(_file):
@@ -209,7 +211,7 @@ def test_a_publication_that_dies_half_way_is_never_seen(shop, monkeypatch):
     assert sorted(path.name for path in (shop.data / "published").iterdir()) == ["CURRENT", "good", "next"]
 
 
-def test_a_run_that_publishes_again_leaves_its_first_publication_to_its_readers(shop):
+def test_a_second_publication_of_a_run_leaves_the_first_to_its_readers(shop):
     publisher.publish(shop, "a")
     reader = publisher.published(shop)
     again = publisher.publish(shop, "a")
@@ -218,22 +220,22 @@ def test_a_run_that_publishes_again_leaves_its_first_publication_to_its_readers(
     assert reader.connection.execute("select count(*) from ecom_marts.dim_dates").fetchone()[0] > 0
 
 
-@pytest.mark.parametrize("target", publisher.KEPT_BY)
-def test_what_keeps_publications_offers_all_that_is_asked_of_it(target):
-    """Every function of the protocol, with its parameters, their types and their order."""
-    keeper = importlib.import_module(f"duckbook.publish.{publisher.KEPT_BY[target]}")
-    asked = {name: function for name, function in vars(Keeper).items() if inspect.isfunction(function)}
-    offered = {name: vars(keeper)[name] for name in asked if not name.startswith("_")}
-    assert len(offered) == 6
-    for name, function in offered.items():
-        wanted = list(inspect.signature(asked[name]).parameters.values())[1:]
-        found = list(inspect.signature(function).parameters.values())
-        told = [[(one.name, one.annotation, one.kind, one.default) for one in side] for side in (found, wanted)]
-        assert told[0] == told[1], name
+@pytest.mark.parametrize("target", publisher.BACKENDS)
+def test_each_backend_has_the_functions_of_the_protocol(target):
+    """All functions of the protocol, with the same parameters, types and order."""
+    backend = importlib.import_module(f"duckbook.publish.{publisher.BACKENDS[target]}")
+    protocol = {name: function for name, function in vars(PublicationBackend).items() if inspect.isfunction(function)}
+    functions = {name: vars(backend)[name] for name in protocol if not name.startswith("_")}
+    assert len(functions) == 6
+    for name, function in functions.items():
+        expected = list(inspect.signature(protocol[name]).parameters.values())[1:]
+        actual = list(inspect.signature(function).parameters.values())
+        sides = [[(p.name, p.annotation, p.kind, p.default) for p in side] for side in (actual, expected)]
+        assert sides[0] == sides[1], name
 
 
 def test_a_publication_is_not_taken_from_under_its_readers(shop, monkeypatch):
-    """After going back to the oldest one, the next two publications leave it to those who read it."""
+    """After a rollback to the oldest publication, the next two leave it to its readers."""
     for name in "abc":
         publisher.publish(shop, name, keep=3)
     publisher.roll_back(shop, "a")
@@ -247,18 +249,18 @@ def test_a_publication_is_not_taken_from_under_its_readers(shop, monkeypatch):
     assert [kept.run_id for kept in publisher.publications(shop)] == ["f", "e"]
 
 
-def test_a_publication_that_lacks_a_file_is_none(shop):
+def test_a_publication_that_lacks_a_file_is_not_listed(shop):
     for name in "ab":
         publisher.publish(shop, name)
     (shop.data / "published" / "a" / "dim_dates.parquet").unlink()
     with pytest.raises(PublishError, match="There is no publication a: kept are b"):
         publisher.roll_back(shop, "a")
     (shop.data / "published" / "b" / "dim_dates.parquet").unlink()
-    with pytest.raises(PublishError, match="The publication b is gone: publish again"):
+    with pytest.raises(PublishError, match="The current publication b is missing: publish again"):
         publisher.published(shop)
 
 
-def test_the_last_few_publications_stay_and_one_can_go_back(shop, monkeypatch):
+def test_the_last_publications_are_kept_and_can_be_restored(shop, monkeypatch):
     monkeypatch.setattr(publication, "GRACE", timedelta(0))
     for name in "abcd":
         publisher.publish(shop, name, keep=3)
@@ -269,9 +271,9 @@ def test_the_last_few_publications_stay_and_one_can_go_back(shop, monkeypatch):
         publisher.roll_back(shop, "a")
 
 
-def test_an_empty_warehouse_names_the_notebook_to_run(tmp_path):
-    store = Settings(data=tmp_path, _env_file=None)
-    with warehouse.open_warehouse(store):
+def test_with_an_empty_warehouse_the_error_names_the_notebook_to_run(tmp_path):
+    settings = Settings(data=tmp_path, _env_file=None)
+    with warehouse.open_warehouse(settings):
         pass
     with pytest.raises(PublishError, match=r"run 06_marts\.ipynb first"):
-        publisher.publish(store, "a")
+        publisher.publish(settings, "a")

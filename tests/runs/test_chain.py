@@ -1,4 +1,4 @@
-"""The chain: what is refused before it starts, how it ends, and that it leaves nothing behind."""
+"""The chain: checks before it starts, how runs end, and that no process or secret is left behind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def store(tmp_path) -> Settings:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> tuple[run_archive.Run, Memory]:
-    """A run in which the last step but one fails."""
+    """A run whose last step but one fails."""
     folder = tmp_path_factory.mktemp("done")
     store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
     file = write_chain(
@@ -60,7 +60,7 @@ def ended(store: Settings, *steps: str, request: Request | None = None, **option
     )
 
 
-def test_the_record_tells_how_each_step_ended(done):
+def test_the_record_has_how_each_step_ended(done):
     record = done[0].record
     assert [step["status"] for step in record["steps"]] == ["succeeded"] * 4 + ["failed", "skipped"]
     assert record["status"] == "failed"
@@ -72,7 +72,7 @@ def test_the_record_tells_how_each_step_ended(done):
     assert record["steps"][5]["started_at"] is None
 
 
-def test_a_question_that_fails_leaves_the_others_going_and_the_run_red(store):
+def test_independent_steps_go_on_after_a_failure_and_the_run_fails(store):
     alone = {"needs": [], "group": "science"}
     record = ended(
         store, "fails", "other=succeeds", "third=succeeds", fails=alone, other=alone, third=alone | {"group": "learn"}
@@ -82,26 +82,25 @@ def test_a_question_that_fails_leaves_the_others_going_and_the_run_red(store):
     assert record["error"].startswith("fails: cell 3")
 
 
-def test_a_question_without_enough_data_is_left_out_with_a_sentence_and_the_run_succeeds(store):
+def test_a_step_with_too_few_data_is_skipped_with_a_reason_and_the_run_succeeds(store):
     alone = {"needs": [], "group": "science"}
     done = ended(store, "has_too_little", "other=succeeds", has_too_little=alone, other=alone)
-    left_out, other = done.record["steps"]
-    sentence = "The published marts hold too few <b>reviews</b>, 3: this notebook needs at least 30, and "
-    sentence += "can say nothing of fewer."
-    assert (left_out["status"], left_out["error"]) == ("skipped", sentence)
+    skipped, other = done.record["steps"]
+    sentence = "The published marts hold too few <b>reviews</b>, 3: this notebook needs at least 30."
+    assert (skipped["status"], skipped["error"]) == ("skipped", sentence)
     assert (other["status"], done.record["status"], done.record["error"]) == ("succeeded", "succeeded", None)
     cells = json.loads((done.folder / "has_too_little.ipynb").read_text("utf-8"))["cells"]
-    (said,) = cells[2]["outputs"]
-    assert "".join(said["data"]["text/markdown"]) == f"**Left out.** {sentence.replace('<', '&lt;')}"
+    (output,) = cells[2]["outputs"]
+    assert "".join(output["data"]["text/markdown"]) == f"**Skipped.** {sentence.replace('<', '&lt;')}"
     assert [cell["metadata"]["papermill"]["status"] for cell in cells] == ["completed"] * 3 + ["pending"] * 2
     overview = (done.folder / "index.html").read_text("utf-8")
-    assert "1 of 2 steps succeeded, and 1 had not enough data" in overview
+    assert "1 of 2 steps succeeded, and 1 had too few data" in overview
     page = (done.folder / "has_too_little.html").read_text("utf-8")
     assert "The published marts hold too few &lt;b&gt;reviews" in page
     assert "The cell that failed" not in page
 
 
-def test_a_run_under_which_readers_are_pointed_at_another_day_says_so(store):
+def test_a_run_fails_if_readers_are_pointed_at_another_day_meanwhile(store):
     for run_id, as_of in (("other", "2026-05-31"), ("newest", "2026-06-30")):
         folder = store.data / "published" / run_id
         folder.mkdir(parents=True)
@@ -113,12 +112,12 @@ def test_a_run_under_which_readers_are_pointed_at_another_day_says_so(store):
     assert [step["status"] for step in record["steps"]] == ["succeeded"] * 2
     assert (record["status"], record["as_of"]) == ("failed", "2026-06-30")
     assert record["error"] == (
-        "Readers were pointed at the publication other, as of 2026-05-31, while this run read that as of 2026-06-30: "
-        "its notebooks may have read either. Run it again."
+        "Readers were pointed at the publication other, as of 2026-05-31, while this run read the one as of "
+        "2026-06-30: its notebooks may have read either. Run it again."
     )
 
 
-def test_ctrl_c_before_the_command_line_is_imported_is_a_word(tmp_path):
+def test_ctrl_c_during_imports_prints_no_traceback(tmp_path):
     (tmp_path / "click.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(30)\n")
     words = [sys.executable, "-m", "duckbook", "status"]
     done = subprocess.run(words, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True)
@@ -126,22 +125,22 @@ def test_ctrl_c_before_the_command_line_is_imported_is_a_word(tmp_path):
     assert 'duckbook = "duckbook.__main__:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
-def test_a_step_of_the_pipeline_does_not_begin_after_a_failure(store):
+def test_a_pipeline_step_does_not_start_after_a_failure(store):
     alone = {"needs": [], "group": "science"}
     steps = "fails", "slow=sleeps", "later=succeeds"
     record = ended(store, *steps, fails=alone, slow=alone, later={"needs": [], "group": "transform"}).record
     assert [step["status"] for step in record["steps"]][2] == "skipped"
 
 
-def test_a_listener_hears_of_every_step_and_cell(done):
-    told = done[1].told
-    assert told[0][0] == "run"
-    assert [(what, name) for what, name, *_ in told[1:] if name == "succeeds"] == [
+def test_a_listener_is_called_for_every_step_and_cell(done):
+    calls = done[1].calls
+    assert calls[0][0] == "run"
+    assert [(what, name) for what, name, *_ in calls[1:] if name == "succeeds"] == [
         ("start", "succeeds"),
         *[("cell", "succeeds")] * 3,
         ("end", "succeeds"),
     ]
-    assert told[-1] == ("end", "fails", "failed")
+    assert calls[-1] == ("end", "fails", "failed")
 
 
 def test_a_parameter_reaches_the_notebook_with_its_type(done):
@@ -162,7 +161,7 @@ def test_facts_of_a_notebook_reach_the_record(done):
     assert record["reconciliation"][0]["equal"] is True
 
 
-def test_cells_after_the_failing_one_are_not_called_completed(done):
+def test_cells_after_the_failing_one_are_pending(done):
     assert cell_states(done[0].folder / "fails.ipynb") == ["completed", "completed", "failed", "pending"]
 
 
@@ -171,19 +170,19 @@ def test_the_executed_notebook_names_no_path_of_the_machine(done):
     assert (paper["input_path"], paper["output_path"]) == ("succeeds.ipynb", "succeeds.ipynb")
 
 
-def test_the_archive_is_the_owners_alone(done):
+def test_the_archive_is_private(done):
     for path in [done[0].folder, *done[0].folder.rglob("*")]:
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_failing_sql_cell_fails_the_step_with_what_the_database_said(store):
+def test_a_failing_sql_cell_fails_the_step_with_the_databases_message(store):
     failed = ended(store, "fails_in_sql").record["steps"][0]
     assert failed["status"] == "failed"
     assert "Table with name no_such_table does not exist" in failed["error"]
     assert cell_states(store.runs / "latest" / "fails_in_sql.ipynb") == ["completed", "completed", "failed", "pending"]
 
 
-def test_a_failing_check_is_told_in_its_words(store):
+def test_a_failing_check_is_the_error_of_the_step(store):
     assert ended(store, "checks_fail").record["steps"][0]["error"].endswith("orders: expected 3, found 2.")
 
 
@@ -196,7 +195,7 @@ def test_a_kernel_that_dies_fails_its_step_and_marks_the_cell(store):
 def test_a_kernel_that_is_interrupted_while_it_replies_fails_its_step_at_once(store, monkeypatch):
     monkeypatch.setattr(execution, "REPLY_SECONDS", 0.5)
     record = ended(store, "interrupts_its_reply").record
-    assert record["steps"][0]["error"] == "cell 2: The kernel was interrupted, and what came of the cell was lost."
+    assert record["steps"][0]["error"] == "cell 2: The kernel was interrupted, and the result of the cell was lost."
     assert cell_states(store.runs / "latest" / "interrupts_its_reply.ipynb") == ["completed", "failed", "pending"]
     assert record["seconds"] < 60
 
@@ -205,18 +204,18 @@ def test_a_step_past_its_limit_is_stopped_with_what_it_started(store):
     # The limit covers the kernel's start too, which is slow on a busy machine.
     record = ended(store, "starts_a_process", starts_a_process={"timeout": 8}).record
     assert record["status"] == "failed"
-    assert "past its limit of 8 s in cell 3" in record["steps"][0]["error"]
+    assert "exceeded its limit of 8 s in cell 3" in record["steps"][0]["error"]
     assert is_gone(int((store.runs / "latest" / "child.pid").read_text()))
 
 
-def test_steps_that_do_not_need_each_other_run_side_by_side(store):
+def test_steps_that_do_not_need_each_other_run_in_parallel(store):
     file = write_chain(store.runs.parent / "nb", "one=sleeps", "two=sleeps", two={"needs": []})
     one, two = run(store, Request(generate=False), Memory(), file).record["steps"]
     assert one["status"] == two["status"] == "succeeded"
     assert two["started_at"] < one["ended_at"]
 
 
-def test_who_only_reads_starts_no_server(store, monkeypatch):
+def test_steps_that_only_read_start_no_server(store, monkeypatch):
     monkeypatch.setattr("duckbook.backends.servers.up", lambda _settings: pytest.fail("servers were started"))
     file = write_chain(store.runs.parent / "nb", "one=succeeds", "two=succeeds", two={"group": "learn", "needs": []})
     assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
@@ -224,23 +223,23 @@ def test_who_only_reads_starts_no_server(store, monkeypatch):
 
 @pytest.fixture
 def secretive(tmp_path, monkeypatch) -> Settings:
-    """A store whose settings hold a secret that its kernels know."""
+    """Settings with a secret that kernels have in their environment."""
     monkeypatch.setenv("DUCKBOOK_S3_SECRET_ACCESS_KEY", SECRET)
-    # The servers of these settings are not there to be checked.
+    # The servers of these settings do not exist.
     monkeypatch.setattr("duckbook.backends.servers.preflight", lambda _settings: None)
     secrets = {"s3_access_key_id": "id", "s3_secret_access_key": SECRET, "s3_endpoint": "http://127.0.0.1:1"}
     return Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **secrets)
 
 
 @pytest.mark.parametrize("notebook", ["tells_a_secret", "shows_a_secret", "raises_a_secret", "reports_a_secret"])
-def test_a_secret_reaches_no_file_and_fails_the_run(secretive, notebook):
+def test_a_secret_is_in_no_file_and_fails_the_run(secretive, notebook):
     record = ended(secretive, "succeeds", notebook).record
     assert [step["status"] for step in record["steps"]] == ["succeeded", "failed"]
     assert "***" in record["error"]
     assert files_with(SECRET, secretive.runs) == []
 
 
-def test_a_secret_that_is_given_as_a_parameter_reaches_no_file(secretive):
+def test_a_secret_parameter_is_in_no_file(secretive):
     request = Request(generate=False, extra={"greeting": f"hello {SECRET}"})
     assert ended(secretive, "succeeds", request=request).record["status"] == "failed"
     assert files_with(SECRET, secretive.runs) == []
@@ -267,17 +266,17 @@ def files_with(text: str, folder: Path) -> list[Path]:
         (["succeeds"], Request(generate=False, first="sucseeds"), "no step 'sucseeds' (did you mean succeeds?)"),
     ],
 )
-def test_what_is_wrong_is_told_before_anything_runs(store, steps, request_, sentence):
-    with pytest.raises(ChainError) as told:
+def test_errors_are_reported_before_anything_runs(store, steps, request_, sentence):
+    with pytest.raises(ChainError) as raised:
         ended(store, *steps, request=request_)
-    assert sentence in str(told.value)
+    assert sentence in str(raised.value)
     assert not store.runs.exists()
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nneeds = ["b"]', "needs b, which is no step"),
+        ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nneeds = ["b"]', "needs b, which is not a step"),
         ('[[step]]\nname = "a"\nnotebook = "a.ipynb"\nafter = "b"', "does not know the key 'after'"),
         ('[[step]]\nname = "a"', "lacks a name or a notebook"),
         ('[[step]]\nname = "a"\nnotebook = "x"\n[[step]]\nname = "a"\nnotebook = "y"', "two steps named a"),
@@ -288,14 +287,14 @@ def test_what_is_wrong_is_told_before_anything_runs(store, steps, request_, sent
         ("[[step]", "cannot be read"),
     ],
 )
-def test_a_wrong_chain_file_is_told(tmp_path, text, sentence):
+def test_a_wrong_chain_file_is_reported(tmp_path, text, sentence):
     file = tmp_path / "chain.toml"
     file.write_text(text, "utf-8")
     with pytest.raises(ChainError, match=sentence):
         chain.read_chain(file)
 
 
-def test_the_projects_own_chain_can_be_run():
+def test_the_projects_chain_is_valid():
     steps = chain.read_chain()
     assert [step.name for step in steps][:2] == ["generate_history", "generate_latest"]
     chain.check(steps, {"customers": "500", "seed": "7", "dirt": "0.01", "as_of": "2026-06-30"}, {})
@@ -304,7 +303,7 @@ def test_the_projects_own_chain_can_be_run():
     assert notebooks == {step.notebook for step in steps}
 
 
-def test_steps_are_chosen_by_their_place():
+def test_steps_are_selected_by_name_group_and_range():
     steps = chain.read_chain()
 
     def names(**chosen):
@@ -329,13 +328,13 @@ def test_the_help_of_a_parameter_is_its_comment():
     assert (count.type, count.default, count.help) == ("int", 1, "how often")
 
 
-def test_a_second_run_is_told_who_holds_the_store(store):
+def test_a_second_run_reports_who_holds_the_data_folder(store):
     with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match=r"A run of the chain \(process \d+"):
         ended(store, "succeeds")
     assert ended(store, "succeeds").record["status"] == "succeeded"
 
 
-def test_a_failed_run_goes_on_from_the_step_that_failed(store):
+def test_a_failed_run_resumes_from_the_step_that_failed(store):
     file = write_chain(store.runs.parent / "nb", "succeeds", "wants_a_file", "writes_facts")
     first = run(store, Request(generate=False, extra={"count": "2"}), Memory(), file).record
     assert [step["status"] for step in first["steps"]] == ["succeeded", "failed", "skipped"]
@@ -365,7 +364,7 @@ def test_a_resumed_run_goes_back_to_a_notebook_that_has_changed(store):
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended; one that nobody has waited for yet has."""
+    """Whether a process has ended; a zombie has."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -382,7 +381,7 @@ def wait_for(condition, seconds: float = 30, pause: float = 0.05) -> None:
 @pytest.mark.parametrize(
     ("sent", "exit_status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_a_stopped_run_says_so_and_leaves_nothing_running(store, sent, exit_status):
+def test_a_stopped_run_is_recorded_so_and_leaves_nothing_running(store, sent, exit_status):
     file = write_chain(store.runs.parent / "nb", "starts_a_process", "never=succeeds")
     sockets = store.runs.parent / "tmp"
     sockets.mkdir()
@@ -402,7 +401,7 @@ def test_a_stopped_run_says_so_and_leaves_nothing_running(store, sent, exit_stat
     assert "Traceback" not in out + err
 
 
-def test_a_run_that_has_ended_writes_its_page_whoever_asks_it_to_stop_meanwhile(store):
+def test_a_run_that_is_stopped_while_it_ends_still_writes_its_page(store):
     file = write_chain(store.runs.parent / "nb", "succeeds")
     process = duckbook(store, "run", "--no-generate", "--chain", str(file))
     record = store.runs / "latest" / "run.json"
@@ -415,27 +414,25 @@ def test_a_run_that_has_ended_writes_its_page_whoever_asks_it_to_stop_meanwhile(
 
 @pytest.fixture
 def ctrl_c() -> Iterator[None]:
-    """As a terminal has it: a shell without job control ignores it for what it starts in the background."""
+    """SIGINT as in a terminal; a shell without job control ignores it in background processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_whoever_asks_a_run_to_stop_while_it_ends_finds_one_truth_on_its_page_and_in_its_record(
-    store, monkeypatch, ctrl_c, moment
-):
+def test_the_page_and_record_of_a_run_that_is_stopped_while_it_ends_agree(store, monkeypatch, ctrl_c, moment):
     file = write_chain(store.runs.parent / "nb", "succeeds")
     end = run_archive.Run.end
 
-    def asked_meanwhile(self, *told):
+    def end_with_signal(self, *arguments):
         if moment == "before":
             signal.raise_signal(signal.SIGINT)
-        end(self, *told)
+        end(self, *arguments)
         if moment == "after":
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(run_archive.Run, "end", asked_meanwhile)
+    monkeypatch.setattr(run_archive.Run, "end", end_with_signal)
     assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
     latest = store.runs / "latest"
     assert run_archive.read(latest.resolve())["status"] == "succeeded"
@@ -444,13 +441,13 @@ def test_whoever_asks_a_run_to_stop_while_it_ends_finds_one_truth_on_its_page_an
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_run_that_is_being_stopped_is_put_in_order_whoever_asks_again(store, ctrl_c):
+def test_a_second_signal_does_not_disturb_a_run_that_is_being_stopped(store, ctrl_c):
     file = write_chain(store.runs.parent / "nb", "a=starts_a_process", "b=starts_a_process", b={"needs": []})
 
     class Impatient(Memory):
         def cell_started(self, step, cell) -> None:
             super().cell_started(step, cell)
-            if {told[1] for told in self.told if told[0] == "cell" and told[2] == cell} == {"a", "b"}:
+            if {call[1] for call in self.calls if call[0] == "cell" and call[2] == cell} == {"a", "b"}:
                 signal.raise_signal(signal.SIGINT)
 
         def step_ended(self, step, entry) -> None:
@@ -463,11 +460,11 @@ def test_a_run_that_is_being_stopped_is_put_in_order_whoever_asks_again(store, c
     record = run_archive.read((store.runs / "latest").resolve())
     assert (record["status"], record["error"]) == ("interrupted", "It was stopped by Ctrl-C.")
     assert [step["status"] for step in record["steps"]] == ["interrupted", "interrupted"]
-    assert {told[1:] for told in listener.told if told[0] == "end"} == {("a", "interrupted"), ("b", "interrupted")}
+    assert {call[1:] for call in listener.calls if call[0] == "end"} == {("a", "interrupted"), ("b", "interrupted")}
     assert "interrupted" in (store.runs / "latest" / "index.html").read_text("utf-8")
 
 
-def test_a_run_that_nohup_started_outlives_its_terminal(store):
+def test_a_run_started_by_nohup_outlives_its_terminal(store):
     file = write_chain(store.runs.parent / "nb", "succeeds")
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does before it starts a program
     try:
@@ -480,7 +477,7 @@ def test_a_run_that_nohup_started_outlives_its_terminal(store):
     assert process.returncode == 0, out + err
 
 
-def test_the_command_line_ends_with_a_summary_and_says_what_to_do_next(store):
+def test_the_command_line_ends_with_a_summary_and_the_command_to_resume(store):
     file = write_chain(store.runs.parent / "nb", "writes_facts", "fails")
     process = duckbook(store, "run", "--no-generate", "--chain", str(file))
     out, err = process.communicate(timeout=60)
@@ -512,7 +509,7 @@ def test_a_wrong_setting_is_one_sentence_and_exit_status_two(store, arguments, e
     assert not store.runs.exists()
 
 
-def test_a_look_at_the_state_imports_nothing_heavy(store):
+def test_the_status_imports_nothing_heavy(store):
     code = (
         "import sys; from duckbook import settings; from duckbook.cli import commands; "
         "from duckbook.ops import status_report; status_report.lines(settings.settings()); print(*sys.modules)"
@@ -539,8 +536,8 @@ def test_the_shell_completes_commands_steps_and_runs(store, words, offered):
     assert offered <= {line.split(",")[1] for line in out.splitlines()}, err
 
 
-@pytest.mark.parametrize(("width", "told"), [(80, "1 of 3"), (120, "1 of 3, waiting: never")])
-def test_the_terminal_shows_what_is_done_what_runs_and_what_waits(tmp_path, width, told):
+@pytest.mark.parametrize(("width", "expected"), [(80, "1 of 3"), (120, "1 of 3, waiting: never")])
+def test_the_terminal_shows_ended_running_and_waiting_steps(tmp_path, width, expected):
     steps = chain.read_chain(write_chain(tmp_path, "succeeds", "sleeps", "never=succeeds"))
     out = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
     listener = LiveListener(out)
@@ -553,11 +550,11 @@ def test_the_terminal_shows_what_is_done_what_runs_and_what_waits(tmp_path, widt
         listener._progress.refresh()
         shown = out.file.getvalue()
     assert "✓ succeeds              1.2 s" in shown
-    for text in (told, "sleeps", "cell 2"):
+    for text in (expected, "sleeps", "cell 2"):
         assert text in shown
 
 
-def test_a_run_whose_reader_leaves_goes_on_to_its_end(store):
+def test_a_run_goes_on_when_its_output_is_closed(store):
     process = duckbook(store, "run", "--no-generate", "--chain", str(write_chain(store.runs.parent / "nb", "succeeds")))
     process.stdout.close()
     assert process.wait(60) == 0, process.stderr.read()

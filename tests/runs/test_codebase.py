@@ -1,4 +1,4 @@
-"""Which code a step uses, by reading it: what a resumed run does again, and what it leaves alone."""
+"""The files that each step uses, which decide the step that a resumed run starts from."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def now() -> dict[str, str]:
     return codebase.checksums(chain.CHAIN_FILE)
 
 
-def first_to_do(now: dict[str, str], *paths: str) -> str | None:
-    """The earliest step of the chain that a change of files touches."""
+def first_affected(now: dict[str, str], *paths: str) -> str | None:
+    """The first step of the chain that uses any of these files."""
     then = now | dict.fromkeys(paths, "another")
     return next((name for name, step in STEPS.items() if codebase.changed(step, then, now)), None)
 
@@ -44,29 +44,29 @@ def first_to_do(now: dict[str, str], *paths: str) -> str | None:
         ("dbt/models/staging/_sources.yml", "generate_history"),
     ],
 )
-def test_a_change_reaches_the_earliest_step_that_uses_it(now, path, step):
+def test_a_change_affects_the_first_step_that_uses_the_file(now, path, step):
     assert path in now
-    assert first_to_do(now, path) == step
+    assert first_affected(now, path) == step
 
 
-def test_a_model_that_is_gone_has_changed(now):
+def test_a_deleted_model_has_changed(now):
     then = now | {"dbt/models/marts/was_there.sql": "some"}
     assert codebase.changed(STEPS["marts"], then, now) == ["dbt/models/marts/was_there.sql"]
     assert codebase.changed(STEPS["staging"], then, now) == []
 
 
-def test_what_every_notebook_imports_and_few_use_is_known_by_what_asks_for_it():
+def test_every_on_demand_import_has_a_pattern():
     texts = [codebase._modules()[name].read_text("utf-8") for name in codebase.ON_DEMAND]
     functions = [node for text in texts for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
-    within = {name for function in functions for name in codebase._named(function)}
-    within -= {name for name in within if codebase._modules()[name].name == "__init__.py"}
-    assert within == set(codebase.ASKED_FOR)
-    assert re.search(codebase.ASKED_FOR["duckbook.publish.publisher"], 'book.connect("published")')
-    assert re.search(codebase.ASKED_FOR["duckbook.publish.publisher"], "book.connect(where)")
-    assert not re.search(codebase.ASKED_FOR["duckbook.publish.publisher"], 'book.connect("landing")')
+    inside_functions = {name for function in functions for name in codebase._named(function)}
+    inside_functions -= {name for name in inside_functions if codebase._modules()[name].name == "__init__.py"}
+    assert inside_functions == set(codebase.ON_DEMAND_IMPORTS)
+    assert re.search(codebase.ON_DEMAND_IMPORTS["duckbook.publish.publisher"], 'book.connect("published")')
+    assert re.search(codebase.ON_DEMAND_IMPORTS["duckbook.publish.publisher"], "book.connect(where)")
+    assert not re.search(codebase.ON_DEMAND_IMPORTS["duckbook.publish.publisher"], 'book.connect("landing")')
 
 
-def test_a_kernel_imports_what_its_notebook_does_and_what_is_no_python_is_left_to_the_checks(tmp_path):
+def test_a_kernel_imports_the_modules_of_its_notebook_and_ignores_invalid_code(tmp_path):
     cells = (
         "%matplotlib inline\nimport pandas as pd\nfrom duckbook.publish import publisher; from duckbook import load",
         "%%sql\nselect 1",

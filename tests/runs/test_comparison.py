@@ -1,4 +1,4 @@
-"""Two runs beside each other: what differs is shown, and what does not is left out."""
+"""The comparison of two runs shows differences only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def record(archive, *, seconds: float, orders: int, **more) -> dict:
     return run.record
 
 
-def test_what_differs_is_shown_with_its_change(tmp_path):
+def test_differences_are_shown_with_their_change(tmp_path):
     old = record(tmp_path, seconds=2.0, orders=10)
     new = record(tmp_path, seconds=3.5, orders=11, seed=7, duckdb="1.5.6", raw="bbb", dirty=True)
     found = {section.title: section.rows for section in comparison.compare(old, new)}
@@ -48,9 +48,9 @@ def test_what_differs_is_shown_with_its_change(tmp_path):
     assert found["Headline figures"] == (("Orders", "10", "11", "+10.00%"),)
 
 
-def test_a_run_differs_from_itself_in_nothing(tmp_path):
-    one = record(tmp_path, seconds=2.0, orders=10)
-    for section in comparison.compare(one, one):
+def test_a_run_does_not_differ_from_itself(tmp_path):
+    run = record(tmp_path, seconds=2.0, orders=10)
+    for section in comparison.compare(run, run):
         for _, before, after, *change in section.rows:
             assert before == after
             assert change in ([], ["+0.0"], ["+0.00%"])

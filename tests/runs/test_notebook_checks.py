@@ -1,4 +1,4 @@
-"""Names that a notebook uses and nothing defines: found before it runs, and only those."""
+"""Undefined names in notebooks are found before a run, without false alarms."""
 
 import pytest
 from duckbook.runs import notebook_checks
@@ -6,7 +6,7 @@ from duckbook.runs.notebook_checks import Undefined
 
 
 def names(*cells: str) -> list[str]:
-    return [found.name for found in notebook_checks.find(cells)]
+    return [found.name for found in notebook_checks.undefined_names(cells)]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_cells_are_one_program_in_their_order(cells, found):
         (["%%sql\nselect '{% raw %}{{ n }}{% endraw %}'"], []),
     ],
 )
-def test_sql_defines_its_result_and_uses_what_stands_in_braces(cells, found):
+def test_sql_defines_its_result_and_uses_template_variables(cells, found):
     assert names(*cells) == found
 
 
@@ -58,5 +58,5 @@ def test_magics_are_understood(cells, found):
     assert names(*cells) == found
 
 
-def test_a_name_is_told_with_its_cell_and_line():
-    assert notebook_checks.find(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]
+def test_an_undefined_name_has_its_cell_and_line():
+    assert notebook_checks.undefined_names(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]

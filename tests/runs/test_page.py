@@ -1,4 +1,4 @@
-"""The pages of the archive, also as a browser shows them."""
+"""The pages of the archive, as HTML and in a browser."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def pages(archive: Path) -> list[Path]:
     return [path for path in sorted(archive.rglob("*.html")) if "latest" not in path.parts]
 
 
-def test_a_page_loads_nothing_and_every_link_leads_somewhere(archive):
-    # Four runs, three notebooks, the index, and what changed between those that tell of the same store.
+def test_a_page_loads_nothing_and_every_link_resolves(archive):
+    # Four runs, three notebooks, the index, and one comparison.
     assert len(pages(archive)) == 9, pages(archive)
     for path in pages(archive):
         text = path.read_text("utf-8")
@@ -85,7 +85,7 @@ def test_a_page_loads_nothing_and_every_link_leads_somewhere(archive):
             assert (path.parent / link).exists(), (path, link)
 
 
-def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
+def test_the_page_of_a_failed_run_starts_with_the_error(archive):
     failed = next(r for r in run_archive.read_all(archive) if r["status"] == "failed")
     text = (archive / failed["run_id"] / "index.html").read_text("utf-8")
     assert text.index("the shelf is empty") < text.index("The chain")
@@ -96,17 +96,17 @@ def test_the_page_of_a_failed_run_tells_the_error_on_top(archive):
     assert f"make resume RUN={failed['run_id']}" in text
 
 
-def test_a_picture_in_the_page_of_a_notebook_has_words(tmp_path):
+def test_an_image_in_the_page_of_a_notebook_has_alternative_text(tmp_path):
     record = make(tmp_path)
     drawn = {"output_type": "display_data", "data": {"image/png": "aGVsbG8="}}
     outputs = [drawn | {"metadata": {"image/png": {"alt": "Sales <grew>"}}}, drawn | {"metadata": {}}]
     cell = nbformat.v4.new_code_cell("show()", outputs=[nbformat.from_dict(output) for output in outputs])
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), record.folder / "03_ingest.ipynb")
     text = page.write_step(record.folder, "03_ingest.ipynb").read_text("utf-8")
-    assert re.findall(r'<img[^>]*?alt="([^"]*)"', text) == ["Sales &lt;grew&gt;", page.NOT_DESCRIBED]
+    assert re.findall(r'<img[^>]*?alt="([^"]*)"', text) == ["Sales &lt;grew&gt;", page.NO_ALT_TEXT]
 
 
-def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
+def test_a_page_shows_the_slowest_cells_and_queries_per_step(tmp_path):
     record = make(tmp_path)
     cells = [nbformat.v4.new_markdown_cell("## What came in?"), *(nbformat.v4.new_code_cell("1") for _ in range(5))]
     for cell, seconds in zip(cells[1:], (0.2, 3.5, 0.01, 1.25, 0.7), strict=True):
@@ -123,7 +123,7 @@ def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     record.record["test_results"] = [{"step": "marts", "test": "dates_are_whole", "status": "passed", "failures": 0}]
     record.record["test_results"][0]["model"] = "dim_dates"
     record.save()
-    ingest, marts = durations.told(record.folder, record.record)
+    ingest, marts = durations.slowest(record.folder, record.record)
     assert (ingest["name"], ingest["in_cells"], ingest["queries"]) == ("ingest", pytest.approx(5.66), [])
     assert ingest["cells"] == [(f"What came in?, cell {n}", s) for n, s in ((3, 3.5), (5, 1.25), (6, 0.7))]
     assert marts["cells"] == [("Set-up, cell 1", 0.2)]
@@ -133,23 +133,26 @@ def test_a_run_tells_where_its_time_went_step_by_step(tmp_path):
     assert "<b>1.5&nbsp;s</b> test dates are whole" in text
 
 
-def test_a_chart_has_its_words_where_it_is_not_seen(tmp_path):
+def test_the_alternative_text_of_a_chart_is_escaped(tmp_path):
     record = make(tmp_path)
-    said, drawn = {"image/png": {"alt": "Bar chart: Books bring <most>."}}, {"image/png": "aGVsbG8=", "text/plain": ""}
-    output = nbformat.v4.new_output("display_data", drawn, metadata=said)
+    metadata, data = (
+        {"image/png": {"alt": "Bar chart: Books bring <most>."}},
+        {"image/png": "aGVsbG8=", "text/plain": ""},
+    )
+    output = nbformat.v4.new_output("display_data", data, metadata=metadata)
     cell = nbformat.v4.new_code_cell("plotting.show()", outputs=[output])
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), record.folder / "03_ingest.ipynb")
     html = page.write_step(record.folder, "03_ingest.ipynb").read_text("utf-8")
     assert 'alt="Bar chart: Books bring &lt;most&gt;."' in html
 
 
-def test_what_a_run_says_is_text_and_never_markup(tmp_path):
+def test_errors_are_escaped(tmp_path):
     text = page.write_run(make(tmp_path, run_archive.FAILED).folder).read_text("utf-8")
     assert "&lt;orders&gt; is unreadable &amp; more" in text
     assert "<orders>" not in text
 
 
-def test_figures_have_a_definition_a_period_and_their_changes_and_data_is_text(tmp_path):
+def test_figures_have_a_definition_a_period_and_changes_and_are_escaped(tmp_path):
     figure = {
         "name": "Orders", "definition": "<b>all</b> of them", "unit": "orders", "value": 900, "period": "2026-06",
         "in_period": 110, "month_before": 100, "year_before": None,
@@ -157,14 +160,14 @@ def test_figures_have_a_definition_a_period_and_their_changes_and_data_is_text(t
     mix = [{"category": "<img src=x onerror=alert(1)>", "revenue": 5.0}]
     record = make(tmp_path, figures=[figure], categories=mix)
     text = page.write_run(record.folder).read_text("utf-8")
-    for told in (
+    for expected in (
         "Orders, June 2026",
         ">110<",
         "+10.0% on May 2026",
         "June 2025 is not known",
         "&lt;b&gt;all&lt;/b&gt;",
     ):
-        assert told in text
+        assert expected in text
     assert "<img" not in text
 
 
@@ -178,19 +181,19 @@ def test_a_failed_reconciliation_is_named_and_tests_add_up(tmp_path):
     record.record["tests"] = {"passed": 45, "failed": 1, "warned": 2}
     record.save()
     text = page.write_run(record.folder).read_text("utf-8")
-    told = (
+    headline = (
         "1 of 2 mart totals differ from staging: fct_a.revenue is 1,135,853.31 in the mart and 1,135,686.78 in staging"
     )
-    assert f"<h2>{told}</h2>" in text
+    assert f"<h2>{headline}</h2>" in text
     assert "<h2>Tests: 48 ran, 45 passed, 2 warned, 1 failed</h2>" in text
 
 
-def test_a_run_without_tests_says_nothing_of_them(tmp_path):
+def test_a_run_without_tests_does_not_mention_them(tmp_path):
     text = page.write_run(make(tmp_path).folder).read_text("utf-8")
     assert "0 passed" not in text and "No tests" not in text and 'id="tests"' not in text
 
 
-def test_a_run_tells_what_it_was_made_of_and_what_it_made(tmp_path):
+def test_a_page_shows_the_lineage_and_the_publication(tmp_path):
     record = make(tmp_path)
     lineage = [{"batch_id": f"b{n}", "size": 1000, "new": n == 0, "sha256": {"rows": "ab" * 32}} for n in range(3)]
     (record.folder / "facts" / "ingest").mkdir(parents=True)
@@ -211,7 +214,7 @@ def test_a_run_tells_what_it_was_made_of_and_what_it_made(tmp_path):
     assert 'href="facts/ingest/lineage.json">3</a>, 1 of them new' in text
 
 
-def test_rows_that_do_not_add_up_are_said_so(tmp_path):
+def test_rows_that_do_not_add_up_are_in_the_headline(tmp_path):
     record = make(tmp_path)
     assert "every one is accounted for" in page.write_run(record.folder).read_text("utf-8")
     record.record["tables"] = [TABLE | {"staged": 14}]
@@ -238,10 +241,10 @@ def test_a_run_that_only_began_has_a_page(tmp_path):
     ],
 )
 def test_figures_are_written_as_people_write_them(value, unit, text):
-    assert page_charts.shown({"name": "x", "value": value, "unit": unit}) == text
+    assert page_charts.format_figure({"name": "x", "value": value, "unit": unit}) == text
 
 
-def test_a_month_that_is_not_over_is_pale():
+def test_an_incomplete_month_is_pale():
     rows = [{"month": "2026-05", "revenue": 10.0}, {"month": "2026-06", "revenue": 5.0}]
     assert [bar["partial"] for bar in page_charts.months(rows, "2026-06-15")["bars"]] == [False, True]
     assert [bar["partial"] for bar in page_charts.months(rows, "2026-06-30")["bars"]] == [False, False]
@@ -255,15 +258,15 @@ def test_the_shares_of_a_mix_are_of_the_whole():
 def test_a_browser_shows_the_pages_without_error_request_or_sideways_scrolling(archive, chromium):
     for width, scheme in ((390, "dark"), (1280, "light")):
         tab = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        said, asked = [], []
-        tab.on("console", lambda message, said=said: said.append(message.text))
-        tab.on("pageerror", lambda error, said=said: said.append(str(error)))
-        tab.on("request", lambda request, asked=asked: asked.append(request.url))
+        messages, urls = [], []
+        tab.on("console", lambda message, messages=messages: messages.append(message.text))
+        tab.on("pageerror", lambda error, messages=messages: messages.append(str(error)))
+        tab.on("request", lambda request, urls=urls: urls.append(request.url))
         for path in pages(archive):
             tab.goto(path.as_uri())
             assert tab.evaluate("document.documentElement.scrollWidth") <= width, path
-        assert said == []
-        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        assert messages == []
+        assert [url for url in urls if not url.startswith(("file:", "data:"))] == []
 
 
 def test_a_month_whose_refunds_still_come_in_is_pale_and_not_the_best_and_is_not_compared(tmp_path):

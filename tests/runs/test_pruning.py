@@ -1,4 +1,4 @@
-"""What is removed when runs, publications and leftovers are kept within bounds, and what never is."""
+"""Pruning removes old runs, publications and leftovers, and nothing else."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def run_that(store: Settings, status: str, /, **more) -> str:
 
 
 def publication(store: Settings, name: str, age: int) -> None:
-    """A publication as `publish` leaves one, with a file of 1,000 bytes; made `age` seconds ago."""
+    """Write a publication with a file of 1,000 bytes, `age` seconds old."""
     folder = store.data / "published" / name
     folder.mkdir(parents=True)
     (folder / "dim_dates.parquet").write_bytes(b"x" * 1000)
-    told = folder / "publication.json"
-    told.write_text(json.dumps({"run_id": name, "as_of": "2026-06-30", "marts": {"dim_dates": {"rows": 1}}}))
+    file = folder / "publication.json"
+    file.write_text(json.dumps({"run_id": name, "as_of": "2026-06-30", "marts": {"dim_dates": {"rows": 1}}}))
     then = time.time() - age
-    os.utime(told, (then, then))
+    os.utime(file, (then, then))
 
 
 def names(found) -> list[tuple[str, str]]:
     return [(removal.kind, removal.name) for removal in found[0]]
 
 
-def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what_readers_take(tmp_path):
+def test_old_runs_are_removed_except_the_newest_running_ones_and_the_one_that_readers_use(tmp_path):
     store = settings(tmp_path, keep_runs=2, keep_publications=1)
     published = run_that(store, run_archive.SUCCEEDED, publication={"name": "readers", "as_of": None, "marts": {}})
     oldest = run_that(store, run_archive.FAILED)
@@ -59,11 +59,11 @@ def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what
         publication(store, name, age)
     publisher.roll_back(store, "readers")
     wanted = [("run", old), ("run", oldest), ("publication", "second")]
-    told = pruning.prune(store, dry_run=True)
-    assert names(told) == wanted
+    listed = pruning.prune(store, dry_run=True)
+    assert names(listed) == wanted
     assert all((store.runs / name).exists() for name in (old, oldest))
     removed = pruning.prune(store)
-    assert removed == told
+    assert removed == listed
     assert all(removal.size > 500 for removal in removed[0])
     assert {record["run_id"] for record in run_archive.read_all(store.runs)} == {published, going_on, *kept}
     assert old not in (store.runs / "index.html").read_text("utf-8")
@@ -73,16 +73,16 @@ def test_the_oldest_runs_go_and_neither_the_newest_nor_one_that_goes_on_nor_what
 
 
 def test_runs_of_another_data_folder_stay(tmp_path):
-    """It has bounds of its own, and may have readers of what an old run of it made."""
+    """That folder has limits of its own, and its readers may use a publication of an old run."""
     store = settings(tmp_path, keep_runs=1)
     theirs = [run_that(store, run_archive.SUCCEEDED, store="another") for _ in range(2)]
-    ours = [run_that(store, run_archive.SUCCEEDED, store=provenance.store(store)) for _ in range(2)]
+    ours = [run_that(store, run_archive.SUCCEEDED, store=provenance.data_folder(store)) for _ in range(2)]
     theirs.append(run_that(store, run_archive.SUCCEEDED, store="another"))
     assert names(pruning.prune(store)) == [("run", ours[0])]
     assert sorted([*theirs, ours[1]]) == sorted(record["run_id"] for record in run_archive.read_all(store.runs))
 
 
-def test_leftovers_of_killed_ones_go_when_they_are_old(tmp_path):
+def test_old_leftovers_of_killed_processes_are_removed(tmp_path):
     store = settings(tmp_path)
     data_folder.claim(store.data)
     for name in ("published/.making-old", "published/.making-new", "tmp/ingest"):
@@ -96,12 +96,12 @@ def test_leftovers_of_killed_ones_go_when_they_are_old(tmp_path):
 
 
 class Killed(BaseException):
-    """The process is gone."""
+    """Stands for SIGKILL."""
 
 
 @pytest.fixture
 def killed_after(monkeypatch):
-    """A function that does something, which is killed after it has removed so many files or folders."""
+    """A function that calls `work`, killed after `count` removals, and returns whether it was killed."""
 
     def do(count: int, work) -> bool:
         done = itertools.count()
@@ -124,8 +124,10 @@ def killed_after(monkeypatch):
     return do
 
 
-def test_a_clean_up_that_is_killed_at_any_point_leaves_only_what_is_whole(tmp_path, killed_after, monkeypatch):
-    """What is listed can be gone back to, and the next clean-up takes the rest."""
+def test_a_prune_that_is_killed_at_any_point_leaves_only_complete_runs_and_publications(
+    tmp_path, killed_after, monkeypatch
+):
+    """Every listed publication can be rolled back to, and the next prune removes the rest."""
     monkeypatch.setattr("duckbook.publish.publication.GRACE", pruning.timedelta(0))
     points = 0
     while True:
@@ -157,35 +159,37 @@ def test_a_clean_up_that_is_killed_at_any_point_leaves_only_what_is_whole(tmp_pa
     assert points > 6
 
 
-def test_a_publication_that_readers_were_sent_away_from_stays_for_a_while(tmp_path, monkeypatch):
+def test_a_publication_that_readers_have_just_left_stays_for_a_while(tmp_path, monkeypatch):
     store = settings(tmp_path, keep_publications=1)
     for age, name in enumerate(["newest", "older", "oldest"]):
         publication(store, name, age)
     publisher.roll_back(store, "oldest")
     publisher.roll_back(store, "newest")
     assert names(pruning.prune(store, dry_run=True)) == [("publication", "older")]
-    monkeypatch.setattr("duckbook.publish.publication.GRACE", -pruning.LEFT_FOR)
+    monkeypatch.setattr("duckbook.publish.publication.GRACE", -pruning.LEFTOVER_AGE)
     assert names(pruning.prune(store)) == [("publication", "older"), ("publication", "oldest")]
 
 
-def test_objects_of_the_history_that_no_commit_names_go_and_all_others_stay(store_settings, endpoints, monkeypatch):
+def test_objects_of_the_history_that_no_commit_names_are_removed_and_all_others_stay(
+    store_settings, endpoints, monkeypatch
+):
     client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
-    kept = [commit_log.key_of(1), "json/orders/date=2026-01-01/orders.ndjson"]
+    kept = [commit_log.commit_key(1), "json/orders/date=2026-01-01/orders.ndjson"]
     log = commit_log.read(client, bucket)
     if log.commits:
         kept = kept[1:]
     orphan = batches.file_key("orders", "orders-20260101-99999-abcdef01", "rows")
     for key in (*kept[1:], orphan):
         storage.put_bytes(client, bucket, key, b"some bytes")
-    assert ("leftover", orphan) not in names(pruning.prune(store_settings, dry_run=True)), "it may be somebody's work"
-    monkeypatch.setattr(pruning, "LEFT_FOR", pruning.timedelta(seconds=-60))
+    assert ("leftover", orphan) not in names(pruning.prune(store_settings, dry_run=True)), "it may be in use"
+    monkeypatch.setattr(pruning, "LEFTOVER_AGE", pruning.timedelta(seconds=-60))
     assert ("leftover", orphan) in names(pruning.prune(store_settings))
     left = {found.key for found in storage.list_objects(client, bucket)}
     assert orphan not in left
     assert left >= {*kept[1:], *(key for batch in log.batches for key in batch.files.values())}
 
 
-def test_what_was_there_before_duckbook_came_is_left(tmp_path):
+def test_files_from_before_duckbook_stay(tmp_path):
     store = settings(tmp_path)
     theirs = ["tmp/old notes.txt", "published/mine/figures.csv", "docs/thesis.md", "warehouse.duckdb.mine"]
     for name in theirs:
@@ -199,9 +203,9 @@ def test_what_was_there_before_duckbook_came_is_left(tmp_path):
     remaining_copies.check_warehouse(store)
     (store.data / "models").mkdir()
     process = duckbook(store, "clean", "--yes")
-    said, _ = process.communicate()
+    out, _ = process.communicate()
     assert process.returncode == 0
-    assert "left what is not of it: docs, published, tmp" in said
+    assert "Files that are not duckbook's remain: docs, published, tmp" in out
     assert [(store.data / name).read_text() for name in theirs] == ["five years"] * len(theirs)
     assert not (store.data / "models").exists()
 
@@ -215,14 +219,14 @@ def test_a_warehouse_of_somebody_elses_is_not_deleted(tmp_path):
         remaining_copies.check_warehouse(store)
 
 
-def test_a_folder_that_is_no_data_folder_is_not_cleaned_and_one_of_an_earlier_version_is(tmp_path):
+def test_only_data_folders_are_cleaned_including_those_of_an_earlier_version(tmp_path):
     store = settings(tmp_path)
     (store.data / "servers").mkdir(parents=True)
     (store.data / "servers" / "config").write_text("mine")
     process = duckbook(store, "clean", "--yes")
-    _, told = process.communicate()
+    _, err = process.communicate()
     assert process.returncode == 1
-    assert "is no data folder of duckbook" in told
+    assert "is not a data folder of duckbook" in err
     assert (store.data / "servers" / "config").read_text() == "mine"
     (store.data / "ingest.lock").touch()
     process = duckbook(store, "clean", "--yes")
@@ -231,28 +235,28 @@ def test_a_folder_that_is_no_data_folder_is_not_cleaned_and_one_of_an_earlier_ve
     assert not store.data.exists()
 
 
-def test_what_others_keep_below_the_history_is_no_leftover(store_settings, endpoints, monkeypatch):
+def test_foreign_objects_in_the_history_are_not_leftovers(store_settings, endpoints, monkeypatch):
     client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
     theirs = ["history/thesis.parquet", "history/orders/batch=mine/rows.parquet", "history/_log/notes.txt"]
     for key in theirs:
         storage.put_bytes(client, bucket, key, b"five years")
-    monkeypatch.setattr(pruning, "LEFT_FOR", pruning.timedelta(seconds=-60))
+    monkeypatch.setattr(pruning, "LEFTOVER_AGE", pruning.timedelta(seconds=-60))
     assert not set(theirs) & {name for _, name in names(pruning.prune(store_settings))}
     assert all(storage.get_bytes(client, bucket, key) for key in theirs)
     for key in theirs:
         storage.delete(client, bucket, key)
 
 
-def test_nothing_is_removed_while_a_run_is_at_work(tmp_path):
+def test_nothing_is_removed_during_a_run(tmp_path):
     store = settings(tmp_path, keep_runs=1)
     first = run_that(store, run_archive.SUCCEEDED)
     run_that(store, run_archive.SUCCEEDED)
-    with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match="is at work on the store"):
+    with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match="is at work on the data folder"):
         pruning.prune(store)
     assert (store.runs / first).exists()
 
 
-def test_the_command_says_what_it_removed_and_what_it_freed(tmp_path):
+def test_the_command_prints_what_it_removed_and_freed(tmp_path):
     store = settings(tmp_path)
     first = run_that(store, run_archive.SUCCEEDED)
     run_that(store, run_archive.SUCCEEDED)
@@ -264,8 +268,8 @@ def test_the_command_says_what_it_removed_and_what_it_freed(tmp_path):
     assert not (store.runs / first).exists()
 
 
-def test_a_store_whose_servers_are_down_is_pruned_without_starting_them(tmp_path):
+def test_pruning_does_not_start_servers(tmp_path):
     store = settings(tmp_path)
     store.data.mkdir()
-    assert pruning.prune(store)[1].startswith("Leftovers in the history were not looked for")
+    assert pruning.prune(store)[1].startswith("The history was not searched for leftovers")
     assert {row["state"] for row in servers.status(store)} == {"stopped"}

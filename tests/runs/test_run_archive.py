@@ -1,4 +1,4 @@
-"""The archive's records: true at every moment, whoever died."""
+"""Records of the archive are correct at every moment, even if the run is killed; secrets are redacted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from duckbook.runs import page, provenance, run_archive
 from duckbook.runs.run_archive import Run
 from duckbook.settings import Settings
 
-DESIGNED = {
+KEYS = {
     "run_id", "status", "target", "as_of", "parameters", "started_at", "ended_at", "git", "versions", "steps", "tables",
     "reconciliation", "tests",
 }  # fmt: skip
@@ -34,9 +34,9 @@ def on_disk(run: Run) -> dict:
     return json.loads((run.folder / "run.json").read_text("utf-8"))
 
 
-def test_a_record_has_every_key_of_the_design_from_its_first_moment(tmp_path):
+def test_a_new_record_has_every_key(tmp_path):
     record = on_disk(begin(tmp_path))
-    assert set(record) >= DESIGNED
+    assert set(record) >= KEYS
     assert set(record["steps"][0]) == {
         "name", "notebook", "status", "started_at", "ended_at", "seconds", "peak_rss_mb", "read_mb", "written_mb",
         "error",
@@ -51,7 +51,7 @@ def test_run_ids_sort_by_time_and_latest_names_the_newest(tmp_path):
     assert [record["run_id"] for record in run_archive.read_all(tmp_path)] == ids[::-1]
 
 
-def test_every_change_is_on_disk_at_once(tmp_path):
+def test_every_change_is_saved_at_once(tmp_path):
     run = begin(tmp_path)
     run.step_started("one")
     assert on_disk(run)["steps"][0]["status"] == "running"
@@ -64,10 +64,10 @@ def test_every_change_is_on_disk_at_once(tmp_path):
 
 def test_a_run_of_a_living_process_reads_as_running(tmp_path):
     assert run_archive.read(begin(tmp_path).folder)["status"] == "running"
-    assert run_archive.settle(tmp_path) == []
+    assert run_archive.interrupt_killed(tmp_path) == []
 
 
-def test_a_run_whose_process_was_killed_reads_as_interrupted_and_is_settled(tmp_path):
+def test_a_killed_run_reads_as_interrupted_and_is_recorded_so(tmp_path):
     code = (
         "import os, sys, pathlib; from duckbook.runs.run_archive import Run; "
         "run = Run.begin(pathlib.Path(sys.argv[1]), target='duckdb', as_of=None, parameters={}, "
@@ -84,29 +84,29 @@ def test_a_run_whose_process_was_killed_reads_as_interrupted_and_is_settled(tmp_
     assert [step["status"] for step in record["steps"]] == ["interrupted", "skipped"]
     assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "running"
 
-    assert run_archive.settle(tmp_path) == [folder.name]
+    assert run_archive.interrupt_killed(tmp_path) == [folder.name]
     assert json.loads((folder / "run.json").read_text("utf-8"))["status"] == "interrupted"
     cells = json.loads((folder / "one.ipynb").read_text("utf-8"))["cells"]
     assert [c["metadata"]["papermill"]["status"] for c in cells] == ["failed", "pending"]
 
 
-def test_the_newest_run_is_that_of_the_data_folder_and_a_list_says_what_each_was(tmp_path):
+def test_the_newest_run_is_per_data_folder_and_lists_have_kinds(tmp_path):
     ours, theirs = (Settings(data=tmp_path / name, runs=tmp_path / "runs", _env_file=None) for name in ("a", "b"))
     made = {}
     for store, kind in ((ours, "latest"), (ours, "explore"), (theirs, "pipeline")):
-        made[kind] = begin(ours.runs, store=provenance.store(store), kind=kind, code={})
+        made[kind] = begin(ours.runs, store=provenance.data_folder(store), kind=kind, code={})
         made[kind].end(run_archive.FAILED, "because")
-    here = provenance.store(ours)
+    here = provenance.data_folder(ours)
     assert run_archive.latest(ours.runs).name == made["pipeline"].folder.name
     assert run_archive.latest(ours.runs, here).name == made["explore"].folder.name
     Run.reopen(made["latest"].folder, "one", "it was failed").end(run_archive.FAILED, "again")
     assert run_archive.find(ours.runs, "latest", here).name == made["latest"].folder.name
-    assert run_archive.find(ours.runs, "latest", provenance.store(theirs)).name == made["pipeline"].folder.name
+    assert run_archive.find(ours.runs, "latest", provenance.data_folder(theirs)).name == made["pipeline"].folder.name
     with pytest.raises(ChainError, match="There is no run of nowhere in the archive"):
         run_archive.find(ours.runs, "latest", "nowhere")
     (listed, _), (both, _) = (duckbook(ours, "list", *option).communicate(timeout=60) for option in ((), ("--all",)))
-    told = [tuple(line.split()[n] for n in (0, 1, 2, -1)) for line in listed.splitlines()]
-    assert told == [(made[kind].folder.name, kind, "failed", here) for kind in ("explore", "latest")]
+    rows = [tuple(line.split()[n] for n in (0, 1, 2, -1)) for line in listed.splitlines()]
+    assert rows == [(made[kind].folder.name, kind, "failed", here) for kind in ("explore", "latest")]
     assert [line.split()[1] for line in both.splitlines()] == ["pipeline", "explore", "latest"]
     assert both.splitlines()[0].endswith(str(theirs.data))
     state, _ = duckbook(ours, "status").communicate(timeout=60)
@@ -117,7 +117,7 @@ def test_the_newest_run_is_that_of_the_data_folder_and_a_list_says_what_each_was
         assert f'<td class="left">{kind}</td><td class="left">{store.data}</td>' in index
 
 
-def test_a_record_of_an_earlier_version_is_of_every_data_folder_and_says_what_it_was(tmp_path):
+def test_a_record_of_an_earlier_version_is_of_every_data_folder_and_has_a_kind(tmp_path):
     folder = begin(tmp_path, request={"only": "explore"}).folder
     assert run_archive.latest(tmp_path, "anything").name == folder.name
     assert run_archive.kind(run_archive.read(folder)) == "explore"
@@ -131,15 +131,15 @@ def test_a_reused_process_id_is_not_taken_for_the_run(tmp_path):
     assert run_archive.read(run.folder)["status"] == "interrupted"
 
 
-def test_a_run_is_told_from_others_whatever_its_machine_is_called_since(tmp_path, monkeypatch):
+def test_a_run_is_recognized_after_its_machine_is_renamed(tmp_path, monkeypatch):
     living, killed, elsewhere = begin(tmp_path), begin(tmp_path), begin(tmp_path)
     killed.record["process"]["pid"] = 2**22 - 1
-    elsewhere.record["process"]["ids"] = "of another machine"
+    elsewhere.record["process"]["ids"] = "another machine"
     for run in (killed, elsewhere):
         run.save()
     monkeypatch.setattr(run_archive.socket, "gethostname", lambda: "renamed")
-    told = [run_archive.read(run.folder)["status"] for run in (living, killed, elsewhere)]
-    assert told == ["running", "interrupted", "running"]
+    statuses = [run_archive.read(run.folder)["status"] for run in (living, killed, elsewhere)]
+    assert statuses == ["running", "interrupted", "running"]
     yesterday = time.time() - 90_000
     for path in elsewhere.folder.iterdir():
         os.utime(path, (yesterday, yesterday))
@@ -174,7 +174,7 @@ def test_facts_of_several_steps_are_merged_by_their_keys(tmp_path):
     assert record["facts"] == {"figures": [{"name": "Orders", "value": 5}]}
 
 
-def test_a_step_that_is_done_again_does_not_count_its_tests_twice(tmp_path):
+def test_a_step_that_runs_again_does_not_count_its_tests_twice(tmp_path):
     run = begin(tmp_path)
     for _ in range(2):
         run.step_started("one")
@@ -183,7 +183,7 @@ def test_a_step_that_is_done_again_does_not_count_its_tests_twice(tmp_path):
     assert on_disk(run)["tests"]["passed"] == 1
 
 
-def test_what_steps_report_side_by_side_is_counted_for_the_step_that_said_it(tmp_path):
+def test_facts_of_parallel_steps_are_counted_for_the_step_that_reported_them(tmp_path):
     run = begin(tmp_path)
     for name, status in (("one", "passed"), ("two", "failed")):
         run.step_started(name)
@@ -195,7 +195,7 @@ def test_what_steps_report_side_by_side_is_counted_for_the_step_that_said_it(tmp
     assert on_disk(run)["tests"] == {"passed": 1, "failed": 1, "warned": 0}
 
 
-def test_what_an_attempt_reported_that_failed_is_not_counted_for_the_next_one(tmp_path):
+def test_facts_of_a_failed_attempt_are_not_counted_for_the_next_one(tmp_path):
     run = begin(tmp_path)
     run.step_started("one")
     report(run, "one", "figures", [{"name": "Orders", "value": 5}])
@@ -204,27 +204,27 @@ def test_what_an_attempt_reported_that_failed_is_not_counted_for_the_next_one(tm
     assert "facts" not in on_disk(run)
 
 
-def test_a_missing_run_is_told_by_name(tmp_path):
+def test_a_missing_run_is_reported_by_name(tmp_path):
     with pytest.raises(ChainError, match="There is no run 2020"):
         run_archive.read(tmp_path / "2020")
 
 
-def test_secrets_are_replaced_as_they_are_and_as_urls_carry_them():
+def test_secrets_are_redacted_as_they_are_and_encoded_in_urls():
     redactor = Redactor(["p@ss/word!"])
     assert redactor.text("x p@ss/word! y postgresql://app:p%40ss%2Fword%21@host") == "x *** y postgresql://app:***@host"
     assert redactor.hits == 2
 
 
-def test_secrets_are_replaced_as_pages_json_and_python_write_them():
+def test_secrets_are_redacted_as_html_json_and_python_escape_them():
     for secret in ("p'ss<\\word>", 'p"ss&\\word', "pä'ss\"word"):
-        told = {"key": secret}
-        for text in (str(told), repr(secret), html.escape(secret), json.dumps(told), json.dumps(json.dumps(told))):
+        data = {"key": secret}
+        for text in (str(data), repr(secret), html.escape(secret), json.dumps(data), json.dumps(json.dumps(data))):
             redactor = Redactor([secret])
             assert "word" not in redactor.text(text), text
             assert redactor.hits == 1
 
 
-def test_the_beginning_of_a_long_secret_in_a_table_that_is_cut_is_replaced():
+def test_a_secret_cut_off_in_a_table_is_redacted():
     redactor = Redactor(["0123456789abcdefghijklmnopqrstuvwxyz0123456789ABCDEFGHIJ"])
     assert redactor.text("| 0123456789abcdefghijklmnopqrstuvwxyz0123456789A... |").startswith("| ***")
     assert redactor.hits == 1
@@ -233,7 +233,7 @@ def test_the_beginning_of_a_long_secret_in_a_table_that_is_cut_is_replaced():
 SECRET = "7f3a9b0c2d4e6f8091a2b3c4d5e6f70819aabbcc"
 
 
-def test_any_part_of_a_secret_of_eight_characters_and_more_is_replaced():
+def test_parts_of_a_secret_of_eight_characters_or_more_are_redacted():
     redactor = Redactor([SECRET])
     for size in (8, 9, 13, 29, 39):
         for at in range(len(SECRET) - size + 1):
@@ -242,34 +242,34 @@ def test_any_part_of_a_secret_of_eight_characters_and_more_is_replaced():
     assert redactor.text(f"{SECRET[:20]}\n    {SECRET[20:]}") == "***\n    ***"
 
 
-def test_a_part_of_a_secret_is_found_in_a_text_of_megabytes():
+def test_a_part_of_a_secret_is_found_in_megabytes_of_text():
     redactor = Redactor([SECRET, "another-Secret-of-1-more"])
     filling = "select * from a_table where hash = '00112233445566778899' – é; " * 20_000
     assert redactor.text(f"{filling}{SECRET[5:17]}{filling}") == f"{filling}***{filling}"
     assert redactor.hits == 1
 
 
-def test_what_duckdb_cuts_of_a_statement_shows_no_part_of_a_secret():
+def test_statements_cut_by_duckdb_show_no_part_of_a_secret():
     with duckdb.connect() as connection:
         cut = 0
         for before in range(0, 90, 10):
             for statement in ("attach '{}' as x (type postgres) oops", "from read_csv('{}', nope = 1)"):
                 with pytest.raises(duckdb.Error) as raised:
                     connection.execute(statement.format("b" * before + SECRET))
-                said = str(raised.value).replace(SECRET, "")
-                cut += any(SECRET[at : at + 8] in said for at in range(len(SECRET) - 7))
+                message = str(raised.value).replace(SECRET, "")
+                cut += any(SECRET[at : at + 8] in message for at in range(len(SECRET) - 7))
                 clean = Redactor([SECRET]).text(str(raised.value))
                 assert not any(SECRET[at : at + 8] in clean for at in range(len(SECRET) - 7)), clean
         assert cut > 5
 
 
-def test_words_and_dates_of_a_password_are_no_secrets_by_themselves():
+def test_words_and_dates_in_a_password_are_not_secrets():
     redactor = Redactor(["warehouse-2026-06-30-of-Mary", "postgresql://me:s3cret-word-99@db.example.org:5432/sales"])
     text = "the warehouse of 2026-06-30 at db.example.org:5432/sales"
     assert redactor.text(text) == text
 
 
-def test_what_a_dsn_names_beside_its_password_is_no_secret():
+def test_only_the_password_of_a_dsn_is_a_secret():
     url = (
         "postgresql://me:Zx81qLmN02PqRsTuVwXy@db.us-east-1.example.org:5432/ecom_landing_zone?application_name=duckbook"
     )
@@ -280,7 +280,7 @@ def test_what_a_dsn_names_beside_its_password_is_no_secret():
     assert redactor.text("it began with Zx81qLmN02Pq") == "it began with ***"
 
 
-def test_tokens_of_well_known_shapes_are_replaced_without_being_known():
+def test_tokens_of_well_known_formats_are_redacted():
     redactor = Redactor()
     node = {"a": ["AKIAABCDEFGHIJKLMNOP", {"b": "ghp_" + "a" * 36}], "c": 1}
     assert redactor.scrub(node) == {"a": ["***", {"b": "***"}], "c": 1}
@@ -299,17 +299,17 @@ def test_tokens_of_well_known_shapes_are_replaced_without_being_known():
         "-----BEGIN RSA PRIVATE KEY-----\nabc\n-----END RSA PRIVATE KEY-----",
     ],
 )
-def test_a_token_is_told_by_its_shape_where_it_stands_by_itself(token):
+def test_a_token_is_recognized_only_as_a_whole_word(token):
     assert Redactor().text(f"key={token}.") in {"key=***.", "key=***"}
     within = f"thekey{token}"
     assert Redactor().text(within) == within or token.startswith("-")
 
 
-def test_plain_words_are_not_taken_for_secrets():
+def test_plain_words_are_not_secrets():
     redactor = Redactor(["postgres", "app", ""])
     assert redactor.text("postgres is an app") == "postgres is an app"
 
 
-def test_the_password_within_a_dsn_is_a_secret(tmp_path):
+def test_the_password_in_a_dsn_is_a_secret(tmp_path):
     store = Settings(data=tmp_path, postgres_dsn="postgresql://me:s3cret-word@db.example:5432/x", _env_file=None)
     assert "s3cret-word" in secrets_of(store)

@@ -1,4 +1,4 @@
-"""A run that is struck at any moment, or whose servers are, tells the truth; resumed, it ends as if undisturbed."""
+"""A run or server killed at any moment leaves a correct record; the resumed run ends as if undisturbed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FEW = (
     ("postgres", signal.SIGKILL),
     ("s3", signal.SIGKILL),
 )
-"""What is struck in `make test`; `make soak` strikes all targets with all signals."""
+"""Targets and signals in `make test`; `make soak` has all combinations."""
 
 ENDED = {
     0: run_archive.SUCCEEDED,
@@ -52,12 +52,12 @@ ENDED = {
     143: run_archive.INTERRUPTED,
     -9: run_archive.INTERRUPTED,
 }
-"""Exit status of the command line → what the record must say."""
+"""Exit status of the command line → status in the record."""
 
 
 @dataclass(frozen=True)
 class Strike:
-    """What is to be struck, by which signal, while which step runs, and how far into the time that it takes."""
+    """A signal to a target while a step runs; `when` is a fraction of the step's usual duration."""
 
     step: str
     target: str
@@ -66,7 +66,7 @@ class Strike:
 
 
 def start(store: Settings, *arguments: str) -> subprocess.Popen:
-    """The command line as a person starts it from a terminal, in a group of its own."""
+    """Start the command line as from a terminal, in its own process group."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
     env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_CUSTOMERS": "200"}
     return subprocess.Popen(
@@ -81,14 +81,14 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def record_of(store: Settings) -> dict:
-    """What is on the disk, whoever lives."""
+    """The newest record on disk, unchanged."""
     with contextlib.suppress(OSError):
         return json.loads((store.runs / "latest" / "run.json").read_text("utf-8"))
     return {"steps": [], "status": None, "run_id": None}
 
 
-def of_the_run(store: Settings) -> list[psutil.Process]:
-    """Every process that names the store's archive: the chain, its witness, its kernels and what they started."""
+def processes_of(store: Settings) -> list[psutil.Process]:
+    """Every process that names the archive: the chain, its watchdog, its kernels and their children."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -109,7 +109,7 @@ def victims(store: Settings, chain: subprocess.Popen, target: str) -> list[psuti
 
 
 def reaches(store: Settings, chain: subprocess.Popen, step: str | None) -> bool:
-    """Wait for the chain to run a step; whether it lives to do so."""
+    """Wait until the chain runs a step or has ended, and return whether it runs the step."""
     deadline = time.monotonic() + 300
     while chain.poll() is None:
         if any(entry["name"] == step and entry["status"] == run_archive.RUNNING for entry in record_of(store)["steps"]):
@@ -120,11 +120,11 @@ def reaches(store: Settings, chain: subprocess.Popen, step: str | None) -> bool:
 
 
 def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> str | None:
-    """Wait for the moment and strike; when it was, None where there was nothing to strike."""
+    """Send the signal at the planned moment, and return the time, or None if there was no target."""
     reaches(store, chain, planned.step)
     time.sleep(planned.when * took[planned.step])
     if chain.poll() is not None:
-        return None  # its process id may be another's by now
+        return None  # its process id may have been reused
     moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
     with contextlib.suppress(psutil.Error, ProcessLookupError, StopIteration):
         found = victims(store, chain, planned.target)
@@ -137,18 +137,18 @@ def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict
     return None
 
 
-def see_the_truth(
+def check_everything(
     store: Settings, chain: subprocess.Popen, planned: Strike, struck: str | None, before: str | None
 ) -> str:
-    """See that the record, the notebooks, the page and the readers agree with how the command line ended."""
+    """Check that record, notebooks, page and readers agree with how the command line ended."""
     out, err = chain.communicate(timeout=300)
-    wanted, told = ENDED.get(chain.returncode), record_of(store)
-    if chain.returncode in {-9, 130, 143} and struck and told.get("ended_at") and told["ended_at"] < struck:
-        wanted = told["status"]  # it had told its end, and was struck while it went: that stays true
+    wanted, record = ENDED.get(chain.returncode), record_of(store)
+    if chain.returncode in {-9, 130, 143} and struck and record.get("ended_at") and record["ended_at"] < struck:
+        wanted = record["status"]  # the run had recorded its end before the signal
     assert wanted, f"{planned}: exit status {chain.returncode}\n{out}\n{err}"
     assert "Traceback" not in err, f"{planned}\n{err}"
     wait_for(lambda: record_of(store)["status"] == wanted, f"{planned}: {wanted}, the record says otherwise")
-    wait_for(lambda: not of_the_run(store), f"{planned}: something goes on running: {of_the_run(store)}")
+    wait_for(lambda: not processes_of(store), f"{planned}: still running: {processes_of(store)}")
     record = record_of(store)
     statuses = [step["status"] for step in record["steps"]]
     done = statuses.index(next((s for s in statuses if s != run_archive.SUCCEEDED), run_archive.SUCCEEDED))
@@ -160,20 +160,20 @@ def see_the_truth(
         assert set(statuses[done + 1 :]) <= {run_archive.SKIPPED}, (planned, statuses)
     folder = store.runs / record["run_id"]
     for step in record["steps"]:
-        see_the_cells(folder / step["notebook"], step["status"], planned)
+        check_cells(folder / step["notebook"], step["status"], planned)
     assert wanted in (folder / "index.html").read_text("utf-8"), planned
-    see_the_readers(store, record, before)
+    check_readers(store, record, before)
     return wanted
 
 
-def see_the_cells(notebook: Path, status: str, planned: Strike) -> None:
-    """Cells are completed up to one, and that one is not called so; a step that succeeded has completed all."""
+def check_cells(notebook: Path, status: str, planned: Strike) -> None:
+    """Check that cells are completed up to one, and pending after it; all are completed in a step that succeeded."""
     if status == run_archive.SKIPPED:
         return
     with contextlib.suppress(OSError, KeyError):
         cells = json.loads(notebook.read_text("utf-8"))["cells"]
         states = [cell["metadata"]["papermill"]["status"] for cell in cells if cell["cell_type"] == "code"]
-        # A run may be stopped when the last cell has ended and its step has not.
+        # A run may be stopped between the end of its last cell and that of its step.
         completed = next((place for place, state in enumerate(states) if state != "completed"), len(states))
         if status == run_archive.SUCCEEDED:
             assert set(states) == {"completed"}, (planned, notebook.name, states)
@@ -182,24 +182,24 @@ def see_the_cells(notebook: Path, status: str, planned: Strike) -> None:
             assert states[completed] in {"failed", "pending", "completed"}, (planned, notebook.name, states)
 
 
-def see_the_readers(store: Settings, record: dict, before: str | None) -> None:
-    """Readers see the publication before, or the whole one of this run, once its step has begun."""
+def check_readers(store: Settings, record: dict, before: str | None) -> None:
+    """Check that readers see the previous publication, or all of this run's once its step has started."""
     current = publisher.current(store)
     if current is None:
         assert before is None
         return
-    begun = {step["name"] for step in record["steps"] if step["started_at"]}
-    allowed = {before} | ({record["run_id"]} if "publish" in begun else set())
+    started = {step["name"] for step in record["steps"] if step["started_at"]}
+    allowed = {before} | ({record["run_id"]} if "publish" in started else set())
     assert current.run_id.rsplit("-2", 1)[0] in allowed | {name and name.rsplit("-2", 1)[0] for name in allowed}
     folder = store.data / "published" / current.run_id
-    for mart, told in json.loads((folder / "publication.json").read_text("utf-8"))["marts"].items():
-        assert hashlib.sha256((folder / f"{mart}.parquet").read_bytes()).hexdigest() == told["sha256"]
+    for mart, entry in json.loads((folder / "publication.json").read_text("utf-8"))["marts"].items():
+        assert hashlib.sha256((folder / f"{mart}.parquet").read_bytes()).hexdigest() == entry["sha256"]
     with contextlib.closing(publisher.published(store).connection) as connection:
         assert connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 100
 
 
 def end_state(store: Settings) -> dict:
-    """What is compared: published marts, raw, and the bookkeeping of the history."""
+    """Published marts, raw, and bookkeeping of the history, for comparison."""
     endpoints = servers.up(store)
     log = commit_log.read(storage.client(endpoints.s3), store.s3_historic_bucket)
     batches = [
@@ -209,17 +209,17 @@ def end_state(store: Settings) -> dict:
     objects = storage.list_objects(storage.client(endpoints.s3), store.s3_historic_bucket, "history/")
     named = {key for batch in log.batches for key in batch.files.values()}
     current = publisher.current(store)
-    told = json.loads((store.data / "published" / current.run_id / "publication.json").read_text("utf-8"))
+    publication = json.loads((store.data / "published" / current.run_id / "publication.json").read_text("utf-8"))
     rows = {}
     with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
-        # What a commit is told by holds the state of Postgres, which is another in each store.
+        # Commits contain the state of Postgres, which differs between data folders.
         loaded = "schema_name = 'ecom_raw' and table_name <> 'commits'"
         tables = connection.execute(f"select table_name from duckdb_tables() where {loaded} order by 1").fetchall()
         for (name,) in tables:
             rows[name] = connection.execute(f"select count(*), bit_xor(hash(t)) from ecom_raw.{name} as t").fetchone()
     return {
-        "marts": told["marts"],
-        "as_of": told["as_of"],
+        "marts": publication["marts"],
+        "as_of": publication["as_of"],
         "batches": batches,
         "raw": rows,
         "commits": [(commit.number, commit.as_of) for commit in log.commits],
@@ -242,7 +242,7 @@ def settings(folder: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Settings:
-    """A store after its first days, with its servers down."""
+    """A data folder after its first days, with its servers down."""
     store = settings(tmp_path_factory.mktemp("base"))
     begin(store)
     publisher.publish(store, "first")
@@ -252,7 +252,7 @@ def base(tmp_path_factory) -> Settings:
 
 @pytest.fixture
 def copy(base, tmp_path):
-    """A function that copies the store of the first run."""
+    """A function that copies the data folder of the first run."""
     made: list[Settings] = []
 
     def copy_to(name: str) -> Settings:
@@ -267,28 +267,28 @@ def copy(base, tmp_path):
 
 
 def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *command: str) -> list[str]:
-    """Run a command and strike it as planned, resuming it whenever it ended; then let it end. What came of each."""
-    chain, came_to = start(store, *command), []
+    """Run a command with the planned signals, resume it each time it ends, and return the result of each signal."""
+    chain, results = start(store, *command), []
     current = publisher.current(store)
     before = current.run_id if current else None
     following = [*(planned.step for planned in plan[1:]), None]
     for planned, then in zip(plan, following, strict=True):
         struck = strike(store, chain, planned, took)
         lives = reaches(store, chain, then)
-        ended = "survived" if lives else see_the_truth(store, chain, planned, struck, before)
-        came_to.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
+        ended = "survived" if lives else check_everything(store, chain, planned, struck, before)
+        results.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
         if ended == run_archive.SUCCEEDED:
-            return came_to
+            return results
         if not lives:
             chain = start(store, "resume")
             with contextlib.suppress(PublishError):
                 before = publisher.current(store) and publisher.current(store).run_id
     finish(chain)
     assert record_of(store)["status"] == run_archive.SUCCEEDED
-    return came_to
+    return results
 
 
-def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undisturbed(copy, soak):
+def test_a_run_that_is_killed_at_any_moment_has_a_correct_record_and_resumes_as_if_undisturbed(copy, soak):
     draw = random.Random() if soak else random.Random(11)
     undisturbed = copy("undisturbed")
     finish(start(undisturbed, "latest"))
@@ -302,23 +302,23 @@ def test_a_run_that_is_struck_at_any_moment_tells_the_truth_and_ends_as_if_undis
         steps = sorted(draw.sample(STEPS, len(whats)), key=STEPS.index)
         plan = [Strike(step, *what, draw.random()) for step, what in zip(steps, whats, strict=True)]
         store = copy(f"struck {rounds}")
-        came_to = disturb(store, plan, took, "latest")
-        struck += sum("too late" not in told for told in came_to)
-        # A run that succeeds in spite of a strike ends its round; another round has the strikes that are left.
-        left = [what for what in left if what not in whats[: len(came_to)]]
-        assert end_state(store) == expected, came_to
+        results = disturb(store, plan, took, "latest")
+        struck += sum("too late" not in result for result in results)
+        # A run that succeeds in spite of a signal ends its round; the remaining signals are in the next round.
+        left = [what for what in left if what not in whats[: len(results)]]
+        assert end_state(store) == expected, results
         servers.down(store)
-        print(*came_to, sep="\n")
+        print(*results, sep="\n")
 
 
 def refusal(store: Settings, request: Request) -> str:
-    """The sentence by which a run is refused before anything of it is in the archive."""
+    """The error that refuses a run before it is in the archive."""
     before, states = run_archive.read_all(store.runs), [row["state"] for row in servers.status(store)]
-    with pytest.raises(DuckbookError) as told:
+    with pytest.raises(DuckbookError) as refused:
         runner.run(store, request, Memory())
     assert run_archive.read_all(store.runs) == before
     assert [row["state"] for row in servers.status(store)] == states
-    return str(told.value)
+    return str(refused.value)
 
 
 DAY = Settings(_env_file=None).first_as_of
@@ -334,14 +334,14 @@ REFUSED = {
         Request(as_of=DAY - timedelta(1), next_day=True, leave_out=("generate_history",)),
         f"filled up to {DAY}",
     ),
-    "an earlier day of others' data": (Request(as_of=DAY - timedelta(1), generate=False), "is earlier: take"),
+    "an earlier day of others' data": (Request(as_of=DAY - timedelta(1), generate=False), "is earlier: use"),
     "a size of what is there": (
         Request(values={"customers": 500}, first="ingest"),
         "generated with customers=200, not 500",
     ),
     "a later day for the marts that are there": (
         Request(as_of=DAY + timedelta(1), only="publish"),
-        f"ecom_marts is as of {DAY}, and no step of this run changes that. Leave AS_OF out, or take that day in by",
+        f"ecom_marts is as of {DAY}, and no step of this run changes that. Leave AS_OF out, or ingest that day with",
     ),
     "a later day for the rows that are there": (
         Request(as_of=DAY + timedelta(1), first="staging"),
@@ -352,12 +352,15 @@ REFUSED = {
         f"the publication first is as of {DAY}, and no step of this run changes that. Leave AS_OF out.",
     ),
 }
-"""What is asked for that does not fit what is there → the sentence."""
+"""Requests that do not match the existing data → the error."""
 
 NOTHING = {
     "one more day": (Request(next_day=True, leave_out=("generate_history",)), "The history has not been landed"),
     "what others landed": (Request(generate=False), "orders is missing from the landing zone"),
-    "what others landed, of a size": (Request(generate=False, values={"customers": 500}), "CUSTOMERS says what is"),
+    "what others landed, of a size": (
+        Request(generate=False, values={"customers": 500}),
+        "CUSTOMERS is for generated data",
+    ),
     "realism": (Request(only="realism"), "The history has not been landed"),
     "staging": (Request(first="staging"), "There is no warehouse warehouse.duckdb yet: run 03_ingest"),
     "publish": (Request(only="publish"), "There is no warehouse warehouse.duckdb yet"),
@@ -366,46 +369,46 @@ NOTHING = {
     "science": (Request(only="science"), "Nothing has been published yet"),
     "learn": (Request(only="learn"), "Nothing has been published yet"),
 }
-"""What needs something that an empty data folder lacks → the sentence."""
+"""Requests that an empty data folder cannot meet → the error."""
 
 
-@pytest.mark.parametrize("asked", REFUSED)
-def test_what_does_not_fit_what_is_there_is_refused_before_a_run_begins(base, asked):
-    request, sentence = REFUSED[asked]
+@pytest.mark.parametrize("case", REFUSED)
+def test_requests_that_do_not_match_the_data_are_refused_before_a_run_begins(base, case):
+    request, sentence = REFUSED[case]
     assert sentence in refusal(base, request)
 
 
-@pytest.mark.parametrize("asked", NOTHING)
-def test_what_an_empty_data_folder_lacks_is_told_before_a_run_begins(tmp_path, asked):
-    request, sentence = NOTHING[asked]
+@pytest.mark.parametrize("case", NOTHING)
+def test_missing_data_is_reported_before_a_run_begins(tmp_path, case):
+    request, sentence = NOTHING[case]
     store = settings(tmp_path)
     assert sentence in refusal(store, request)
     assert not (store.data / "servers").exists()
 
 
 def failed_in(store: Settings, step: str, as_of: date) -> str:
-    """The record of a run of the chain that failed in a step."""
-    steps = [one for one in chain.read_chain() if not one.on_request]
+    """Write the record of a run that failed in a step, and return its id."""
+    steps = [each for each in chain.read_chain() if not each.on_request]
     run = Run.begin(
         store.runs,
         target=store.target,
         as_of=as_of.isoformat(),
         parameters={},
-        steps=[(one.name, one.notebook.name) for one in steps],
+        steps=[(each.name, each.notebook.name) for each in steps],
         request=Request(as_of=as_of).as_record,
-        store=provenance.store(store),
+        store=provenance.data_folder(store),
         code=codebase.checksums(chain.CHAIN_FILE),
     )
-    for one in steps:
-        run.step_started(one.name)
-        run.step_ended(one.name, run_archive.FAILED if one.name == step else run_archive.SUCCEEDED)
-        if one.name == step:
+    for each in steps:
+        run.step_started(each.name)
+        run.step_ended(each.name, run_archive.FAILED if each.name == step else run_archive.SUCCEEDED)
+        if each.name == step:
             break
     run.end(run_archive.FAILED, "because")
     return run.folder.name
 
 
-def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy):
+def test_resuming_an_older_run_does_not_move_a_date_back(copy):
     store = copy("two days")
     monday, tuesday = DAY + timedelta(1), DAY + timedelta(2)
     steps = ("generate_latest", "ingest", "staging", "marts", "publish", "explore_sales")
@@ -415,17 +418,17 @@ def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy)
     landing.land_latest(store, endpoints, tuesday)
     history.ingest(store, endpoints, tuesday)
     before = [record | {"steps": None} for record in run_archive.read_all(store.runs)]
-    told = {}
+    errors = {}
     for step, run_id in older.items():
         with pytest.raises(DuckbookError) as refused:
             runner.resume(store, run_id, Memory())
-        told[step] = str(refused.value)
-    assert f"filled up to {tuesday}, and {monday} is earlier" in told["generate_latest"]
-    assert f"The history is as of {tuesday}, and {monday} is earlier" in told["ingest"]
-    # Of these the warehouse and its readers have nothing of either day yet.
-    for step, held in (("staging", "ecom_raw"), ("marts", "ecom_intermediate"), ("publish", "ecom_marts")):
-        assert f"AS_OF={monday} is wrong: {held} is as of {DAY}" in told[step]
-    assert f"the publication first is as of {DAY}" in told["explore_sales"]
+        errors[step] = str(refused.value)
+    assert f"filled up to {tuesday}, and {monday} is earlier" in errors["generate_latest"]
+    assert f"The history is as of {tuesday}, and {monday} is earlier" in errors["ingest"]
+    # The warehouse and its readers have neither day yet.
+    for step, schema in (("staging", "ecom_raw"), ("marts", "ecom_intermediate"), ("publish", "ecom_marts")):
+        assert f"AS_OF={monday} is wrong: {schema} is as of {DAY}" in errors[step]
+    assert f"the publication first is as of {DAY}" in errors["explore_sales"]
     for run_id in sooner.values():
         with pytest.raises(DuckbookError, match=f"is as of {DAY}, and no step"):
             runner.resume(store, run_id, Memory())
@@ -434,7 +437,7 @@ def test_an_older_run_that_is_resumed_after_a_newer_one_takes_no_date_back(copy)
     assert log.as_of == tuesday
 
 
-def test_a_batch_that_is_withdrawn_leaves_what_readers_take(copy):
+def test_a_withdrawn_batch_is_removed_from_what_readers_see(copy):
     store = copy("withdrawn")
     with warehouse.open_warehouse(store, read_only=True) as connection:
         batch, rows = connection.execute(
@@ -462,30 +465,30 @@ COMMANDS = {
     "rollback": ("rollback", "RUN"),
     "docs": ("docs",),
 }
-"""Name → the words; RUN is a publication, BACKUP the folder of a backup, EMPTY a data folder without anything."""
+"""Name → arguments. RUN is a publication, BACKUP the folder of a backup, EMPTY an empty data folder."""
 
 FEW_COMMANDS = ("promote", "backup", "check-landing")
-"""What is interrupted in `make test`; `make soak` interrupts all, several times each."""
+"""Commands interrupted in `make test`; `make soak` interrupts all, several times each."""
 
 
 @pytest.fixture(scope="module")
 def backed_up(base, tmp_path_factory) -> Path:
-    """The folder of a backup of the store."""
+    """The folder of a backup."""
     folder = tmp_path_factory.mktemp("backups") / "kept"
     backup.back_up(base, servers.up(base), folder)
     servers.down(base)
     return folder
 
 
-def has_begun(process: subprocess.Popen) -> bool:
-    """Whether a command listens to signals, and has spent time on what it is for."""
+def is_working(process: subprocess.Popen) -> bool:
+    """Whether a command has its signal handlers and has started its work."""
     with contextlib.suppress(psutil.Error):
         return psutil.Process(process.pid).cpu_times().user > 0.6
     return True
 
 
 def state(store: Settings) -> dict:
-    """What readers take, and the tables that a query finds, whoever was stopped."""
+    """Revenue in the warehouse and for readers."""
     with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
         revenue = connection.execute("select sum(revenue) from ecom_marts.fct_order_details").fetchone()
     with publisher.published(store) as reader:
@@ -494,9 +497,9 @@ def state(store: Settings) -> dict:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_that_is_interrupted_says_so_and_leaves_all_as_it_was(base, backed_up, tmp_path, name, soak):
+def test_an_interrupted_command_reports_it_and_changes_nothing(base, backed_up, tmp_path, name, soak):
     if name not in FEW_COMMANDS and not soak:
-        pytest.skip("the others: make soak")
+        pytest.skip("only in make soak")
     draw = random.Random()
     ended = []
     for wait in (draw.uniform(0, 3) for _ in range(6)) if soak else (0.1,):
@@ -506,27 +509,27 @@ def test_a_command_that_is_interrupted_says_so_and_leaves_all_as_it_was(base, ba
         words = [named.get(word, word) for word in COMMANDS[name]]
         before = state(base)
         process = start(base, *words)
-        while process.poll() is None and not has_begun(process):
+        while process.poll() is None and not is_working(process):
             time.sleep(0.02)
         time.sleep(wait)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGINT)
-        said, told = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=300)
         ended.append(process.returncode)
-        assert "Traceback" not in told and "Exception ignored" not in told, told
-        # Done, Python lets go of the signal before it ends; a shell says 130 of that too.
-        assert process.returncode in {0, 130, -signal.SIGINT}, said + told
+        assert "Traceback" not in err and "Exception ignored" not in err, err
+        # Python restores the default handler before it exits; shells report that as 130 too.
+        assert process.returncode in {0, 130, -signal.SIGINT}, out + err
         if process.returncode == 130:
-            assert "Stopped." in told.splitlines()
+            assert "Stopped." in err.splitlines()
         if name not in {"forget", "rebuild"}:
             assert {row["state"] for row in servers.status(base)} == {"stopped"} or process.returncode != 130
         servers.down(base)
         if name != "forget":
             assert state(base) == before
-    # A quick one may have ended before it is struck.
+    # A quick command may end before the signal.
     assert 130 in ended or name != "promote", ended
     if name in {"backup", "restore"}:
-        # What was stopped is in the way of nobody.
+        # The interrupted command can be repeated.
         finish(start(base, *words))
         servers.down(base)
         servers.down(Settings(data=named["EMPTY"], _env_file=None))

@@ -1,4 +1,4 @@
-"""A notebook whose sources have changed since its outputs were taken is told, and no other."""
+"""A notebook is stale if its sources have changed since its outputs were refreshed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from duckbook.settings import ROOT
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
-    """A copy of the notebooks, the library and the models, whose outputs have just been taken."""
+    """A copy of the notebooks, the library and the models, with fresh outputs."""
     for folder in ("notebooks", "lib/duckbook", "dbt/models", "dbt/macros"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__", ".ipynb*"))
     monkeypatch.setattr(staleness, "ROOT", tmp_path)
@@ -21,9 +21,9 @@ def copy(tmp_path, monkeypatch):
     staleness._imports_of.cache_clear()
     steps = chain.read_chain(tmp_path / "notebooks" / "chain.toml")
     for step in steps:
-        told = json.loads(step.notebook.read_text("utf-8"))
-        told["metadata"][staleness.KEY] = staleness.sources(step, steps)
-        step.notebook.write_text(json.dumps(told), "utf-8")
+        notebook = json.loads(step.notebook.read_text("utf-8"))
+        notebook["metadata"][staleness.KEY] = staleness.sources(step, steps)
+        step.notebook.write_text(json.dumps(notebook), "utf-8")
     yield tmp_path
     staleness._imports_of.cache_clear()
 
@@ -41,7 +41,7 @@ def change(file, old: str, new: str) -> None:
     file.write_text(text.replace(old, new, 1), "utf-8")
 
 
-def test_nothing_is_stale_whose_outputs_have_just_been_taken(copy):
+def test_fresh_outputs_are_not_stale(copy):
     assert stale(copy) == {}
 
 
@@ -53,7 +53,7 @@ def test_a_changed_cell_makes_its_notebook_stale_and_those_after_it(copy):
     assert "06_marts" not in found and "realism" not in found
 
 
-def test_a_changed_module_makes_those_stale_that_import_it(copy):
+def test_a_changed_module_makes_notebooks_that_import_it_stale(copy):
     change(copy / "lib" / "duckbook" / "analysis" / "elasticity.py", "STEPS = 200", "STEPS = 201")
     assert stale(copy) == {"07_price_elasticity": ["library"], "03_products": ["library"]}
 
@@ -64,7 +64,7 @@ def test_a_comment_and_a_docstring_change_no_output(copy):
     assert stale(copy) == {}
 
 
-def test_a_changed_model_makes_what_is_built_of_it_stale(copy):
+def test_a_changed_model_makes_notebooks_after_dbt_stale(copy):
     change(copy / "dbt" / "models" / "marts" / "dim_dates.sql", "select", "select  1 as one,")
     assert {name for name, kinds in stale(copy).items() if kinds == ["dbt"]} >= {
         "06_marts",
@@ -74,7 +74,7 @@ def test_a_changed_model_makes_what_is_built_of_it_stale(copy):
     assert "03_ingest" not in stale(copy)
 
 
-def test_outputs_that_are_taken_carry_the_sums_of_their_sources():
+def test_refreshed_outputs_carry_the_checksums_of_their_sources():
     steps = chain.read_chain()
     step = steps[0]
     text = committed_outputs._signed(step.notebook.read_text("utf-8"), step, steps)

@@ -111,16 +111,16 @@ def test_a_project_parsed_beforehand_is_built_from_once_and_not_after_a_change(b
     project = tmp_path / "dbt"
     shutil.copytree(dbt_runner.PROJECT, project, ignore=shutil.ignore_patterns("target"))
     assert not dbt_runner.is_parsed(shop, project)
-    dbt_runner.hold(shop, project)
+    dbt_runner.preparse(shop, project)
     assert dbt_runner.is_parsed(shop, project)
-    assert "model.duckbook.stg_orders" in dbt_runner.take_held(shop, project).nodes
-    assert dbt_runner.take_held(shop, project) is None
-    dbt_runner.hold(shop, project)
+    assert "model.duckbook.stg_orders" in dbt_runner.take_parsed(shop, project).nodes
+    assert dbt_runner.take_parsed(shop, project) is None
+    dbt_runner.preparse(shop, project)
     (project / "models" / "marts" / "new.sql").write_text("select 1 as one", "utf-8")
     assert not dbt_runner.is_parsed(shop, project)
-    assert dbt_runner.take_held(shop, project) is None
-    dbt_runner.hold(shop, project)
-    assert dbt_runner.take_held(shop.model_copy(update={"order_items_renumbered": True}), project) is None
+    assert dbt_runner.take_parsed(shop, project) is None
+    dbt_runner.preparse(shop, project)
+    assert dbt_runner.take_parsed(shop.model_copy(update={"order_items_renumbered": True}), project) is None
 
 
 def test_a_project_parsed_beforehand_has_the_macros_compiled_that_its_builds_call(built_shop):
@@ -128,8 +128,8 @@ def test_a_project_parsed_beforehand_has_the_macros_compiled_that_its_builds_cal
 
     shop, _ = built_shop
     template_cache.clear()
-    dbt_runner.hold(shop)
-    macros = dbt_runner.take_held(shop).macros
+    dbt_runner.preparse(shop)
+    macros = dbt_runner.take_parsed(shop).macros
     compiled = {name for name, macro in macros.items() if macro.macro_sql in template_cache.file_cache}
     assert {"macro.dbt.materialization_test_default", "macro.dbt_duckdb.duckdb__create_schema"} <= compiled
     assert len(compiled) < len(macros) / 2
@@ -139,8 +139,8 @@ def test_a_project_parsed_beforehand_has_its_models_and_tests_compiled(built_sho
     from dbt.clients.jinja import get_template
     from dbt_common.clients.jinja import MacroFuzzEnvironment
 
-    dbt_runner.hold(built_shop[0])
-    nodes = dbt_runner.take_held(built_shop[0]).nodes.values()
+    dbt_runner.preparse(built_shop[0])
+    nodes = dbt_runner.take_parsed(built_shop[0]).nodes.values()
     monkeypatch.delattr(MacroFuzzEnvironment, "_parse")
     monkeypatch.delattr("jinja2.Environment._parse")
     rendered = [get_template(node.raw_code, {}, node) for node in nodes if node.resource_type in ("model", "test")]
@@ -152,7 +152,7 @@ def test_a_project_parsed_beforehand_has_its_models_and_tests_compiled(built_sho
 def test_a_template_that_is_compiled_once_renders_what_it_is_given():
     from dbt.clients.jinja import get_rendered
 
-    dbt_cache.remember()
+    dbt_cache.enable()
     text = "{{ number }}"
     assert [get_rendered(text, {"number": number}) for number in (1, 2)] == ["1", "2"]
     assert [get_rendered(text, {"number": number}, native=True) for number in (1, 2)] == [1, 2]
@@ -161,7 +161,7 @@ def test_a_template_that_is_compiled_once_renders_what_it_is_given():
 def test_types_that_are_made_once_leave_text_text_and_numbers_numbers():
     from dbt_common.clients import agate_helper
 
-    dbt_cache.remember()
+    dbt_cache.enable()
     for value in ("007", 7, "008", 8):
         assert agate_helper.table_from_data_flat([{"id": value}], ["id"]).rows[0][0] == value
 

@@ -273,7 +273,7 @@ def test_a_word_for_a_status_is_the_status_that_shops_or_the_setting_mean_by_it(
     # check-landing and the ingest notebook look the words up by themselves.
     shop = Settings(order_statuses=said, _env_file=None)
     engine.execute("create or replace temp table orders as select $1::varchar as status", [written])
-    odd = order_statuses.unexplained(engine, "orders", shop)
+    odd = order_statuses.unknown_words(engine, "orders", shop)
     assert odd == ([] if read is None or read in ORDER_STATUSES else [(read, 1)])
 
 
@@ -286,16 +286,16 @@ def test_a_word_for_a_status_is_the_status_that_shops_or_the_setting_mean_by_it(
 )
 def test_the_setting_that_is_proposed_for_an_unknown_status_explains_it(engine, word, can_be_named):
     engine.execute("create or replace temp table orders as select $1::varchar as status", [word])
-    ((odd, _),) = order_statuses.unexplained(engine, "orders", Settings(_env_file=None))
-    proposed = re.search(r"DUCKBOOK_ORDER_STATUSES=(['\"])(.*=)…\1$", order_statuses.sentence(odd))
+    ((odd, _),) = order_statuses.unknown_words(engine, "orders", Settings(_env_file=None))
+    proposed = re.search(r"DUCKBOOK_ORDER_STATUSES=(['\"])(.*=)…\1$", order_statuses.describe(odd))
     assert bool(proposed) is can_be_named
     if proposed:
         said = Settings(order_statuses=f"{proposed[2]}cancelled", _env_file=None)
-        assert order_statuses.unexplained(engine, "orders", said) == []
+        assert order_statuses.unknown_words(engine, "orders", said) == []
 
 
 def test_the_statuses_of_the_setting_are_those_of_the_lists():
-    assert tuple(dict.fromkeys(order_statuses.of_shops().values())) == ORDER_STATUSES
+    assert tuple(dict.fromkeys(order_statuses.known_words().values())) == ORDER_STATUSES
 
 
 def test_the_key_of_an_id_that_is_null_is_the_unknown_member(engine):

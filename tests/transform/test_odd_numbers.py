@@ -88,7 +88,7 @@ def test_what_the_check_said_would_be_set_aside_is_set_aside_and_nothing_else(sh
     query = "select table_name, count(*) from ecom_raw.quarantine group by table_name"
     assert {table: n for table, n in told.items() if n} == dict(connection.execute(query).fetchall())
     # And where that is more than the limit, both say so.
-    refused = quarantine.sentences(quarantine.outstanding(connection), strict)
+    refused = quarantine.violations(quarantine.counts(connection), strict)
     told = (of_strict.stops, later.stops, refused)
     stops, stops_later, refused = ({text.partition("; for example")[0] for text in texts} for texts in told)
     assert stops == stops_later == refused != set()

@@ -21,20 +21,20 @@ def shop(one_shop) -> Shop:
     return one_shop
 
 
-def outstanding(shop: Shop, limit: float = 0.05) -> tuple[list[dict], list[str]]:
+def violations(shop: Shop, limit: float = 0.05) -> tuple[list[dict], list[str]]:
     """What the sources hold that is quarantined, after an ingest, and the sentences of a run that fails for it."""
     shop.ingest()
     settings = shop.settings.model_copy(update={"quarantine_limit": limit})
     with warehouse.open_warehouse(settings) as connection:
         rendered.stage(connection)
-        found = quarantine.outstanding(connection)
-        told = quarantine.sentences(found, settings)
+        found = quarantine.counts(connection)
+        told = quarantine.violations(found, settings)
         if told:
             with pytest.raises(QuarantineError) as error:
-                quarantine.hold_to_limit(connection, settings)
+                quarantine.enforce_limit(connection, settings)
             assert str(error.value).startswith(told[0])
         else:
-            quarantine.hold_to_limit(connection, settings)
+            quarantine.enforce_limit(connection, settings)
     return found, told
 
 
@@ -48,15 +48,15 @@ def counts(found: list[dict]) -> list[tuple]:
 
 def test_more_rows_than_the_limit_fail_the_run_until_they_are_mended_at_the_source(shop):
     source = shop.land("orders/date=2026-06-01/o.ndjson", lines(*orders(60, 1_140), "{oops"))
-    found, told = outstanding(shop)
+    found, told = violations(shop)
     assert counts(found) == [("orders", None, 1_201, 61), ("orders", source, 1_201, 61)]
     assert len(told) == 1
     assert told[0].startswith(f"orders: 61 of the 1,201 rows of {source} are quarantined, more than the 60 that ")
     assert "DUCKBOOK_QUARANTINE_LIMIT=0.05" in told[0]
     assert "total_amount: '12 EUR' is not a decimal(14,2)" in told[0] or "is not JSON" in told[0]
-    assert outstanding(shop)[1] == told, "ingesting nothing new mends nothing"
+    assert violations(shop)[1] == told, "ingesting nothing new mends nothing"
     shop.land("orders/date=2026-06-01/o.ndjson", lines(*orders(0, 1_200)))
-    assert outstanding(shop) == ([], [])
+    assert violations(shop) == ([], [])
     assert shop.query("select count(*) as n from ecom_staging.quarantine")[0]["n"] == 61, "what was set aside is kept"
 
 
@@ -64,18 +64,18 @@ def test_a_later_sound_record_of_the_key_mends_a_row_wherever_it_lands(shop):
     shop.land("orders/date=2026-06-02/o.ndjson", lines(*orders(3, 5)))
     shop.land("orders/date=2026-06-01/early.ndjson", lines(order(0, total_amount="2")))
     shop.land("orders/date=2026-06-03/late.ndjson", lines(order(1, total_amount="2")))
-    found, told = outstanding(shop, limit=0)
+    found, told = violations(shop, limit=0)
     assert counts(found)[0] == ("orders", None, 10, 2), "an earlier record mends nothing"
     assert len(told) == 1
     shop.land("orders/date=2026-06-04/late.ndjson", lines(order(0, total_amount="2"), order(2, total_amount="2")))
-    assert outstanding(shop, limit=0) == ([], [])
+    assert violations(shop, limit=0) == ([], [])
 
 
 def test_a_row_that_is_seen_again_unchanged_still_counts_and_once(shop):
     shop.land("orders/o.ndjson", lines(*orders(2, 3), order(None)))
     shop.ingest()
     source = shop.land("orders/o.ndjson", lines(*orders(2, 4), order(None)))
-    found, _ = outstanding(shop)
+    found, _ = violations(shop)
     assert counts(found)[1] == ("orders", source, 7, 3)
 
 
@@ -88,14 +88,14 @@ def test_of_a_small_table_a_few_rows_may_be_quarantined_and_never_most(shop, row
 
 def test_a_table_that_is_broken_whole_fails_the_run_however_small_it_is(shop):
     shop.land("orders/o.ndjson", lines(*orders(10, 0)))
-    (told,) = outstanding(shop)[1]
+    (told,) = violations(shop)[1]
     assert "10 of the 10 rows of" in told and "more than the 3 that" in told
-    assert outstanding(shop, limit=1)[1] == []
+    assert violations(shop, limit=1)[1] == []
 
 
 def test_many_sources_that_hold_a_few_each_are_told_as_the_table(shop):
     for day in range(1, 5):
         rows = [order(f"{day}-{n}", total_amount=BAD if n < 3 else "1") for n in range(20)]
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(*rows))
-    (told,) = outstanding(shop)[1]
-    assert told.startswith("orders: 12 of the 80 rows that its sources hold are quarantined, more than the 4 ")
+    (told,) = violations(shop)[1]
+    assert told.startswith("orders: 12 of the 80 rows in its sources are quarantined, more than the 4 ")

@@ -6,17 +6,17 @@
 -- depends_on: {{ ref('base_orders') }}, {{ ref('base_customers') }}, {{ ref('stg_batches') }}
 {%- set canadian_code = '[A-Z][0-9][A-Z] ?[0-9][A-Z][0-9]' %}
 {%- set british_code = '[A-Z]{1,2}[0-9][0-9A-Z]? ?[0-9][A-Z]{2}' %}
--- 'IL 62701', or 'FPO AP 96601', where the city stands in the same part.
+-- 'IL 62701', or 'FPO AP 96601', with the city in the same part.
 {%- set american_tail = '^(.*?)[\\s-]*\\b([A-Za-z]{2})\\s+([0-9]{5}(?:-[0-9]{4})?)$' %}
 -- 'Toronto ON M5H 2N2', 'SP 01310-100'.
 {%- set other_tail = '^(.*?)[\\s-]*\\b([A-Z]{2,3})[\\s-]+([0-9]{4,6}(?:-[0-9]{3,4})?|' ~ canadian_code ~ ')$' %}
--- 'London SW1A 2AA', 'California 90210', and 'Berlin 10117' where a country follows.
+-- 'London SW1A 2AA', 'California 90210', or 'Berlin 10117' before a country.
 {%- set ending = '^([^0-9]*[^0-9\\s-])[\\s-]+(' ~ british_code ~ '|[0-9]{5}(?:-[0-9]{4})?)$' %}
 {%- set ending_of_country = '^([^0-9]*[^0-9\\s-])[\\s-]+(' ~ postal_code() ~ ')$' %}
 -- '10117 Berlin', '1012 LG Amsterdam', '111 22 Stockholm', '00-950 Warszawa'.
 {%- set code_before_city = '[0-9]{4} [A-Z]{2}|[0-9]{4,6}(?:-[0-9]{3})?|[0-9]{3} [0-9]{2}|[0-9]{2}-[0-9]{3}' %}
 {%- set beginning = '^(?:[A-Z]{1,3}-)?(' ~ code_before_city ~ ')\\s+([^0-9]+)$' %}
--- A code before a city or after one, where two letters that follow are a country and no state.
+-- A code before or after a city, if two letters after it are a country rather than a state.
 {%- set spelling = as_spelling('words') %}
 {%- set before_country =
     '^([A-Z]{1,3}-)?[0-9]{4,6}\\s+\\pL|\\pL[\\s-]+([0-9]{5}(-[0-9]{3,4})?|' ~ canadian_code ~ ')$' %}
@@ -55,7 +55,7 @@ addresses as (
 
 split as (
 
-    -- A line break separates the parts of an address as a comma does.
+    -- Line breaks separate the parts of an address as commas do.
     select
         address,
         times_used,
@@ -67,7 +67,7 @@ split as (
 
 ),
 
--- Read from the end: the country, in a part of its own or after the code ('IL 62701 USA').
+-- Read from the end: the country, in its own part or after the code ('IL 62701 USA').
 ended as (
 
     select
@@ -89,9 +89,9 @@ with_country as (
         parts,
         after_code,
         case
-            -- Most addresses end in a code, and need not be looked up.
+            -- Most addresses end in a code and need no lookup.
             when regexp_matches(last_part, '[0-9]') then null
-            -- CA is California and Canada, Georgia a state and a country.
+            -- CA is California and Canada; Georgia is a state and a country.
             when {{ is_american_state('last_part') }} and not follows_code then null
             else {{ countries() }}[last_part]
         end as country_of_part,
@@ -110,12 +110,12 @@ without_country as (
         coalesce(
             country_of_part,
             country_of_end,
-            -- No other country has codes like these.
+            -- No other country has codes of this form.
             case
                 when not regexp_matches(parts[-1], '[0-9]') then null
                 when regexp_matches(parts[-1], '\b{{ canadian_code }}$') then 'Canada'
                 when regexp_matches(parts[-1], '\b{{ british_code | replace(' ?', ' ') }}$')
-                    -- Jersey, Guernsey and the Isle of Man write them too.
+                    -- Jersey, Guernsey and the Isle of Man use the same form.
                     then case when not regexp_matches(parts[-1], '\b(JE|GY|IM)[0-9]') then 'United Kingdom' end
                 when regexp_matches(parts[-1], '(^|\b[A-Z]{2}[\s-]+)[0-9]{5}-[0-9]{3}$') then 'Brazil'
             end
@@ -129,7 +129,7 @@ without_country as (
 
 ),
 
--- A code in a part of its own: 'London, SW1A 2AA'.
+-- A code in its own part: 'London, SW1A 2AA'.
 with_code as (
 
     select
@@ -180,7 +180,7 @@ worded as (
                 beginning['postal_code'] <> '' and not (stated_country is not null and may_be_united_states)
                 and (stated_country is not null or not {{ is_street("beginning['words']") }})
                 then 'beginning'
-            -- Five digits alone may be a suite: they are a code after a state that is written out.
+            -- Five digits alone may be a suite. After a state that is written out they are a code.
             when
                 ending['postal_code'] <> ''
                 and (
@@ -204,7 +204,7 @@ last_words as (
             when 'ending' then ending['postal_code']
             else own_code
         end as postal_code,
-        -- What the last part says beside its code, where it has no digit: a street and 'Apt 4' have one.
+        -- The rest of the last part next to its code, if it has no digit: a street and 'Apt 4' have one.
         case
             when form = 'beginning' then beginning['words']
             when form = 'ending' then ending['words']
@@ -288,8 +288,8 @@ parsed as (
 
 ),
 
--- The country that an address states, or that its code tells; else that of the customers who live in its city, else
--- that of the store, where it has a state of it, else that of the customers who order to it.
+-- The country that the address states or its code implies; else that of the customers who live in its city, the shop's
+-- if the address has a state of it, or that of the customers who order to it.
 countries as (
 
     {{ countries_of_cities() }}

@@ -13,7 +13,7 @@ spellings as (
 
 ),
 
--- However a brand is written, it is shown as most products write it; of as many, by the alphabet.
+-- The most frequent spelling among products; ties go to the first in the alphabet.
 brands as (
 
     select

@@ -14,7 +14,7 @@ customers as not materialized (
 
     select * from {{ ref('base_customers') }}
     {%- if is_incremental() %}
-    -- A row that arrives late changes the days of the versions around it: all versions of the customer are made anew.
+    -- A late row changes the validity of the versions around it, so rebuild all versions of the customer.
     where _key in (select touched._key from {{ written_down() }} as touched)
     {%- endif %}
 
@@ -26,7 +26,7 @@ described_versions as (
 
 ),
 
--- Whom no record describes has one version, of which nothing is known.
+-- A customer without a record has one version, with unknown attributes.
 versions as (
 
     {{ with_inferred_members('customers', described='described_versions', are_versions=true) }}

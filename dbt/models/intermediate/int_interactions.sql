@@ -8,7 +8,7 @@
 
 with
 
--- Not materialized, because it is read several times, and seldom whole.
+-- Not materialized: read several times, but rarely in full.
 all_interactions as not materialized (
 
     select * from {{ ref('stg_interactions') }}
@@ -25,7 +25,7 @@ batches as (
 
 ),
 
--- Nor are these in a full build: all events of a large store, kept between two readings, would go to disk and back.
+-- In a full build neither are these: all events of a large warehouse would spill to disk.
 interactions as {{ '' if is_incremental() else 'not ' }}materialized (
 
     select * from all_interactions
@@ -73,7 +73,7 @@ staged as (
 
 ),
 
--- Sessions that an event has left: which one begins them may have changed with the batch that took it out.
+-- Sessions that an event has left: their first event may have changed with the batch that moved it.
 departures as (
 
     select
@@ -105,7 +105,7 @@ joined as (
     select
         ---------- ids
         dated.event_id,
-        -- Whom an event names has a row in the dimension, inferred where no record describes them.
+        -- Each customer of an event is in the dimension, inferred if there is no record.
         {{ surrogate_key(['dated.customer_id']) }} as customer_key,
         dated.customer_id,
         {{ surrogate_key(['dated.product_id']) }} as product_key,

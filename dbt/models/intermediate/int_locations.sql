@@ -4,7 +4,7 @@ with
 
 customers as (
 
-    -- Places where customers lived once are places too: orders of that time went there.
+    -- Include former places of residence: orders went there.
     select * from {{ ref('int_customer_versions') }}
 
 ),
@@ -21,7 +21,7 @@ us_states as (
 
 ),
 
--- Each spelling once, with how often it is found: a key is reckoned of those alone.
+-- Distinct spellings with their frequency, so that keys are computed only once for each.
 places as (
 
     select
@@ -68,7 +68,7 @@ spellings_of_countries as (
 
 ),
 
--- However a country or a city is written, it is shown as it is written most often; of as many, by the alphabet.
+-- Show the most frequent spelling of a country or city; ties go to the first in the alphabet.
 countries as (
 
     select
@@ -103,7 +103,7 @@ joined as (
         countries.country
     from locations
     left join countries on locations.country_key = countries.country_key
-    -- IN is Indiana in one country only, and SC a state of Brazil too.
+    -- IN is Indiana only in the United States, and SC is also a state of Brazil.
     left join us_states
         on locations.state = us_states.state and countries.country = 'United States'
 

@@ -1,4 +1,4 @@
-{#- What was named once stays named: the model is only added to. #}
+{#- Rows are only added: a member that was named once stays. #}
 {{ config(
     materialized='incremental', incremental_strategy='append', post_hook='{{ keep_built_of() }}'
 ) }}

@@ -37,7 +37,7 @@ customer_versions as (
 
 ),
 
--- Every item with its order, every order without items as one line, and every item whose order is not known.
+-- Items with their orders, orders without items as one line each, and items without a known order.
 lines as (
 
     select
@@ -64,8 +64,8 @@ lines as (
 
 ),
 
--- A return that the source writes as a line gives the figures that it would give as columns of the line it takes back:
--- units returned and money refunded. What is sold is on the other lines.
+-- A return on its own line counts like a return in the columns of the line that it takes back: as units returned and
+-- money refunded. The units sold are on the other lines.
 sorted as (
 
     select
@@ -83,7 +83,7 @@ sorted as (
             {{ discount_of_items('item_discount_amount', 'is_credit_line', over='over (partition by order_id)') }}
             as decimal(18, 2)
         ) as discount_of_items,
-        -- A line that takes back has no share in the amounts of an order that also sells.
+        -- A credit line has no share in the amounts of an order that also sells.
         case
             when not is_credit_line or bool_and(is_credit_line) over (partition by order_id) then line_amount
         end as share_weight,
@@ -92,7 +92,7 @@ sorted as (
 
 ),
 
--- What the order takes off beyond the discounts of its items is shared out; where these come to as much, or to more,
+-- Only the order's discount beyond those of its items is allocated; if the items' discounts are at least as large,
 -- nothing is.
 with_further_discount as (
 
@@ -144,7 +144,7 @@ with_net as (
         cast(item_discount_amount + allocated_discount_amount as decimal(18, 2)) as discount_amount,
         cast(gross_amount - item_discount_amount - allocated_discount_amount as decimal(18, 2)) as net_amount,
         {{ is_cancelled('status') }} as is_cancelled,
-        -- Of an order that was refunded the lines may say how much; where none does it was all of it.
+        -- The lines of a refunded order may state the amount; if none does, all of it was refunded.
         {{ is_refunded('status') }}
         and sum(abs(item_refund_amount) + abs(credit_amount)) over (partition by order_id) = 0 as is_refunded_whole
     from with_shipping
@@ -162,7 +162,7 @@ valued as (
 
 ),
 
--- The one definition of revenue; every mart sums these columns. docs/decisions.md says why each is as it is.
+-- The one definition of revenue, which every mart sums. docs/decisions.md gives the reasons.
 defined as (
 
     select
@@ -198,7 +198,7 @@ defined as (
             else cast(valued.net_amount - valued.refund_amount as decimal(18, 2))
         end as revenue,
         valued.returned_units,
-        -- Units that stayed with the customer, at the cost that the product had at the time of the order.
+        -- Units kept by the customer, at the cost of the product at the time of the order.
         case
             when valued.is_cancelled or unit_cost is null then 0
             else cast({{ times('(valued.units - valued.returned_units)', 'unit_cost') }} as decimal(18, 2))
@@ -220,7 +220,7 @@ defined as (
         valued.returned_at
 
     from valued
-    -- One version of a customer and of a product is valid at a time: nothing is multiplied.
+    -- Only one version of a customer and of a product is valid at a time, so the joins do not multiply rows.
     left join customer_versions
         on
             valued.customer_id = customer_versions.customer_id
@@ -234,6 +234,6 @@ defined as (
 
 select
     *,
-    -- A margin is told only where the cost of every unit is known.
+    -- The margin is null unless the cost of every unit is known.
     case when uncosted_units = 0 then cast(revenue - cost_amount as decimal(18, 2)) end as margin_amount
 from defined

@@ -34,8 +34,8 @@ addresses as (
 
 ),
 
--- An order that is known by its items alone has a row as well. Its amounts are as wide as those of its lines: numbers
--- of more than 18 digits take ten times as long to read.
+-- Orders known only from their items have a row too. The amounts have the precision of those of the lines: numbers of
+-- more than 18 digits take ten times as long to read.
 totals as (
 
     select
@@ -70,8 +70,8 @@ joined as (
         orders.customer_id,
         shipping.address_key as shipping_address_key,
         billing.address_key as billing_address_key,
-        -- Where the order goes; where the address does not tell, or no more than the customer's country, where the
-        -- customer lived when it was placed.
+        -- Where the order goes. If the address names no place, or only the customer's country: where the customer lived
+        -- at the time of the order.
         coalesce(
             case
                 when

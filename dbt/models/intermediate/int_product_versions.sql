@@ -37,7 +37,7 @@ described_versions as (
 
 ),
 
--- What no record describes has one version, of which nothing is known.
+-- A product without a record has one version, with unknown attributes.
 versions as (
 
     {{ with_inferred_members('products', described='described_versions', are_versions=true) }}
@@ -58,7 +58,7 @@ described as (
         versions.description,
         coalesce(categories.category_name, subcategories.category_name) as category_name,
         subcategories.subcategory_name,
-        -- A brand that no product has any more is spelled as it was.
+        -- A brand that no current product has keeps its spelling.
         coalesce(brands.brand, versions.brand) as brand,
         versions.sku,
 
@@ -67,7 +67,7 @@ described as (
         versions.sale_price,
         coalesce(versions.sale_price, versions.base_price) as current_price,
         versions.cost,
-        -- Not known where it comes to a trillion.
+        -- Null if it reaches a trillion.
         try_cast(
             cast(coalesce(versions.sale_price, versions.base_price) as decimal(38, 6)) - versions.cost as decimal(18, 6)
         ) as unit_margin,

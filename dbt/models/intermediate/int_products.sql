@@ -38,7 +38,7 @@ joined as (
         ---------- ids
         {{ surrogate_key(['products.product_id']) }} as product_key,
         products.product_id,
-        -- The category that the product itself names comes before the one that its subcategory belongs to.
+        -- The product's own category takes precedence over that of its subcategory.
         coalesce(categories.category_key, subcategories.category_key, {{ unknown_key() }}) as category_key,
         products.category_id,
         products.subcategory_id,
@@ -56,7 +56,7 @@ joined as (
         products.sale_price,
         coalesce(products.sale_price, products.base_price) as current_price,
         products.cost,
-        -- Not known where it comes to a trillion.
+        -- Null if it reaches a trillion.
         try_cast(
             cast(coalesce(products.sale_price, products.base_price) as decimal(38, 6)) - products.cost as decimal(18, 6)
         ) as unit_margin,

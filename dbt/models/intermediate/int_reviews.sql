@@ -20,7 +20,7 @@ joined as (
         ---------- ids
         {{ surrogate_key(['reviews.review_id']) }} as review_key,
         reviews.review_id,
-        -- A review that names no customer is by the one who placed the order.
+        -- A review without a customer belongs to the customer of its order.
         {{ surrogate_key(['coalesce(reviews.customer_id, orders.customer_id)']) }} as customer_key,
         coalesce(reviews.customer_id, orders.customer_id) as customer_id,
         {{ surrogate_key(['reviews.product_id']) }} as product_key,
@@ -38,7 +38,7 @@ joined as (
         coalesce(orders.is_order_known, false) as is_order_known,
 
         ---------- timestamps
-        -- A source that gives no time of the review gives at least that of the order.
+        -- Without a time of the review, use that of the order.
         coalesce(reviews.created_at, orders.delivered_at, orders.ordered_at) as reviewed_at
 
     from reviews

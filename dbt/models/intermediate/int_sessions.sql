@@ -17,7 +17,7 @@ interactions as (
 
 ),
 
--- A session that did a later step counts for those before it: a purchase from a saved cart was a visit of products too.
+-- A later step implies the earlier ones: a purchase from a saved cart counts as a product view too.
 sums as (
 
     select

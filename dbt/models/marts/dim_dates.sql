@@ -78,14 +78,14 @@ parts as (
         month(date_day) as month_of_year,
         day(date_day) as day_of_month,
         isodow(date_day) as day_of_week,
-        -- Of its weekday within the month: 1 for the first Monday, and so on; and whether none follows.
+        -- The number of the weekday in the month, 1 for the first Monday, and whether it is the last one.
         (day(date_day) - 1) // 7 + 1 as nth_weekday,
         day(date_day) + 7 > day(last_day(date_day)) as is_last_weekday
     from days
 
 ),
 
--- Holidays of the United States on the day that the law names, without the Mondays and Fridays that stand in for them.
+-- Holidays of the United States on their statutory days, without the Mondays and Fridays observed instead.
 named as (
 
     select

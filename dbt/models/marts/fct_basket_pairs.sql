@@ -13,7 +13,7 @@ subcategories as (
 
 ),
 
--- A product whose subcategory no record describes is in none that is known.
+-- A product whose subcategory has no record counts as without a known subcategory.
 products as (
 
     select
@@ -25,7 +25,7 @@ products as (
 
 ),
 
--- One row per basket and subcategory, however many lines of it the basket holds.
+-- One row per basket and subcategory, however many lines the basket has in it.
 baskets as (
 
     select

@@ -17,7 +17,7 @@ first_orders as (
 
 ),
 
--- Orders of customers who are not known, or of a day that is not, belong to no cohort: they are kept in cohort 0.
+-- Orders with an unknown customer or day belong to no cohort: they are in cohort 0.
 placed as (
 
     select
@@ -72,7 +72,7 @@ cohorts as (
 
 ),
 
--- Months without an order are there too, with zeros, or the retention of later months would look too good.
+-- Include months without an order, with zeros; without them the retention of later months would be too high.
 months as (
 
     select

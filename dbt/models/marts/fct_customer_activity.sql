@@ -36,7 +36,7 @@ reviews as (
 
 ),
 
--- Each kind of activity is summed to the grain before they are put together: a join of details would multiply them.
+-- Aggregate each kind of activity to the grain before joining: joins of detail rows would multiply them.
 summed as (
 
     select

@@ -10,7 +10,7 @@
 with
 
 {% if is_incremental() -%}
--- An order that comes, or goes to another customer, numbers all orders of its customers anew.
+-- An order that is new or has moved to another customer renumbers all orders of both customers.
 affected_customers as (
 
     select customer_key from {{ ref('int_orders') }}
@@ -33,7 +33,7 @@ orders as (
 
 ),
 
--- The unknown customer is many customers: their orders have no first and no previous one.
+-- The unknown customer is many customers, so its orders have no first and no previous order.
 numbered as (
 
     select

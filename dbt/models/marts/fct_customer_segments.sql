@@ -10,7 +10,7 @@ customers as (
 
 ),
 
--- Thirds by rank, in whole numbers; customers who tie have the same score, whatever their order.
+-- Thirds by rank, in integers; ties have the same score.
 ranked as (
 
     select

@@ -18,7 +18,7 @@ timed as (
         *,
         date_diff('day', cast(ordered_at as date), cast(shipped_at as date)) as days_to_ship,
         date_diff('day', cast(ordered_at as date), cast(delivered_at as date)) as days_to_deliver,
-        -- As of the last day of data, never of the day on which the model runs.
+        -- As of the last day of the data, not the day of the build.
         not is_cancelled and delivered_at is null and cast(promised_at as date) < {{ as_of() }} as is_overdue
     from orders
 

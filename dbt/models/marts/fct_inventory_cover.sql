@@ -33,7 +33,7 @@ demand as (
 
 ),
 
--- A product that is younger than the window has been sold for as many days as it is old.
+-- A product launched within the window is averaged over its age.
 observed as (
 
     select

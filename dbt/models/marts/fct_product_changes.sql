@@ -5,7 +5,7 @@ versions as (
     select
         *,
         lag(current_price) over (partition by product_key order by valid_from) as price_before,
-        -- As the newest record has it: a source may tell, or correct, the day of launch later than the first price.
+        -- From the newest record: a source may state or correct the launch after the first price.
         last_value(launched_at) over (
             partition by product_key order by valid_from
             rows between unbounded preceding and unbounded following
@@ -28,7 +28,7 @@ changes as (
 
     union all
 
-    -- A price that was not known before, or is not known from then on, has changed as well.
+    -- A change from or to an unknown price counts as well.
     select
         product_key,
         'price change' as change_type,

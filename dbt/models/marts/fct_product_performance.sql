@@ -53,7 +53,7 @@ reviews as (
 
 ),
 
--- One row per product on every side: nothing is multiplied.
+-- One row per product on every side, so the joins do not multiply rows.
 joined as (
 
     select

@@ -34,7 +34,7 @@ sums as (
 
 ),
 
--- Days without an order are there too, with zeros, so that a chart has no gaps.
+-- Include days without an order, with zeros, so that charts have no gaps.
 joined as (
 
     select

@@ -11,7 +11,7 @@ sums as (
     select
         product_key,
         {{ month_key('ordered_at') }} as month_key,
-        -- An order of two products counts once for each: the column does not add up over products.
+        -- An order counts once per product in it, so this column is not additive over products.
         count(distinct case when order_lines > 0 and not is_credit_line then order_key end) as orders_with_product,
         cast(sum(order_lines) as bigint) as order_lines,
         cast(sum(units) as bigint) as units,

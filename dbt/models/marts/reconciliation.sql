@@ -1,4 +1,4 @@
--- What is read several times, and seldom whole, is not materialized.
+-- CTEs that are read several times, but rarely in full, are not materialized.
 with
 
 orders as not materialized (
@@ -38,7 +38,7 @@ cancelled as (
 
 ),
 
--- A line that takes back sells nothing: what it comes to was refunded.
+-- A credit line sells nothing: its amount is a refund.
 lines as not materialized (
 
     select
@@ -59,7 +59,7 @@ item_discounts as (
 
 ),
 
--- What an order takes off beyond the discounts of its items; nothing where these come to as much, or to more.
+-- The order's discount beyond those of its items; nothing if the items' discounts are at least as large.
 further_discounts as (
 
     select
@@ -76,7 +76,7 @@ further_discounts as (
 
 ),
 
--- Every total is computed from staging alone, by another way than the marts: no allocation, no window, no dimension.
+-- Every total comes from staging alone, computed differently than in the marts: no allocation, window or dimension.
 item_totals as (
 
     select
@@ -103,7 +103,7 @@ item_totals as (
 
 ),
 
--- What an order that was refunded comes to, where none of its lines says how much was given back.
+-- The amount of a refunded order, if none of its lines states a refund.
 refunded_orders as (
 
     select
@@ -144,8 +144,8 @@ order_totals as (
 
 ),
 
--- The cost at the time of the order, by another way than the history: the last record of the product until then,
--- sightings included, else its first one.
+-- The cost at the time of the order, computed differently than in the history: from the last record of the product
+-- until then, unchanged rows included, else from its first.
 product_records as (
 
     select
@@ -339,7 +339,7 @@ recent_totals as (
 
 ),
 
--- Of k different known subcategories in a basket there are k (k - 1) / 2 pairs.
+-- k different known subcategories in a basket make k (k - 1) / 2 pairs.
 subcategories_of_orders as (
 
     select
@@ -361,7 +361,7 @@ basket_totals as (
 
 ),
 
--- How far each session came: a later step counts for those before it.
+-- The steps of each session: a later one implies the earlier ones.
 sessions as (
 
     select
@@ -580,7 +580,7 @@ mart_totals as (
     {%- endfor %}
 ),
 
--- A measure without a total of its name in staging has none to equal: the contract's not null then fails the build.
+-- A measure without a total of its name in staging is null here, and fails the contract's not-null constraint.
 compared as (
 
     select

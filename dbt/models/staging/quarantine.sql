@@ -1,4 +1,4 @@
-{#- A row that cannot be cast never can, whatever lands after it: what is set aside is only added to. #}
+{#- Rows are only added: a row that cannot be cast never can, whatever lands later. #}
 {{ config(
     materialized='incremental', incremental_strategy='append', schema='ecom_raw', post_hook='{{ keep_built_of() }}'
 ) }}
@@ -62,7 +62,7 @@ quarantined_{{ table_name }} as (
         original_{{ table_name }}._source as source,
         original_{{ table_name }}._row_number as row_number,
         rejected_{{ table_name }}._rejection as reason,
-        -- The row as it came, without what ingestion added to it.
+        -- The row as it landed, without the columns that ingestion added.
         cast(json_merge_patch(
             to_json(original_{{ table_name }}),
             '{"_key": null, "_batch_id": null, "_row_number": null, "_row_hash": null, '

@@ -21,8 +21,8 @@ quarantined as (
 ),
 {% for table_name in table_names %}
 {%- if renumbered and table_name == 'order_items' %}
--- Where sources number the items of an order anew, the latest batch that holds a sound item of it keeps as many rows as
--- it holds keys, be they rows of its own or sightings; all others are superseded.
+-- If the source renumbers the items of an order, as many rows are staged as the latest batch with a valid item of the
+-- order has keys, new or unchanged. All others are superseded.
 sound_items as (
 
     select
@@ -86,8 +86,8 @@ accounts_of_order_items as (
 
 ),
 {% elif is_incremental() %}
--- The account as it was, and what the rows that have come since add to it: one more version of a key is superseded for
--- each, but for the first that can be cast.
+-- The previous account plus the new rows: each new version of a key makes one more superseded, except the first version
+-- that can be cast.
 new_{{ table_name }} as (
 
     select
@@ -145,7 +145,7 @@ accounts_of_{{ table_name }} as (
 
 ),
 {% else %}
--- Counted from raw and the quarantine alone: of the versions of a key that can be cast, all but one are superseded.
+-- From raw and the quarantine alone: of the castable versions of a key, all except one are superseded.
 accounts_of_{{ table_name }} as (
 
     select

@@ -8,7 +8,7 @@ source as (
 
 ),
 
--- Kept as staging is built: marts that are built from it are as of this day, whatever was ingested since.
+-- Fixed when staging is built: marts built from it have this as-of date, whatever is ingested later.
 newest as (
 
     select max(as_of) as as_of from source

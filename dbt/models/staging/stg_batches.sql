@@ -21,8 +21,8 @@ placed as (
 
         ---------- numerics
         sequence,
-        -- Where the batch stands in the history of its table. A batch that arrives late still has its place by its
-        -- date; one without a date has it by its arrival, after those that declare the day on which it came.
+        -- The place of the batch in the history of its table: by date, even if it arrives late. A batch without a date
+        -- comes after those dated on the day of its arrival.
         row_number() over (
             partition by table_name
             order by
@@ -47,7 +47,7 @@ placed as (
 
 ),
 
--- A batch is overtaken by one that arrived later, brought rows and stands before it.
+-- A batch is overtaken if a batch that arrived later and appended rows precedes it in time.
 overtaken as (
 
     select

@@ -1,7 +1,7 @@
 {#
-    A slowly changing dimension of type 2, whole: of each key the versions begin on 1900-01-01, follow each other
-    without a gap or an overlap, and end on 9999-12-31 with the current one; and the current ones are the current
-    dimension, in every column named. A row that fails names the key and what is wrong.
+    A complete slowly changing dimension of type 2: the versions of each key begin on 1900-01-01, follow each other
+    without gap or overlap, and end on 9999-12-31 with the current one; and the current ones equal the current
+    dimension in every given column. A failing row names the key and the fault.
 #}
 {% test is_a_history_of(model, current, key, columns) %}
 with

@@ -1,16 +1,16 @@
 {#
-    The grain of a model: no two rows agree in these columns, and none of them is null.
+    The grain of a model: these columns are unique together, and none of them is null.
 
-    written  how the rows are told that were written since the test last passed, where the table is large: the name of
-             the source table whose new batches touch their keys, or the column with the sequence of their last change.
-             The rows that agree with one of them are looked for among all.
+    written  for large tables, how to find the rows written since the test last passed: the name of the source table whose
+             new batches touch their keys, or the column with the sequence of their last change. These rows are compared
+             with all rows.
 #}
 {% test is_unique_by(model, columns, written=none) %}
 {%- set names = columns | join(', ') -%}
 {%- set is_of_source = written and not written.startswith('_') -%}
 {%- if written -%}
     {{ tests_what_is() }}
-    {#- What a batch leaves out counts as well where sources number the items of an order anew. -#}
+    {#- If the source renumbers the items of an order, items missing from a batch count too. -#}
     {%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] -%}
     {%- set until = none if written == 'order_items' and renumbered else tested_until() -%}
 {%- endif -%}
@@ -19,12 +19,12 @@
     {%- set versions = ref('base_' ~ written) -%}
     {%- set batches = batches_after(until, written) -%}
 {%- endif %}
-{#- A batch writes all versions of the keys in it anew. -#}
+{#- A batch rewrites all versions of the keys in it. -#}
 {%- set writes_all_versions = is_of_source and ('_batch_id' in columns or written in ('orders', 'customers')) %}
 with
 
 {% if written and until is not none -%}
--- Materialized, so that the planner need not guess how few these are, and reads the large table by them.
+-- Materialized, so that the planner knows how few these are and filters the large table by them.
 {%- if writes_all_versions %}
 touched as materialized (
 
@@ -44,7 +44,7 @@ written as materialized (
     select {{ names }} from {{ versions }}
     where _batch_id in ({{ batches }})
     {%- if writes_all_versions %}
-    {#- Their business key is that of the new ones. #}
+    {#- The other versions of the same business keys. #}
 
     union all
 
@@ -60,7 +60,7 @@ looked_at as (
 
     select {{ names }} from {{ model }}
     {%- if written and until is none %}
-    -- By a hash of them first, which is short to keep: of a large table few rows share one.
+    -- Compare short hashes first: few rows of a large table share one.
     where
         hash({{ names }}) in (
             select hash({{ names }}) from {{ model }}

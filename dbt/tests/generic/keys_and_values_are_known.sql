@@ -1,17 +1,17 @@
 {#
-    Keys that lead somewhere, and values out of their list: all of a model in one test, which costs one query. A row
-    that fails names the column and the value, and how often it is found.
+    Foreign keys that exist in their dimension and values of a fixed list: all of a model in one test, which takes one
+    query. A failing row has the column, the value and the number of rows with it.
 
-    references  [{column, to, field}]: each value of the column is one of the field of that model; the field has the name
-                of the column where it is left out
-    accepted    column → the values that it may have
-    Null leads nowhere and is no value: where it may not be, a constraint of the contract says so.
+    references  [{column, to, field}]: each value of the column must be in that field of the model `to`; the field defaults
+                to the name of the column
+    accepted    column → its allowed values
+    Nulls pass. Where null is not allowed, the contract has a not-null constraint.
 #}
 {% test keys_and_values_are_known(model, references=[], accepted={}) %}
 {%- if accepted %}
 with
 
--- A large table is read once for all of these columns, which have few values.
+-- Read a large table once for all of these columns, which have few distinct values.
 counted as materialized (
 
     select
@@ -41,7 +41,7 @@ select
     cast(counted.{{ column }} as varchar) as value,
     sum(counted.rows_found) as rows_found
 from counted
--- Not by a list: DuckDB would ask it of each row of the model, and not of the few that are counted.
+-- Not an IN list: DuckDB would check it for each row of the model instead of each distinct value.
 anti join (values {% for value in values %}('{{ value }}'){{ ', ' if not loop.last }}{% endfor %}) as accepted (value)
     on cast(counted.{{ column }} as varchar) = accepted.value
 where counted.{{ column }} is not null

@@ -1,6 +1,6 @@
 {{ config(severity='warn') }}
 
--- Reported, never guessed: orders in the status returned whose source gives no refund. Their revenue stands.
+-- Reported, never guessed: orders with the status returned and no refund. Their revenue is kept.
 select
     order_id,
     revenue

@@ -1,5 +1,5 @@
--- Shared out over the lines of an order, its shipping comes back to the cent, and so does what its discount takes off
--- beyond those of its items. Lines that take back have no part in the shipping of an order that also sells.
+-- The shares of the lines add up to the order's shipping, and to its discount beyond those of its items, to the cent.
+-- Credit lines have no share in the shipping of an order that also sells.
 with
 
 orders as (

@@ -1,6 +1,6 @@
 {{ config(severity='warn') }}
 
--- Reported, never altered: orders whose own total is not what their items, discount and shipping come to.
+-- Reported, never altered: orders whose own total differs from their items, discount and shipping.
 select
     order_id,
     source_total_amount,

@@ -1,4 +1,4 @@
--- The same orders, customer by customer, in the two marts and the dimension that carry them.
+-- The two marts and the dimension agree on the orders of each customer.
 with
 
 activity as (

@@ -1,4 +1,4 @@
--- From the first day to the last, none is missing.
+-- No day is missing between the first and the last.
 with
 
 days as (

@@ -1,4 +1,4 @@
--- Holidays and shopping days of three years, by the calendar and not by a rule: these days and no others have a name.
+-- Holidays and shopping days of three years, from the calendar rather than a rule. No other day has a name.
 with
 
 calendar as (

@@ -1,5 +1,5 @@
--- No two labels of a customer contradict each other: a segment is one of its status, a prospect has bought nothing, and
--- whoever is new has not bought twice.
+-- A customer's labels do not contradict each other: the segment fits the status, a prospect has bought nothing, and a
+-- new customer has not bought twice.
 with
 
 customers as (

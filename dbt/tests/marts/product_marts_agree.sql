@@ -1,4 +1,4 @@
--- The same sales and events, product by product, in the marts that carry them.
+-- The marts agree on the sales and events of each product.
 with
 
 details as (

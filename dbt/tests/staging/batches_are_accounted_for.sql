@@ -1,4 +1,4 @@
--- What landed in a batch was appended, unchanged or unreadable.
+-- All rows of a batch were appended, unchanged or unreadable.
 select *
 from {{ ref('stg_batches') }}
 where landed <> appended + unchanged + unreadable

@@ -1,7 +1,7 @@
 {{ config(severity='warn') }}
 
--- Reported, never silent: batches that hold several records of one key which differ and hold from the same time. The
--- last of them is staged, the others are superseded, and nothing but their order says so.
+-- Reported: batches with several different records of one key that are valid from the same time. The last of them is
+-- staged and the others are superseded, only by their order.
 select
     table_name,
     batch_id,

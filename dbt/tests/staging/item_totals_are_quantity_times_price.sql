@@ -1,6 +1,6 @@
 {{ config(severity='warn') }}
 
--- Reported, never altered: items whose own total is not quantity times unit price. Revenue takes the total.
+-- Reported, never altered: items whose own total is not quantity times unit price. Revenue uses the total.
 select
     order_id,
     order_item_id,

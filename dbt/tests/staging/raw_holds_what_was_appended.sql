@@ -1,4 +1,4 @@
--- raw is the sum of what its batches appended: nothing was loaded twice, or left out.
+-- Raw is the sum of what its batches appended: no row was loaded twice or missed.
 with
 
 appended as (

@@ -1,5 +1,5 @@
--- Nothing is lost, nothing is counted twice: what landed is staged, superseded or quarantined, and whatever the base
--- models or ingestion set aside stands in the quarantine.
+-- Nothing is lost or counted twice: each raw row is staged, superseded or quarantined, and each row that the base
+-- models or ingestion rejected is in the quarantine.
 {% set table_names = [
     'customers', 'products', 'orders', 'reviews', 'categories', 'subcategories', 'order_items', 'interactions'
 ] -%}

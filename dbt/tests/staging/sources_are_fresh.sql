@@ -1,7 +1,7 @@
 {{ config(severity='warn') }}
 
--- Reported by the as-of date, never by the clock: source tables whose newest batch is older than their threshold in
--- models/staging/_sources.yml. A table that never landed and need not is no finding.
+-- Reported, by the as-of date rather than the clock: source tables whose newest batch is older than their threshold in
+-- models/staging/_sources.yml. Optional tables that never landed are not reported.
 with
 
 thresholds as (

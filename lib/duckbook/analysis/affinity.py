@@ -1,7 +1,7 @@
-"""How many times as often as by chance two things are in one basket, with an interval.
+"""Lift of a pair: how much more often two items share a basket than by chance, with an interval.
 
-What is by chance is reckoned among like baskets: of the same season, and as dear. A lift over all baskets alike would
-find that cheap things go with cheap things, and gloves with sledges because both are sold in winter.
+Chance is computed among similar baskets: same season, similar value. A lift over all baskets would find that cheap
+items go with cheap items, and gloves with sledges because both are sold in winter.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from duckbook.analysis.statements import Estimate
 
 
 def lift(orders: float, expected: float, squares: float, *, tests: int = 1) -> Estimate:
-    """Estimate a lift from the orders that hold both, and those that would by chance.
+    """Estimate a lift from the observed and the expected number of orders with both items.
 
     Parameters
     ----------
     orders
-        Orders that hold both.
+        Orders with both items.
     expected
-        Orders that would hold both by chance. It rests on many more orders, and is taken to be without error.
+        Orders with both items expected by chance. Treated as exact, because it is based on many more orders.
     squares
-        Sum over customers of the square of their orders that hold both. It is the variance of `orders`, where most
-        customers have none: one who orders the same pair ten times is ten orders, and one customer.
+        Sum over customers of the squared number of their orders with both items: the variance of `orders` clustered by
+        customer. A customer who orders the pair ten times is ten orders, but one observation.
     tests
-        How many pairs were tried (Bonferroni).
+        Number of pairs tested (Bonferroni).
 
     Returns
     -------
     Estimate
-        `n` counts orders. Not a number where nothing is expected.
+        `n` counts orders; the value is nan if nothing is expected.
     """
     if expected <= 0 or orders <= 0:
         return Estimate(0.0 if expected > 0 else float("nan"), float("nan"), float("nan"), round(orders))
@@ -41,5 +41,5 @@ def lift(orders: float, expected: float, squares: float, *, tests: int = 1) -> E
 
 
 def _byar(count: float, z: float) -> float:
-    """Limit of a Poisson mean by Byar's approximation, which holds for few as well (Breslow and Day 1987, p. 69)."""
+    """Limit of a Poisson mean by Byar's approximation, accurate for small counts too (Breslow and Day 1987, p. 69)."""
     return count * max(1 - 1 / (9 * count) + z / (3 * sqrt(count)), 0.0) ** 3

@@ -1,6 +1,6 @@
-"""Published data in one line: ``duckbook.load("features", as_of="2026-03-31")``.
+"""Load published data: ``duckbook.load("features", as_of="2026-03-31")``.
 
-Reads what is published and nothing else, so that it holds no lock and starts no server.
+Reads only published files, so it takes no lock and starts no server.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from duckbook.errors import PublishError, SettingError
-from duckbook.settings import Settings, settings
+from duckbook.settings import Settings
+from duckbook.settings import settings as default_settings
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,23 +28,23 @@ def load(
     *,
     as_: Kind = "pandas",
     labels: bool | None = None,
-    store: Settings | None = None,
+    settings: Settings | None = None,
 ) -> Any:
-    """Load the customer features, or any published mart.
+    """Load the customer features or a published mart.
 
     Parameters
     ----------
     name
         ``features``, or the name of a mart such as ``fct_sales_by_date``.
     as_of
-        For features the last day that they know of, None: the last day of the publication. For a mart the as-of date
-        of the publication that is taken, None: the current one.
+        For features, the last day of data they use (default: the last day of the publication). For a mart, the as-of
+        date of the publication to read (default: the current one).
     as_
         ``pandas`` (amounts become floats), ``arrow`` or ``polars`` (amounts stay exact decimals).
     labels
-        Whether the labels of the 90 days after `as_of` stand beside the features; None: where there are any.
-    store
-        Another store than that of the settings.
+        Whether to join the labels of the 90 days after `as_of` to the features. Default: if they are complete.
+    settings
+        Settings of the data folder to read. Default: those of the environment.
 
     Returns
     -------
@@ -52,7 +53,7 @@ def load(
     Raises
     ------
     PublishError
-        Nothing has been published, there is no such mart, or the publication does not reach so far.
+        Nothing has been published, the mart does not exist, or the publication ends before `as_of`.
     SettingError
         `as_` is unknown, or polars is not installed.
     """
@@ -60,26 +61,26 @@ def load(
     from duckbook.publish import publisher
 
     if as_ not in KINDS:
-        raise SettingError(f"as_={as_!r} is unknown: say {', '.join(KINDS)}.")
+        raise SettingError(f"as_={as_!r} is unknown: use {', '.join(KINDS)}.")
 
-    chosen = store or settings()
+    settings = settings or default_settings()
     if name == FEATURES:
-        with publisher.published(chosen) as published:
+        with publisher.published(settings) as published:
             day = features.resolve(published, as_of)
-            wanted = day <= features.last_labelled(published) if labels is None else labels
-            return _converted(features.relation(published, day, labels=wanted), as_)
+            with_labels = day <= features.last_labelled(published) if labels is None else labels
+            return _convert(features.relation(published, day, labels=with_labels), as_)
     if labels is not None:
-        raise SettingError(f"labels={labels} is for {FEATURES} alone: {name} has none.")
-    with publisher.published(chosen, None if as_of is None else str(as_of)) as published:
-        known = sorted(published.publication.marts)
-        if name not in known:
-            near = difflib.get_close_matches(name, [FEATURES, *known], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join([FEATURES, *known])}."
+        raise SettingError(f"labels={labels} applies only to {FEATURES}: {name} has no labels.")
+    with publisher.published(settings, None if as_of is None else str(as_of)) as published:
+        marts = sorted(published.publication.marts)
+        if name not in marts:
+            similar = difflib.get_close_matches(name, [FEATURES, *marts], n=1)
+            hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join([FEATURES, *marts])}."
             raise PublishError(f"{name} is not published: {hint}")
-        return _converted(published.connection.sql(f"from {publisher.SCHEMA}.{name}"), as_)
+        return _convert(published.connection.sql(f"from {publisher.SCHEMA}.{name}"), as_)
 
 
-def _converted(table: duckdb.DuckDBPyRelation, as_: Kind) -> Any:
+def _convert(table: duckdb.DuckDBPyRelation, as_: Kind) -> Any:
     if as_ == "pandas":
         return table.df()
     if as_ == "arrow":
@@ -87,4 +88,4 @@ def _converted(table: duckdb.DuckDBPyRelation, as_: Kind) -> Any:
     try:
         return table.pl()
     except ModuleNotFoundError:
-        raise SettingError("as_='polars' needs polars, which comes with `make science`: or say 'arrow'.") from None
+        raise SettingError("as_='polars' needs polars: run `make science` once, or use as_='arrow'.") from None

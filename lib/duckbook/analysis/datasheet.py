@@ -1,4 +1,4 @@
-"""The pages beside the feature table: its data dictionary, and a datasheet whose numbers are computed from the files.
+"""Pages next to the feature table: a data dictionary, and a datasheet whose numbers are computed from the files.
 
 The questions are those of Gebru et al., "Datasheets for Datasets", Communications of the ACM 64 (2021).
 """
@@ -19,10 +19,10 @@ class Dictionary:
     Attributes
     ----------
     version : int
-        Raised when a column is added, dropped, renamed or computed otherwise.
+        Increases when a column is added, dropped, renamed or computed differently.
     grain : str
     features, labels : lists of dict
-        Each with name, type, role (id, feature or label), from (the mart), meaning, and a unit where it has one.
+        Each has name, type, role (id, feature or label), from (the mart), meaning, and a unit if there is one.
     """
 
     version: int
@@ -31,12 +31,12 @@ class Dictionary:
     labels: list[dict[str, str]]
 
     def names(self, role: str) -> list[str]:
-        """The names of the columns with a role: ``id``, ``feature`` or ``label``."""
+        """Names of the columns with a role: ``id``, ``feature`` or ``label``."""
         return [column["name"] for column in self.features + self.labels if column["role"] == role]
 
 
 def dictionary_page(dictionary: Dictionary) -> str:
-    """The dictionary as a Markdown page, one row per column."""
+    """Render the dictionary as a Markdown page, one row per column."""
     rows = [
         f"| {c['name']} | {c['type']} | {c.get('unit', '')} | {c['role']} | {c['from']} | {c['meaning']} |"
         for c in dictionary.features + dictionary.labels
@@ -44,13 +44,13 @@ def dictionary_page(dictionary: Dictionary) -> str:
     head = "| column | type | unit | role | from | meaning |\n| --- | --- | --- | --- | --- | --- |"
     return (
         f"# Data dictionary of the customer features, version {dictionary.version}\n\n"
-        f"Grain: {dictionary.grain}. Labels stand in `labels.parquet`, everything else in `features.parquet`; "
-        f"they join on `customer_key`.\n\n{head}\n" + "\n".join(rows) + "\n"
+        f"Grain: {dictionary.grain}. Labels are in `labels.parquet`, all other columns in `features.parquet`; "
+        f"join them on `customer_key`.\n\n{head}\n" + "\n".join(rows) + "\n"
     )
 
 
 def datasheet_page(folder: Path, dictionary: Dictionary, day: date, publication: Publication) -> str:
-    """The datasheet of the files in a folder as a Markdown page."""
+    """Render the datasheet of the files in a folder as a Markdown page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(loader=PackageLoader("duckbook.analysis"), undefined=StrictUndefined, trim_blocks=True)
@@ -60,24 +60,24 @@ def datasheet_page(folder: Path, dictionary: Dictionary, day: date, publication:
             day=day,
             publication=publication,
             marts=sorted({column["from"] for column in dictionary.features + dictionary.labels} - {""}),
-            **_measured(folder, dictionary),
+            **_measure(folder, dictionary),
         )
         + "\n"
     )
 
 
-def _measured(folder: Path, dictionary: Dictionary) -> dict:
-    """What the datasheet says of the rows: their number, what is missing, and how the labels are spread."""
+def _measure(folder: Path, dictionary: Dictionary) -> dict:
+    """Row counts, shares of missing values, and label averages of the files."""
     import duckdb
 
     with duckdb.connect() as connection:
         table = connection.read_parquet(str(folder / "features.parquet"))
         names = dictionary.names("feature")
-        counted = ", ".join(["count(*)", "count(*) filter (where orders > 0)", *(f"count({name})" for name in names)])
-        rows, buyers, *present = table.aggregate(counted).fetchone()
+        counts = ", ".join(["count(*)", "count(*) filter (where orders > 0)", *(f"count({name})" for name in names)])
+        rows, buyers, *present = table.aggregate(counts).fetchone()
         missing = {n: (rows - k) / rows for n, k in zip(names, present, strict=True) if k < rows}
         labels = None
         if (folder / "labels.parquet").exists():
-            later = connection.read_parquet(str(folder / "labels.parquet"))
-            labels = later.aggregate("avg((label_orders_90d > 0)::integer), sum(label_revenue_90d)").fetchone()
+            label_table = connection.read_parquet(str(folder / "labels.parquet"))
+            labels = label_table.aggregate("avg((label_orders_90d > 0)::integer), sum(label_revenue_90d)").fetchone()
     return {"rows": rows, "buyers": buyers, "missing": missing, "labels": labels}

@@ -1,13 +1,11 @@
-"""The exercises of the learner's notebook: what each asks for, and a check that says what is wrong with an answer.
+"""Exercises of the learner's notebook, and checks that explain what is wrong with an answer.
 
-A check computes the truth itself, from the data that are there, so that it holds for any store, and compares the answer
-with it. What it says names the fault and the way to the remedy, never the remedy itself: worked answers stand in a
-notebook of their own.
+A check computes the right answer from the data, so it works for any shop. Its message names the error and gives a hint,
+never the solution: worked answers are in a separate notebook.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Exercise:
-    """What is asked: the query whose result is the right answer, its key columns, and a hint for each column."""
+    """An exercise: the query that gives the right answer, its key columns, and a hint per column."""
 
     title: str
     truth: str
@@ -31,7 +29,7 @@ class Exercise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether an answer is right, and what is to be said of it."""
+    """Whether an answer is right, with a message for the learner."""
 
     title: str
     solved: bool
@@ -57,10 +55,10 @@ EXERCISES = {
         """,
         (),
         {
-            "records": "Count the rows of ecom_raw.orders that carry the order's id.",
-            "batches": "A record came with a batch: count the different _batch_id of the order in raw.",
-            "status": "Raw holds every version; staging has chosen the newest one. Ask ecom_staging.stg_orders.",
-            "lines": "A line of the order is a row of ecom_marts.fct_order_details.",
+            "records": "Count the rows of ecom_raw.orders with the order's id.",
+            "batches": "Each record belongs to a batch: count the distinct _batch_id of the order in raw.",
+            "status": "Raw has every version, staging only the newest one: query ecom_staging.stg_orders.",
+            "lines": "Each line of the order is one row of ecom_marts.fct_order_details.",
             "revenue": "Add the revenue of the order's lines in ecom_marts.fct_order_details.",
         },
     ),
@@ -69,17 +67,17 @@ EXERCISES = {
         """
         select
             accounts.table_name, accounts.raw,
-            count(reasons.reason) as set_aside, count(distinct reasons.reason) as reasons
+            count(reasons.reason) as in_quarantine, count(distinct reasons.reason) as reasons
         from ecom_staging.row_accounts as accounts
         left join ecom_raw.quarantine as reasons on accounts.table_name = reasons.table_name
         group by all
         """,
         ("table_name",),
         {
-            "raw": "row_accounts has it ready. When your number is larger, a join has multiplied it.",
-            "set_aside": "Count the rows of ecom_raw.quarantine by table; count(*) after a left join counts an empty "
-            "match as one, count(a column of the right side) does not.",
-            "reasons": "Count the different reasons of the table: count(distinct …).",
+            "raw": "row_accounts has this number. If yours is larger, a join has multiplied it.",
+            "in_quarantine": "Count the rows of ecom_raw.quarantine per table. After a left join count(*) counts a "
+            "missing match as one row; count(a column of the right side) does not.",
+            "reasons": "Count the distinct reasons per table: count(distinct …).",
         },
     ),
     "reconcile": Exercise(
@@ -93,10 +91,11 @@ EXERCISES = {
         """,
         (),
         {
-            "mart_gross": "Add gross_amount over all rows of ecom_marts.fct_sales_by_date, the unknown day included.",
-            "staging_gross": "An order's own total holds shipping and discounts. Gross is the sum of the items.",
+            "mart_gross": "Add gross_amount over all rows of ecom_marts.fct_sales_by_date, including the unknown day.",
+            "staging_gross": "The total of an order includes shipping and discounts. Gross is the sum of the items.",
             "mart_units": "Add units over all rows of ecom_marts.fct_sales_by_date.",
-            "staging_units": "Add quantity over all items, also those whose order has not landed: a join drops them.",
+            "staging_units": "Add quantity over all items, including those whose order has not landed: a join drops "
+            "them.",
         },
     ),
     "missing_test": Exercise(
@@ -104,7 +103,7 @@ EXERCISES = {
         "select line from practice.lines where is_broken",
         ("line",),
         {
-            "line": "The test has three rules to hold; and a comparison with null is neither true nor false, and finds "
+            "line": "The test must check three rules. A comparison with null is neither true nor false, so it finds "
             "nothing: see `is distinct from`."
         },
     ),
@@ -122,14 +121,14 @@ EXERCISES = {
         """,
         ("payment_method",),
         {
-            "orders": "An order with three reviews is three rows after the join. Count reviews by order first.",
-            "revenue": "An order with three reviews brings its revenue three times. Make the right side of the join "
-            "one row per order first.",
-            "reviews": "Reviews that name an order count with the way that it was paid; an order without one has 0.",
+            "orders": "An order with three reviews is three rows after the join. Count the reviews per order first.",
+            "revenue": "An order with three reviews counts its revenue three times. Reduce the right side of the join "
+            "to one row per order first.",
+            "reviews": "A review counts under the payment method of its order; an order without reviews has 0.",
         },
     ),
     "point_in_time": Exercise(
-        "Ask what was known then",
+        "Ask what was known at the time",
         """
         select
             products.category_name as category,
@@ -143,83 +142,83 @@ EXERCISES = {
         """,
         ("category",),
         {
-            "at_list_price": "Today's price is not that of the order's time. A line carries the key of the version "
-            "that was valid then; or join on valid_from <= ordered_at and ordered_at < valid_to, half-open.",
+            "at_list_price": "Today's price is not the price at the time of the order. A line has the key of the "
+            "version that was valid then; or join on valid_from <= ordered_at and ordered_at < valid_to.",
         },
     ),
     "ratio": Exercise(
-        "Average no averages",
+        "Do not average averages",
         """
         select sum(late_deliveries) / sum(promised_deliveries) as late_rate
         from ecom_marts.fct_fulfilment
         """,
         (),
         {
-            "late_rate": "The mean of the rates counts a state with one delivery in a month as much as one with "
-            "many. Divide the sum of the late deliveries by the sum of all that were promised for a time.",
+            "late_rate": "The mean of the rates weights a state with one delivery in a month as much as one with "
+            "many. Divide the sum of late deliveries by the sum of promised deliveries.",
         },
     ),
 }
 
 
 def check(name: str, connection: duckdb.DuckDBPyConnection, answer: pd.DataFrame, **values: Any) -> Verdict:
-    """Hold an answer against the truth.
+    """Check an answer.
 
     Parameters
     ----------
     name
         The exercise, one of `EXERCISES`.
     connection
-        Where the data are that the exercise asks about.
+        A connection to the data of the exercise.
     answer
-        What the learner's query gave, in any order of rows and columns.
+        Result of the learner's query, in any order of rows and columns.
     values
-        What the truth depends on, such as the ``order_id`` that is traced.
+        Parameters of the right answer's query, such as the ``order_id`` to trace.
 
     Raises
     ------
     DuckbookError
-        There is no such exercise.
+        The exercise does not exist.
     """
     if name not in EXERCISES:
         raise DuckbookError(f"There is no exercise {name!r}: there are {', '.join(EXERCISES)}.")
     exercise = EXERCISES[name]
     truth = connection.execute(exercise.truth, values or None).df()
-    fault = _fault(exercise, answer, truth)
-    return Verdict(exercise.title, fault is None, fault or "right.")
+    error = _first_error(exercise, answer, truth)
+    return Verdict(exercise.title, error is None, error or "right.")
 
 
 def score(verdicts: list[Verdict]) -> str:
-    """How many exercises are solved, and which come next, as a sentence."""
-    left = [verdict.title for verdict in verdicts if not verdict.solved]
-    told = f"{len(verdicts) - len(left)} of {len(verdicts)} exercises are solved"
-    return f"{told}; next: {left[0]}." if left else f"{told}. Well done."
+    """Summarise in one sentence how many exercises are solved, and which is next."""
+    unsolved = [verdict.title for verdict in verdicts if not verdict.solved]
+    summary = f"{len(verdicts) - len(unsolved)} of {len(verdicts)} exercises are solved"
+    return f"{summary}; next: {unsolved[0]}." if unsolved else f"{summary}. Well done."
 
 
 def order_to_trace(connection: duckdb.DuckDBPyConnection) -> str:
-    """An order that was landed more than once, with lines: the one with the most records, then the first by its id.
+    """Choose the order with lines that landed most often; ties by id.
 
     Raises
     ------
     WarehouseError
-        There are no marts, or no order with a line; the sentence names the notebook to run first.
+        There are no marts, or no order has a line.
     """
     (marts,) = connection.execute(
         "select count(*) from duckdb_tables() where schema_name = 'ecom_marts' and table_name = 'fct_order_details'"
     ).fetchone()
     if not marts:
         raise WarehouseError("The warehouse has no marts yet: run 06_marts.ipynb first, or `make pipeline`.")
-    found = connection.execute(
+    row = connection.execute(
         "select order_id from ecom_raw.orders where order_id in (select order_id from ecom_marts.fct_order_details "
         "where order_lines = 1) group by order_id order by count(*) desc, order_id limit 1"
     ).fetchone()
-    if not found:
+    if not row:
         raise WarehouseError("No order in the warehouse has a line: generate some with `make pipeline`.")
-    return found[0]
+    return row[0]
 
 
 def plant_broken_lines(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make ``practice.lines``: the sound lines of the marts, and a few that do not add up, for a test to find."""
+    """Create ``practice.lines``: consistent lines of the marts, and a few inconsistent ones for a test to find."""
     connection.execute("create schema if not exists practice")
     connection.execute(
         """
@@ -241,28 +240,27 @@ def plant_broken_lines(connection: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-def _fault(exercise: Exercise, answer: pd.DataFrame | None, truth: pd.DataFrame) -> str | None:
-    """What is wrong with an answer, the first thing first; None where nothing is."""
+def _first_error(exercise: Exercise, answer: pd.DataFrame | None, truth: pd.DataFrame) -> str | None:
+    """Describe the first error of an answer; None if it is right."""
     if answer is None or not hasattr(answer, "columns"):
         return "there is no table yet: write the query, and run its cell first."
-    lacking = [name for name in truth.columns if name not in answer.columns]
-    if lacking:
-        return f"the answer lacks {' and '.join(lacking)}; it has {', '.join(map(str, answer.columns))}."
+    missing = [name for name in truth.columns if name not in answer.columns]
+    if missing:
+        return f"the answer lacks {' and '.join(missing)}; it has {', '.join(map(str, answer.columns))}."
     given, right = _rows(exercise, answer), _rows(exercise, truth)
     if len(given) != len(answer):
         return f"there is more than one row for the same {' and '.join(exercise.key) or 'answer'}: group the rows."
-    missed, extra = right.keys() - given.keys(), given.keys() - right.keys()
-    for what, keys in (("missed", missed), ("too many", extra)):
+    for what, keys in (("missing", right.keys() - given.keys()), ("too many", given.keys() - right.keys())):
         if keys:
-            hint = exercise.hints.get(exercise.key[0], "Look at the joins: an inner join drops what has no match.")
-            return f"{len(keys)} of {len(right)} rows are {what}, such as {_told(min(keys, key=_told))}. {hint}"
+            hint = exercise.hints.get(exercise.key[0], "Look at the joins: an inner join drops rows without a match.")
+            return f"{len(keys)} of {len(right)} rows are {what}, such as {_in_words(min(keys, key=_in_words))}. {hint}"
     for name, hint in exercise.hints.items():
-        # In order, so that the same answer is told the same whatever the order of the rows.
-        for key, row in sorted(right.items(), key=lambda item: _told(item[0])):
+        # Sorted, so that the message does not depend on the order of the rows.
+        for key, row in sorted(right.items(), key=lambda item: _in_words(item[0])):
             if name not in exercise.key and _value(given[key][name]) != _value(row[name]):
-                where = f" of {_told(key)}" if key else ""
+                where = f" of {_in_words(key)}" if key else ""
                 found = given[key][name]
-                return f"{name}{where} is {_shown(found, name)}, and that is {_off(found, row[name], name)}. {hint}"
+                return f"{name}{where} is {_formatted(found, name)}, which is {_off(found, row[name], name)}. {hint}"
     return None
 
 
@@ -270,33 +268,31 @@ def _rows(exercise: Exercise, table: pd.DataFrame) -> dict[tuple, dict[str, Any]
     return {tuple(row[name] for name in exercise.key): row for row in table.to_dict("records")}
 
 
-def _told(key: tuple) -> str:
+def _in_words(key: tuple) -> str:
     return " and ".join(map(str, key))
 
 
 def _value(value: Any) -> Any:
-    """A value as it is compared: numbers to four decimals, whatever their type; all that is nothing alike."""
+    """Normalise a value for comparison: numbers of any type to four decimals, every missing value to None."""
     if value is None or value != value:
         return None
     return value if isinstance(value, str) else round(float(value), 4)
 
 
-def _shown(value: Any, name: str) -> str:
-    """A value as a table shows it in a column of that name."""
-    found = _value(value)
-    return found or "empty" if found is None or isinstance(found, str) else _writer(name, found)(found)
+def _formatted(value: Any, name: str) -> str:
+    """Format a value as a table would in a column of that name."""
+    import pandas as pd
+
+    value = _value(value)
+    if value is None or isinstance(value, str):
+        return value or "empty"
+    return value_style.formatter(value_style.choose_format(name, pd.Series([value])), [value])(value)
 
 
 def _off(found: Any, right: Any, name: str) -> str:
     found, right = _value(found), _value(right)
     if not isinstance(found, float) or not isinstance(right, float):
-        return "not it"
-    shown = _shown(abs(found - right), name)
-    points = f"{shown[:-1]} percentage points" if shown.endswith("%") else shown
+        return "wrong"
+    difference = _formatted(abs(found - right), name)
+    points = f"{difference[:-1]} percentage points" if difference.endswith("%") else difference
     return f"{points} too {'much' if found > right else 'little'}"
-
-
-def _writer(name: str, value: float) -> Callable[[Any], str]:
-    import pandas as pd
-
-    return value_style.writer(value_style.chosen_format(name, pd.Series([value])), [value])

@@ -1,9 +1,8 @@
-"""Randomised experiments: the effect on a count with CUPED, and the power that the same test would have.
+"""Randomised experiments on counts: the effect with CUPED, and the power of the same test by simulation.
 
-CUPED takes out of the outcome what the time before the experiment explains (Deng, Xu, Kohavi and Walker, "Improving
-the Sensitivity of Online Controlled Experiments by Utilizing Pre-Experiment Data", WSDM 2013). Power is simulated with
-that test on counts of before the experiment. A formula of a t-test takes the variance of both groups to be the same,
-and a higher rate has a higher variance.
+CUPED removes the variance that pre-experiment data explain (Deng, Xu, Kohavi and Walker, "Improving the Sensitivity of
+Online Controlled Experiments by Utilizing Pre-Experiment Data", WSDM 2013). Power is simulated on counts from before
+the experiment, because the power formula of the t-test assumes equal variances and a higher rate has a higher variance.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from duckbook.errors import NotEnough
 
 @dataclass(frozen=True)
 class Effect:
-    """The difference of two means, treated less control, with its interval and p-value (Welch)."""
+    """Difference of two means, treated minus control, with its interval and p-value (Welch)."""
 
     difference: float
     low: float
@@ -33,7 +32,7 @@ def welch(outcome: Any, treated: Any, significance: float = 0.05) -> Effect:
     Raises
     ------
     ScienceError
-        A group has fewer than two rows, or no row differs from another.
+        A group has fewer than two rows, or all rows are equal.
     """
     from scipy import stats
 
@@ -41,13 +40,13 @@ def welch(outcome: Any, treated: Any, significance: float = 0.05) -> Effect:
     groups = y[is_treated], y[~is_treated]
     if min(map(len, groups)) < 2 or not y.std():
         raise NotEnough("A comparison needs two groups of at least two customers, and outcomes that differ.")
-    found = stats.ttest_ind(*groups, equal_var=False)
-    limits = found.confidence_interval(1 - significance)
-    return Effect(groups[0].mean() - groups[1].mean(), float(limits.low), float(limits.high), float(found.pvalue))
+    result = stats.ttest_ind(*groups, equal_var=False)
+    limits = result.confidence_interval(1 - significance)
+    return Effect(groups[0].mean() - groups[1].mean(), float(limits.low), float(limits.high), float(result.pvalue))
 
 
-def adjusted(outcome: Any, before: Any) -> np.ndarray:
-    """The outcome less what `before` explains of it; its mean stays as it is."""
+def cuped(outcome: Any, before: Any) -> np.ndarray:
+    """Adjust the outcome for the pre-experiment covariate `before`; the mean does not change."""
     y, x = np.asarray(outcome, dtype=float), np.asarray(before, dtype=float)
     if not x.std():
         return y
@@ -64,29 +63,29 @@ def power(
     draws: int = 400,
     seed: int = 7,
 ) -> Estimate:
-    """The chance that CUPED with Welch's test finds an uplift of the rate, by simulation.
+    """Simulate the power of CUPED with Welch's test to detect an uplift of the rate.
 
     Parameters
     ----------
     outcome : array of shape (customers,)
-        Counts of a period without an experiment, as long as the experiment.
+        Counts in a period without an experiment, as long as the experiment.
     before : array of shape (customers,)
-        Counts of the period before that.
+        Counts in the period before that.
     uplift
-        Relative rise of the rate of the treated.
+        Relative increase of the rate of treated customers.
     treated
-        The share of the customers that is to be treated.
+        Share of the customers to treat.
 
     Returns
     -------
     Estimate
-        The share of simulated experiments with p below `significance`, with the interval of the simulation.
+        Share of simulated experiments with p below `significance`, with its simulation interval.
 
     Notes
     -----
-    Each simulated experiment draws the treated, and gives them extra counts at `uplift` times their own rate.
-    A customer's rate is drawn from a gamma distribution given the count (a gamma mixture of Poisson counts, fitted by
-    moments), for a count that happened to be high is not a high rate.
+    Each simulated experiment draws the treated customers and adds counts at `uplift` times their rate. A rate is drawn
+    from its gamma posterior given the count (gamma-Poisson mixture, fitted by moments), because a high count does not
+    imply a high rate.
     """
     from scipy.special import stdtr
 
@@ -95,17 +94,17 @@ def power(
     size, hits = int(treated * len(y)), 0
     for _ in range(draws):
         order = draw.permutation(len(y))
-        drawn = order[:size]
+        chosen = order[:size]
         rates = np.full(size, mean)
         if spread > 0:
-            rates = draw.gamma(mean**2 / spread + y[drawn]) / (mean / spread + 1)
+            rates = draw.gamma(mean**2 / spread + y[chosen]) / (mean / spread + 1)
         counts = y.copy()
-        counts[drawn] += draw.poisson(uplift * rates)
-        counts = adjusted(counts, x)
-        one, other = counts[drawn], counts[order[size:]]
-        errors = one.var(ddof=1) / len(one), other.var(ddof=1) / len(other)
+        counts[chosen] += draw.poisson(uplift * rates)
+        counts = cuped(counts, x)
+        test, control = counts[chosen], counts[order[size:]]
+        errors = test.var(ddof=1) / len(test), control.var(ddof=1) / len(control)
         if sum(errors):
-            freedom = sum(errors) ** 2 / (errors[0] ** 2 / (len(one) - 1) + errors[1] ** 2 / (len(other) - 1))
-            t = abs(one.mean() - other.mean()) / np.sqrt(sum(errors))
+            freedom = sum(errors) ** 2 / (errors[0] ** 2 / (len(test) - 1) + errors[1] ** 2 / (len(control) - 1))
+            t = abs(test.mean() - control.mean()) / np.sqrt(sum(errors))
             hits += 2 * stdtr(freedom, -t) < significance
     return share(int(hits), draws)

@@ -1,8 +1,8 @@
-"""The customer feature table: what was known of each customer by the end of a day, and what the days after it brought.
+"""Customer feature table: features known by the end of the as-of date, and labels for the 90 days after it.
 
-Features and labels are two queries over the published marts, `features.sql` and `labels.sql`, and two files, so that
-nothing of the future can slip into a feature. Features count what had happened by the as-of date; labels count the
-90 days after it, and are there only where the publication reaches so far. `features.yml` is the dictionary.
+Features and labels are separate queries over the published marts, `features.sql` and `labels.sql`, and separate files,
+so that no feature can use the future. There are labels only if the publication covers the 90 days. `features.yml` is
+the data dictionary.
 """
 
 from __future__ import annotations
@@ -22,65 +22,65 @@ if TYPE_CHECKING:
     import duckdb
 
 LABEL_DAYS = 90
-"""Days after the as-of date that the labels count; the names of their columns say so."""
+"""Days after the as-of date that the labels cover; their column names contain it."""
 
 _HERE = Path(__file__).parent
 
 
 @cache
 def dictionary() -> Dictionary:
-    """The dictionary of the current version."""
+    """Load the data dictionary of the current version."""
     import yaml
 
     return Dictionary(**yaml.safe_load((_HERE / "features.yml").read_text("utf-8")))
 
 
 def last_labelled(published: Published) -> date:
-    """The newest as-of date whose labels are complete in a publication."""
+    """Newest as-of date with complete labels in a publication."""
     return _published_as_of(published) - timedelta(days=LABEL_DAYS)
 
 
 def resolve(published: Published, as_of: date | str | None) -> date:
-    """The as-of date that is asked for; None: the publication's own.
+    """Parse an as-of date; None means the last day of the publication.
 
     Raises
     ------
     PublishError
-        It is no date, or lies after the last day of the publication.
+        It is not a date, or it is after the last day of the publication.
     """
     newest = _published_as_of(published)
     try:
         day = newest if as_of is None else as_of if isinstance(as_of, date) else date.fromisoformat(as_of)
     except ValueError:
-        raise PublishError(f"as_of={as_of!r} is no date: write it as YYYY-MM-DD, such as {newest}.") from None
+        raise PublishError(f"as_of={as_of!r} is not a date: write it as YYYY-MM-DD, such as {newest}.") from None
     if day > newest:
         raise PublishError(
-            f"The published marts end on {newest}, so there are no features of {day}: publish newer ones."
+            f"The published marts end on {newest}, so there are no features as of {day}: publish newer marts."
         )
     return day
 
 
 def relation(published: Published, day: date, *, labels: bool) -> duckdb.DuckDBPyRelation:
-    """The feature table as a query that has not run yet, in the order of customer_key.
+    """Build the feature table as a lazy relation, ordered by customer_key.
 
     Parameters
     ----------
     day
         The as-of date.
     labels
-        Whether the labels stand beside the features.
+        Whether to join the labels.
 
     Raises
     ------
     PublishError
-        Labels are asked for and the publication does not reach 90 days beyond `day`.
+        `labels` is true and the publication ends before the 90 days after `day`.
     """
     table = published.connection.sql(_sql("features"), params={"as_of": day})
     if not labels:
         return table
-    later = published.connection.sql(_sql("labels"), params=_label_parameters(published, day))
+    label_table = published.connection.sql(_sql("labels"), params=_label_parameters(published, day))
     names = ", ".join(["features.*", *(f"labels.{name}" for name in dictionary().names("label"))])
-    joined = table.set_alias("features").join(later.set_alias("labels"), "customer_key")
+    joined = table.set_alias("features").join(label_table.set_alias("labels"), "customer_key")
     return joined.project(names).order("customer_key")
 
 
@@ -90,32 +90,32 @@ def write(published: Published, folder: Path, as_of: date | str | None = None) -
     Parameters
     ----------
     folder
-        Where the versions of the feature table stand.
+        Parent folder of all versions of the feature table.
     as_of
-        None: the newest date whose labels are complete.
+        Default: the newest date with complete labels.
 
     Returns
     -------
     Path
-        The folder that was written, ``v2/2026-03-31``. The same marts give the same bytes.
+        The folder written, such as ``v2/2026-03-31``. The same marts give the same bytes.
 
     Raises
     ------
     PublishError
-        The publication does not reach the as-of date.
+        The publication ends before the as-of date.
     """
     day = last_labelled(published) if as_of is None else resolve(published, as_of)
-    told = dictionary()
-    made = folder / f"v{told.version}" / str(day)
-    made.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _copy(published, "features", {"as_of": day}, made, told.version)
+    columns = dictionary()
+    target = folder / f"v{columns.version}" / str(day)
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _copy(published, "features", {"as_of": day}, target, columns.version)
     if day <= last_labelled(published):
-        _copy(published, "labels", _label_parameters(published, day), made, told.version)
+        _copy(published, "labels", _label_parameters(published, day), target, columns.version)
     else:
-        (made / "labels.parquet").unlink(missing_ok=True)
-    (made / "dictionary.md").write_text(datasheet.dictionary_page(told), "utf-8")
-    (made / "datasheet.md").write_text(datasheet.datasheet_page(made, told, day, published.publication), "utf-8")
-    return made
+        (target / "labels.parquet").unlink(missing_ok=True)
+    (target / "dictionary.md").write_text(datasheet.dictionary_page(columns), "utf-8")
+    (target / "datasheet.md").write_text(datasheet.datasheet_page(target, columns, day, published.publication), "utf-8")
+    return target
 
 
 def _label_parameters(published: Published, day: date) -> dict[str, Any]:
@@ -129,16 +129,17 @@ def _label_parameters(published: Published, day: date) -> dict[str, Any]:
 
 
 def _copy(published: Published, query: str, parameters: dict[str, Any], folder: Path, version: int) -> None:
-    """Run a query into ``QUERY.parquet``, which is there whole or not at all and says what it is."""
-    making, told = folder / f".{query}.making", f"{{features_version: '{version}', as_of: '{parameters['as_of']}'}}"
-    options = f"(format parquet, compression zstd, kv_metadata {told})"
-    published.connection.execute(f"copy ({_sql(query)}) to {literal(str(making))} {options}", parameters)
-    making.replace(folder / f"{query}.parquet")
+    """Write a query to ``QUERY.parquet`` atomically, with version and as-of date as metadata."""
+    temporary = folder / f".{query}.making"
+    metadata = f"{{features_version: '{version}', as_of: '{parameters['as_of']}'}}"
+    options = f"(format parquet, compression zstd, kv_metadata {metadata})"
+    published.connection.execute(f"copy ({_sql(query)}) to {literal(str(temporary))} {options}", parameters)
+    temporary.replace(folder / f"{query}.parquet")
 
 
 def _published_as_of(published: Published) -> date:
     if published.publication.as_of is None:
-        raise PublishError("The published marts have no as-of date: run `make pipeline` and publish them anew.")
+        raise PublishError("The published marts have no as-of date: run `make pipeline` to publish them again.")
     return date.fromisoformat(published.publication.as_of)
 
 

@@ -1,7 +1,7 @@
--- The customer features as of one day, from published marts alone. A row a customer who had signed up by then.
--- Every number counts only what had happened by the end of that day, and takes no column that says how things stand
--- today: a mart does not tell when an order was cancelled, so cancelled orders count as orders here.
--- $as_of is the day; features.yml describes the columns and tests hold it to this file.
+-- Customer features as of $as_of, from published marts only: one row per customer who had signed up by then.
+-- Every number counts only what had happened by the end of that day, and no column with a current state is used.
+-- The marts do not say when an order was cancelled, so cancelled orders count as orders here.
+-- features.yml describes the columns; tests check that it matches this file.
 with customers as (
     select
         customer_key,
@@ -67,7 +67,7 @@ reviews as (
     group by customer_key
 ),
 
--- Activity is published by month, so that only months that were over by the end of the day may count.
+-- Activity is published per month, so only months that were over by the end of the day count.
 months as (
     select
         *,

@@ -1,5 +1,5 @@
--- What the customers of the feature table did in the days after its as-of date, and in nothing else.
--- $as_of is the day, $days how many follow; the revenue is as the publication knows it: less cancellations and refunds.
+-- Labels: orders and revenue per customer of the feature table, in the $days days after $as_of and in no others.
+-- Revenue is as of the publication: less cancellations and refunds.
 with customers as (
     select customer_key
     from ecom_marts.dim_customers

@@ -1,14 +1,14 @@
-"""Customer lifetime value: BG/NBD for how often customers will buy, gamma-gamma for how much they spend.
+"""Customer lifetime value: BG/NBD for the number of future purchases, gamma-gamma for their value.
 
-Both are fitted by maximum likelihood to the summary that the papers use: a row a customer with the number of repeat
+Both are fitted by maximum likelihood to the summary used in the papers: one row per customer with the number of repeat
 purchases, the time of the last one and the time observed, both since the first purchase, and the mean value of the
-repeat purchases. `summarise` makes it of a log of purchases. Times may be in any unit; ``alpha`` is in the same one.
+repeat purchases. `summarise` computes it from a purchase log. Times may be in any unit; ``alpha`` has the same one.
 
     fit = lifetime.fit_bgnbd(frequency, recency, age)  # lists, arrays or columns: fit.r, fit.alpha, fit.a, fit.b
     spend = lifetime.fit_gamma_gamma(frequency, mean_value)  # spend.p, spend.q, spend.gamma
 
 Fader, Hardie and Lee, "Counting Your Customers the Easy Way: An Alternative to the Pareto/NBD Model", Marketing
-Science 24 (2005), from here on FHL; Fader and Hardie, "The Gamma-Gamma Model of Monetary Value" (2013), note 25.
+Science 24 (2005), cited as FHL; Fader and Hardie, "The Gamma-Gamma Model of Monetary Value" (2013), note 25.
 scipy comes with `make science`.
 """
 
@@ -29,24 +29,25 @@ if TYPE_CHECKING:
 def summarise(
     customers: Any, days: Any, until: Any, amounts: Any = None, *, unit: float = 7.0, clock: pd.Series | None = None
 ) -> pd.DataFrame:
-    """What the models want, from a log of purchases; those of one customer on one day count as one.
+    """Summarise a purchase log per customer; purchases of a customer on the same day count as one.
 
     Parameters
     ----------
     customers, days, amounts : arrays of shape (purchases,)
-        Who bought, when, and for how much; without amounts `mean_value` is 0.
+        Customer, day and amount of each purchase; without amounts `mean_value` is 0.
     until
-        The last day observed; later purchases are left out.
+        The last day observed; later purchases are ignored.
     unit
-        Days in the unit of time: 7 counts weeks.
+        Days per unit of time: 7 counts weeks.
     clock
-        The time at the start of each day, by day, as `duckbook.analysis.seasonality.clock` gives; None: the calendar's.
+        Time at the start of each day, indexed by day, from `duckbook.analysis.seasonality.clock`. Default: calendar
+        time.
 
     Returns
     -------
     pandas.DataFrame
-        A row a customer, by whom it is indexed: frequency, recency, age (FHL's x, t_x and T), and mean_value, the mean
-        of the days with repeat purchases.
+        One row per customer, indexed by customer: frequency, recency, age (FHL's x, t_x and T), and mean_value, the
+        mean amount per day with repeat purchases.
     """
     import pandas as pd
 
@@ -58,12 +59,12 @@ def summarise(
     repeats = log[log.day > log.customer.map(first)]
     if clock is None:
         clock = pd.Series({day: (day - first.min()).days / unit for day in pd.date_range(first.min(), until)})
-    begun = first.map(clock)
+    start = first.map(clock)
     return pd.DataFrame(
         {
             "frequency": by_customer.size() - 1,
-            "recency": last.map(clock) - begun,
-            "age": clock[pd.Timestamp(until)] - begun,
+            "recency": last.map(clock) - start,
+            "age": clock[pd.Timestamp(until)] - start,
             "mean_value": repeats.groupby("customer").amount.mean().reindex(first.index).fillna(0.0),
         }
     )
@@ -75,7 +76,7 @@ def fit_bgnbd(frequency: Any, recency: Any, age: Any) -> Fit:
     Parameters
     ----------
     frequency : array of shape (customers,)
-        Repeat purchases, x in FHL: purchases less the first.
+        Repeat purchases, x in FHL: purchases minus the first.
     recency : array of shape (customers,)
         Time of the last purchase since the first, t_x in FHL; 0 without a repeat purchase.
     age : array of shape (customers,)
@@ -84,7 +85,7 @@ def fit_bgnbd(frequency: Any, recency: Any, age: Any) -> Fit:
     Raises
     ------
     ScienceError
-        The summary is not one, is too small, or has no maximum.
+        The summary is invalid or too small, or the likelihood has no maximum.
     """
     x, tx, t = _summary(frequency, recency, age)
     scale = t.mean()
@@ -92,10 +93,10 @@ def fit_bgnbd(frequency: Any, recency: Any, age: Any) -> Fit:
     def loss(logs: np.ndarray) -> float:
         return -_bgnbd_log_likelihood(np.exp(logs), x, tx / scale, t / scale).sum() / len(x)
 
-    # In units of the mean age, so that the same maximum is found from weeks, days and seconds; only alpha has a unit.
-    found = maximum(loss, ("r", "alpha", "a", "b"), np.array([0.5, 0.25, 1.0, 3.0]), len(x))
-    values = found.values * np.array([1.0, scale, 1.0, 1.0])
-    return Fit(found.names, values, found.covariance, found.log_likelihood - x.sum() * np.log(scale), len(x))
+    # Scaled by the mean age, so that the result does not depend on the unit of time; only alpha has a unit.
+    fit = maximum(loss, ("r", "alpha", "a", "b"), np.array([0.5, 0.25, 1.0, 3.0]), len(x))
+    values = fit.values * np.array([1.0, scale, 1.0, 1.0])
+    return Fit(fit.names, values, fit.covariance, fit.log_likelihood - x.sum() * np.log(scale), len(x))
 
 
 def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
@@ -104,21 +105,21 @@ def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
     Parameters
     ----------
     frequency : array of shape (customers,)
-        Repeat purchases; customers without any say nothing and are left out.
+        Repeat purchases; customers without any are ignored.
     mean_value : array of shape (customers,)
-        Mean value of the repeat purchases. A gamma distribution knows no value of 0 or less: customers with such a mean
-        are left out too, and `Fit.customers` says how many stayed.
+        Mean value of the repeat purchases. Customers with a mean of 0 or less are ignored too, because the gamma
+        distribution is positive; `Fit.customers` is the number used.
 
     Raises
     ------
     ScienceError
-        There are too few, or there is no maximum.
+        There are too few customers, or the likelihood has no maximum.
     """
     x, z = _spend(frequency, mean_value)
-    says = (x > 0) & (z > 0)
-    x, z = x[says], z[says]
+    is_usable = (x > 0) & (z > 0)
+    x, z = x[is_usable], z[is_usable]
     if len(x) < 50:
-        raise NotEnough("Gamma-gamma wants at least 50 customers whose repeat purchases have a positive mean value.")
+        raise NotEnough("Gamma-gamma needs at least 50 customers whose repeat purchases have a positive mean value.")
     scale = z.mean()
 
     def loss(logs: np.ndarray) -> float:
@@ -131,38 +132,38 @@ def fit_gamma_gamma(frequency: Any, mean_value: Any) -> Fit:
             + (p * x - 1) * np.log(y) + p * x * np.log(x) - (p * x + q) * np.log(gamma + x * y)
         )  # fmt: skip
 
-    # In units of the mean, so that all three are of the same size; only gamma has a unit.
-    found = maximum(loss, ("p", "q", "gamma"), np.array([4.0, 3.0, 1.0]), len(x))
-    values = found.values * np.array([1.0, 1.0, scale])
-    return Fit(found.names, values, found.covariance, found.log_likelihood - len(x) * np.log(scale), len(x))
+    # Scaled by the mean, so that the parameters have similar sizes; only gamma has a unit.
+    fit = maximum(loss, ("p", "q", "gamma"), np.array([4.0, 3.0, 1.0]), len(x))
+    values = fit.values * np.array([1.0, 1.0, scale])
+    return Fit(fit.names, values, fit.covariance, fit.log_likelihood - len(x) * np.log(scale), len(x))
 
 
 def expected_purchases(fit: Fit, horizon: Any, frequency: Any, recency: Any, age: Any) -> np.ndarray:
-    """Purchases expected of each customer in the time `horizon` after the observation (FHL, equation 10)."""
+    """Expected purchases of each customer within `horizon` after the time observed (FHL, equation 10)."""
     from scipy.special import hyp2f1
 
     x, tx, t = _summary(frequency, recency, age)
     r, alpha, a, b = fit.values
     horizon = np.asarray(horizon, dtype=float)
     rate = ((alpha + t) / (alpha + t + horizon)) ** (r + x)
-    above = _beside_the_pole(a)
-    reach = hyp2f1(r + x, b + x, above + b + x, horizon / (alpha + t + horizon))
-    return (above + b + x) / above * (1 - rate * reach) * probability_alive(fit, x, tx, t)
+    a_minus_1 = _nonzero_a_minus_1(a)
+    series = hyp2f1(r + x, b + x, a_minus_1 + b + x, horizon / (alpha + t + horizon))
+    return (a_minus_1 + b + x) / a_minus_1 * (1 - rate * series) * probability_alive(fit, x, tx, t)
 
 
 def expected_purchases_of_new(fit: Fit, horizon: Any) -> np.ndarray:
-    """Repeat purchases expected of a new customer within a time since the first purchase (FHL, equation 9)."""
+    """Expected repeat purchases of a new customer within `horizon` after the first purchase (FHL, equation 9)."""
     from scipy.special import hyp2f1
 
     r, alpha, a, b = fit.values
     time = np.asarray(horizon, dtype=float)
-    above = _beside_the_pole(a)
-    reach = hyp2f1(r, b, above + b, time / (alpha + time))
-    return (above + b) / above * (1 - (alpha / (alpha + time)) ** r * reach)
+    a_minus_1 = _nonzero_a_minus_1(a)
+    series = hyp2f1(r, b, a_minus_1 + b, time / (alpha + time))
+    return (a_minus_1 + b) / a_minus_1 * (1 - (alpha / (alpha + time)) ** r * series)
 
 
 def probability_alive(fit: Fit, frequency: Any, recency: Any, age: Any) -> np.ndarray:
-    """Chance that each customer has not dropped out (FHL, the denominator of equation 10, inverted)."""
+    """Probability that each customer has not dropped out (FHL, inverse of the denominator of equation 10)."""
     x, tx, t = _summary(frequency, recency, age)
     r, alpha, a, b = fit.values
     odds = np.log(a) - np.log(b + np.maximum(x, 1) - 1) + (r + x) * (np.log(alpha + t) - np.log(alpha + tx))
@@ -170,9 +171,9 @@ def probability_alive(fit: Fit, frequency: Any, recency: Any, age: Any) -> np.nd
 
 
 def expected_value(fit: Fit, frequency: Any, mean_value: Any) -> np.ndarray:
-    """Mean value of a purchase expected of each customer (Fader and Hardie 2013, equation 5).
+    """Expected mean value of a purchase, per customer (Fader and Hardie 2013, equation 5).
 
-    A weighted mean of the customer's own and the population's: the more purchases, the more the own one counts.
+    A weighted mean of the customer's own mean and the population's; the more purchases, the larger the own weight.
     """
     x, own = _spend(frequency, mean_value)
     p, q, gamma = fit.values
@@ -182,7 +183,7 @@ def expected_value(fit: Fit, frequency: Any, mean_value: Any) -> np.ndarray:
 
 
 def simulate(parameters: Any, age: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Frequency and recency of customers drawn from BG/NBD, observed for `age` each.
+    """Simulate frequency and recency of customers from BG/NBD, each observed for `age`.
 
     Parameters
     ----------
@@ -203,8 +204,8 @@ def simulate(parameters: Any, age: Any, seed: int) -> tuple[np.ndarray, np.ndarr
     return frequency, recency
 
 
-def _beside_the_pole(a: float) -> float:
-    """Keep a - 1 off 0: the forecasts have no pole at a = 1, for their bracket is 0 there too."""
+def _nonzero_a_minus_1(a: float) -> float:
+    """Keep a - 1 away from 0. The forecasts are finite at a = 1, because the other factor is 0 there too."""
     return a - 1 if abs(a - 1) > 1e-6 else 1e-6
 
 
@@ -212,7 +213,7 @@ def _bgnbd_log_likelihood(parameters: np.ndarray, x: np.ndarray, tx: np.ndarray,
     from scipy.special import gammaln
 
     r, alpha, a, b = parameters
-    # Most of the work is the same for all customers of one frequency, and there are few frequencies.
+    # Terms that depend only on the frequency are computed once per frequency, of which there are few.
     n, customer = np.unique(x, return_inverse=True)
     rate = gammaln(r + n) - gammaln(r) + r * np.log(alpha)
     stays = gammaln(a + b) + gammaln(b + n) - gammaln(b) - gammaln(a + b + n)
@@ -225,34 +226,34 @@ def _bgnbd_log_likelihood(parameters: np.ndarray, x: np.ndarray, tx: np.ndarray,
 def _summary(frequency: Any, recency: Any, age: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x, tx, t = _columns("BG/NBD", frequency=frequency, recency=recency, age=age)
     if not len(x) or not (np.isfinite(x) & np.isfinite(tx) & np.isfinite(t)).all():
-        raise ScienceError("BG/NBD wants frequency, recency and age of at least one customer, without gaps.")
+        raise ScienceError("BG/NBD needs frequency, recency and age of at least one customer, without missing values.")
     if (x != np.floor(x)).any():
-        raise ScienceError("BG/NBD wants a frequency that counts repeat purchases: whole numbers.")
+        raise ScienceError("BG/NBD needs a frequency that counts repeat purchases: whole numbers.")
     if not ((x >= 0) & (tx >= 0) & (tx <= t)).all() or (tx[x == 0] > 0).any() or not t.any():
         raise ScienceError(
-            "BG/NBD wants frequency >= 0 and 0 <= recency <= age, both since the first purchase, and a recency of 0 "
-            "where there is no repeat purchase."
+            "BG/NBD needs frequency >= 0 and 0 <= recency <= age, both since the first purchase, and a recency of 0 "
+            "without a repeat purchase."
         )
     return x, tx, t
 
 
 def _spend(frequency: Any, mean_value: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Frequency and mean value; what stands where there is no repeat purchase, a gap too, is no value."""
+    """Frequency and mean value, with 0 for customers without a repeat purchase."""
     x, z = _columns("Gamma-gamma", frequency=frequency, mean_value=mean_value)
     return x, np.where(x > 0, z, 0.0)
 
 
 def _columns(model: str, **columns: Any) -> list[np.ndarray]:
-    """Lists, arrays or columns of a frame, whatever their index, as arrays of one length."""
+    """Convert lists, arrays or series to arrays of the same length, ignoring any index."""
     if find_spec("scipy") is None:
-        raise ScienceError(f"{model} wants scipy, which comes with the data science: run make science once.")
-    found = []
+        raise ScienceError(f"{model} needs scipy: run make science once to install it.")
+    arrays = []
     for name, values in columns.items():
         try:
-            found.append(np.atleast_1d(np.asarray(values, dtype=float)))
+            arrays.append(np.atleast_1d(np.asarray(values, dtype=float)))
         except (TypeError, ValueError) as error:
-            raise ScienceError(f"{model} wants numbers, and {name} holds something else: {error}.") from None
-    told = ", ".join(f"{name} {len(values):,}" for name, values in zip(columns, found, strict=True))
-    if len({len(values) for values in found}) > 1:
-        raise ScienceError(f"{model} wants one value a customer in each column, and there are: {told}.")
-    return found
+            raise ScienceError(f"{model} needs numbers, but {name} is not numeric: {error}.") from None
+    lengths = ", ".join(f"{name} {len(values):,}" for name, values in zip(columns, arrays, strict=True))
+    if len({len(values) for values in arrays}) > 1:
+        raise ScienceError(f"{model} needs one value per customer in each column; the lengths are: {lengths}.")
+    return arrays

@@ -1,7 +1,4 @@
-"""Maximum likelihood of positive parameters: searched for on their logarithms, with the intervals that it gives.
-
-scipy comes with `make science`.
-"""
+"""Maximum likelihood of positive parameters on the log scale, with intervals. scipy comes with `make science`."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from duckbook.errors import NotEnough
 
 @dataclass(frozen=True)
 class Fit:
-    """Parameters with the covariance of their logarithms, by which they have intervals that stay positive.
+    """Fitted parameters with the covariance of their logarithms, so that intervals stay positive.
 
     Attributes
     ----------
@@ -47,36 +44,36 @@ class Fit:
         return np.exp(np.log(self.values)[:, None] + width[:, None] * np.array([-1.0, 1.0]))
 
     def contains(self, planted: np.ndarray, level: float = 0.95) -> bool:
-        """Whether the joint confidence region (Wald, on logarithms) holds these parameters."""
+        """Whether the joint confidence region (Wald, on logarithms) contains these parameters."""
         from scipy.stats import chi2
 
-        off = np.log(np.asarray(planted, dtype=float)) - np.log(self.values)
-        return bool(off @ np.linalg.solve(self.covariance, off) <= chi2.ppf(level, len(off)))
+        error = np.log(np.asarray(planted, dtype=float)) - np.log(self.values)
+        return bool(error @ np.linalg.solve(self.covariance, error) <= chi2.ppf(level, len(error)))
 
 
 def maximum(loss: Any, names: tuple[str, ...], start: np.ndarray, customers: int) -> Fit:
-    """Minimise a mean loss over the logarithms of the parameters, and see that what is found is a minimum.
+    """Minimise a mean loss over the logarithms of the parameters, and verify that the result is a minimum.
 
     Parameters
     ----------
     loss : callable
-        Of the logarithms: minus the log-likelihood a customer.
+        Negative log-likelihood per customer, as a function of the logarithms.
     names
-        Of the parameters.
+        Names of the parameters.
     start : float array of shape (parameters,)
-        Where the search begins; where it fails it begins again at a third and at three times that.
+        Starting point. If the search fails, it starts again from 0.3 and 3 times these values.
     customers
-        Independent observations.
+        Number of independent observations.
 
     Raises
     ------
-    ScienceError
-        There is no maximum.
+    NotEnough
+        No maximum was found.
     """
     from scipy.optimize import minimize
 
     for factor in (1.0, 0.3, 3.0):
-        # Where there is no maximum it runs to the ends of the numbers, which is told below.
+        # Without a maximum the search runs to infinity; that is checked below.
         with np.errstate(all="ignore"):
             logs = minimize(loss, np.log(start * factor), method="BFGS", jac="3-point", options={"gtol": 1e-8}).x
         if not np.isfinite(logs).all() or np.abs(logs).max() > 12:
@@ -84,9 +81,7 @@ def maximum(loss: Any, names: tuple[str, ...], start: np.ndarray, customers: int
         information = _hessian(loss, logs) * customers
         if (np.linalg.eigvalsh(information) > 0).all():
             return Fit(names, np.exp(logs), np.linalg.inv(information), -loss(logs) * customers, customers)
-    raise NotEnough(
-        f"The likelihood of {', '.join(names)} has no maximum in these data: they are too few, or too much alike."
-    )
+    raise NotEnough(f"The likelihood of {', '.join(names)} has no maximum: the data are too few or too similar.")
 
 
 def _hessian(loss: Any, at: np.ndarray, step: float = 1e-3) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""Pictures of places that need no network: a map of the United States, and bars for the rest of the world.
+"""Charts of places that need no network: a tile map of the United States, and bars for other places.
 
-The map has a tile a state, in rows and columns that resemble the country. Every state has the same size, so that a
-small one is seen as well as a large one, and its letters and its figure stand in it: it reads in black and white.
+The map has one tile per state, arranged like the country. All tiles have the same size, so small states are as visible
+as large ones. Each tile shows the state's code and value, so the map reads in black and white.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CA UT CO NE MO KY WV VA MD DE ..
 .. .. .. OK LA MS AL GA .. .. ..
 HI .. .. TX .. .. .. .. FL .. ..
 """
-"""The arrangement that NPR's graphics desk published in 2015; two dots are sea or another country."""
+"""The layout published by NPR's graphics desk in 2015; two dots are an empty tile."""
 
 TILES = {
     state: (column, row)
@@ -34,35 +34,33 @@ TILES = {
 }
 """State → column from the west and row from the north."""
 
-
 STATES = tuple(TILES)
-"""The states that the map has, by their two letters."""
+"""Two-letter codes of the states on the map."""
 
 HOME = "United States"
 
-MOST = 12
-"""As many bars are drawn, those of the largest figures."""
+MAX_BARS = 12
+"""Bars are drawn for this many of the largest values."""
 
 
-def level(places: pd.DataFrame) -> tuple[str, pd.Series, bool]:
-    """Choose what kind of place a store is looked at by: American states, countries, or the states of its one country.
+def choose_level(places: pd.DataFrame) -> tuple[str, pd.Series, bool]:
+    """Choose the geographic level of a shop: US states, countries, or the states of its only country.
 
     Parameters
     ----------
     places
-        One row per order, or with their number in a column `orders`; `country` and `state` as dim_locations has them.
+        One row per order, or the number of orders in a column `orders`; `country` and `state` as in dim_locations.
 
     Returns
     -------
     tuple
-        The kind of place, the name of the place of each row, and whether the map can show them. Beside American states
-        another country is a place of its own; a state is never taken for that of another country.
+        The level, the place of each row, and whether the map can show them. On the level of US states each other
+        country is one place, so that its states are not mistaken for US states.
     """
     known = places.country != "unknown"
     orders = places.orders if "orders" in places else known.map(lambda _: 1)
     at_home = places.country == HOME
     if 2 * orders[at_home].sum() > orders[known].sum() and places.state[at_home].isin(STATES).any():
-        # What has no country known is nowhere on the map.
         return "state", places.state.where(at_home, places.country), True
     if places.country[known].nunique() > 1 or (places.state == "unknown").all():
         return "country", places.country, False
@@ -70,8 +68,8 @@ def level(places: pd.DataFrame) -> tuple[str, pd.Series, bool]:
 
 
 def bars(title: str, values: pd.Series, write: Callable[[float], str], *, unit: str) -> Any:
-    """Draw a figure of each place as a bar, the largest first; parameters as those of `tiles`."""
-    top = values.dropna().astype(float).sort_values(ascending=False, kind="stable").head(MOST)[::-1]
+    """Draw a bar per place, the largest first; the parameters are those of `tiles`."""
+    top = values.dropna().astype(float).sort_values(ascending=False, kind="stable").head(MAX_BARS)[::-1]
     axes = plotting.chart(title, x=unit, size=(8, 1.4 + 0.22 * len(top)))
     axes.barh(top.index, top, color=plotting.BLUE)
     plotting.label_bars(axes, [write(value) for value in top])
@@ -82,18 +80,18 @@ def bars(title: str, values: pd.Series, write: Callable[[float], str], *, unit: 
 
 
 def tiles(title: str, values: pd.Series, write: Callable[[float], str], *, unit: str) -> Any:
-    """Draw a figure of each state as the darkness of its tile.
+    """Draw a tile per state; the larger its value, the darker the tile.
 
     Parameters
     ----------
     title
         The finding, as a sentence.
     values
-        Figures by the two letters of the state. A state without one stays empty; what is no state is left out.
+        Values by two-letter state code. A state without a value stays empty; other places are ignored.
     write
-        How a figure is written in its tile, such as `plotting.dollars`.
+        Formatter of the values, such as `plotting.dollars`.
     unit
-        What the figures are, for the line below the map.
+        What the values are, for the line below the map.
 
     Returns
     -------
@@ -112,11 +110,11 @@ def tiles(title: str, values: pd.Series, write: Callable[[float], str], *, unit:
         tile.set_in_layout(False)
         axes.add_patch(tile)
         middle, ink = column + 0.47, plotting.ink_on(face) if state in known else plotting.INK
-        # What stands within the axes moves nothing, and to measure a hundred texts takes as long as to draw them.
-        placed = {"ha": "center", "va": "center", "color": ink, "in_layout": False}
-        axes.text(middle, row + 0.34, state, fontsize=9, fontweight="bold", **placed)
+        # Text inside the axes does not affect the layout, and measuring it takes as long as drawing it.
+        style = {"ha": "center", "va": "center", "color": ink, "in_layout": False}
+        axes.text(middle, row + 0.34, state, fontsize=9, fontweight="bold", **style)
         if state in known:
-            axes.text(middle, row + 0.68, write(known[state]), fontsize=7, **placed)
+            axes.text(middle, row + 0.68, write(known[state]), fontsize=7, **style)
     axes.set(xlim=(-0.1, 11), ylim=(8.05, -0.1), xticks=[], yticks=[], xlabel=f"{unit}; empty: none")
     axes.spines["bottom"].set_visible(False)
     axes.grid(visible=False)

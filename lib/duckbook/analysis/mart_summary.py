@@ -1,7 +1,7 @@
-"""The figures of a mart at a glance: for each column of numbers or dates how many there are, the least and the most.
+"""Summary of a mart: per numeric or date column the number of values, minimum, maximum and, for numbers, the sum.
 
-Numbers have their sum as well. Sums are exact, of decimals and whole numbers, so that they are the same on every
-machine, and a change of any one number of a mart changes one of them. Keys name rows and are no figures.
+Sums of decimals and integers are exact, so they are the same on every machine, and a change of any number in a mart
+changes a sum. Keys are excluded.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ NUMBERS = ("DECIMAL", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 TIMES = ("DATE", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE")
 
 
-def numbers(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    """Columns of a table that hold numbers, in its order, without keys."""
-    return [name for name, kind in _kinds(connection, table).items() if kind in NUMBERS]
+def numeric_columns(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """Numeric columns in table order, excluding keys."""
+    return [name for name, kind in _types(connection, table).items() if kind in NUMBERS]
 
 
 def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
-    """What the columns of numbers and dates of a table hold.
+    """Summarise the numeric and date columns of a table.
 
     Parameters
     ----------
     table
-        Its name with its schema.
+        Name with schema.
 
     Returns
     -------
     pandas.DataFrame
-        One row per column: its name, how many rows have a value and how many have none, the least, the most and, of
-        numbers, the total. Values are text, because a float would round them; an en dash stands for no value.
+        One row per column: its name, the number of rows with and without a value, the minimum, the maximum and, for
+        numbers, the sum. Values are text, because a float would round them; an en dash means no value.
     """
     import pandas as pd
 
-    kinds = {name: kind for name, kind in _kinds(connection, table).items() if kind in NUMBERS + TIMES}
+    types = {name: kind for name, kind in _types(connection, table).items() if kind in NUMBERS + TIMES}
     columns = ["column", "filled", "missing", "least", "most", "total"]
-    if not kinds:
+    if not types:
         return pd.DataFrame(columns=columns)
     parts = [
         f'count("{name}"), count(*) - count("{name}"), min("{name}"), max("{name}"), '
         + (f'sum("{name}")' if kind in NUMBERS else "null")
-        for name, kind in kinds.items()
+        for name, kind in types.items()
     ]
-    found = connection.execute(f"select {', '.join(parts)} from {table}").fetchone()
-    cells = (found[5 * place : 5 * place + 5] for place in range(len(kinds)))
+    values = connection.execute(f"select {', '.join(parts)} from {table}").fetchone()
+    cells = (values[5 * index : 5 * index + 5] for index in range(len(types)))
     rows = [
         (name, filled, missing, _text(least, name), _text(most, name), _text(total))
-        for name, (filled, missing, least, most, total) in zip(kinds, cells, strict=True)
+        for name, (filled, missing, least, most, total) in zip(types, cells, strict=True)
     ]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _kinds(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
+def _types(connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
     columns = connection.execute(f"describe {table}").fetchall()
-    kinds = {name: kind.split("(")[0].removeprefix("U") for name, kind, *_ in columns}
-    return {name: kind for name, kind in kinds.items() if not name.endswith("_key")}
+    types = {name: kind.split("(")[0].removeprefix("U") for name, kind, *_ in columns}
+    return {name: kind for name, kind in types.items() if not name.endswith("_key")}
 
 
 def _text(value: Any, name: str = "") -> str:
     if hasattr(value, "year"):
         return str(value).removesuffix(" 00:00:00")
-    # A year is a label, without separators; a sum of years is a number.
+    # A year has no thousands separator; a sum of years has.
     return str(value) if "year" in name.split("_") and _is_year(value) else value_style.plain(value)
 
 

@@ -1,7 +1,7 @@
 """Saved models, each in a folder with its card: ``data/models/NAME/model.skops`` and ``card.md``.
 
-The sections of a card are those of Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. Its numbers are
-what the notebook measured; nobody types them. Models are kept by skops, not by pickle: opening one runs no code.
+The sections of a card follow Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. Its numbers come from the
+notebook. Models are saved with skops instead of pickle, so that loading one runs no code.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from duckbook.settings import Settings
 
 @dataclass(frozen=True)
 class Card:
-    """What somebody must know before using a model.
+    """Model card: what to know before using a model.
 
     Attributes
     ----------
     name, purpose
-        Of the model, in words.
+        Name and intended use.
     method
-        What kind of model it is, with its source in the literature.
+        Kind of model, with its source in the literature.
     training, evaluation
-        The data of either, with their dates and numbers; a time-based split.
+        Training and evaluation data, with dates and numbers, split by time.
     metrics : list of dict
-        Rows of a table with one set of keys, such as metric, found, low, high.
+        Rows of a table with the same keys, such as metric, found, low, high.
     limits : list of str
         Where it must not be used, and what it does not know.
     truth : list of dict
-        Rows that hold it against what was planted; empty where nothing is known.
+        Rows that compare it with the planted truth; empty if that is unknown.
     features
-        Version of the feature table, where it takes one.
+        Version of the feature table, if it uses one.
     findings : list of str
-        What the metrics come to, in sentences that their intervals bear.
+        Conclusions from the metrics that their intervals support.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Card:
     findings: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """The card as a Markdown page."""
+        """Render the card as a Markdown page."""
         from jinja2 import Environment, PackageLoader, StrictUndefined
 
         pages = Environment(loader=PackageLoader("duckbook.analysis"), undefined=StrictUndefined, trim_blocks=True)
@@ -61,22 +61,22 @@ class Card:
 
 
 def save(settings: Settings, model: Any, card: Card) -> Path:
-    """Save a model, a scikit-learn estimator or a dict of plain values and arrays, with its card.
+    """Save a model with its card: a scikit-learn estimator, or a dict of plain values and arrays.
 
     Returns
     -------
     Path
-        The folder, ``data/models/NAME``; what was there under that name is replaced.
+        The folder, ``data/models/NAME``. An existing model of that name is replaced.
     """
     import skops.io
 
     folder = _folder(settings, card.name)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    making = folder / "model.making"
-    skops.io.dump(model, making)
-    making.replace(folder / "model.skops")
+    temporary = folder / "model.making"
+    skops.io.dump(model, temporary)
+    temporary.replace(folder / "model.skops")
     write_private(folder / "card.md", card.markdown())
-    write_private(folder / "card.json", json.dumps(_plain(asdict(card)), indent=1, default=str))
+    write_private(folder / "card.json", json.dumps(_without_nan(asdict(card)), indent=1, default=str))
     return folder
 
 
@@ -86,7 +86,7 @@ def load(settings: Settings, name: str) -> Any:
     Raises
     ------
     ScienceError
-        There is none of that name, or it holds types that skops does not know to be harmless.
+        There is no model of that name, or it contains types that skops does not trust.
     """
     import skops.io
 
@@ -94,37 +94,40 @@ def load(settings: Settings, name: str) -> Any:
     if not file.is_file():
         known = ", ".join(sorted(path.parent.name for path in file.parents[1].glob("*/model.skops"))) or "none"
         raise ScienceError(f"There is no saved model {name!r}: there are {known}; make science trains them.")
-    # Types of scikit-learn itself are code that is installed here; any other could have come with the file.
-    kinds = skops.io.get_untrusted_types(file=file)
-    strange = [kind for kind in kinds if not kind.startswith("sklearn.")]
-    if strange:
-        raise ScienceError(f"The saved model {name} holds {', '.join(strange)}, which could run code: train it anew.")
-    return skops.io.load(file, trusted=kinds)
+    # Types of scikit-learn are installed code; any other type could come from the author of the file.
+    types = skops.io.get_untrusted_types(file=file)
+    unknown = [kind for kind in types if not kind.startswith("sklearn.")]
+    if unknown:
+        raise ScienceError(
+            f"The saved model {name} contains {', '.join(unknown)}, which could run code: train it again."
+        )
+    return skops.io.load(file, trusted=types)
 
 
 def _folder(settings: Settings, name: str) -> Path:
     if not name.replace("-", "").isalnum():
-        raise ScienceError(f"A model is named in letters, digits and hyphens, not {name!r}.")
+        raise ScienceError(f"A model's name may have letters, digits and hyphens only: {name!r}.")
     return settings.data / "models" / name
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Rows as a Markdown table, in the style of the notebooks' tables."""
+    """Format rows as a Markdown table, in the style of the notebooks' tables."""
     import pandas as pd
 
-    from duckbook.analysis.value_style import LEFT, chosen_format, writer
+    from duckbook.analysis.value_style import LEFT_ALIGNED, choose_format, formatter
 
     frame = pd.DataFrame(rows)
-    formats = {name: chosen_format(name, frame[name]) for name in frame}
-    columns = [[*map(writer(formats[name], frame[name]), frame[name])] for name in frame]
-    head = [[name.replace("_", " ") for name in frame], ["---" if formats[name] in LEFT else "---:" for name in frame]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [*head, *zip(*columns, strict=True)])
+    formats = {name: choose_format(name, frame[name]) for name in frame}
+    columns = [[*map(formatter(formats[name], frame[name]), frame[name])] for name in frame]
+    rule = ["---" if formats[name] in LEFT_ALIGNED else "---:" for name in frame]
+    lines = [[name.replace("_", " ") for name in frame], rule, *zip(*columns, strict=True)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _plain(value: Any) -> Any:
-    """The same with null where a number is missing: JSON has no NaN."""
+def _without_nan(value: Any) -> Any:
+    """Replace NaN by None, because JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(one) for one in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and value != value else value

@@ -1,9 +1,8 @@
-"""What every notebook does the same way: set up, connect, check, report, finish.
+"""Notebook session: set up, connect, check, report, finish.
 
-A notebook starts with ``book = notebook.start()`` and ends with ``book.finish()``. Between them it reads with
-``%%sql`` cells on the connection that `Notebook.connect` opened, says what must hold with `Notebook.check`, and
-hands facts to the run's archive with `Notebook.report`. It does the same in JupyterLab as in the chain; outside
-the chain there is no archive, and reports go nowhere.
+A notebook starts with ``book = notebook.start()`` and ends with ``book.finish()``. In between it queries with ``%%sql``
+cells on the connection opened by `Notebook.connect`, states its checks with `Notebook.check`, and writes facts to the
+run's archive with `Notebook.report`. In JupyterLab, outside the chain, there is no archive and reports are discarded.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from duckbook.settings import Endpoints
 
 RUN_DIR, RUN_STEP = "DUCKBOOK_RUN_DIR", "DUCKBOOK_RUN_STEP"
-"""Environment variable by which the chain tells a kernel the folder of the run."""
+"""Environment variables by which the chain passes the folder of the run and the step to a kernel."""
 
 SQL_MAGIC = {
     "autopandas": True,
@@ -46,7 +45,7 @@ Connectable = Literal["landing", "warehouse", "published"]
 
 @dataclass(frozen=True)
 class Check:
-    """Something that must hold at the end of a notebook."""
+    """A condition that must hold at the end of a notebook."""
 
     name: str
     expected: Any
@@ -56,7 +55,7 @@ class Check:
 
 @dataclass
 class Notebook:
-    """The set-up of one notebook: its settings, connections, checks and reports."""
+    """Session of one notebook: its settings, connections, checks and reports."""
 
     settings: Settings
     shell: Any = None
@@ -66,24 +65,24 @@ class Notebook:
 
     @cached_property
     def endpoints(self) -> Endpoints:
-        """Postgres and the object store, started when they are the embedded ones and do not run."""
+        """Postgres and the object storage; embedded servers are started if they do not run."""
         from duckbook.backends import servers
 
         return servers.up(self.settings)
 
     def connect(self, to: Connectable) -> duckdb.DuckDBPyConnection:
-        """Open a DuckDB connection and make it the one that ``%sql`` uses.
+        """Open a DuckDB connection for ``%sql``.
 
         Parameters
         ----------
         to
-            ``landing``: an engine in memory that reads the landing zone; ``warehouse``: the warehouse,
-            read-only; ``published``: the published marts, which takes no lock.
+            ``landing``: an in-memory engine that reads the landing zone; ``warehouse``: the warehouse, read-only;
+            ``published``: the published marts, without a lock.
 
         Raises
         ------
         WarehouseError
-            There is no warehouse yet; the sentence names the notebook to run first.
+            There is no warehouse yet; the message names the notebook to run first.
         PublishError
             Nothing has been published yet.
         """
@@ -107,13 +106,13 @@ class Notebook:
         if to == "warehouse":
             return warehouse.open_warehouse(self.settings, read_only=True)
         if to != "landing":
-            raise DuckbookError(f"connect({to!r}) is unknown: say 'landing', 'warehouse' or 'published'.")
+            raise DuckbookError(f"connect({to!r}) is unknown: use 'landing', 'warehouse' or 'published'.")
         connection = warehouse.engine(self.settings)
         warehouse.use_landing(connection, self.endpoints)
         return connection
 
     def release(self, *names: str) -> None:
-        """Close the connections named, or all of them, so that another process may write to the warehouse."""
+        """Close the named connections, or all, so that another process can write to the warehouse."""
         for name in names or tuple(self._open):
             connection = self._open.pop(name, None)
             if connection is None:
@@ -121,43 +120,43 @@ class Notebook:
             if self.shell is not None:
                 from sql.connection import ConnectionManager
 
-                known = ConnectionManager.connections.pop(name, None)
-                if known is not None and ConnectionManager.current is known:
+                registered = ConnectionManager.connections.pop(name, None)
+                if registered is not None and ConnectionManager.current is registered:
                     ConnectionManager.current = None
             connection.close()
 
     def check(self, name: str, *, expected: Any, found: Any, passed: bool | None = None) -> None:
-        """Note something that must hold; `finish` shows it and fails the notebook when it does not.
+        """Record a check; `finish` shows all checks and fails the notebook if one failed.
 
         Parameters
         ----------
         name
             What must hold, in words.
         expected, found
-            The two values that are shown, and compared unless `passed` is given.
+            Values to show, and to compare unless `passed` is given.
         passed
-            The verdict where it is not equality, such as ``found <= 5`` with expected "at most 5".
+            The verdict if it is not equality, such as ``found <= 5`` with expected "at most 5".
         """
         verdict = bool(expected == found) if passed is None else bool(passed)
         self.checks.append(Check(name, expected, found, verdict))
 
     def report(self, name: str, rows: Iterable[dict] | pd.DataFrame | dict) -> None:
-        """Hand facts to the run's archive, as ``facts/STEP/NAME.json`` in the folder of the run.
+        """Write facts to the run's archive, as ``facts/STEP/NAME.json`` in the folder of the run.
 
         Parameters
         ----------
         name
-            ``tables``, ``reconciliation``, ``tests`` and others; a lower-case name.
+            ``tables``, ``reconciliation``, ``tests`` or another lower-case name.
         rows
-            Records, or a frame of them. Money arrives as a JSON number, dates as ISO text.
+            Records, or a frame of them. Money becomes a JSON number, dates become ISO text.
 
         Raises
         ------
         DuckbookError
-            A secret is in it; nothing is written then.
+            The name is invalid, or the report contains a secret. Nothing is written.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise DuckbookError(f"A report is named in lower-case letters, digits and underscores, not {name!r}.")
+            raise DuckbookError(f"A report's name may have lower-case letters, digits and underscores only: {name!r}.")
         if hasattr(rows, "to_dict"):
             rows = rows.to_dict("records")
         text = json.dumps(rows if isinstance(rows, dict) else list(rows), default=_as_json, indent=1)
@@ -170,11 +169,11 @@ class Notebook:
     def _refuse_secrets(self, name: str, text: str) -> None:
         from duckbook.redaction import Redactor, secrets_of
 
-        known = secrets_of(self.settings, self.__dict__.get("endpoints")) if self.settings else []
-        redactor = Redactor(known)
+        secrets = secrets_of(self.settings, self.__dict__.get("endpoints")) if self.settings else []
+        redactor = Redactor(secrets)
         redactor.text(text)
         if redactor.hits:
-            raise DuckbookError(f"The report {name!r} holds a secret (***), so it was not written: leave it out.")
+            raise DuckbookError(f"The report {name!r} contains a secret (***) and was not written: remove the secret.")
 
     def finish(self) -> None:
         """Close the connections and show the checks.
@@ -182,7 +181,7 @@ class Notebook:
         Raises
         ------
         CheckFailed
-            A check did not hold; the sentence names each with what was expected and found.
+            A check failed; the message names each failed check with the expected and found values.
         """
         self.release()
         if self.checks:
@@ -191,8 +190,8 @@ class Notebook:
         if failed:
             from duckbook.analysis.value_style import plain
 
-            told = "; ".join(f"{c.name}: expected {plain(c.expected)}, found {plain(c.found)}" for c in failed)
-            raise CheckFailed(f"{len(failed)} of {len(self.checks)} checks failed: {told}.")
+            details = "; ".join(f"{c.name}: expected {plain(c.expected)}, found {plain(c.found)}" for c in failed)
+            raise CheckFailed(f"{len(failed)} of {len(self.checks)} checks failed: {details}.")
 
     def _show_checks(self) -> None:
         import pandas as pd
@@ -214,33 +213,32 @@ class Notebook:
 
 
 def start() -> Notebook:
-    """Set a notebook up: settings, ``%sql``, and tables in one style.
+    """Set up a notebook: settings, ``%sql``, error messages and table style.
 
     Returns
     -------
     Notebook
-        Servers start when `Notebook.endpoints` is first asked for, so that a notebook over published marts
-        starts none.
+        Servers start on first use of `Notebook.endpoints`, so a notebook over published marts starts none.
 
     Raises
     ------
     SettingError
-        A setting is unknown or wrong; the sentence names it.
+        A setting is unknown or invalid; the message names it.
     """
-    # What the notebook writes, and its servers, is its owner's alone, whatever folder it lies in.
+    # Files of the notebook and its servers are private to their owner in any folder.
     os.umask(0o077)
     chosen = settings()
     run_dir = os.environ.get(RUN_DIR)
     book = Notebook(chosen, shell=_shell(), run_dir=Path(run_dir) if run_dir else None)
     if book.shell is not None:
         _load_sql(book.shell)
-        _show_errors_as_sentences(book.shell)
-        _show_tables_in_one_style(book.shell)
+        _show_errors_without_traceback(book.shell)
+        _register_table_style(book.shell)
     return book
 
 
 def _shell() -> Any:
-    """The IPython shell that this process is, or None."""
+    """The IPython shell of this process, or None."""
     import sys
 
     ipython = sys.modules.get("IPython")
@@ -248,7 +246,7 @@ def _shell() -> Any:
 
 
 def _load_sql(shell: Any) -> None:
-    """Load jupysql with our configuration, whatever a person's ``~/.jupysql`` holds, and without its notices."""
+    """Load jupysql with our configuration in place of the user's ``~/.jupysql``, without its notices."""
     from IPython.utils.capture import capture_output
 
     if "SqlMagic" not in shell.magics_manager.registry:
@@ -263,8 +261,8 @@ def _sql_magic(shell: Any) -> Any:
     return shell.magics_manager.registry["SqlMagic"]
 
 
-def _show_errors_as_sentences(shell: Any) -> None:
-    """An error of ours is its sentence; the lines of the library that raised it help nobody who reads a notebook."""
+def _show_errors_without_traceback(shell: Any) -> None:
+    """Show only the message of duckbook errors: a traceback into the library does not help readers of a notebook."""
 
     def show(shell, kind, error, _traceback, tb_offset=None):
         shell._showtraceback(kind, error, [f"{kind.__name__}: {error}"])
@@ -272,7 +270,7 @@ def _show_errors_as_sentences(shell: Any) -> None:
     shell.set_custom_exc((DuckbookError,), show)
 
 
-def _show_tables_in_one_style(shell: Any) -> None:
+def _register_table_style(shell: Any) -> None:
     import pandas as pd
 
     from duckbook.analysis import table_style

@@ -1,4 +1,4 @@
-"""Numbers as people write them, and the geometry of the small charts on a run's page.
+"""Number formats and geometry of the small charts on a run's page.
 
 The page draws them as inline SVG, without a script. Figures are rows ``{"name", "value", "unit"}``; the unit ``USD`` is
 money.
@@ -12,22 +12,22 @@ WIDTH, HEIGHT, LEFT = 400, 226, 48
 
 
 def number(value: Any) -> str:
-    """A whole number with separators; another one with two decimals."""
+    """Format a number with thousands separators, and with two decimals unless it is an integer."""
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
 
 
 def compact(value: float) -> str:
-    """A number in three digits and a letter: 1.25M."""
+    """Format a number with three digits and a unit letter: 1.25M."""
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"
     return f"{value:.3g}"
 
 
-def shown(figure: dict[str, Any]) -> str:
-    """A headline figure in its unit."""
+def format_figure(figure: dict[str, Any]) -> str:
+    """Format a headline figure in its unit."""
     value = figure["value"]
     if value is None:
         return "–"
@@ -38,7 +38,7 @@ def shown(figure: dict[str, Any]) -> str:
 
 
 def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | None:
-    """Bars of revenue by month, pale where the month is not over or has not settled; such a month is not the best."""
+    """Bars of revenue per month. Unfinished and unsettled months are pale and do not count as the best month."""
     if len(rows) < 2:
         return None
     top = _round_up(max(row["revenue"] for row in rows) or 1)
@@ -79,7 +79,7 @@ def months(rows: list[dict[str, Any]], as_of: str | None) -> dict[str, Any] | No
 
 
 def mix(rows: list[dict[str, Any]], most: int = 8) -> dict[str, Any] | None:
-    """Bars of revenue by category, largest first; what is left over is the last bar."""
+    """Bars of revenue per category, largest first; the last bar sums all others."""
     if not rows:
         return None
     ranked = sorted(rows, key=lambda row: -row["revenue"])
@@ -110,7 +110,7 @@ def mix(rows: list[dict[str, Any]], most: int = 8) -> dict[str, Any] | None:
 
 
 def _round_up(value: float) -> float:
-    """The next number of one digit, a half of one, or a quarter of one."""
+    """Round up to a round number for the top of an axis."""
     scale = 10 ** (len(str(int(value))) - 1)
     return next(scale * part for part in (1, 1.25, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if scale * part >= value)
 

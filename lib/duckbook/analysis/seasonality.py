@@ -1,7 +1,7 @@
-"""The season of a year, estimated from past days alone, and a clock that runs by it.
+"""Seasonal factors per month, estimated from past days only, and a clock that runs at their pace.
 
-Classical decomposition: what was placed in a month divided by the mean of the year around it. A month that was never
-seen with half a year on either side says nothing, so that a season takes two years of data.
+Classical decomposition: the orders of a month divided by the mean of the year around it. A month counts only with half
+a year of data on either side, so seasonal factors need two years of data.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import numpy as np
 import pandas as pd
 
 YEAR = 365
-"""Days of the centred moving average, which holds every season once."""
+"""Days of the centred moving average, which covers every season once."""
 
-SHOWN = 28
-"""Days of a month that must be seen with half a year on either side: one day is no month."""
+MIN_DAYS = 28
+"""Days of each month that must have half a year of data on either side."""
 
 
 def monthly(counts: pd.Series, until: Any) -> pd.Series | None:
-    """How many times a mean day of the year each month's days count.
+    """Estimate the seasonal factor of each month, relative to the mean day of the year.
 
     Parameters
     ----------
     counts
-        What was placed on each day, by day; a day without a row counts as 0.
+        Orders per day, indexed by day; a missing day counts as 0.
     until
-        The last day that may be looked at.
+        The last day that may be used.
 
     Returns
     -------
     pandas.Series or None
-        Twelve factors with a mean of 1, by month from 1 to 12; None where the days do not show each month with half a
+        Twelve factors with a mean of 1, by month from 1 to 12; None if the data do not cover each month with half a
         year on either side.
     """
     known = counts[counts.index <= pd.Timestamp(until)]
@@ -40,21 +40,21 @@ def monthly(counts: pd.Series, until: Any) -> pd.Series | None:
         return None
     known = known.reindex(pd.date_range(known.index.min(), pd.Timestamp(until)), fill_value=0).astype(float)
     year = known.rolling(YEAR, center=True, min_periods=YEAR).mean()
-    seen = year[year > 0].index
-    placed, usual = (days[seen].groupby(seen.month).sum() for days in (known, year))
-    factors = placed / usual
-    if len(factors) < 12 or seen.month.value_counts().min() < SHOWN or not (factors > 0).all():
+    covered = year[year > 0].index
+    orders, expected = (days[covered].groupby(covered.month).sum() for days in (known, year))
+    factors = orders / expected
+    if len(factors) < 12 or covered.month.value_counts().min() < MIN_DAYS or not (factors > 0).all():
         return None
     return factors / factors.mean()
 
 
 def clock(factors: pd.Series | None, first: date, last: date) -> pd.Series:
-    """Weeks of an average season that have passed at the start of each day from `first` to the day after `last`.
+    """Season-adjusted weeks that have passed at the start of each day from `first` to the day after `last`.
 
     Parameters
     ----------
     factors
-        By month, of `monthly`; None: calendar weeks.
+        Factors per month from `monthly`; None gives calendar weeks.
     """
     days = pd.date_range(first, last)
     pace = np.ones(len(days)) if factors is None else factors.reindex(days.month).to_numpy()

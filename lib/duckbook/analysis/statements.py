@@ -1,9 +1,9 @@
-"""Statements about a sample: an estimate with its interval, a difference that can be told or not, the best of several.
+"""Statements about a sample: an estimate with its interval, a comparison of two groups, a ranking of several.
 
-What is counted of the whole shop, such as the revenue of a year, is a fact and needs none of this. A rate, a mean, an
-effect or "the best" is read off a sample of what might have happened, and is stated here with its interval and n, or as
-"no difference can be told", or as "too few". Whoever compares several things after looking passes their number as
-`tests`: intervals are widened by it (Bonferroni), so that the best of many is not best by chance.
+Totals of the whole shop, such as the revenue of a year, are facts and need no interval. Rates, means, effects and "the
+best" are estimates from a sample, and are stated with interval and n, or as "no difference can be told" or "too few".
+To compare several groups after looking at them, pass the number of comparisons as `tests`. Intervals are widened by it
+(Bonferroni), so that the best of many is not best by chance.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import Any, Literal
 import numpy as np
 
 LEVEL = 0.95
-"""Of every interval, unless a call asks for another one."""
+"""Confidence level of every interval."""
 
-ENOUGH = 30
-"""Independent observations from which on a mean is taken to be normal; fewer are "too few"."""
+MIN_OBSERVATIONS = 30
+"""Independent observations needed to treat a mean as normal; fewer are "too few"."""
 
-ENOUGH_AMOUNTS = 200
-"""The same of amounts of money, of which a few large ones make most of the error."""
+MIN_AMOUNTS = 200
+"""The same for amounts of money, where a few large ones cause most of the error."""
 
-ENOUGH_HITS = 5
-"""Shares need groups that would have so many hits, and so many misses, if all had one share (Cochran, Biometrics 1954).
+MIN_HITS = 5
+"""Expected hits, and misses, that each group needs if all had the same share (Cochran, Biometrics 1954).
 
-Of fewer a single hit more is a difference that looks certain: 2 of 50 next to 8 of 1,900 are "too few".
+With fewer, one more hit makes a difference that looks certain: 2 of 50 against 8 of 1,900 is "too few".
 """
 
 Verdict = Literal["higher", "lower", "no difference", "too few"]
@@ -43,9 +43,9 @@ class Estimate:
     Attributes
     ----------
     value, low, high
-        In the unit of what was measured; nan where there is nothing to measure.
+        In the unit of the measure; nan without observations.
     n
-        Independent observations: clusters, where rows belong to some.
+        Independent observations; the number of clusters if rows are clustered.
     """
 
     value: float
@@ -55,22 +55,22 @@ class Estimate:
 
     def text(self, unit: Unit = "share", digits: int = 1) -> str:
         """The estimate in words: ``15.5% (95% interval 14.9% to 16.1%, n = 12,330)``."""
-        low, high = shown(self.low, unit, digits), shown(self.high, unit, digits)
-        return f"{shown(self.value, unit, digits)} ({LEVEL:.0%} interval {low} to {high}, n = {self.n:,})"
+        low, high = format_value(self.low, unit, digits), format_value(self.high, unit, digits)
+        return f"{format_value(self.value, unit, digits)} ({LEVEL:.0%} interval {low} to {high}, n = {self.n:,})"
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """What is compared: a name, and for each row a numerator and a denominator.
+    """A group to compare: a name, and a numerator and denominator per row.
 
-    The figure of a group is the ratio of the two sums. A mean has a denominator of 1 in each row, a share of visits
-    that buy has visits as denominators and purchases as numerators.
+    The value of a group is the ratio of the two sums. A mean has a denominator of 1 in each row; conversion has
+    visits as denominators and purchases as numerators.
 
     Parameters
     ----------
     clusters
-        What each row belongs to, such as its customer; rows of one cluster depend on each other. None: every row is
-        its own. Two groups may share clusters.
+        Cluster of each row, such as its customer; rows of a cluster are dependent. None: each row is its own cluster.
+        Two groups may share clusters.
     """
 
     name: str
@@ -96,15 +96,15 @@ class Group:
 
     @cached_property
     def is_counted(self) -> bool:
-        """Whether the figure is a share of things that were counted, and no ratio of amounts."""
+        """Whether the value is a share of counts, and not a ratio of amounts."""
         top, bottom = self.rows
         return bool(np.all(top == np.floor(top)) and np.all((top >= 0) & (top <= bottom)))
 
     @cached_property
     def design_effect(self) -> float:
-        """How many times the variance of a share is what it were if all that is counted were independent.
+        """Variance of a share relative to independent observations, at least 1 (Kish, Survey Sampling, 1965, ch. 5).
 
-        Kish, Survey Sampling, 1965, chapter 5; at least 1. Where nothing varies a cluster counts as one.
+        If nothing varies, a cluster counts as one observation.
         """
         hits, n = self.sums
         if not 0 < hits < n or self.n < 2:
@@ -112,65 +112,65 @@ class Group:
         return max(_error([(1.0, self)]) ** 2 / (hits / n * (1 - hits / n) / n), 1.0)
 
     def influence(self) -> np.ndarray:
-        """What each row adds to the error of the ratio (Cochran, Sampling Techniques, 1977, chapter 6)."""
+        """Contribution of each row to the error of the ratio (Cochran, Sampling Techniques, 1977, chapter 6)."""
         top, bottom = self.rows
         return (top - self.sums[0] / self.sums[1] * bottom) / self.sums[1]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two groups compared: their figures, the difference first - second with its interval, and a verdict."""
+    """Comparison of two groups: estimates, the difference first - second with its interval, and a verdict."""
 
     first: str
     second: str
-    of_first: Estimate
-    of_second: Estimate
+    first_estimate: Estimate
+    second_estimate: Estimate
     difference: Estimate
     verdict: Verdict
     unit: Unit = "share"
 
     @property
-    def is_told(self) -> bool:
-        """Whether a difference can be told."""
+    def is_significant(self) -> bool:
+        """Whether the interval of the difference excludes 0."""
         return self.verdict in ("higher", "lower")
 
     @property
     def ratio(self) -> float:
-        """How many times the second the first is; nan where the second is not positive."""
-        return self.of_first.value / self.of_second.value if self.of_second.value > 0 else nan
+        """First value divided by the second; nan unless the second is positive."""
+        return self.first_estimate.value / self.second_estimate.value if self.second_estimate.value > 0 else nan
 
     def text(self, what: str, digits: int = 1) -> str:
-        """The comparison as a sentence without its full stop.
+        """The comparison as a sentence without a full stop.
 
         Parameters
         ----------
         what
-            The figure, as the subject of the sentence: "Conversion", "Mean score".
+            The measure, as the subject of the sentence: "Conversion", "Mean score".
         """
-        counts = f"n = {self.of_first.n:,} and {self.of_second.n:,}"
+        counts = f"n = {self.first_estimate.n:,} and {self.second_estimate.n:,}"
         if self.verdict == "too few":
             return f"{what}: too few to compare {self.first} with {self.second} ({counts})"
-        both = f"{shown(self.of_first.value, self.unit, digits)} for {self.first}, "
-        both += f"{shown(self.of_second.value, self.unit, digits)} for {self.second}"
-        limits = [signed(limit, self.unit, digits) for limit in (self.difference.low, self.difference.high)]
+        both = f"{format_value(self.first_estimate.value, self.unit, digits)} for {self.first}, "
+        both += f"{format_value(self.second_estimate.value, self.unit, digits)} for {self.second}"
+        limits = [format_difference(limit, self.unit, digits) for limit in (self.difference.low, self.difference.high)]
         interval = f"{LEVEL:.0%} interval of the difference {limits[0]} to {limits[1]}, {counts}"
-        if self.is_told:
+        if self.is_significant:
             return f"{what} is {self.verdict} for {self.first} than for {self.second}: {both} ({interval})"
         return f"{what}: no difference can be told between {self.first} and {self.second}: {both} ({interval})"
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """The best of several groups, and which of the others it cannot be told from.
+    """The best of several groups, and the groups that do not differ from it significantly.
 
     Attributes
     ----------
     best
-        The group with the highest figure, or the lowest where that was asked for; None where all are too few.
+        The group with the highest value, or the lowest if `lowest`; None if all groups are too small.
     rivals
-        Groups that chance may have put behind it.
+        Groups whose difference from the best may be chance.
     left_out
-        Groups that are too few to take part.
+        Groups that are too small to compare.
     """
 
     best: str | None
@@ -182,11 +182,11 @@ class Ranking:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the best can be told from every other group that took part, of at least one."""
+        """Whether the best differs significantly from every other group, of at least one."""
         return self.best is not None and not self.rivals and len(self.estimates) > 1
 
     def text(self, what: str, digits: int = 1) -> str:
-        """The ranking as a sentence without its full stop; `what` is the figure: "Conversion"."""
+        """The ranking as a sentence without a full stop; `what` is the measure: "Conversion"."""
         if not self.estimates and not self.left_out:
             return f"{what}: nothing to compare"
         if self.best is None or (len(self.estimates) == 1 and self.left_out):
@@ -198,32 +198,31 @@ class Ranking:
         most = "lowest" if self.lowest else "highest"
         if self.is_clear:
             return f"{what} is {most} for {self.best}: {figure}{aside}"
-        # Rivals cannot be told from the best; from each other they may be.
         is_any = len(self.estimates) > 4 and len(self.rivals) == len(self.estimates) - 1
         rivals = f"any of {len(self.estimates)}" if is_any else _listed((self.best, *self.rivals))
         return f"{what}: which is {most} cannot be told between {rivals}{aside}"
 
 
 def share(hits: float, n: float, *, tests: int = 1) -> Estimate:
-    """Estimate a share of independent observations, by Wilson's interval (JASA 1927)."""
+    """Estimate a share of independent observations, with Wilson's interval (JASA 1927)."""
     if n <= 0:
         return Estimate(nan, nan, nan, 0)
-    wide = z(tests)
-    middle, half = hits + wide**2 / 2, wide * sqrt(hits * (n - hits) / n + wide**2 / 4)
-    return Estimate(hits / n, (middle - half) / (n + wide**2), (middle + half) / (n + wide**2), round(n))
+    width = z(tests)
+    middle, half = hits + width**2 / 2, width * sqrt(hits * (n - hits) / n + width**2 / 4)
+    return Estimate(hits / n, (middle - half) / (n + width**2), (middle + half) / (n + width**2), round(n))
 
 
 def estimate(group: Group, *, unit: Unit = "number", tests: int = 1) -> Estimate:
-    """Estimate the figure of a group: a mean, or a ratio of sums, with clustered errors where it has clusters.
+    """Estimate the value of a group, a mean or a ratio of sums, with standard errors clustered by `Group.clusters`.
 
-    A share of things that were counted has Wilson's interval at its effective n, which holds for none and for all.
+    A share of counts has Wilson's interval at its effective n, which is valid for shares of 0 and 1 too.
     """
     if not group.n or group.sums[1] == 0:
         return Estimate(nan, nan, nan, group.n)
     if unit == "share" and group.is_counted:
         hits, n = group.sums
-        found = share(hits / group.design_effect, n / group.design_effect, tests=tests)
-        return replace(found, n=group.n)
+        effective = share(hits / group.design_effect, n / group.design_effect, tests=tests)
+        return replace(effective, n=group.n)
     value = group.sums[0] / group.sums[1]
     half = z(tests) * _error([(1.0, group)])
     return Estimate(value, value - half, value + half, group.n)
@@ -232,89 +231,91 @@ def estimate(group: Group, *, unit: Unit = "number", tests: int = 1) -> Estimate
 def compare_shares(first: tuple[str, float, float], second: tuple[str, float, float], *, tests: int = 1) -> Comparison:
     """Compare two shares of independent observations, each a name, hits and n.
 
-    Where several rows belong to one customer use `compare` with clusters.
+    If several rows belong to one customer, use `compare` with clusters.
     """
-    one, other = (share(hits, n, tests=tests) for _, hits, n in (first, second))
-    enough = min(first[2], second[2]) >= ENOUGH and are_enough((*first[1:], 1.0), (*second[1:], 1.0))
-    difference = _difference(one, other)
-    return Comparison(first[0], second[0], one, other, difference, verdict(difference, enough))
+    shares = [share(hits, n, tests=tests) for _, hits, n in (first, second)]
+    is_enough = min(first[2], second[2]) >= MIN_OBSERVATIONS
+    is_enough = is_enough and have_enough_hits((*first[1:], 1.0), (*second[1:], 1.0))
+    difference = _difference(*shares)
+    return Comparison(first[0], second[0], *shares, difference, verdict(difference, is_enough))
 
 
 def compare(
     first: Group, second: Group, *, unit: Unit = "number", tests: int = 1, enough: int | None = None
 ) -> Comparison:
-    """Compare the figures of two groups, with clustered errors where they have clusters.
+    """Compare the values of two groups, with clustered standard errors.
 
     Parameters
     ----------
     unit
-        What the figures are. A ``share`` of what was counted asks for hits and misses enough besides, and is compared
-        by Newcombe's interval at the effective n.
+        Unit of the values. A ``share`` of counts also needs enough hits and misses, and is compared by Newcombe's
+        interval at the effective n.
     enough
-        Independent observations that each group must have; None: 30, and of money 200, for a few large amounts make
-        most of its error.
+        Independent observations that each group needs. Default: `MIN_OBSERVATIONS`, for money `MIN_AMOUNTS`.
     """
-    one, other = (estimate(group, unit=unit, tests=tests) for group in (first, second))
+    a, b = (estimate(group, unit=unit, tests=tests) for group in (first, second))
     is_enough = min(first.n, second.n) >= _enough(unit, enough) and min(first.sums[1], second.sums[1]) > 0
     if not is_enough:
-        nothing = Estimate(one.value - other.value, nan, nan, first.n + second.n)
-        return Comparison(first.name, second.name, one, other, nothing, "too few", unit)
-    together = _error([(1.0, first), (-1.0, second)])
+        unknown = Estimate(a.value - b.value, nan, nan, first.n + second.n)
+        return Comparison(first.name, second.name, a, b, unknown, "too few", unit)
+    error = _error([(1.0, first), (-1.0, second)])
     if unit == "share" and first.is_counted and second.is_counted:
-        is_enough = are_enough(*((group.sums[0], group.sums[1], group.design_effect) for group in (first, second)))
-        apart = sqrt(_error([(1.0, first)]) ** 2 + _error([(1.0, second)]) ** 2)
-        # Customers who are in both groups: their shares move together, or against each other.
-        difference = _difference(one, other, together / apart if apart else 1.0)
+        is_enough = have_enough_hits(
+            *((group.sums[0], group.sums[1], group.design_effect) for group in (first, second))
+        )
+        independent_error = sqrt(_error([(1.0, first)]) ** 2 + _error([(1.0, second)]) ** 2)
+        # Customers who are in both groups make the two shares correlated.
+        difference = _difference(a, b, error / independent_error if independent_error else 1.0)
     else:
-        gap, half = one.value - other.value, z(tests) * together
+        gap, half = a.value - b.value, z(tests) * error
         difference = Estimate(gap, gap - half, gap + half, first.n + second.n)
-    return Comparison(first.name, second.name, one, other, difference, verdict(difference, is_enough), unit)
+    return Comparison(first.name, second.name, a, b, difference, verdict(difference, is_enough), unit)
 
 
-def _difference(one: Estimate, other: Estimate, factor: float = 1.0) -> Estimate:
+def _difference(a: Estimate, b: Estimate, factor: float = 1.0) -> Estimate:
     """Difference of two shares, by Newcombe's hybrid score interval (Statistics in Medicine 1998, method 10).
 
-    It holds for small shares as well; `factor` widens or narrows it where the two depend on each other.
+    It is valid for small shares too; `factor` scales it if the two are correlated.
     """
-    gap = one.value - other.value
-    low = gap - factor * sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
-    high = gap + factor * sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
-    return Estimate(gap, low, high, one.n + other.n)
+    gap = a.value - b.value
+    low = gap - factor * sqrt((a.value - a.low) ** 2 + (b.high - b.value) ** 2)
+    high = gap + factor * sqrt((a.high - a.value) ** 2 + (b.value - b.low) ** 2)
+    return Estimate(gap, low, high, a.n + b.n)
 
 
 def rank(groups: Sequence[Group], *, unit: Unit = "number", lowest: bool = False, enough: int | None = None) -> Ranking:
-    """Find the best of several groups, where it can be told: corrected for all pairs that might have been compared.
+    """Rank several groups, corrected for all pairs that might be compared.
 
     Raises
     ------
     ValueError
-        Two groups have one name.
+        Two groups have the same name.
     """
     if len({group.name for group in groups}) < len(groups):
-        raise ValueError(f"Groups are told by their names, and two have one: {[group.name for group in groups]}.")
-    is_able = {group.name: group.n >= _enough(unit, enough) and group.sums[1] > 0 for group in groups}
-    able = [group for group in groups if is_able[group.name]]
-    left_out = tuple(name for name, can in is_able.items() if not can)
-    if not able:
+        raise ValueError(f"Two groups have the same name: {[group.name for group in groups]}.")
+    is_large = {group.name: group.n >= _enough(unit, enough) and group.sums[1] > 0 for group in groups}
+    large = [group for group in groups if is_large[group.name]]
+    left_out = tuple(name for name, is_enough in is_large.items() if not is_enough)
+    if not large:
         return Ranking(None, {}, (), left_out, unit, lowest)
-    estimates = {group.name: estimate(group, unit=unit) for group in able}
-    by_value = sorted(able, key=lambda group: (estimates[group.name].value * (1 if lowest else -1), group.name))
-    best, tests = by_value[0], max(comb(len(able), 2), 1)
+    estimates = {group.name: estimate(group, unit=unit) for group in large}
+    by_value = sorted(large, key=lambda group: (estimates[group.name].value * (1 if lowest else -1), group.name))
+    best, tests = by_value[0], max(comb(len(large), 2), 1)
     compared = [(group.name, compare(best, group, unit=unit, tests=tests, enough=enough)) for group in by_value[1:]]
-    rivals = tuple(name for name, comparison in compared if not comparison.is_told)
+    rivals = tuple(name for name, comparison in compared if not comparison.is_significant)
     return Ranking(best.name, estimates, rivals, left_out, unit, lowest)
 
 
-def shown(value: float, unit: Unit = "share", digits: int = 1) -> str:
-    """A figure as people write it: ``15.5%``, ``4.2``, ``$1,234.50``; an en dash where there is none."""
+def format_value(value: float, unit: Unit = "share", digits: int = 1) -> str:
+    """Format a value: ``15.5%``, ``4.2``, ``$1,234.50``; an en dash for nan."""
     if not isfinite(value):
         return "–"
     size = _size(value, unit, digits)
     return f"−{size}" if value < 0 and any(digit in size for digit in "123456789") else size
 
 
-def signed(value: float, unit: Unit = "share", digits: int = 1) -> str:
-    """A difference as people write it: ``+1.2 points``, ``−0.4``, ``+$3.10``, ``0.0``."""
+def format_difference(value: float, unit: Unit = "share", digits: int = 1) -> str:
+    """Format a difference: ``+1.2 points``, ``−0.4``, ``+$3.10``, ``0.0``."""
     if not isfinite(value):
         return "–"
     size = _size(value, unit, digits)
@@ -329,19 +330,19 @@ def _size(value: float, unit: Unit, digits: int) -> str:
 
 
 def _error(weighted: Sequence[tuple[float, Group]]) -> float:
-    """Standard error of a weighted sum of the figures of groups, by linearization; clusters may span groups."""
-    pulls = [(weight * group.influence(), group.clusters) for weight, group in weighted]
-    own = [pull for pull, clusters in pulls if clusters is None]
-    shared = [(pull, np.asarray(clusters)) for pull, clusters in pulls if clusters is not None]
-    if shared:
-        _, of = np.unique(np.concatenate([clusters for _, clusters in shared]), return_inverse=True)
-        own.append(np.bincount(of, np.concatenate([pull for pull, _ in shared])))
-    parts = np.concatenate(own)
+    """Standard error of a weighted sum of group values, by linearization; clusters may span groups."""
+    influences = [(weight * group.influence(), group.clusters) for weight, group in weighted]
+    independent = [influence for influence, clusters in influences if clusters is None]
+    clustered = [(influence, np.asarray(clusters)) for influence, clusters in influences if clusters is not None]
+    if clustered:
+        _, codes = np.unique(np.concatenate([clusters for _, clusters in clustered]), return_inverse=True)
+        independent.append(np.bincount(codes, np.concatenate([influence for influence, _ in clustered])))
+    parts = np.concatenate(independent)
     return sqrt(len(parts) / (len(parts) - 1) * float(parts @ parts)) if len(parts) > 1 else nan
 
 
 def verdict(difference: Estimate, enough: bool) -> Verdict:
-    """What the interval of a difference tells, of observations that are enough or not."""
+    """Verdict from the interval of a difference, given whether there are enough observations."""
     if not enough or not isfinite(difference.low) or not isfinite(difference.high):
         return "too few"
     if difference.low > 0:
@@ -350,17 +351,17 @@ def verdict(difference: Estimate, enough: bool) -> Verdict:
 
 
 def _enough(unit: Unit, enough: int | None) -> int:
-    return enough if enough is not None else ENOUGH_AMOUNTS if unit == "money" else ENOUGH
+    return enough if enough is not None else MIN_AMOUNTS if unit == "money" else MIN_OBSERVATIONS
 
 
-def are_enough(*groups: tuple[float, float, float], enough: int = ENOUGH_HITS) -> bool:
-    """Whether groups, each hits, n and design effect, would each have hits and misses enough if all had one share."""
+def have_enough_hits(*groups: tuple[float, float, float], enough: int = MIN_HITS) -> bool:
+    """Whether all groups (hits, n, design effect) would have enough hits and misses at the pooled share."""
     hits, n = (sum(group[place] for group in groups) for place in (0, 1))
     return min(hits, n - hits) / n * min(group[1] / group[2] for group in groups) >= enough
 
 
 def z(tests: int = 1) -> float:
-    """Half the width of an interval in standard errors, where so many are looked at together (Bonferroni)."""
+    """Half the width of an interval in standard errors, for this many simultaneous tests (Bonferroni)."""
     return NormalDist().inv_cdf(1 - (1 - LEVEL) / 2 / max(tests, 1))
 
 

@@ -1,9 +1,9 @@
-"""One style for every table of the notebooks, as a display formatter for pandas.
+"""Style of all tables in the notebooks, as a display formatter for pandas.
 
-A frame or series that ends a cell is shown as people write tables: no default index, words as headings, numbers to the
-right with thousands separators, money with cents, shares in per cent, dates as dates, and an en dash for what is
-missing. The values themselves stay as they are. A column's name and type decide its format; `table` overrides it.
-Tables bring no colours of their own, so they are read on a light and on a dark page.
+A frame or series at the end of a cell is shown without a default index, with words as headings, right-aligned numbers
+with thousands separators, money with cents, shares in per cent, dates as dates, and an en dash for missing values. The
+data do not change. A column's name and type decide its format; `table` overrides it. Tables have no colours, so they
+are readable on light and dark pages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from duckbook.analysis.value_style import FORMATS, LEFT, chosen_format, writer
+from duckbook.analysis.value_style import FORMATS, LEFT_ALIGNED, choose_format, formatter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ GAP = "…"
 
 @dataclass(frozen=True)
 class Table:
-    """A frame with formats of its own, for the end of a cell."""
+    """A frame with explicit formats, to end a cell with."""
 
     frame: pd.DataFrame
     formats: dict[str, str] = field(default_factory=dict)
@@ -36,12 +36,10 @@ class Table:
 
 
 def table(frame: pd.DataFrame, **formats: str) -> Table:
-    """A frame to be shown, with the formats of some columns named.
+    """Show a frame with explicit formats for some columns.
 
     Parameters
     ----------
-    frame
-        What is shown.
     formats
         Column → ``percent``, ``money``, ``count``, ``number``, ``id``, ``date``, ``text``, or a format such as
         ``{:.3f}``.
@@ -64,7 +62,7 @@ def table(frame: pd.DataFrame, **formats: str) -> Table:
 
 
 def register(shell: Any) -> None:
-    """Show every frame and series of a notebook in this style."""
+    """Register this style for all frames and series of a notebook."""
     import pandas as pd
 
     formatters = shell.display_formatter.formatters
@@ -74,35 +72,36 @@ def register(shell: Any) -> None:
 
 
 def as_html(frame: pd.DataFrame | pd.Series, formats: dict[str, str] | None = None) -> str:
-    """A table as HTML that a sanitizer leaves whole: no style sheet, no script, every text of the data escaped."""
+    """Render a table as HTML that sanitizers keep: no style sheet, no script, all text escaped."""
     import pandas as pd
 
-    shown = _shown(frame, formats or {})
+    texts = _format(frame, formats or {})
     columns = [
-        [_cell(html.escape(text), shown.left[place]) for text in column] for place, column in enumerate(shown.columns)
+        [_cell(html.escape(text), is_left) for text in column]
+        for column, is_left in zip(texts.columns, texts.left, strict=True)
     ]
-    headings = [_cell(html.escape(text), shown.left[place]) for place, text in enumerate(shown.headings)]
+    headings = [_cell(html.escape(text), is_left) for text, is_left in zip(texts.headings, texts.left, strict=True)]
     cells = pd.DataFrame(list(zip(*columns, strict=True)), columns=headings, dtype=object)
     with pd.option_context("display.max_colwidth", None):
-        written = cells.to_html(index=False, escape=False, border=0, show_dimensions=False)
-    return written + (f"\n<p>{shown.note}</p>" if shown.note else "")
+        page = cells.to_html(index=False, escape=False, border=0, show_dimensions=False)
+    return page + (f"\n<p>{texts.note}</p>" if texts.note else "")
 
 
 def as_text(frame: pd.DataFrame | pd.Series, formats: dict[str, str] | None = None) -> str:
-    """A table as plain text, in the same words."""
-    shown = _shown(frame, formats or {})
+    """Render a table as plain text, with the same words."""
+    texts = _format(frame, formats or {})
     columns = []
-    for heading, column, is_left in zip(shown.headings, shown.columns, shown.left, strict=True):
-        texts = [" ".join(text.split()) for text in (heading, *column)]
-        width = max(map(len, texts))
-        columns.append([text.ljust(width) if is_left else text.rjust(width) for text in texts])
+    for heading, column, is_left in zip(texts.headings, texts.columns, texts.left, strict=True):
+        cells = [" ".join(text.split()) for text in (heading, *column)]
+        width = max(map(len, cells))
+        columns.append([text.ljust(width) if is_left else text.rjust(width) for text in cells])
     lines = ["  ".join(row).rstrip() for row in zip_longest(*columns, fillvalue="")]
-    return "\n".join([*lines, *([shown.note] if shown.note else [])])
+    return "\n".join([*lines, *([texts.note] if texts.note else [])])
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """The texts of a table: headings, columns, whether each stands to the left, and what was left out."""
+class _Texts:
+    """The texts of a table: headings, columns, whether each column is left-aligned, and a note on omitted rows."""
 
     headings: list[str]
     columns: list[list[str]]
@@ -110,7 +109,7 @@ class _Shown:
     note: str
 
 
-def _shown(frame: pd.DataFrame | pd.Series, formats: dict[str, str]) -> _Shown:
+def _format(frame: pd.DataFrame | pd.Series, formats: dict[str, str]) -> _Texts:
     import pandas as pd
 
     if isinstance(frame, pd.Series):
@@ -120,21 +119,21 @@ def _shown(frame: pd.DataFrame | pd.Series, formats: dict[str, str]) -> _Shown:
     if is_cut:
         half = (pd.get_option("display.min_rows") or limit) // 2
         frame = pd.concat([frame.head(half), frame.tail(half)])
-    parts = [*_index(frame), *((frame.columns[place], frame.iloc[:, place]) for place in range(frame.shape[1]))]
+    parts = [*_index(frame), *((frame.columns[index], frame.iloc[:, index]) for index in range(frame.shape[1]))]
     headings, columns, left = [], [], []
     for name, values in parts:
-        chosen = formats.get(name) or chosen_format(name, values)
-        write = writer(chosen, values)
+        chosen = formats.get(name) or choose_format(name, values)
+        write = formatter(chosen, values)
         texts = [write(value) for value in values]
         headings.append(_heading(name))
         columns.append([*texts[:half], GAP, *texts[half:]] if is_cut else texts)
-        left.append(chosen in LEFT)
+        left.append(chosen in LEFT_ALIGNED)
     note = f"{rows:,} rows" if is_cut else "" if rows else "no rows"
-    return _Shown(headings, columns, left, note)
+    return _Texts(headings, columns, left, note)
 
 
 def _index(frame: pd.DataFrame) -> list[tuple[Any, pd.Series]]:
-    """The levels of an index that say something: those with a name, and labels that are more than row numbers."""
+    """Index levels worth showing: those with a name, and labels other than row numbers."""
     import pandas as pd
 
     levels = [frame.index.get_level_values(level) for level in range(frame.index.nlevels)]
@@ -151,5 +150,5 @@ def _heading(name: Any) -> str:
 
 
 def _cell(text: str, is_left: bool) -> str:
-    # Jupyter aligns cells to the right by its style sheet; an attribute passes the sanitizers of Jupyter and of GitHub.
+    # Jupyter's style sheet right-aligns cells; this attribute passes the sanitizers of Jupyter and GitHub.
     return f'<div align="left">{text}</div>' if is_left and text else text

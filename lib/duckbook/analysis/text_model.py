@@ -1,8 +1,8 @@
-"""What a text says: the one place where a language model is called, behind a setting that is a local one by default.
+"""Sentiment of texts, by a local model or your own function; the only place that calls a text model.
 
-``DUCKBOOK_TEXT_MODEL=local`` takes the classifier that `science/06_reviews.ipynb` trains on the store's own reviews; it
-needs no network. ``DUCKBOOK_TEXT_MODEL=package.module:function`` takes a function of your own, which gets the texts and
-gives a number from 0 (unhappy) to 1 (happy) for each; whom it asks, and with which key, is its own affair.
+``DUCKBOOK_TEXT_MODEL=local``, the default, uses the classifier that `science/06_reviews.ipynb` trains on the shop's own
+reviews, without a network. ``DUCKBOOK_TEXT_MODEL=package.module:function`` calls your function with the texts. It must
+return a number from 0 (unhappy) to 1 (happy) for each, and handles its own API and keys.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from duckbook.settings import Settings
 LOCAL = "local"
 
 NAME = "review-sentiment"
-"""The saved model that is taken by default."""
+"""Name of the saved model for `LOCAL`."""
 
 
-def sentiment(store: Settings, texts: Sequence[str]) -> np.ndarray:
-    """How happy the writer of each text is, from 0 to 1, shape (texts,).
+def sentiment(settings: Settings, texts: Sequence[str]) -> np.ndarray:
+    """Score the sentiment of each text from 0 (unhappy) to 1 (happy), shape (texts,).
 
     Raises
     ------
     ScienceError
-        The local model has not been trained yet, or the function that the setting names is not there, fails, or gives
-        something else than a number from 0 to 1 for each text.
+        The local model has not been trained yet, or the function named in the setting is missing, fails, or does not
+        return a number from 0 to 1 for each text.
     """
     texts = list(texts)
-    if store.text_model == LOCAL:
-        return models.load(store, NAME).predict_proba(texts)[:, 1]
-    module, _, function = store.text_model.partition(":")
+    if settings.text_model == LOCAL:
+        return models.load(settings, NAME).predict_proba(texts)[:, 1]
+    module, _, function = settings.text_model.partition(":")
     try:
-        found = getattr(importlib.import_module(module), function)(texts)
+        result = getattr(importlib.import_module(module), function)(texts)
     except Exception as error:
         raise ScienceError(
-            f"DUCKBOOK_TEXT_MODEL={store.text_model} failed with {type(error).__name__}: fix the function, or take "
+            f"DUCKBOOK_TEXT_MODEL={settings.text_model} failed with {type(error).__name__}: fix the function, or use "
             f"'{LOCAL}'."
         ) from error
-    said = np.asarray(found, dtype=float)
-    if said.shape != (len(texts),) or not ((said >= 0) & (said <= 1)).all():
+    scores = np.asarray(result, dtype=float)
+    if scores.shape != (len(texts),) or not ((scores >= 0) & (scores <= 1)).all():
         raise ScienceError(
-            f"DUCKBOOK_TEXT_MODEL={store.text_model} gave an answer of shape {said.shape} for {len(texts)} texts: "
-            "it must give one number from 0 to 1 for each."
+            f"DUCKBOOK_TEXT_MODEL={settings.text_model} returned shape {scores.shape} for {len(texts)} texts: "
+            "it must return one number from 0 to 1 for each."
         )
-    return said
+    return scores

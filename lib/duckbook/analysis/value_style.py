@@ -1,7 +1,7 @@
-"""How one value of a table is written, and which format a column has by its name and type.
+"""Formats of table values, and the choice of a column's format by its name and type.
 
-Amounts and shares are rounded half away from zero from their decimal digits, never through a float. A number that is
-not zero is never written as zero. No number is written in scientific notation.
+Amounts and shares are rounded half away from zero on their decimal digits, not as floats. A nonzero number is never
+shown as zero, and no number is shown in scientific notation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMATS = ("percent", "money", "count", "number", "id", "date", "text")
-LEFT = frozenset({"text", "date"})
+LEFT_ALIGNED = frozenset({"text", "date"})
 MISSING = "–"
 
 SHARES = {"rate", "share", "conversion"}
@@ -39,17 +39,17 @@ COUNTED = {
 COUNTED |= {"day", "week", "month", "change"}
 RATIOS = {"ratio", "index", "elasticity", "score", "rank", "coefficient", "factor", "effect", "log", "p"}
 JOINTS = {"at", "with", "without", "on", "in", "of", "by"}
-"""Words by which a count is narrowed, as in ``orders_with_discount``."""
+"""Words that qualify a count, as in ``orders_with_discount``."""
 
 LABELS = {"id", "key", "year", "code", "zip", "seed"}
 SIDES = {"low", "high", "lower", "upper", "before", "after", "from", "to", "least", "most", "mean", "median", "total"}
-"""Words that may follow a measure's own: ``return_rate_low``, ``price_before``."""
+"""Words that may follow the name of a measure: ``return_rate_low``, ``price_before``."""
 
 WIDE = Context(prec=400, rounding=ROUND_HALF_UP)
 
 
-def chosen_format(name: Any, values: pd.Series) -> str:
-    """The format of a column: by its type, and for numbers by its name."""
+def choose_format(name: Any, values: pd.Series) -> str:
+    """Choose the format of a column by its type, and for numbers by its name."""
     import pandas as pd
 
     kind = pd.api.types
@@ -63,8 +63,8 @@ def chosen_format(name: Any, values: pd.Series) -> str:
     return _format_of_numbers(_words(name), known)
 
 
-def writer(chosen: str, values: Iterable[Any]) -> Callable[[Any], str]:
-    """How the values of a column are written in a format; a number has the same decimals in all of its column."""
+def formatter(chosen: str, values: Iterable[Any]) -> Callable[[Any], str]:
+    """Return the function that formats the values of a column, with the same number of decimals for all."""
     known = [value for value in values if not is_missing(value)]
     if "{" in chosen:
         return _or_missing(lambda value: _signed(chosen.format(value)))
@@ -79,7 +79,7 @@ def writer(chosen: str, values: Iterable[Any]) -> Callable[[Any], str]:
 
 
 def plain(value: Any) -> str:
-    """A value by itself, such as what a check expected: 1,234, 0.25, yes, 2026-06-30, –."""
+    """Format a single value, such as the expected value of a check: 1,234, 0.25, yes, 2026-06-30, –."""
     if is_missing(value):
         return MISSING
     if isinstance(value, date):
@@ -95,7 +95,7 @@ def plain(value: Any) -> str:
 
 
 def is_missing(value: Any) -> bool:
-    """Whether there is no value: None, NaN, NaT or NA."""
+    """Whether a value is None, NaN, NaT or NA."""
     import pandas as pd
 
     return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, Number) and bool(value != value))
@@ -137,7 +137,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _decimal(value: Any) -> Decimal | None:
-    """A number with the decimal digits that it prints with; None where it is infinite or no number."""
+    """The decimal with the digits that a number prints; None if it is infinite or not a number."""
     if not _is_number(value):
         return None
     number = (
@@ -149,7 +149,7 @@ def _decimal(value: Any) -> Decimal | None:
 
 
 def _rounded(value: Any, places: int, unit: str = "", scale: int = 0) -> str:
-    """A number to some decimals; one that would be written as zero, and is not, as less than the least one shown."""
+    """Round to a number of decimals; a nonzero number that rounds to zero becomes ``<0.01`` or ``>-0.01``."""
     number = _decimal(value)
     if number is None:
         return _signed(str(value).replace("inf", "∞").replace("Infinity", "∞")) if _is_number(value) else str(value)
@@ -177,7 +177,7 @@ def _label(value: Any) -> str:
 
 
 def _places(known: Iterable[Any]) -> int:
-    """Decimals of a column: three figures of the largest number, two of the smallest."""
+    """Decimals of a column: three significant digits of the largest number, two of the smallest."""
     sizes = [number.adjusted() for value in known if (number := _decimal(value))]
     largest, smallest = max(sizes, default=0), min(sizes, default=0)
     return min(max(2 - largest, min(1 - smallest, 4 - largest, 3), 1), 6)
@@ -188,7 +188,7 @@ def _exact(value: Decimal) -> str:
 
 
 def _moments(known: list[Any]) -> Callable[[Any], str]:
-    """Dates without a time of day where none has one, times to the minute, or to the second where one has seconds."""
+    """Formatter of dates: without time of day if none has one, else to the minute, or to the second if one needs it."""
     times = [value for value in known if isinstance(value, datetime)]
     length = 10 if all(str(value)[11:19] == "00:00:00" for value in times) else 16
     length = 19 if any(value.second for value in times) else length
@@ -196,5 +196,5 @@ def _moments(known: list[Any]) -> Callable[[Any], str]:
 
 
 def _signed(text: str) -> str:
-    """A number with the minus sign of print instead of a hyphen."""
+    """Replace the hyphen of a negative number by a minus sign."""
     return re.sub(r"^([<>]?)-", r"\1−", text)

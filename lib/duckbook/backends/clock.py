@@ -1,4 +1,4 @@
-"""The present moment, as records of runs, locks and publications write it."""
+"""The current time in the format of run records, locks and publications."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from datetime import UTC, datetime
 
 
 def now() -> str:
-    """The present moment as the archive writes it."""
+    """Return the current time, in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

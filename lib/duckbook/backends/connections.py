@@ -1,7 +1,6 @@
-"""Signing in to Postgres and S3, the embedded ones and a person's own alike: what refuses is told in a sentence.
+"""Connections to Postgres and S3, embedded or your own, with errors that name the setting and show no secret.
 
-The sentence names the setting and never shows a secret. Servers that cannot be reached are told by a bare
-connection first, so that a wrong address costs a second at most.
+Addresses are first checked with a bare TCP connection, so that a wrong one fails within a second.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from duckbook.settings import S3Endpoint, Settings
 
 REACH_SECONDS = 0.8
 QUICK_SECONDS = 2
-"""How long a server may think in a check before any work; libpq counts in whole seconds, from two."""
+"""Timeout of the checks before a run. libpq counts in whole seconds, from two."""
 ANSWER_SECONDS = 10
 
 DEFAULT_REGION = "us-east-1"
-"""What S3 servers other than AWS take when they do not care."""
+"""Region for S3 servers other than AWS, most of which ignore it."""
 
 
-def reach(host: str, port: int, setting: str) -> None:
-    """Connect once and hang up.
+def check_reachable(host: str, port: int, setting: str) -> None:
+    """Open a TCP connection and close it.
 
     Raises
     ------
     ServerError
-        Nothing answers there.
+        No server answers.
     """
     try:
         socket.create_connection((host, port), timeout=REACH_SECONDS).close()
@@ -43,7 +42,7 @@ def reach(host: str, port: int, setting: str) -> None:
 
 
 def postgres_address(dsn: str) -> tuple[str, int] | None:
-    """Host and port of a DSN that names one host, else None (a socket, a service, several hosts)."""
+    """Return host and port of a DSN that names one host, else None (a socket, a service, several hosts)."""
     from psycopg2.extensions import parse_dsn
 
     parts = parse_dsn(dsn)
@@ -53,19 +52,19 @@ def postgres_address(dsn: str) -> tuple[str, int] | None:
 
 @contextmanager
 def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = ANSWER_SECONDS):
-    """A Postgres connection in autocommit, closed at the end.
+    """Open a Postgres connection in autocommit for the block.
 
     Parameters
     ----------
     setting
-        What a refusal names.
+        Name of the DSN's setting, for the error message.
     seconds
-        How long signing in may take.
+        Connection timeout.
 
     Raises
     ------
     ServerError
-        It does not let us in.
+        Postgres does not accept the connection.
     """
     import psycopg2
 
@@ -74,40 +73,39 @@ def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = AN
     try:
         connection = postgres_connection.connect(dsn, connect_timeout=seconds)
     except psycopg2.OperationalError as error:
-        raise ServerError(_postgres_refusal(str(error), dsn, setting)) from None
+        raise ServerError(_postgres_error(str(error), dsn, setting)) from None
     with contextlib.closing(connection):
         yield connection
 
 
-def _postgres_refusal(text: str, dsn: str, setting: str) -> str:
+def _postgres_error(text: str, dsn: str, setting: str) -> str:
     from psycopg2.extensions import parse_dsn
 
     password = parse_dsn(dsn).get("password")
     text = Redactor([str(password or "")]).text(text)
-    why = first_line(text.rsplit("FATAL:", 1)[-1])
+    problem = first_line(text.rsplit("FATAL:", 1)[-1])
     remedies = {
         "password": "set the right user and password in it",
         "does not exist": "name one that exists, or create it",
-        "pg_hba.conf": "let this machine in on the server, or connect from one that is",
+        "pg_hba.conf": "allow this machine on the server, or connect from one that is allowed",
         "SSL": "add or correct sslmode in it",
         "too many": "close other connections and try again",
-        "timeout": "see whether that server is up",
+        "timeout": "check that the server is up",
     }
-    remedy = next(
-        (told for sign, told in remedies.items() if sign in why), "correct it, or see whether that server is up"
-    )
-    return f"Postgres refuses {setting}: {why}. To go on, {remedy}."
+    default = "correct it, or check that the server is up"
+    remedy = next((text for keyword, text in remedies.items() if keyword in problem), default)
+    return f"Postgres refuses {setting}: {problem}. To go on, {remedy}."
 
 
 def check_schema(
-    dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN", named_by: str = "DUCKBOOK_POSTGRES_SCHEMA"
+    dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN", schema_setting: str = "DUCKBOOK_POSTGRES_SCHEMA"
 ) -> None:
-    """See that a schema can be used, or made; a refusal names the two settings.
+    """Check that a schema can be used or created.
 
     Raises
     ------
     ServerError
-        Postgres does not let us in, or not into the schema.
+        Postgres does not accept the connection, or does not allow the schema.
     """
     with postgres(dsn, setting, QUICK_SECONDS) as connection:
         usable, creatable = connection.execute(
@@ -121,28 +119,30 @@ def check_schema(
             problem = f"user {connection.info.user} may not use it"
         else:
             return
-    raise ServerError(f"{named_by}={schema} is of no use: {problem}. Grant that in Postgres, or name another schema.")
+    raise ServerError(
+        f"{schema_setting}={schema} cannot be used: {problem}. Grant that in Postgres, or name another schema."
+    )
 
 
 def ensure_schema(dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN") -> None:
-    """Make the landing schema where it is missing.
+    """Create the landing schema if it is missing.
 
     Raises
     ------
     ServerError
-        Postgres does not let us in, or does not let us make it.
+        Postgres does not accept the connection, or does not allow the schema.
     """
     import psycopg2.errors
     from psycopg2 import sql
 
     with postgres(dsn, setting) as connection:
-        # Asked first, because `create schema if not exists` wants the right to create even where it exists.
+        # `create schema if not exists` needs the right to create even if the schema exists.
         if connection.execute("select 1 from pg_namespace where nspname = %s", [schema]).fetchone():
             return
         try:
             connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
         except psycopg2.errors.UniqueViolation:
-            pass  # Another process made it at the same moment.
+            pass  # Another process created it at the same moment.
         except psycopg2.errors.InsufficientPrivilege:
             raise ServerError(
                 f"DUCKBOOK_POSTGRES_SCHEMA={schema} does not exist and user {connection.info.user} may not create it: "
@@ -151,7 +151,7 @@ def ensure_schema(dsn: str, schema: str, setting: str = "DUCKBOOK_POSTGRES_DSN")
 
 
 def s3_endpoint(settings: Settings) -> S3Endpoint:
-    """The person's own S3, with credentials from the settings or else from boto3's chain.
+    """Return your own S3 server, with credentials from the settings or from boto3's credential chain.
 
     Raises
     ------
@@ -174,10 +174,10 @@ def s3_endpoint(settings: Settings) -> S3Endpoint:
     try:
         session = boto3.Session()
         credentials = session.get_credentials()
-        found = credentials.get_frozen_credentials() if credentials else None
+        frozen = credentials.get_frozen_credentials() if credentials else None
     except BotoCoreError as error:
         raise ServerError(f"The AWS credentials of this machine cannot be read: {error}. Correct them there.") from None
-    if found is None or not found.access_key:
+    if frozen is None or not frozen.access_key:
         raise ServerError(
             "There are no S3 credentials: set DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY, "
             "or AWS's own variables, profile or role."
@@ -185,29 +185,29 @@ def s3_endpoint(settings: Settings) -> S3Endpoint:
     return S3Endpoint(
         settings.s3_endpoint,
         region or session.region_name or DEFAULT_REGION,
-        found.access_key,
-        found.secret_key,
-        found.token,
+        frozen.access_key,
+        frozen.secret_key,
+        frozen.token,
     )
 
 
-def reach_s3(settings: Settings) -> None:
-    """Connect once to the S3 server that the settings name.
+def check_s3_reachable(settings: Settings) -> None:
+    """Open a TCP connection to the S3 server of the settings, unless a proxy is in between.
 
     Raises
     ------
     ServerError
-        Nothing answers there.
+        No server answers.
     """
     setting = "DUCKBOOK_S3_ENDPOINT" if settings.s3_endpoint else "DUCKBOOK_S3_REGION"
     url = urlsplit(settings.s3_endpoint or f"https://s3.{settings.s3_region}.amazonaws.com")
     behind_proxy = url.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(url.hostname)
     if not behind_proxy:
-        reach(url.hostname, url.port or (443 if url.scheme == "https" else 80), setting)
+        check_reachable(url.hostname, url.port or (443 if url.scheme == "https" else 80), setting)
 
 
-def s3_refusal(code: str, text: str, bucket: str, setting: str) -> str:
-    """A sentence for what an S3 server answers; `setting` is the bucket's."""
+def s3_error_message(code: str, text: str, bucket: str, setting: str) -> str:
+    """Turn an S3 error into a sentence; `setting` is the bucket's."""
     remedies = {
         "InvalidAccessKeyId": "DUCKBOOK_S3_ACCESS_KEY_ID is not known to it: set the right one",
         "SignatureDoesNotMatch": "DUCKBOOK_S3_SECRET_ACCESS_KEY does not belong to the key id: set the right one",
@@ -218,8 +218,8 @@ def s3_refusal(code: str, text: str, bucket: str, setting: str) -> str:
         "IllegalLocationConstraintException": "DUCKBOOK_S3_REGION is not the server's: set the right one",
         "AccessDenied": "these credentials may not use it: grant that, or name another bucket",
         "Forbidden": "these credentials may not use it: grant that, or name another bucket",
-        "BucketAlreadyExists": "it belongs to somebody else: name another bucket",
+        "BucketAlreadyExists": "it belongs to another account: name another bucket",
         "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
     }
-    remedy = remedies.get(code, "see whether DUCKBOOK_S3_ENDPOINT is an S3 server")
+    remedy = remedies.get(code, "check that DUCKBOOK_S3_ENDPOINT is an S3 server")
     return f"S3 refuses {setting}={bucket} ({code or text}): {remedy}."

@@ -1,7 +1,7 @@
-"""What a data folder holds of ours: told by a file in it, so that nothing of somebody else's is ever removed with it.
+"""Ownership of a data folder: a marker file, so that only files that duckbook created are ever removed.
 
-The file is made before anything else, and names what was there already. A folder that an earlier version made has none;
-it is known by its locks and its servers, and gets one.
+The marker is written first and lists the files that were there before. Data folders of earlier versions have none;
+they are recognized by their locks and servers, and get one.
 """
 
 from __future__ import annotations
@@ -12,49 +12,52 @@ from pathlib import Path
 
 from duckbook import files
 
-MARK = "duckbook.json"
+MARKER = "duckbook.json"
 
-WHAT = "A data folder of duckbook. `make clean` removes what duckbook has made in it, and nothing that was here before."
+DESCRIPTION = (
+    "A data folder of duckbook. `make clean` removes what duckbook has made in it, and nothing that was here before."
+)
 
-OURS = frozenset(
+CREATED_FILES = frozenset(
     {
-        *(MARK, "servers", "warehouse.duckdb", "warehouse.duckdb.wal", "published", "features", "models", "bi"),
+        *(MARKER, "servers", "warehouse.duckdb", "warehouse.duckdb.wal", "published", "features", "models", "bi"),
         *("dbt", "docs", "duckdb_extensions", "ipython", "tmp", "fingerprints.json"),
         *("restoring.json", "ingest.lock", "ingest.lease", "ingest-open.json", "writer.lock", "writer.json"),
     }
 )
-"""Whatever duckbook makes in a data folder."""
+"""All files that duckbook creates in a data folder, except the leases of lakes."""
 
-SIGNS = ("servers/secrets.json", "ingest.lock", "writer.lock")
-"""What tells a data folder without a mark."""
+EVIDENCE = ("servers/secrets.json", "ingest.lock", "writer.lock")
+"""Files by which a data folder without a marker is recognized."""
 
 
 def claim(data: Path) -> None:
-    """Make a data folder where there is none, and mark it."""
-    mark = data / MARK
-    if mark.exists():
+    """Create a data folder if it is missing, and mark it."""
+    marker = data / MARKER
+    if marker.exists():
         return
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
-    before = [] if is_ours(data) else sorted(path.name for path in data.iterdir())
-    mine = mark.with_name(f".{MARK}.{os.getpid()}")
-    files.write_private(mine, json.dumps({"what": WHAT, "before": before}, indent=1) + "\n")
-    # Another process may have marked it meanwhile, and begun to fill it: the first mark counts.
+    before = [] if is_data_folder(data) else sorted(path.name for path in data.iterdir())
+    temporary = marker.with_name(f".{MARKER}.{os.getpid()}")
+    files.write_private(temporary, json.dumps({"what": DESCRIPTION, "before": before}, indent=1) + "\n")
+    # If another process marked the folder at the same time and started to fill it, its marker stays.
     try:
-        os.link(mine, mark)
+        os.link(temporary, marker)
     except FileExistsError:
         pass
     except OSError:  # A file system without links.
-        if not mark.exists():
-            mine.replace(mark)
-    mine.unlink(missing_ok=True)
+        if not marker.exists():
+            temporary.replace(marker)
+    temporary.unlink(missing_ok=True)
 
 
-def is_ours(data: Path) -> bool:
-    """Whether a folder is a data folder."""
-    return any((data / sign).exists() for sign in (MARK, *SIGNS))
+def is_data_folder(data: Path) -> bool:
+    """Whether a folder is a data folder of duckbook."""
+    return any((data / name).exists() for name in (MARKER, *EVIDENCE))
 
 
-def made(data: Path, name: str) -> bool:
-    """Whether an entry of a data folder was made by duckbook."""
-    is_lease_of_a_lake = name.startswith("lake-") and name.endswith(".lease")
-    return (name in OURS or is_lease_of_a_lake) and name not in files.read_json(data / MARK).get("before", ())
+def made_by_duckbook(data: Path, name: str) -> bool:
+    """Whether duckbook created an entry of a data folder."""
+    is_lake_lease = name.startswith("lake-") and name.endswith(".lease")
+    before = files.read_json(data / MARKER).get("before", ())
+    return (name in CREATED_FILES or is_lake_lease) and name not in before

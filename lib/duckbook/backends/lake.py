@@ -1,8 +1,7 @@
-"""The shared lake: DuckLake, whose catalog is a schema of Postgres and whose data are Parquet files in S3.
+"""The shared lake: DuckLake, with its catalog in a Postgres schema and its data as Parquet files in S3.
 
-Many processes read and write it at once and none of them locks it: a reader sees one snapshot for as long as its
-transaction lasts, and two writers that change the same thing are told apart when they commit. Nothing here opens a
-connection (`warehouse` does), so that the workbook, dbt and the publications attach it in the same way.
+Many processes read and write it at once without locks. A transaction reads one snapshot, and conflicting writers are
+detected at commit. `warehouse` opens the connections, so that notebooks, dbt and publications attach the lake alike.
 """
 
 from __future__ import annotations
@@ -19,20 +18,20 @@ if TYPE_CHECKING:
     import duckdb
 
 NAME = "lake"
-"""The database that it is attached as; the views of dbt name it, so it is the same for everybody."""
+"""Name of the attached database. dbt's views refer to it, so it is the same everywhere."""
 
 KEPT_FOR = "1 day"
-"""How long what no publication pins stays, so that no reader is disturbed."""
+"""How long snapshots without a publication stay, so that readers can finish."""
 
 OPEN_SECONDS = 10
-"""How long a transaction that is open is waited for, where no snapshot may stay."""
+"""How long to wait for open transactions when no old snapshot may stay."""
 
 CATALOG_SECRET = "lake_postgres"
 """DuckDB's secret with the credentials of the catalog's Postgres."""
 
 
 def data_path(settings: Settings) -> str:
-    """Where the lake's files lie: a folder of its own, because a lake removes what it does not know."""
+    """Return the folder of the lake's files: one of its own, because DuckLake removes files that it does not know."""
     return f"s3://{settings.s3_historic_bucket}/lake/{settings.lake_schema}/"
 
 
@@ -44,61 +43,61 @@ def attach(
     read_only: bool = False,
     snapshot: int | None = None,
 ) -> None:
-    """Attach the lake as the database `NAME`; the secrets for its Postgres and its S3 are there already.
+    """Attach the lake as the database `NAME`; the secrets for Postgres and S3 must exist.
 
     Parameters
     ----------
     options
-        What the DSN of the catalog holds beside its credentials, as libpq writes it.
+        The options of the catalog's DSN except its credentials, as libpq writes them.
     snapshot
-        See the lake as it was at that snapshot; None: as it is.
+        Snapshot to read; None: the current one, writable.
 
     Raises
     ------
     WarehouseError
-        It cannot be opened, or there is none yet to be read.
+        The lake cannot be opened, or does not exist and is only to be read.
     """
     import duckdb
 
-    chosen = [f"metadata_schema {literal(settings.lake_schema)}", f"meta_secret '{CATALOG_SECRET}'"]
+    attach_options = [f"metadata_schema {literal(settings.lake_schema)}", f"meta_secret '{CATALOG_SECRET}'"]
     if read_only or snapshot is not None:
-        # Without it a reader would make the catalog of a lake that nobody has written to yet.
-        chosen += ["read_only", "create_if_not_exists false"]
+        # By default a reader would create the catalog of a lake that does not exist yet.
+        attach_options += ["read_only", "create_if_not_exists false"]
     else:
-        # Whoever is forgotten is to be found in the files, so no row is kept in the catalog instead.
-        chosen += [f"data_path {literal(data_path(settings))}", "data_inlining_row_limit 0"]
+        # A person who is erased must be found in the files, so no rows are inlined in the catalog.
+        attach_options += [f"data_path {literal(data_path(settings))}", "data_inlining_row_limit 0"]
     if snapshot is not None:
-        chosen.append(f"snapshot_version {snapshot}")
+        attach_options.append(f"snapshot_version {snapshot}")
     connection.execute("load ducklake")
-    # Of several that commit in one moment one is first, and the others try again: as it comes ten times, with pauses
-    # that grow, and a slow machine has lost all ten; here a hundred times, a tenth of a second apart.
+    # Of several commits at the same moment one wins and the others retry. DuckLake's default of ten retries with
+    # growing pauses is too few on a slow machine; use a hundred, a tenth of a second apart.
     connection.execute("set global ducklake_max_retry_count = 100")
     connection.execute("set global ducklake_retry_backoff = 1")
-    for again in (True, False):
+    for retry in (True, False):
         try:
-            where = literal(f"ducklake:postgres:{options}")
-            connection.execute(f"attach if not exists {where} as {NAME} ({', '.join(chosen)})")
+            source = literal(f"ducklake:postgres:{options}")
+            connection.execute(f"attach if not exists {source} as {NAME} ({', '.join(attach_options)})")
             return
         except duckdb.Error as error:
-            # Two that make the catalog of a new lake at once: the second one finds it made.
-            if again and any(sign in str(error) for sign in ("already exists", "duplicate key")):
+            # Another process created the catalog at the same moment.
+            if retry and any(text in str(error) for text in ("already exists", "duplicate key")):
                 continue
-            raise WarehouseError(_refusal(settings, str(error))) from None
+            raise WarehouseError(_error_message(settings, str(error))) from None
 
 
-def _refusal(settings: Settings, text: str) -> str:
+def _error_message(settings: Settings, text: str) -> str:
     if "creating a new DuckLake is explicitly disabled" in text:
         return (
             f"There is no lake {settings.lake_schema} yet: run 03_ingest.ipynb first, or `make pipeline TARGET=lake`."
         )
     return (
-        f"The lake {settings.lake_schema} cannot be opened: {first_line(text)}. See whether DUCKBOOK_LAKE_DSN, "
-        "DUCKBOOK_LAKE_SCHEMA and the S3 settings are those that it was made with."
+        f"The lake {settings.lake_schema} cannot be opened: {first_line(text)}. Check that DUCKBOOK_LAKE_DSN, "
+        "DUCKBOOK_LAKE_SCHEMA and the S3 settings are those that it was created with."
     )
 
 
 def exists(settings: Settings, dsn: str) -> bool:
-    """Whether somebody has made the lake; `dsn` is of the Postgres of its catalog."""
+    """Whether the lake exists; `dsn` is the Postgres of its catalog."""
     from duckbook.backends import connections
 
     with connections.postgres(dsn, "the Postgres of the lake's catalog") as connection:
@@ -113,39 +112,39 @@ def expire(
     pinned: Iterable[int],
     kept_for: str = KEPT_FOR,
 ) -> None:
-    """Let go every snapshot that is a day old and not pinned, and remove the files that were let go a day ago.
+    """Expire unpinned snapshots that are a day old, and remove files that were expired a day ago.
 
-    A reader of what is not published has that long to end its query, and a transaction to commit: DuckLake tells by the
-    snapshots since the one that a transaction sees whether two have changed the same thing, and loses what it deletes
-    where they are gone. While one has been open for longer, nothing is let go.
+    Readers of an unpublished snapshot have that long to finish. DuckLake detects conflicts from the snapshots since
+    the start of a transaction, and loses its deletes if they are expired. Nothing is expired while an older
+    transaction is open.
 
     Parameters
     ----------
     dsn
-        Of the Postgres of the catalog.
+        Postgres of the catalog.
     kept_for
-        Another time than a day, as DuckDB writes an interval: none at all where a person is to be forgotten.
+        How long snapshots stay, as a DuckDB interval; less than a day to erase a person.
 
     Raises
     ------
     WarehouseError
-        A transaction is open, and another time than a day was asked for.
+        A transaction is open, and `kept_for` is not the default.
     """
     listed = ", ".join(map(str, sorted(pinned))) or "-1"
     old = connection.execute(
         f"select snapshot_id from {NAME}.snapshots() where snapshot_time < now() - interval {literal(kept_for)} "
         f"and snapshot_id not in ({listed}) and snapshot_id < (select id from {NAME}.current_snapshot())"
     ).fetchall()
-    # Asked after these were listed: whoever begins later sees one that stays.
+    # Asked after listing the snapshots: a transaction that starts later sees one that stays.
     until = time.monotonic() + (0 if kept_for == KEPT_FOR else OPEN_SECONDS)
-    while told := _open_transaction(settings, dsn, kept_for):
+    while session := _open_transaction(settings, dsn, kept_for):
         if time.monotonic() > until:
             if kept_for == KEPT_FOR:
                 return
             raise WarehouseError(
-                f"{told} has a transaction open on the lake {settings.lake_schema}, and what it deletes would be lost "
-                "if earlier snapshots went now: end it (commit it, or close its connection), and do this again. Until "
-                "then earlier snapshots hold what they held."
+                f"{session} has a transaction open on the lake {settings.lake_schema}, and would lose its deletes if "
+                "earlier snapshots were removed now: end it (commit it, or close its connection), and try again. "
+                "Until then earlier snapshots keep their data."
             )
         time.sleep(0.2)
     if old:
@@ -157,19 +156,19 @@ def expire(
 
 
 def _open_transaction(settings: Settings, dsn: str, kept_for: str) -> str | None:
-    """Who has had a transaction open on the lake for so long, with its beginning; None where nobody has."""
+    """Describe the oldest session with a transaction open on the lake for this long, or None."""
     from duckbook.backends import connections
 
     with connections.postgres(dsn, "the Postgres of the lake's catalog") as connection:
-        found = connection.execute(
+        session = connection.execute(
             "select session.usename, host(session.client_addr), date_trunc('second', session.xact_start)::text "
             "from pg_locks inner join pg_class on pg_locks.relation = pg_class.oid "
             "inner join pg_namespace on pg_class.relnamespace = pg_namespace.oid "
             "inner join pg_stat_activity as session on pg_locks.pid = session.pid "
             "where pg_locks.database = (select oid from pg_database where datname = current_database()) "
-            # Postgres does not tell everybody when another user's transaction began.
+            # Postgres hides the start of another user's transaction from ordinary users.
             "and pg_namespace.nspname = %s and coalesce(session.xact_start, now()) <= now() - %s::interval "
             "order by session.xact_start limit 1",
             [settings.lake_schema, kept_for],
         ).fetchone()
-    return found and f"{found[0]} at {found[1] or 'this machine'}, since {found[2] or 'some time'},"
+    return session and f"{session[0]} at {session[1] or 'this machine'}, since {session[2] or 'some time'},"

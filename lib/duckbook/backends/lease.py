@@ -1,8 +1,8 @@
-"""A lease: who may change what several machines share, and until when.
+"""Leases in S3: the right of one machine to write a history or lake that several machines share.
 
-It is an object in the S3 that they share, written on conditions, so that one of two that ask at once is refused. Its
-holder renews it while it works, and again right before a commit; what is not renewed ends by itself, by the server's
-clock alone. A lock of the operating system (`lock`, `uncommitted`) keeps the processes of one machine apart as well.
+A lease is an object in the shared S3, written with conditional requests, so that only one of two concurrent claims
+succeeds. The holder renews it while it works and before every commit. A lease that is not renewed expires, by the
+server's clock alone. Processes of one machine also use a lock of the operating system (`lock`, `ingest.transaction`).
 """
 
 from __future__ import annotations
@@ -29,98 +29,100 @@ from duckbook.files import write_private
 PREFIX = "history/_lease/"
 
 SECONDS = 90
-"""How long a lease lasts that nobody renews."""
+"""Duration of a lease without renewal."""
 
-EVERY = 20
+RENEW_SECONDS = 20
 """Seconds between two renewals."""
 
-REFUSED = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
 @dataclass(frozen=True)
 class Holding:
-    """A lease as its object says: who holds it, which version of the object that is, and the seconds that are left."""
+    """A lease as read from S3: the content of its object, its ETag, and the seconds until it expires."""
 
-    told: dict[str, Any]
+    content: dict[str, Any]
     etag: str
+    seconds_left: float
     left: float
 
     @property
-    def who(self) -> str:
-        """The holder, for the beginning of the sentence that others read."""
-        what = self.told["what"]
-        return f"{what[0].upper()}{what[1:]} of {self.told['data']} on {self.told['host']}, since {self.told['since']},"
+    def holder(self) -> str:
+        """The holder, as the subject of a sentence."""
+        what, data, host, since = (self.content[key] for key in ("what", "data", "host", "since"))
+        return f"{what[0].upper()}{what[1:]} of {data} on {host}, since {since},"
 
 
-def look(client, bucket: str, name: str) -> Holding | None:
-    """Who holds a lease, None where nobody does or it has ended.
+def find(client, bucket: str, name: str) -> Holding | None:
+    """Return who holds a lease, or None if it is free or expired.
 
     Raises
     ------
     ServerError
-        The object store does not answer.
+        S3 does not answer.
     """
-    found = _read(client, bucket, name)
-    return found if found and found.left > 0 else None
+    holding = _read(client, bucket, name)
+    return holding if holding and holding.seconds_left > 0 else None
 
 
 def _read(client, bucket: str, name: str) -> Holding | None:
     try:
-        got = client.get_object(Bucket=bucket, Key=f"{PREFIX}{name}.json")
-        told = json.loads(got["Body"].read())
+        response = client.get_object(Bucket=bucket, Key=f"{PREFIX}{name}.json")
+        content = json.loads(response["Body"].read())
     except ClientError as error:
         if storage.error_code(error) in storage.MISSING:
             return None
-        raise ServerError(f"S3 does not read the lease s3://{bucket}/{PREFIX}{name}.json: {error}.") from error
+        raise ServerError(f"S3 cannot read the lease s3://{bucket}/{PREFIX}{name}.json: {error}.") from error
     except (BotoCoreError, ValueError) as error:
-        raise ServerError(f"S3 does not read the lease s3://{bucket}/{PREFIX}{name}.json: {error}.") from error
-    # Both times are the server's: no other clock is asked.
-    at = parsedate_to_datetime(got["ResponseMetadata"]["HTTPHeaders"]["date"])
-    return Holding(told, got["ETag"], told["seconds"] - (at - got["LastModified"]).total_seconds())
+        raise ServerError(f"S3 cannot read the lease s3://{bucket}/{PREFIX}{name}.json: {error}.") from error
+    # Both times are the server's, so clocks of other machines do not matter.
+    server_time = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"])
+    age = (server_time - response["LastModified"]).total_seconds()
+    return Holding(content, response["ETag"], content["seconds"] - age)
 
 
 class Lease:
-    """A lease that this process holds.
+    """A lease of this process.
 
     Parameters
     ----------
     name
-        What is leased, such as ``history``.
+        The resource, such as ``history``.
     what
-        What the holder does, such as "an ingest".
-    note
-        A file in the data folder that keeps its token, under a lock of the operating system: a token that is found
-        there is of a holder that was killed, whose lease is taken over.
+        The task of the holder, such as "an ingest".
+    token_file
+        File in the data folder that keeps the tokens, protected by a lock of the operating system. A token found
+        there belongs to a process that was killed, and its lease is taken over.
     seconds
-        How long it lasts without a renewal.
+        Duration without renewal.
     """
 
-    def __init__(self, client, bucket: str, name: str, what: str, note: Path, seconds: float = SECONDS) -> None:
-        self.client, self.bucket, self.key, self.name, self.note = client, bucket, f"{PREFIX}{name}.json", name, note
-        self.token = token_hex(8)
-        self.told = {"token": self.token, "what": what, "host": socket.gethostname(), "data": str(note.parent)}
-        self.told |= {"since": now(), "seconds": seconds}
-        self._etag, self._until, self._gone = "", 0.0, ""
-        self._lock, self._ended = threading.Lock(), threading.Event()
+    def __init__(self, client, bucket: str, name: str, what: str, token_file: Path, seconds: float = SECONDS) -> None:
+        self.client, self.bucket, self.key, self.name = client, bucket, f"{PREFIX}{name}.json", name
+        self.token_file, self.token = token_file, token_hex(8)
+        self.content = {"token": self.token, "what": what, "host": socket.gethostname(), "data": str(token_file.parent)}
+        self.content |= {"since": now(), "seconds": seconds}
+        self._etag, self._expires, self._lost = "", 0.0, ""
+        self._lock, self._released = threading.Lock(), threading.Event()
 
     def take(self) -> Holding | None:
-        """Take the lease; who holds it where it cannot be had.
+        """Take the lease; return the current holding if it is not free.
 
         Raises
         ------
         ServerError
-            The object store does not answer.
+            S3 does not answer.
         """
-        there = _read(self.client, self.bucket, self.name)
-        noted = self._noted()
-        mine = there and there.told["token"] in noted and there.told["data"] == self.told["data"]
-        if there and there.left > 0 and not mine:
-            return there
-        write_private(self.note, json.dumps([*noted, self.token]))
+        current = _read(self.client, self.bucket, self.name)
+        tokens = self._saved_tokens()
+        ours = current and current.content["token"] in tokens and current.content["data"] == self.content["data"]
+        if current and current.seconds_left > 0 and not ours:
+            return current
+        write_private(self.token_file, json.dumps([*tokens, self.token]))
         with self._lock:
-            if self._put(there.etag if there else None):
+            if self._put(current.etag if current else None):
                 return None
-        # Where the other has given it back by now, it is asked for again.
+        # If the other process has released it in the meantime, try again.
         return _read(self.client, self.bucket, self.name) or self.take()
 
     def renew(self) -> None:
@@ -129,80 +131,81 @@ class Lease:
         Raises
         ------
         LeaseError
-            It is not.
+            The lease is lost.
         ServerError
-            The object store does not answer; the lease may still be held.
+            S3 does not answer; the lease may still be held.
         """
         with self._lock:
-            if not self._gone and time.monotonic() > self._until:
-                self._gone = "it was not renewed in time"
-            if not self._gone and not self._put(self._etag):
-                there = look(self.client, self.bucket, self.name)
-                self._gone = f"{there.who} has it" if there else "somebody has removed it"
-        self.see()
+            if not self._lost and time.monotonic() > self._expires:
+                self._lost = "it was not renewed in time"
+            if not self._lost and not self._put(self._etag):
+                other = find(self.client, self.bucket, self.name)
+                self._lost = f"{other.holder} has it" if other else "another process removed it"
+        self.check()
 
-    def see(self) -> None:
-        """See that nothing is known of the lease's end, without asking the server.
+    def check(self) -> None:
+        """Check without a request that the lease is not known to be lost.
 
         Raises
         ------
         LeaseError
-            The lease is gone.
+            The lease is lost.
         """
-        if self._gone or time.monotonic() > self._until:
+        if self._lost or time.monotonic() > self._expires:
             raise LeaseError(
-                f"The lease s3://{self.bucket}/{self.key} is gone ({self._gone or 'it was not renewed in time'}), so "
-                f"{self.told['what']} stops here and commits nothing more: see that S3 is well, and run it again."
+                f"The lease s3://{self.bucket}/{self.key} is lost ({self._lost or 'it was not renewed in time'}), so "
+                f"{self.content['what']} stops here and commits nothing more: check that S3 is up, and run it again."
             )
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Renew the lease while the block runs, and give it back."""
-        threading.Thread(target=self._keep, name=f"lease of {self.name}", daemon=True).start()
+    def renewing(self) -> Iterator[None]:
+        """Renew the lease in the background during the block, and release it at the end."""
+        threading.Thread(target=self._renew_repeatedly, name=f"lease of {self.name}", daemon=True).start()
         try:
             yield
         finally:
-            self._ended.set()
-            self._give_back()
+            self._released.set()
+            self._release()
 
-    def _keep(self) -> None:
-        while not self._ended.wait(EVERY):
+    def _renew_repeatedly(self) -> None:
+        while not self._released.wait(RENEW_SECONDS):
             try:
                 self.renew()
             except LeaseError:
                 return
             except ServerError:
-                continue  # It is tried again, until the lease has ended.
+                continue  # Retry until the lease expires.
 
-    def _give_back(self) -> None:
+    def _release(self) -> None:
         with self._lock, suppress(ClientError, BotoCoreError, OSError):
-            if not self._gone and time.monotonic() < self._until:
+            if not self._lost and time.monotonic() < self._expires:
                 try:
                     self.client.delete_object(Bucket=self.bucket, Key=self.key, IfMatch=self._etag)
                 except ClientError as error:
                     if storage.error_code(error) != "NotImplemented":
                         raise
                     self.client.delete_object(Bucket=self.bucket, Key=self.key)
-            self.note.unlink(missing_ok=True)
+            self.token_file.unlink(missing_ok=True)
 
     def _put(self, etag: str | None) -> bool:
-        """Write the object in place of the version that `etag` names, None for none; whether nobody was faster."""
-        body = json.dumps(self.told | {"version": token_hex(4)}).encode()
+        """Replace the version with this ETag, or create the object; return whether no other process was faster."""
+        body = json.dumps(self.content | {"version": token_hex(4)}).encode()
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
-        asked = time.monotonic()
+        requested_at = time.monotonic()
         try:
             put = {"Bucket": self.bucket, "Key": self.key, "Body": body, "ContentType": "application/json"}
             try:
                 self._etag = self.client.put_object(**put, **condition)["ETag"]
             except ClientError as error:
                 if storage.error_code(error) == "NotImplemented":
-                    # Such a server tells no two apart that ask at once; each sees before its commit who was last.
-                    there = _read(self.client, self.bucket, self.name)
-                    if (there.etag if there else None) != etag:
+                    # Without conditional requests two concurrent claims both succeed; the loser notices before its
+                    # commit.
+                    current = _read(self.client, self.bucket, self.name)
+                    if (current.etag if current else None) != etag:
                         return False
                     self._etag = self.client.put_object(**put)["ETag"]
-                elif storage.error_code(error) in REFUSED:
-                    # A retry after an answer that was lost: the first try had got through.
+                elif storage.error_code(error) in CONFLICT:
+                    # boto3 may have retried a request that succeeded, after its response was lost.
                     if storage.get_bytes(self.client, self.bucket, self.key) != body:
                         return False
                     self._etag = self.client.head_object(Bucket=self.bucket, Key=self.key)["ETag"]
@@ -212,14 +215,14 @@ class Lease:
                     raise
         except (ClientError, BotoCoreError) as error:
             raise ServerError(
-                f"S3 does not write the lease s3://{self.bucket}/{self.key}: {error}. See whether the server is up."
+                f"S3 cannot write the lease s3://{self.bucket}/{self.key}: {error}. Check that the server is up."
             ) from error
-        # Servers tell times to the second, so that one may end for others a second sooner than it seems here.
-        self._until = asked + self.told["seconds"] - 2
+        # Servers round times to seconds, so the lease may expire for others a second earlier.
+        self._expires = requested_at + self.content["seconds"] - 2
         return True
 
-    def _noted(self) -> list[str]:
+    def _saved_tokens(self) -> list[str]:
         try:
-            return json.loads(self.note.read_text("utf-8"))
+            return json.loads(self.token_file.read_text("utf-8"))
         except (OSError, ValueError):
             return []

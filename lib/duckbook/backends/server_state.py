@@ -1,4 +1,4 @@
-"""Servers that were down before a command that fails are down after it."""
+"""Stop embedded servers again that a failed command started."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def on_error(store: Settings) -> Iterator[Event]:
-    """Stop the embedded servers again where the block fails, if it started them and no run has the data folder by then.
+def on_error(settings: Settings) -> Iterator[Event]:
+    """Stop embedded servers that the block started if it fails, unless a run uses the data folder by then.
 
     Yields
     ------
     Event
-        Once it is set, the servers stay, however the block ends.
+        Set it to keep the servers running in any case.
     """
     from duckbook.backends import servers
-    from duckbook.backends.lock import hold_data_folder
+    from duckbook.backends.lock import lock_data_folder
 
-    before, stay = store.data in servers.started, Event()
+    started_before, keep = settings.data in servers.started, Event()
     try:
-        yield stay
+        yield keep
     except BaseException:
-        if store.data in servers.started and not before and not stay.is_set():
-            with suppress(DuckbookError), hold_data_folder(store, "a command that failed"):
-                servers.down(store)
-                servers.started.discard(store.data)
+        if settings.data in servers.started and not started_before and not keep.is_set():
+            with suppress(DuckbookError), lock_data_folder(settings, "a command that failed"):
+                servers.down(settings)
+                servers.started.discard(settings.data)
         raise
 
 
-def command(does: Callable) -> Callable:
-    """Let a command of the command line leave the servers as it found them where it fails, or is stopped.
+def command(function: Callable) -> Callable:
+    """Decorate a command so that it stops the servers it started if it fails or is interrupted.
 
-    Whoever asks it to stop is heard once, and is heard though DuckDB or dbt make an error of another kind of it.
+    An interrupt is handled once, even if DuckDB or dbt turn it into another error.
     """
 
-    @functools.wraps(does)
-    def done(*arguments, **options):
+    @functools.wraps(function)
+    def wrapper(*arguments, **options):
         from duckbook.settings import settings
 
-        outcome = None
+        result = None
         try:
             with unstoppable() as stoppable, on_error(settings()), stoppable():
-                outcome = does(*arguments, **options)
+                result = function(*arguments, **options)
         except KeyboardInterrupt:
-            name = does.__name__.replace("_", "-")
+            name = function.__name__.replace("_", "-")
             click.echo(f"{name} was stopped, and left nothing half done: do it again to do all of it.", err=True)
             raise
-        return outcome
+        return result
 
-    return done
+    return wrapper

@@ -1,7 +1,7 @@
-"""Postgres and S3 of a store: brought up, taken down, told about, and checked before any work.
+"""Start, stop and check Postgres and S3.
 
-A facade: the embedded servers are in `postgres_server` and `object_store`, signing in to any server is in `access`.
-Nothing heavy is imported before it is needed: `status` asks nothing of Postgres or S3 but whether they live.
+The embedded servers are in `postgres_server` and `s3_server`, connections to any server in `connections`. Heavy modules
+are imported late: `status` sends no request to Postgres or S3.
 """
 
 from __future__ import annotations
@@ -18,49 +18,41 @@ from urllib.parse import urlsplit
 from duckbook import files
 from duckbook.backends import data_folder
 from duckbook.backends.postgres_server import PostgresServer
-from duckbook.backends.s3_server import SECRET_NAMES, ObjectStore
+from duckbook.backends.s3_server import SECRET_NAMES, S3Server
 from duckbook.errors import ServerError
 from duckbook.settings import Endpoints, Settings
 
 LOCK_SECONDS = 180
 
 started: set[Path] = set()
-"""Data folders whose servers were down until this process started them."""
+"""Data folders whose servers this process started."""
 
 LIBPQ = (
-    "PGSERVICE",
-    "PGSSL",
-    "PGOPTIONS",
-    "PGGSS",
-    "PGKRB",
-    "PGREQUIRE",
-    "PGCHANNEL",
-    "PGTARGET",
-    "PGCLIENT",
+    *("PGSERVICE", "PGSSL", "PGOPTIONS", "PGGSS", "PGKRB", "PGREQUIRE", "PGCHANNEL", "PGTARGET", "PGCLIENT"),
     "PGHOSTADDR",
 )
-"""Beginnings of libpq's variables that say how any connection is made; address and password each connection names."""
+"""Prefixes of libpq's variables that change how connections are made; a DSN overrides address and password itself."""
 
 
 def up(settings: Settings) -> Endpoints:
-    """Bring up what the settings ask for; the landing schema and the two buckets exist afterwards.
+    """Start the embedded servers that are not running, and create the landing schema and the two buckets if needed.
 
-    Servers that already run, whoever started them, are found again. Two processes may call this at once.
+    Several processes may call this at the same time.
 
     Raises
     ------
     ServerError
-        A server cannot be started, reached or signed in to.
+        A server cannot be started or reached, or does not accept the credentials.
     """
-    _leave_out_of_libpq(settings)
-    postgres, store = _wanted(settings)
-    endpoints = _endpoints(settings, postgres, store)
-    _prepare(settings, endpoints, store)
+    _ignore_libpq_variables(settings)
+    postgres, s3 = _start(settings)
+    endpoints = _endpoints(settings, postgres, s3)
+    _prepare(settings, endpoints, s3)
     return endpoints
 
 
-def reach(settings: Settings) -> Endpoints:
-    """As `up`, but nothing is made on servers of a person's own: neither a schema nor a bucket.
+def connect(settings: Settings) -> Endpoints:
+    """Do the same as `up`, but create no schema and no bucket on your own servers.
 
     Raises
     ------
@@ -69,22 +61,22 @@ def reach(settings: Settings) -> Endpoints:
     """
     if settings.embedded_postgres and settings.embedded_s3:
         return up(settings)
-    _leave_out_of_libpq(settings)
-    return _endpoints(settings, *_wanted(settings))
+    _ignore_libpq_variables(settings)
+    return _endpoints(settings, *_start(settings))
 
 
 def down(settings: Settings) -> list[str]:
-    """Stop this store's embedded servers, also when the settings now ask for others; the names of those that ran."""
+    """Stop the embedded servers of this data folder, whatever the settings say; return the names of those that ran."""
     servers = _embedded(settings)
     if not servers:
         return []
     with _locked(settings), ThreadPoolExecutor() as pool:
-        ran = list(pool.map(lambda server: server.stop(), servers))
-    return [server.name for server, stopped in zip(servers, ran, strict=True) if stopped]
+        stopped = list(pool.map(lambda server: server.stop(), servers))
+    return [server.name for server, was_running in zip(servers, stopped, strict=True) if was_running]
 
 
 def status(settings: Settings) -> list[dict]:
-    """Name, state (running, stopped or external) and address of Postgres and S3."""
+    """Return name, state (running, stopped or external) and address of Postgres and S3."""
     rows = [{"name": name, "state": "stopped", "address": ""} for name in ("postgres", "s3")]
     for row, server in zip(rows, _embedded(settings), strict=False):
         if server.is_running():
@@ -94,7 +86,7 @@ def status(settings: Settings) -> list[dict]:
         from duckbook.backends import connections
 
         address = connections.postgres_address(settings.postgres_dsn.get_secret_value())
-        postgres |= {"state": "external", "address": "{}:{}".format(*address) if address else "as its DSN says"}
+        postgres |= {"state": "external", "address": "{}:{}".format(*address) if address else "as in its DSN"}
     if not settings.embedded_s3:
         url = settings.s3_endpoint
         s3 |= {"state": "external", "address": urlsplit(url).netloc if url else f"AWS {settings.s3_region}"}
@@ -102,46 +94,43 @@ def status(settings: Settings) -> list[dict]:
 
 
 def vacuum(settings: Settings) -> list[str]:
-    """Take what was deleted off the disks of the embedded servers; the names of those that are not ours to ask.
+    """Remove the bytes of deleted data from the embedded servers; return the names of the servers that are external.
 
     Raises
     ------
     ServerError
-        A server does not do it.
+        A server cannot do it.
     """
-    postgres, store = _wanted(settings)
+    postgres, s3 = _start(settings)
     if postgres:
         postgres.vacuum()
-    if store:
-        store.vacuum()
-    return [name for name, server in (("Postgres", postgres), ("S3", store)) if server is None]
+    if s3:
+        s3.vacuum()
+    return [name for name, server in (("Postgres", postgres), ("S3", s3)) if server is None]
 
 
-def running(settings: Settings) -> bool:
-    """Whether Postgres and S3 can be asked without starting anything."""
+def are_running(settings: Settings) -> bool:
+    """Whether both Postgres and S3 are running or external."""
     return all(row["state"] != "stopped" for row in status(settings))
 
 
 def preflight(settings: Settings) -> None:
-    """See in about a second that a person's own Postgres and S3 can be reached and signed in to.
-
-    Embedded servers want no check. Nothing is changed on any server.
+    """Check in about a second that your own Postgres and S3 accept connections; nothing is changed on any server.
 
     Raises
     ------
     ServerError
-        One of them cannot be; the sentence names the setting.
+        A server does not; the message names the setting.
     """
     from duckbook.backends import preflight
 
     preflight.check(settings)
 
 
-def _leave_out_of_libpq(settings: Settings) -> None:
-    """Take libpq's variables out of the environment where it is the embedded Postgres alone that is asked.
+def _ignore_libpq_variables(settings: Settings) -> None:
+    """Remove libpq's variables from the environment if only the embedded Postgres is used.
 
-    A PGSSLMODE=require or a PGSERVICE of the shell would keep every connection, DuckDB's as well, from a server that
-    is ours and needs none of it.
+    PGSSLMODE=require or PGSERVICE would make every connection to it fail, DuckDB's included.
     """
     own = (settings.postgres_dsn, settings.bi_postgres_dsn, settings.lake_dsn)
     if not any(own):
@@ -149,40 +138,38 @@ def _leave_out_of_libpq(settings: Settings) -> None:
             del os.environ[name]
 
 
-def _wanted(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | None]:
-    return _ready(settings) if settings.embedded_postgres or settings.embedded_s3 else (None, None)
-
-
-def _ready(settings: Settings) -> tuple[PostgresServer | None, ObjectStore | None]:
-    """The embedded servers that the settings ask for, started where they do not run."""
+def _start(settings: Settings) -> tuple[PostgresServer | None, S3Server | None]:
+    """Start the embedded servers that the settings ask for and that are not running; return them."""
+    if not (settings.embedded_postgres or settings.embedded_s3):
+        return None, None
     _make_secrets(settings)
     owner = _folder(settings).stat().st_uid
     if owner != os.geteuid():
         # Root could, but would leave files there that the owner cannot open.
         raise ServerError(f"{_folder(settings)} belongs to another user (id {owner}): work as that user.")
-    postgres, store = _embedded(settings)
+    postgres, s3 = _embedded(settings)
     wanted = [
-        server for server, asked in ((postgres, settings.embedded_postgres), (store, settings.embedded_s3)) if asked
+        server for server, needed in ((postgres, settings.embedded_postgres), (s3, settings.embedded_s3)) if needed
     ]
     if not all(server.is_ready() for server in wanted):
         with _locked(settings), ThreadPoolExecutor() as pool:
             idle = [server for server in wanted if not server.is_ready()]
-            if not any(server.is_running() for server in (postgres, store)):
+            if not any(server.is_running() for server in (postgres, s3)):
                 started.add(settings.data)
-            for starting in [pool.submit(server.start) for server in idle]:
-                starting.result()
-    return (postgres if settings.embedded_postgres else None), (store if settings.embedded_s3 else None)
+            for future in [pool.submit(server.start) for server in idle]:
+                future.result()
+    return (postgres if settings.embedded_postgres else None), (s3 if settings.embedded_s3 else None)
 
 
-def _embedded(settings: Settings) -> tuple[()] | tuple[PostgresServer, ObjectStore]:
-    """The store's embedded servers; none when it never had any."""
+def _embedded(settings: Settings) -> tuple[()] | tuple[PostgresServer, S3Server]:
+    """Return the embedded servers of the data folder, or nothing if it never had any."""
     folder = _folder(settings)
     known = files.read_json(folder / "secrets.json")
     if not known:
         return ()
     keys = {name: known[name] for name in SECRET_NAMES}
-    store = ObjectStore(folder, known["s3_access_key_id"], known["s3_secret_access_key"], keys)
-    return PostgresServer(folder, known["postgres_password"]), store
+    s3 = S3Server(folder, known["s3_access_key_id"], known["s3_secret_access_key"], keys)
+    return PostgresServer(folder, known["postgres_password"]), s3
 
 
 def _folder(settings: Settings) -> Path:
@@ -190,7 +177,7 @@ def _folder(settings: Settings) -> Path:
 
 
 def _make_secrets(settings: Settings) -> None:
-    """Make the store's folder of servers and its passwords, once."""
+    """Create the folder of servers and its passwords, once."""
     folder = _folder(settings)
     path = folder / "secrets.json"
     if files.read_json(path):
@@ -199,12 +186,12 @@ def _make_secrets(settings: Settings) -> None:
         data_folder.claim(settings.data)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise ServerError(f"DUCKBOOK_DATA={settings.data} cannot be made or written: {error.strerror}.") from None
+        raise ServerError(f"DUCKBOOK_DATA={settings.data} cannot be created or written: {error.strerror}.") from None
     with _locked(settings):
         if path.exists():
             return
         if (folder / "postgres").exists():
-            raise ServerError(f"{path} is gone, and with it the password of this Postgres: put it back from a copy.")
+            raise ServerError(f"{path} is gone, and with it the password of this Postgres: restore it from a copy.")
         names = ("postgres_password", "s3_access_key_id", "s3_secret_access_key", *SECRET_NAMES)
         files.write_private(path, json.dumps({name: secrets.token_hex(20) for name in names}, indent=1) + "\n")
 
@@ -229,23 +216,23 @@ def _locked(settings: Settings) -> Iterator[None]:
         lock.release()
 
 
-def _endpoints(settings: Settings, postgres: PostgresServer | None, store: ObjectStore | None) -> Endpoints:
+def _endpoints(settings: Settings, postgres: PostgresServer | None, s3: S3Server | None) -> Endpoints:
     from duckbook.backends import connections
 
     dsn = postgres.dsn if postgres else settings.postgres_dsn.get_secret_value()
     lake_dsn = settings.lake_dsn.get_secret_value() if settings.lake_dsn else None
-    return Endpoints(dsn, store.endpoint if store else connections.s3_endpoint(settings), lake_dsn)
+    return Endpoints(dsn, s3.endpoint if s3 else connections.s3_endpoint(settings), lake_dsn)
 
 
-def _prepare(settings: Settings, endpoints: Endpoints, store: ObjectStore | None) -> None:
-    """Make the landing schema and the buckets where they are missing."""
+def _prepare(settings: Settings, endpoints: Endpoints, s3: S3Server | None) -> None:
+    """Create the landing schema and the buckets if they are missing."""
     from duckbook.backends import connections
 
     setting = "the embedded Postgres" if settings.embedded_postgres else "DUCKBOOK_POSTGRES_DSN"
     connections.ensure_schema(endpoints.postgres_dsn, settings.postgres_schema, setting)
-    if store:
+    if s3:
         for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
-            store.ensure_bucket(bucket)
+            s3.ensure_bucket(bucket)
     else:
         from duckbook.backends import preflight
 

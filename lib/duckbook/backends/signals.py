@@ -1,4 +1,4 @@
-"""Signals that ask a process to stop: Ctrl-C, SIGTERM, and SIGHUP of a terminal that is closed."""
+"""Stop signals: Ctrl-C, SIGTERM, and SIGHUP of a closed terminal."""
 
 from __future__ import annotations
 
@@ -10,80 +10,80 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 
-# Handlers are given back in this order: a Ctrl-C that falls in between is not heard either.
-ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
+# Handlers are restored in this order, so that a Ctrl-C in between is ignored too.
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name))
 
-DEAF_SECONDS = 10
-"""For so long nobody else is heard: what is being stopped is put in order by then, or hangs."""
-
-
-AGAIN_SECONDS = 0.01
+IGNORE_SECONDS = 10
+"""How long further signals are ignored after the first: cleaning up takes less time, or hangs."""
 
 
-def is_put_off(number: int, frame: FrameType | None) -> bool:
-    """Whether a signal comes while a module is imported; it is then sent again in a moment.
+RESEND_SECONDS = 0.01
 
-    What is raised there is lost where a library makes do without another one, or in a callback of Python's own, or
-    leaves a lock behind for which every other thread waits forever.
+
+def deferred_by_import(number: int, frame: FrameType | None) -> bool:
+    """Whether a signal arrives during the import of a module; if so, send it again in a moment.
+
+    An exception raised there is lost in a library's ``except ImportError`` or in a callback of Python, or leaves a lock
+    behind that all other threads wait for.
     """
     while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
         frame = frame.f_back
     if frame is not None:
-        threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), number)).start()
+        threading.Timer(RESEND_SECONDS, os.kill, (os.getpid(), number)).start()
     return frame is not None
 
 
 @contextmanager
 def unstoppable() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """What is done in the block is done to its end, but for what it lets be stopped; who asks meanwhile is not heard.
+    """Ignore stop signals until the block ends, except inside `stoppable()`.
 
     Yields
     ------
     Callable
-        ``stoppable()``: a block in which who asks is heard, by the handler that was there before. What this one raises
-        is raised again at the block's end where it was lost on the way, as in a finalizer or a query of DuckDB.
+        ``stoppable()``: a block in which the previous handler runs. If the exception that it raises is lost on the way,
+        as in a finalizer or a query of DuckDB, it is raised again at the end of the block.
     """
-    if threading.current_thread() is not threading.main_thread():  # which no signal interrupts
+    if threading.current_thread() is not threading.main_thread():  # Signals interrupt the main thread only.
         yield nullcontext
         return
-    listens_from, raised = float("inf"), None
+    ignored_until, raised = float("inf"), None
 
-    def hear(number: int, frame) -> None:
-        nonlocal listens_from, raised
-        if time.monotonic() < listens_from or is_put_off(number, frame):
+    def handle(number: int, frame) -> None:
+        nonlocal ignored_until, raised
+        if time.monotonic() < ignored_until or deferred_by_import(number, frame):
             return
-        listens_from = time.monotonic() + DEAF_SECONDS
+        ignored_until = time.monotonic() + IGNORE_SECONDS
         if not callable(before[number]):
             signal.signal(number, before[number])
             signal.raise_signal(number)
             return
         try:
             before[number](number, frame)
-        except BaseException as stop:
-            raised = stop
+        except BaseException as exception:
+            raised = exception
             raise
 
     @contextmanager
     def stoppable() -> Iterator[None]:
-        nonlocal listens_from
-        listens_from = 0.0
+        nonlocal ignored_until
+        ignored_until = 0.0
         try:
             yield
         except Exception:
             if raised is None:
                 raise
         finally:
-            listens_from = float("inf")
+            ignored_until = float("inf")
         if raised is not None:
             raise raised
 
-    # Programs that are started inherit what is ignored, and no handler: hence nothing is ignored that was not before.
-    before = {asked: signal.getsignal(asked) for asked in ASKING}
-    ours = [asked for asked, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    # Child processes inherit ignored signals but not handlers, so no further signal is set to SIG_IGN.
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    handled = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     try:
-        for asked in ours:
-            signal.signal(asked, hear)
+        for number in handled:
+            signal.signal(number, handle)
         yield stoppable
     finally:
-        for asked in ours:
-            signal.signal(asked, before[asked])
+        for number in handled:
+            signal.signal(number, before[number])

@@ -1,6 +1,6 @@
-"""Objects in S3, by boto3: list, read, write, upload, delete, and buckets.
+"""Objects and buckets in S3 with boto3: list, read, write, upload and delete.
 
-For any S3 server: nothing here is peculiar to one of them. A failed request is a `ServerError` that names the object.
+It works with any S3 server. A failed request raises a `ServerError` that names the object.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from duckbook.settings import S3Endpoint, Settings
 
 CONNECTIONS = 16
 
-TYPES = {".ndjson": "application/x-ndjson", ".parquet": "application/vnd.apache.parquet"}
-"""Ending of a key → its media type. Of objects without one SeaweedFS guesses it, and gzips what it takes for text, at
-twice the time for a write and six times that for a read."""
+MEDIA_TYPES = {".ndjson": "application/x-ndjson", ".parquet": "application/vnd.apache.parquet"}
+"""Suffix of a key → media type. Without one SeaweedFS guesses, and compresses text, which makes writes twice and reads
+six times as slow."""
 
-ONE_REQUEST = 2**30
-"""An object of so many bytes is uploaded in parts, which carry no type."""
+MULTIPART_BYTES = 2**30
+"""Larger objects are uploaded in parts, which have no media type."""
 
 MISSING = {"NoSuchKey", "NoSuchBucket", "404", "NotFound"}
 
 
 class StoredObject(NamedTuple):
-    """An object: its key, its ETag without quotes, its size in bytes, and when it was put."""
+    """An object: key, ETag without quotes, size in bytes, and time of the last change."""
 
     key: str
     etag: str
@@ -46,36 +46,36 @@ class StoredObject(NamedTuple):
 
 @lru_cache(maxsize=2)
 def _session(local: bool) -> boto3.Session:
-    """A session of our own, which has read the megabytes that describe S3 once it has made a client.
+    """Return a session. After its first client it has parsed the megabytes that describe S3.
 
-    For a server of this machine it reads no profile of AWS: the shell may name one that is not there.
+    For a server of this machine it reads no AWS profile: the environment may name one that does not exist.
     """
     if not local:
         return boto3.Session()
-    nothing = {"profile": (None, [], None, None), "config_file": (None, [], os.devnull, None)}
-    return boto3.Session(botocore_session=botocore.session.Session(session_vars=nothing))
+    no_config = {"profile": (None, [], None, None), "config_file": (None, [], os.devnull, None)}
+    return boto3.Session(botocore_session=botocore.session.Session(session_vars=no_config))
 
 
-def warm(local: bool = True) -> None:
-    """Read what a first client reads, for later ones of this process and of those that split off from it."""
+def preload(local: bool = True) -> None:
+    """Load boto3's description of S3 for later clients of this process and of its forks."""
     client(S3Endpoint("http://127.0.0.1" if local else None, "us-east-1", "nobody", "nothing"))
 
 
 def prepare(settings: Settings, apart: bool) -> None:
-    """As `warm`, for a zygote; in a process `apart` it would be lost."""
+    """Preload for the fork server; in a process `apart` from it there are no forks."""
     if not apart:
-        warm(settings.embedded_s3)
+        preload(settings.embedded_s3)
 
 
 def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
-    """A boto3 client with timeouts and retries.
+    """Return a boto3 client with timeouts and retries.
 
     Parameters
     ----------
     attempts
-        How often a request is tried in all, with growing pauses.
+        Attempts per request, with growing pauses.
     seconds
-        How long the server may keep silent.
+        Read timeout.
     """
     local = s3.url is not None and _is_loopback(s3.host.rsplit(":", 1)[0])
     config = Config(
@@ -84,10 +84,10 @@ def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
         retries={"mode": "standard", "total_max_attempts": attempts},
         max_pool_connections=CONNECTIONS,
         s3={"addressing_style": "path" if s3.url else "auto"},
-        # Since 2025 boto3 adds checksums that several S3 servers refuse.
+        # Since 2025 boto3 adds checksums that several S3 servers reject.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
-        # The settings alone say where S3 is; DuckDB would not follow AWS_ENDPOINT_URL either.
+        # Only the settings say where S3 is; DuckDB would ignore AWS_ENDPOINT_URL.
         ignore_configured_endpoint_urls=True,
         **({"proxies": {}} if local else {}),
     )
@@ -110,46 +110,46 @@ def _is_loopback(host: str) -> bool:
 
 
 def error_code(error: Exception) -> str:
-    """The code of an S3 error, such as ``AccessDenied``; empty when the server gave none."""
+    """Return the code of an S3 error, such as ``AccessDenied``, or an empty text."""
     return error.response.get("Error", {}).get("Code", "") if isinstance(error, ClientError) else ""
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
+def _named_errors(action: str) -> Iterator[None]:
     try:
         yield
     except (ClientError, BotoCoreError, boto3.exceptions.Boto3Error) as error:
-        refused = error_code(error) in {"AccessDenied", "403"}
-        remedy = "grant these credentials the right to it" if refused else "see whether S3 is up (`make status`)"
-        raise ServerError(f"S3 does not {what}: {str(error).rstrip('.')}. To go on, {remedy}.") from error
+        denied = error_code(error) in {"AccessDenied", "403"}
+        remedy = "grant these credentials the right to it" if denied else "check that S3 is up (`make status`)"
+        raise ServerError(f"S3 cannot {action}: {str(error).rstrip('.')}. To go on, {remedy}.") from error
 
 
 def list_objects(client, bucket: str, prefix: str = "") -> list[StoredObject]:
-    """The objects whose keys start with `prefix`, sorted by key; none when there is no such bucket.
-
-    Servers list in orders of their own, so ours is made here.
-    """
-    found: list[StoredObject] = []
-    with _told(f"list s3://{bucket}/{prefix}"):
+    """Return the objects whose keys start with `prefix`, sorted by key; none if the bucket does not exist."""
+    objects: list[StoredObject] = []
+    with _named_errors(f"list s3://{bucket}/{prefix}"):
         try:
             for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
                 contents = page.get("Contents", [])
-                found += [StoredObject(o["Key"], o["ETag"].strip('"'), o["Size"], o["LastModified"]) for o in contents]
+                objects += [
+                    StoredObject(o["Key"], o["ETag"].strip('"'), o["Size"], o["LastModified"]) for o in contents
+                ]
         except ClientError as error:
             if error_code(error) not in MISSING:
                 raise
-    return sorted(found)
+    # Servers differ in their order.
+    return sorted(objects)
 
 
 def put_bytes(client, bucket: str, key: str, data: bytes) -> None:
-    """Write one object, whole or not at all."""
-    with _told(f"write s3://{bucket}/{key}"):
+    """Write an object, atomically."""
+    with _named_errors(f"write s3://{bucket}/{key}"):
         client.put_object(Bucket=bucket, Key=key, Body=data)
 
 
 def get_bytes(client, bucket: str, key: str) -> bytes | None:
-    """An object's content, None when there is no such object."""
-    with _told(f"read s3://{bucket}/{key}"):
+    """Return an object's content, or None if it does not exist."""
+    with _named_errors(f"read s3://{bucket}/{key}"):
         try:
             return client.get_object(Bucket=bucket, Key=key)["Body"].read()
         except ClientError as error:
@@ -159,13 +159,13 @@ def get_bytes(client, bucket: str, key: str) -> bytes | None:
 
 
 def read_head(client, bucket: str, key: str, n: int) -> bytes:
-    """The first `n` bytes of an object, fewer when it is shorter."""
-    with _told(f"read s3://{bucket}/{key}"):
+    """Return the first `n` bytes of an object, fewer if it is shorter."""
+    with _named_errors(f"read s3://{bucket}/{key}"):
         try:
-            # Servers that ignore Range send the whole: no more than `n` is taken from the wire.
+            # Some servers ignore Range and send everything, so read no more than `n`.
             body = client.get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{n - 1}")["Body"]
         except ClientError as error:
-            if error_code(error) in {"InvalidRange", "416"}:  # an empty object has no first byte
+            if error_code(error) in {"InvalidRange", "416"}:  # An empty object has no first byte.
                 return b""
             raise
         with body:
@@ -173,47 +173,48 @@ def read_head(client, bucket: str, key: str, n: int) -> bytes:
 
 
 def upload(client, path: Path, bucket: str, key: str) -> None:
-    """Write a file as an object of the type that its key ends with, in parts when it is very large."""
+    """Upload a file with the media type of the key's suffix, in parts if it is very large."""
     from boto3.s3.transfer import TransferConfig
 
-    named = TYPES.get(Path(key).suffix)
-    options = {"ExtraArgs": {"ContentType": named}} if named else {}
-    with _told(f"write s3://{bucket}/{key}"):
-        client.upload_file(str(path), bucket, key, Config=TransferConfig(multipart_threshold=ONE_REQUEST), **options)
+    media_type = MEDIA_TYPES.get(Path(key).suffix)
+    options = {"ExtraArgs": {"ContentType": media_type}} if media_type else {}
+    config = TransferConfig(multipart_threshold=MULTIPART_BYTES)
+    with _named_errors(f"write s3://{bucket}/{key}"):
+        client.upload_file(str(path), bucket, key, Config=config, **options)
 
 
 def download(client, bucket: str, key: str, path: Path) -> None:
-    """Copy an object into a file."""
-    with _told(f"read s3://{bucket}/{key}"):
+    """Download an object to a file."""
+    with _named_errors(f"read s3://{bucket}/{key}"):
         client.download_file(bucket, key, str(path))
 
 
 def delete(client, bucket: str, key: str) -> None:
-    """Delete an object, if it is there."""
-    with _told(f"delete s3://{bucket}/{key}"):
+    """Delete an object if it exists."""
+    with _named_errors(f"delete s3://{bucket}/{key}"):
         client.delete_object(Bucket=bucket, Key=key)
 
 
 def delete_prefix(client, bucket: str, prefix: str) -> int:
-    """Delete the objects whose keys start with `prefix`; how many there were.
+    """Delete the objects whose keys start with `prefix`; return how many there were.
 
-    One request each, because not every server has the request that deletes many.
+    Each takes a request, because not every server can delete several at once.
     """
     if not prefix:
-        raise ValueError("delete_prefix wants a prefix: an empty one would empty the bucket")
-    keys = [found.key for found in list_objects(client, bucket, prefix)]
-    with _told(f"delete s3://{bucket}/{prefix}"), ThreadPoolExecutor(CONNECTIONS // 2) as pool:
+        raise ValueError("delete_prefix needs a prefix: an empty one would empty the bucket")
+    keys = [stored.key for stored in list_objects(client, bucket, prefix)]
+    with _named_errors(f"delete s3://{bucket}/{prefix}"), ThreadPoolExecutor(CONNECTIONS // 2) as pool:
         list(pool.map(lambda key: client.delete_object(Bucket=bucket, Key=key), keys))
     return len(keys)
 
 
 def ensure_bucket(client, bucket: str) -> None:
-    """Make a bucket where it is missing.
+    """Create a bucket if it is missing.
 
     Raises
     ------
     ClientError
-        The server does not let us.
+        The server does not allow it.
     """
     try:
         client.head_bucket(Bucket=bucket)
@@ -221,12 +222,12 @@ def ensure_bucket(client, bucket: str) -> None:
         if error_code(error) not in MISSING:
             raise
         region = client.meta.region_name
-        # AWS wants the region named, except for its oldest, for which it refuses it; others do not care.
-        abroad = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != "us-east-1" else {}
+        # AWS needs the region, except us-east-1, which it rejects here; other servers ignore it.
+        location = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != "us-east-1" else {}
         try:
-            client.create_bucket(Bucket=bucket, **abroad)
-        except ClientError as made:
-            if error_code(made) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
+            client.create_bucket(Bucket=bucket, **location)
+        except ClientError as create_error:
+            if error_code(create_error) not in {"BucketAlreadyOwnedByYou", "BucketAlreadyExists"}:
                 raise
-            # Another process made it at the same moment, unless it is somebody else's, which this tells.
+            # Either another process created it at the same moment, or it is in another account: then this raises.
             client.head_bucket(Bucket=bucket)

@@ -1,6 +1,6 @@
 """DuckDB connections: the engine with its extensions, the landing zone attached to it, and the warehouse of a target.
 
-How the shared lake is attached stands in `lake`, what only MotherDuck needs in `motherduck`; here is what they share.
+The parts specific to the shared lake are in `lake`, those of MotherDuck in `motherduck`.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from duckbook.settings import Endpoints, S3Endpoint, Settings
 from duckbook.sql import literal
 
 
-class Within:
-    """A DuckDB connection, and its cursors, within an attached database; a context that closes it.
+class DatabaseConnection:
+    """A DuckDB connection whose cursors also use an attached database; as a context manager it closes at the end.
 
     Parameters
     ----------
     connection
-        The connection; everything but `cursor` is its own.
+        The connection; all its other methods are available.
     database
-        The database that unqualified names mean.
+        Database of unqualified names.
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, database: str):
         connection.execute(f"use {database}")
         self._connection, self._database = connection, database
 
-    def cursor(self) -> Within:
-        """Another connection to the same engine, within the same database."""
-        return Within(self._connection.cursor(), self._database)
+    def cursor(self) -> DatabaseConnection:
+        """Return another connection to the same engine and database."""
+        return DatabaseConnection(self._connection.cursor(), self._database)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
-    def __enter__(self) -> Within:
+    def __enter__(self) -> DatabaseConnection:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -57,16 +57,16 @@ LANDING_DATABASE = "landing_postgres"
 """Name under which the landing Postgres is attached."""
 
 STORAGE_VERSION = "v1.5.0"
-"""Format of new warehouse files. The default is one that DuckDB read in 2023; this one takes text in half the time."""
+"""Format of new warehouse files. The default is that of 2023; this one stores text in half the time."""
 
 FILE_CONFIG = {"storage_compatibility_version": STORAGE_VERSION, "max_vacuum_tasks": "0"}
-"""How the file of a warehouse is opened, besides: dbt's macro ``fill_gaps`` says when room in it is used again."""
+"""Further options for warehouse files. dbt's macro ``fill_gaps`` decides when free space in them is reused."""
 
 
 def extension_directory(settings: Settings) -> Path:
-    """Folder that holds the extensions of this DuckDB, linked from their wheels, so that no download is needed.
+    """Return the folder with DuckDB's extensions, linked from their wheels, so that nothing is downloaded.
 
-    ``~/.duckdb`` is shared by everything on a machine, hence a folder of the store's own.
+    It is in the data folder because ``~/.duckdb`` is shared by all programs of the user.
     """
     data_folder.claim(settings.data)
     folder = settings.data / "duckdb_extensions"
@@ -78,32 +78,31 @@ def extension_directory(settings: Settings) -> Path:
         wheel = site_packages / f"duckdb_extension_{name}" / "extensions" / f"v{duckdb.__version__}" / link.name
         if not wheel.exists() or (link.is_symlink() and link.readlink() == wheel):
             continue
-        # Two processes may link at once: each makes its own link and moves it into place.
-        mine = links / f".{name}.{os.getpid()}"
-        mine.symlink_to(wheel)
-        mine.replace(link)
+        # Atomic, because two processes may create the link at the same moment.
+        temporary = links / f".{name}.{os.getpid()}"
+        temporary.symlink_to(wheel)
+        temporary.replace(link)
     return folder
 
 
 @lru_cache(maxsize=1)
 def _platform() -> str:
-    """The platform that extensions of this DuckDB are built for."""
-    # Not on the connection that duckdb keeps by itself: threads share that one.
+    """Return the platform for which this DuckDB's extensions are built."""
+    # Not on duckdb's default connection, which all threads share.
     with duckdb.connect() as connection:
         return connection.execute("pragma platform").fetchone()[0]
 
 
-def engine_config(settings: Settings, closed: bool = False) -> dict[str, str]:
-    """The configuration that every DuckDB of the workbook is opened with, dbt's included.
+def engine_config(settings: Settings, trusted: bool = False) -> dict[str, str]:
+    """Return the configuration of every DuckDB engine of the workbook, dbt's included.
 
     Parameters
     ----------
-    closed
-        For statements of our own alone: our extensions are taken as they are, and no others can be fetched. To verify a
-        signature DuckDB hashes tens of megabytes at each load, a third of a second for both of ours, which came in
-        wheels as DuckDB itself did.
+    trusted
+        Whether only statements of duckbook will run. Then signatures of the installed extensions are not verified,
+        which saves a third of a second per engine, and no other extensions can be downloaded.
     """
-    extensions = extension_directory(settings)  # which claims the data folder before anything is made in it
+    extensions = extension_directory(settings)  # Claims the data folder, so it must come first.
     temporary = settings.data / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     config = {
@@ -113,112 +112,109 @@ def engine_config(settings: Settings, closed: bool = False) -> dict[str, str]:
     }
     if settings.threads:
         config["threads"] = str(settings.threads)
-    if closed:
+    if trusted:
         config |= {"allow_unsigned_extensions": "true", "autoinstall_known_extensions": "false"}
     return config
 
 
-def engine(settings: Settings, closed: bool = False) -> duckdb.DuckDBPyConnection:
-    """A DuckDB in memory, in UTC, that touches no warehouse; `closed` as in `engine_config`."""
-    return _in_utc(duckdb.connect(":memory:", config=engine_config(settings, closed)))
+def engine(settings: Settings, trusted: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open an in-memory DuckDB in UTC, without a warehouse; `trusted` as in `engine_config`."""
+    return _in_utc(duckdb.connect(":memory:", config=engine_config(settings, trusted)))
 
 
-def take_half(connection: duckdb.DuckDBPyConnection) -> None:
-    """Let an engine take half of the memory that the setting allows, where rows only pass through it.
-
-    What it keeps beyond that is read once more at best, and the rest is left to those who work beside it.
-    """
+def halve_memory_limit(connection: duckdb.DuckDBPyConnection) -> None:
+    """Halve the memory limit of an engine that only streams rows, to leave memory to concurrent processes."""
     (limit,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone()
     connection.execute(f"set memory_limit = {literal(f'{limit // 2}B')}")
 
 
 @contextlib.contextmanager
-def threads(connection: duckdb.DuckDBPyConnection, least: int = 1, most: int | None = None) -> Iterator[None]:
-    """Let an engine use more threads for a while, or fewer, than it is set to."""
-    (held,) = connection.execute("select current_setting('threads')").fetchone()
-    connection.execute(f"set threads = {max(least, min(held, most or held))}")
+def limit_threads(connection: duckdb.DuckDBPyConnection, least: int = 1, most: int | None = None) -> Iterator[None]:
+    """Keep the threads of an engine between two bounds during the block."""
+    (current,) = connection.execute("select current_setting('threads')").fetchone()
+    connection.execute(f"set threads = {max(least, min(current, most or current))}")
     try:
         yield
     finally:
-        connection.execute(f"set threads = {held}")
+        connection.execute(f"set threads = {current}")
 
 
 def open_warehouse(
-    settings: Settings, read_only: bool = False, closed: bool = False
-) -> duckdb.DuckDBPyConnection | Within:
+    settings: Settings, read_only: bool = False, trusted: bool = False
+) -> duckdb.DuckDBPyConnection | DatabaseConnection:
     """Open the warehouse of the target.
 
     Parameters
     ----------
-    closed
-        As in `engine_config`, where the target is a file.
+    trusted
+        As in `engine_config`; ignored for MotherDuck.
 
     Raises
     ------
     WarehouseLocked
         Another process has the file open.
     WarehouseError
-        There is no warehouse yet to be read, or the lake or MotherDuck refuses.
+        There is no warehouse to read yet, or the lake or MotherDuck cannot be opened.
     """
     if settings.target == "motherduck":
-        return Within(
-            _in_utc(motherduck.open_database(settings, engine_config(settings))), settings.motherduck_database
-        )
+        connection = _in_utc(motherduck.open_database(settings, engine_config(settings)))
+        return DatabaseConnection(connection, settings.motherduck_database)
     if settings.target == "lake":
-        return _open_lake(settings, read_only, closed)
+        return _open_lake(settings, read_only, trusted)
     path = settings.warehouse_path
     if read_only and not path.exists():
         raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        config = engine_config(settings, closed) | FILE_CONFIG
+        config = engine_config(settings, trusted) | FILE_CONFIG
         return _in_utc(duckdb.connect(str(path), read_only=read_only, config=config))
     except duckdb.IOException as error:
         holder = re.search(r"Conflicting lock is held in .*?\(PID (\d+)\)", str(error))
         if holder is None:
             raise
-        raise WarehouseLocked(f"The warehouse {path.name} is open in {_who(int(holder[1]))}, and try again.") from None
+        message = f"The warehouse {path.name} is open in {_describe_holder(int(holder[1]))}, and try again."
+        raise WarehouseLocked(message) from None
 
 
-def _who(pid: int) -> str:
-    """Who holds the warehouse, as far as its environment tells, and how it lets go."""
+def _describe_holder(pid: int) -> str:
+    """Describe the process that has the warehouse open, from its environment, and how to close it."""
     import psutil
 
-    told = {}
+    environment = {}
     with contextlib.suppress(psutil.Error):
-        told = psutil.Process(pid).environ()
-    if run_id := told.get("DUCKBOOK_RUN_ID"):
+        environment = psutil.Process(pid).environ()
+    if run_id := environment.get("DUCKBOOK_RUN_ID"):
         return f"run {run_id} (PID {pid}): wait for it to end"
-    # JupyterLab tells each kernel the notebook that it was started for.
-    if notebook := told.get("JPY_SESSION_NAME"):
+    # JupyterLab passes the notebook's path to its kernel.
+    if notebook := environment.get("JPY_SESSION_NAME"):
         name = Path(notebook).name
         return f"the notebook {name} (PID {pid}): run `book.release()` in it, or shut down its kernel in JupyterLab"
     return f"another process (PID {pid}): end it, or shut down its kernel if it is a notebook's"
 
 
 def preflight(settings: Settings) -> None:
-    """See that the warehouse of another machine can be opened, before any work; a local file needs no look.
+    """Check before a run that a remote warehouse can be opened.
 
     Raises
     ------
     WarehouseError
-        MotherDuck refuses, or is not reached.
+        MotherDuck cannot be reached, or does not accept the connection.
     """
     if settings.target == "motherduck":
         motherduck.check(settings, extension_directory(settings))
         open_warehouse(settings).close()
 
 
-def _open_lake(settings: Settings, read_only: bool, closed: bool) -> Within:
+def _open_lake(settings: Settings, read_only: bool, trusted: bool) -> DatabaseConnection:
     from duckbook.backends import servers
 
-    connection = engine(settings, closed)
+    connection = engine(settings, trusted)
     try:
         use_lake(connection, settings, servers.up(settings), read_only=read_only)
     except BaseException:
         connection.close()
         raise
-    return Within(connection, lake.NAME)
+    return DatabaseConnection(connection, lake.NAME)
 
 
 def use_lake(
@@ -228,17 +224,17 @@ def use_lake(
     read_only: bool = False,
     snapshot: int | None = None,
 ) -> None:
-    """Attach the shared lake to a connection, as the database `lake.NAME`.
+    """Attach the shared lake to a connection as the database `lake.NAME`.
 
     Parameters
     ----------
     snapshot
-        As it was at that snapshot, read-only; None: as it is.
+        Snapshot to read; None: the current one.
 
     Raises
     ------
     WarehouseError
-        It cannot be opened, or there is none yet to be read.
+        The lake cannot be opened, or does not exist and is only to be read.
     """
     use_s3(connection, endpoints.s3)
     options = _use_postgres(connection, lake.CATALOG_SECRET, endpoints.catalog_dsn)
@@ -246,7 +242,7 @@ def use_lake(
 
 
 def use_s3(connection: duckdb.DuckDBPyConnection, s3: S3Endpoint) -> None:
-    """Let a connection read S3 by httpfs."""
+    """Load httpfs and create the secret for S3."""
     connection.execute("load httpfs")
     secret = {"key_id": s3.access_key_id, "secret": s3.secret_access_key, "region": s3.region}
     if s3.session_token:
@@ -257,9 +253,9 @@ def use_s3(connection: duckdb.DuckDBPyConnection, s3: S3Endpoint) -> None:
 
 
 def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, read_only: bool = True) -> None:
-    """Let a connection read S3 by httpfs, and Postgres as the database `landing_postgres`.
+    """Let a connection read S3 with httpfs, and Postgres as the database `landing_postgres`.
 
-    Credentials go into DuckDB's secrets, which redact them, and never into the text of an ATTACH.
+    Credentials are in DuckDB's secrets, which redact them, and never in the text of an ATTACH.
     """
     use_s3(connection, endpoints.s3)
     options = _use_postgres(connection, "landing_postgres", endpoints.postgres_dsn)
@@ -270,14 +266,14 @@ def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, rea
 
 
 def attach_postgres(connection: duckdb.DuckDBPyConnection, name: str, values: dict[str, str]) -> None:
-    """Attach another Postgres as the database `name`, to be read; `values` are those of DuckDB's secret."""
+    """Attach another Postgres, read-only, as the database `name`; `values` are the options of DuckDB's secret."""
     connection.execute("load postgres_scanner")
     _create_secret(connection, name, "postgres", values)
     connection.execute(f"attach if not exists '' as {name} (type postgres, secret {name}, read_only)")
 
 
 def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) -> str:
-    """Keep a DSN's credentials as a secret, and give its other options, which an ATTACH may show."""
+    """Create a secret with a DSN's credentials, and return its other options, which an ATTACH may show."""
     connection.execute("load postgres_scanner")
     parts = parse_dsn(dsn)
     names = {"host": "host", "port": "port", "dbname": "database", "user": "user", "password": "password"}
@@ -288,11 +284,11 @@ def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) 
 
 
 def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:
-    listed = ", ".join(f"{key} {literal(value)}" for key, value in values.items())
-    connection.execute(f"create or replace temporary secret {name} (type {kind}, {listed})")
+    options = ", ".join(f"{key} {literal(value)}" for key, value in values.items())
+    connection.execute(f"create or replace temporary secret {name} (type {kind}, {options})")
 
 
 def _in_utc(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    # For its cursors too, on which `%sql` and what works side by side run: else they take the machine's.
+    # Global, so that its cursors, such as those of `%sql`, do not use the machine's time zone.
     connection.execute("set global timezone = 'UTC'")
     return connection

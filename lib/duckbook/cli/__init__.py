@@ -1,1 +1,1 @@
-"""The commands of `duckbook` and what they print."""
+"""The command line of duckbook."""

@@ -1,7 +1,6 @@
-"""The command line: ``duckbook COMMAND``; the Makefile's commands are these.
+"""The command line, ``duckbook COMMAND``, which the Makefile calls.
 
-Options are settings: each sets its ``DUCKBOOK_*`` variable before the settings are read, so that kernels inherit it.
-Exit status: 0 done, 1 failed, 2 wrong usage or setting, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+Exit status: 0 success, 1 failure, 2 wrong usage or setting, 130 stopped by Ctrl-C, 143 stopped by SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,22 +14,27 @@ import sys
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from duckbook.backends import server_state
-from duckbook.backends.signals import is_put_off
+from duckbook.backends.signals import deferred_by_import
 from duckbook.cli import archive_commands, server_commands, target_commands
-from duckbook.cli.options import complete_run, complete_step, parameter_option, size_options, store_options, when_option
+from duckbook.cli.options import (
+    common_options,
+    complete_run,
+    complete_step,
+    parameter_option,
+    size_options,
+    when_option,
+)
 from duckbook.errors import DuckbookError, reason, visible
-
-if TYPE_CHECKING:
-    from duckbook.settings import Settings
+from duckbook.settings import Settings, settings
 
 
 class Stopped(KeyboardInterrupt):
-    """SIGTERM or SIGHUP asked the process to stop."""
+    """The process was stopped by SIGTERM or SIGHUP, whose number is the argument."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,16 +43,16 @@ def cli() -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @size_options
 @when_option
 @parameter_option
-@click.option("--generate/--no-generate", default=True, help="Generate data, or run what others have landed.")
-@click.option("--from", "first", shell_complete=complete_step, help="First step to do.")
-@click.option("--until", "last", shell_complete=complete_step, help="Last step to do.")
-@click.option("--only", shell_complete=complete_step, help="The one step to do.")
+@click.option("--generate/--no-generate", default=True, help="Generate data, or run on data that others have landed.")
+@click.option("--from", "first", shell_complete=complete_step, help="First step to run.")
+@click.option("--until", "last", shell_complete=complete_step, help="Last step to run.")
+@click.option("--only", shell_complete=complete_step, help="Step or group to run alone.")
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
-def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, only, chain, **_store) -> None:
+def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, only, chain, **_common) -> None:
     """Run the chain: generate, ingest, transform, publish, explore."""
     from duckbook.runs.request import Request
 
@@ -58,11 +62,11 @@ def run(customers, seed, dirt, planted, as_of, extra, generate, first, last, onl
 
 
 @cli.command()
-@store_options
+@common_options
 @when_option
 @parameter_option
-@click.option("--generate/--no-generate", default=True, help="Generate data, or run what others have landed.")
-def latest(as_of, extra, generate, **_store) -> None:
+@click.option("--generate/--no-generate", default=True, help="Generate data, or run on data that others have landed.")
+def latest(as_of, extra, generate, **_common) -> None:
     """Run one more day: generate the latest 30 days, ingest, transform, publish."""
     from duckbook.runs.chain import read_chain
     from duckbook.runs.request import Request
@@ -72,19 +76,17 @@ def latest(as_of, extra, generate, **_store) -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @click.argument("run_id", default="latest", shell_complete=complete_run)
 @click.option("--chain", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Another chain file.")
-def resume(run_id, chain, **_store) -> None:
-    """Go on with a run that failed or was stopped, from the step that did not succeed."""
+def resume(run_id, chain, **_common) -> None:
+    """Resume a run that failed or was stopped, from the step that did not succeed."""
     _run(run_id, chain)
 
 
-def _run(asked: Any, chain_file: Path | None = None) -> None:
-    """Do what a request asks for, or go on with the run of an id, and tell how it ended."""
-    from duckbook.settings import settings
-
-    # Before the imports that take a second: a wrong setting is told at once.
+def _run(request: Any, chain_file: Path | None = None) -> None:
+    """Run a request, or resume the run of an id, and print how it ended."""
+    # Report a wrong setting before the imports, which take a second.
     chosen = settings()
 
     from duckbook.cli import terminal
@@ -92,32 +94,32 @@ def _run(asked: Any, chain_file: Path | None = None) -> None:
     from duckbook.runs import provenance, run_archive, runner
     from duckbook.runs.chain import CHAIN_FILE
 
-    if not isinstance(asked, str) and not asked.generate and (told := new_sources.told_of(asked.as_of)):
-        click.echo(told, err=True)
+    is_resumed = isinstance(request, str)
+    if not is_resumed and not request.generate and (warning := new_sources.as_of_warning(request.as_of)):
+        click.echo(warning, err=True)
     out = terminal.console()
     listener = terminal.LiveListener(out)
     try:
         with listener:
-            do = runner.resume if isinstance(asked, str) else runner.run
-            record = do(chosen, asked, listener, chain_file or CHAIN_FILE, checks=[check_planted])
+            start = runner.resume if is_resumed else runner.run
+            ended = start(chosen, request, listener, chain_file or CHAIN_FILE, checks=[check_planted])
     except KeyboardInterrupt:
-        newest = run_archive.latest(chosen.runs, provenance.store(chosen))
-        told = run_archive.read(newest) if newest is not None and listener.began else None
-        if told and told["status"] != run_archive.SUCCEEDED:
-            terminal.show_failure(terminal.console(stderr=True), told, None, runner.resume_command(told))
+        newest = run_archive.latest(chosen.runs, provenance.data_folder(chosen))
+        record = run_archive.read(newest) if newest is not None and listener.has_started else None
+        if record and record["status"] != run_archive.SUCCEEDED:
+            terminal.show_failure(terminal.console(stderr=True), record, None, runner.resume_command(record))
         raise
-    terminal.show_summary(out, record.record, record.folder / "index.html")
-    if record.record["status"] != run_archive.SUCCEEDED:
-        failed = [step for step in record.record["steps"] if step["status"] == run_archive.FAILED]
-        notebook = record.folder / failed[0]["notebook"] if failed else None
-        terminal.show_failure(
-            terminal.console(stderr=True), record.record, notebook, runner.resume_command(record.record)
-        )
+    record = ended.record
+    terminal.show_summary(out, record, ended.folder / "index.html")
+    if record["status"] != run_archive.SUCCEEDED:
+        failed = [step for step in record["steps"] if step["status"] == run_archive.FAILED]
+        notebook = ended.folder / failed[0]["notebook"] if failed else None
+        terminal.show_failure(terminal.console(stderr=True), record, notebook, runner.resume_command(record))
         sys.exit(1)
 
 
 def check_planted(chosen: Settings) -> None:
-    """Refuse planted parameters that do not exist or are out of range."""
+    """Raise for planted parameters that do not exist or are out of range."""
     if chosen.planted:
         from duckbook.generate.shop.parameters import planting
 
@@ -125,22 +127,20 @@ def check_planted(chosen: Settings) -> None:
 
 
 def _from_raw(purpose: str) -> Any:
-    """What makes everything of raw again, for whoever reads it."""
+    """A request that rebuilds and publishes everything from raw."""
     from duckbook.runs.request import Request
-    from duckbook.settings import settings
 
     return Request(first="staging", last="bi" if settings().bi else "publish", generate=False, purpose=purpose)
 
 
 @cli.command()
-@store_options
+@common_options
 @server_state.command
-def rebuild(**_store) -> None:
-    """Make the warehouse again from the history in S3 alone, and publish it."""
+def rebuild(**_common) -> None:
+    """Rebuild the warehouse from the history in S3, and publish it."""
     from duckbook.backends import servers
     from duckbook.backends.lock import one_writer
     from duckbook.ingest import raw
-    from duckbook.settings import settings
 
     servers.preflight(settings())
     with one_writer(settings(), "a rebuild"):
@@ -149,16 +149,15 @@ def rebuild(**_store) -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @click.argument("folder", type=click.Path(path_type=Path))
 @server_state.command
-def restore(folder, **_store) -> None:
-    """Make an empty store again from a backup, through to the published marts."""
+def restore(folder, **_common) -> None:
+    """Restore a backup into an empty data folder, build the warehouse and publish it."""
     from duckbook.backends import servers
     from duckbook.backends.lock import one_writer
     from duckbook.ingest import raw
     from duckbook.ops import backup
-    from duckbook.settings import settings
 
     servers.preflight(settings())
     backup.check(settings(), folder)
@@ -172,12 +171,12 @@ def restore(folder, **_store) -> None:
 
 
 @cli.command()
-@store_options
-@click.option("--records", default="", help="Records to erase that an erasure has listed, with blanks between them.")
+@common_options
+@click.option("--records", default="", help="Records to erase, as listed by an earlier erasure, separated by spaces.")
 @click.argument("customer_ids", nargs=-1, metavar="CUSTOMER_ID…")
 @server_state.command
-def forget(customer_ids, records, **_store) -> None:
-    """Erase people for good, publish without them, and prove it; later landings do not bring them back."""
+def forget(customer_ids, records, **_common) -> None:
+    """Erase people for good, publish without them, and prove it; later landings do not restore them."""
     from duckbook.backends import servers
     from duckbook.backends.lock import one_writer
     from duckbook.cli import terminal
@@ -207,20 +206,19 @@ def forget(customer_ids, records, **_store) -> None:
 
 
 @cli.command()
-@store_options
+@common_options
 @click.argument("batches", nargs=-1, required=True, metavar="BATCH…")
 @server_state.command
-def withdraw(batches, **_store) -> None:
-    """Take batches back out of the history, and publish without them.
+def withdraw(batches, **_common) -> None:
+    """Withdraw batches from the history, and publish without them.
 
-    A BATCH is a batch_id of ecom_raw.batches, or the address of a source, whose newest batch is meant. It comes in
-    again when the source is landed anew.
+    A BATCH is a batch_id of ecom_raw.batches, or the address of a source, for its newest batch. It is ingested again
+    when the source is landed again.
     """
     from duckbook.backends import servers
     from duckbook.backends.lock import one_writer
     from duckbook.ingest import raw
     from duckbook.ops import withdrawal
-    from duckbook.settings import settings
 
     chosen = settings()
     servers.preflight(chosen)
@@ -230,33 +228,33 @@ def withdraw(batches, **_store) -> None:
         raw.load(chosen, endpoints)
     for batch in withdrawn.batches:
         click.echo(f"Withdrawn: {batch.batch_id}, {batch.landed:,} rows of {batch.source}.")
-    click.echo(f"The history is as of {withdrawn.as_of}. What was withdrawn is read again once it is landed anew.")
+    click.echo(f"The history is as of {withdrawn.as_of}. A withdrawn source is ingested again if it is landed again.")
     _run(_from_raw("withdraw"))
 
 
 @cli.command()
-@click.option("--customers", type=int, help="Customers of the canonical run, where not as many as it usually has.")
-@click.option("--science", is_flag=True, help="The notebooks that want the larger store, instead of the chain's.")
+@click.option("--customers", type=int, help="Customers of the canonical run, in place of the usual number.")
+@click.option("--science", is_flag=True, help="Refresh the data science notebooks instead of the chain's.")
 def outputs(customers, science) -> None:
     """Refresh the notebooks' committed outputs from the canonical run."""
     from duckbook.cli import terminal
-    from duckbook.ops import committed_outputs as refresh
+    from duckbook.ops import committed_outputs
 
-    listening = partial(terminal.LiveListener, terminal.console(stderr=True))
-    for line in refresh.refresh(listening, customers, science=science):
+    new_listener = partial(terminal.LiveListener, terminal.console(stderr=True))
+    for line in committed_outputs.refresh(new_listener, customers, science=science):
         click.echo(line)
 
 
 @cli.command()
 def stale() -> None:
-    """Say which notebooks' committed outputs are older than their sources; exit status 1 where there are any."""
+    """List notebooks whose committed outputs are older than their sources; exit status 1 if there are any."""
     from duckbook.runs import staleness
 
-    found = {name: kinds for name, kinds in staleness.stale().items() if kinds}
-    for name, kinds in found.items():
-        click.echo(f"{name} is stale: changed since its outputs were taken: {', '.join(kinds)}.")
-    click.echo("Refresh them with make outputs, or make outputs SCIENCE=1." if found else "No notebook is stale.")
-    sys.exit(bool(found))
+    notebooks = {name: kinds for name, kinds in staleness.stale().items() if kinds}
+    for name, kinds in notebooks.items():
+        click.echo(f"{name} is stale: changed since its outputs were refreshed: {', '.join(kinds)}.")
+    click.echo("Refresh them with make outputs, or make outputs SCIENCE=1." if notebooks else "No notebook is stale.")
+    sys.exit(bool(notebooks))
 
 
 for command in (*archive_commands.COMMANDS, *server_commands.COMMANDS, *target_commands.COMMANDS):
@@ -264,65 +262,61 @@ for command in (*archive_commands.COMMANDS, *server_commands.COMMANDS, *target_c
 
 
 def _stop(number: int, frame: Any) -> None:
-    if not is_put_off(number, frame):
-        # Of Ctrl-C is told that it was that, and by no number.
+    if not deferred_by_import(number, frame):
+        # Without a number: `runner` treats Ctrl-C differently.
         raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
 
 
 def main() -> None:
-    """Run a command; an error is one sentence on stderr."""
-    # At its end Python looks through all that it holds, for a third of a second after a run, unless that is frozen;
-    # nothing waits for it: files and connections are closed by those who opened them.
+    """Run a command, and print an error as one sentence on stderr."""
+    # Skip the last garbage collection, which takes a third of a second; files and connections are closed already.
     atexit.register(gc.freeze)
-    # A shell ignores SIGINT for what it starts in the background; asked to stop, a run stops all the same.
+    # Shells start background processes with SIGINT ignored.
     signal.signal(signal.SIGINT, _stop)
     signal.signal(signal.SIGTERM, _stop)
-    # Started by nohup, it goes on when its terminal is closed.
+    # nohup ignores SIGHUP, and it stays ignored.
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _stop)
-    # What a command writes, its servers and kernels too, is its owner's alone, whatever folder it lies in.
+    # Files of commands, servers and kernels are private.
     os.umask(0o077)
     try:
         cli.main(prog_name="duckbook", standalone_mode=False)
     except DuckbookError as error:
-        click.echo(_shown(_explained(str(error))), err=True)
+        click.echo(_printable(_explained(str(error))), err=True)
         sys.exit(error.exit_status)
     except OSError as error:
-        click.echo(_shown(_explained(reason(error))), err=True)
+        click.echo(_printable(_explained(reason(error))), err=True)
         sys.exit(1)
     except click.exceptions.Abort as abort:
-        # click turns every KeyboardInterrupt into this.
+        # click's replacement for KeyboardInterrupt.
         click.echo("Stopped.", err=True)
         sys.exit(128 + abort.__cause__.args[0] if isinstance(abort.__cause__, Stopped) else 130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except Exception as error:
-        # Libraries say in their own ways that a disk is full. Else it is a fault of ours: the traceback says where, and
-        # quotes what a library said.
-        said = reason(error)
-        explained = _explained(said)
-        click.echo(_shown(traceback.format_exc() if explained == said else explained), err=True)
+        # Libraries report a full disk in their own ways. Anything else is a bug and gets a traceback.
+        message = reason(error)
+        explained = _explained(message)
+        click.echo(_printable(traceback.format_exc() if explained == message else explained), err=True)
         sys.exit(1)
 
 
-def _explained(said: str) -> str:
-    """An error, and where it came of a full disk the folder that lies on it."""
+def _explained(message: str) -> str:
+    """An error message; if the disk is full, with the folder on it."""
     from duckbook.backends import disk_space
-    from duckbook.settings import settings
 
     try:
-        return disk_space.explained(said, settings())
+        return disk_space.explain(message, settings())
     except (DuckbookError, OSError):
-        return said
+        return message
 
 
-def _shown(text: str) -> str:
-    """A text as a terminal may show it: without secrets, and without characters that steer it."""
+def _printable(text: str) -> str:
+    """Redact secrets and replace control characters."""
     from duckbook.redaction import Redactor, secrets_of
-    from duckbook.settings import settings
 
-    # Where the settings are what is wrong, their sentence shows no secret.
+    # Messages about wrong settings contain no secrets.
     with contextlib.suppress(DuckbookError):
         text = Redactor(secrets_of(settings())).text(text)
     return visible(text)

@@ -1,4 +1,4 @@
-"""What a look at a landing zone found, as a person reads it in the terminal."""
+"""Print the report of a landing zone check."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from duckbook.ops.landing_check import CheckReport
 
 
 def show(out: Console, report: CheckReport) -> None:
-    """What a look at a landing zone found: table by table, what a person should know, and what would stop a run."""
+    """Print the tables, totals, findings and errors of a check."""
     counts = ("found", "new", "landed", "unreadable", "quarantined")
-    tables = Table(title="What would be read: sources found and new, and the rows of the new ones")
+    tables = Table(title="What would be read: sources found and new, and rows of the new sources")
     tables.add_column("table")
     for name in counts:
         tables.add_column(name, justify="right")
@@ -22,29 +22,30 @@ def show(out: Console, report: CheckReport) -> None:
     terminal.show_table(out, tables)
     if report.totals:
         terminal.show_table(out, _totals(report.totals))
-    # The same finding in many objects is one to a person.
-    alike: dict[tuple[str, str, str], list] = {}
+    # The same finding in several objects is one row.
+    groups: dict[tuple[str, str, str], list] = {}
     for finding in report.findings:
         columns = finding.example if finding.finding.startswith("columns") else ""
-        alike.setdefault((finding.table, finding.finding, columns), []).append(finding)
-    if alike:
-        told = Table(title="What to know before")
+        groups.setdefault((finding.table, finding.finding, columns), []).append(finding)
+    if groups:
+        findings = Table(title="Findings")
         for name in ("table", "finding", "rows", "source", "for example"):
-            told.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
-        for (table, finding, columns), mine in alike.items():
-            rows = "" if columns else f"{sum(one.rows for one in mine):,}" if mine[0].rows else ""
-            more = f" and {len(mine) - 1:,} more" if len(mine) > 1 else ""
-            told.add_row(escape(table), escape(finding), rows, escape(mine[0].source) + more, escape(mine[0].example))
-        terminal.show_table(out, told)
+            findings.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+        for (table, finding, columns), group in groups.items():
+            first = group[0]
+            rows = f"{sum(each.rows for each in group):,}" if first.rows and not columns else ""
+            more = f" and {len(group) - 1:,} more" if len(group) > 1 else ""
+            findings.add_row(escape(table), escape(finding), rows, escape(first.source) + more, escape(first.example))
+        terminal.show_table(out, findings)
     for stop in report.stops:
         out.print(f"[red]✗[/] {escape(stop)}", soft_wrap=True)
-    verdict = "would fail: fix what is marked ✗" if report.stops else "would ingest this"
+    verdict = "would fail: fix the errors marked ✗" if report.stops else "would ingest this"
     out.print(f"`make pipeline GENERATE=0` {verdict}. Nothing was changed.")
 
 
 def _totals(rows: list[dict]) -> Table:
-    """What the owner of the shop knows, a row a currency."""
-    table = Table(title="What the new sources hold, the newest record of each key: is it what you know?")
+    """Totals that the owner of the shop can compare, one row per currency."""
+    table = Table(title="Totals of the new sources, newest record per key: compare them with your shop system")
     table.add_column("currency")
     for name in ("orders", "lines", "units", "sum of items", "sum of orders", "first day", "last day"):
         table.add_column(name, justify="right")

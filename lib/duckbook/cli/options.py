@@ -1,6 +1,6 @@
-"""Options that several commands have.
+"""Options that several commands share.
 
-An option of a setting sets its ``DUCKBOOK_*`` variable before the settings are read, so that kernels inherit it.
+An option for a setting sets its ``DUCKBOOK_*`` variable before the settings are read, so that kernels inherit it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from datetime import date
 import click
 
 from duckbook.errors import SettingError
-from duckbook.settings import as_of_date, calendar_date
+from duckbook.settings import as_of_date, calendar_date, settings
 
 
-def store_options(command: Callable) -> Callable:
-    """Options that say which store and target a command works on."""
+def common_options(command: Callable) -> Callable:
+    """Add the options for the data folder, the archive and the target."""
     for option in (
-        click.option("--data", help="Folder of the store's state.", callback=_setting),
+        click.option("--data", help="Data folder, with the local state of a shop.", callback=_setting),
         click.option("--runs", help="Folder of the run archive.", callback=_setting),
         click.option("--target", help="Where the warehouse lives: duckdb, lake or motherduck.", callback=_setting),
     ):
@@ -27,11 +27,11 @@ def store_options(command: Callable) -> Callable:
 
 
 def size_options(command: Callable) -> Callable:
-    """Options that say what is generated."""
+    """Add the options of the generator."""
     for option in (
         click.option("--customers", help="Customers at the end of the history.", callback=_setting),
-        click.option("--seed", help="Seed of every random choice.", callback=_setting),
-        click.option("--dirt", help="Share of records made dirty on purpose.", callback=_setting),
+        click.option("--seed", help="Seed of all random choices.", callback=_setting),
+        click.option("--dirt", help="Share of records that are made dirty.", callback=_setting),
         click.option("--planted", help="Planted parameters to change, 'NAME=NUMBER …'.", callback=_setting),
     ):
         command = option(command)
@@ -39,40 +39,39 @@ def size_options(command: Callable) -> Callable:
 
 
 def when_option(command: Callable) -> Callable:
-    """The as-of date."""
+    """Add the option for the as-of date."""
     return click.option("--as-of", callback=_date, help="Last day of the data, YYYY-MM-DD.")(command)
 
 
 def parameter_option(command: Callable) -> Callable:
-    """Parameters for whichever notebooks have them."""
-    text = "A parameter for the notebooks that have it; may be given several times."
+    """Add the option for notebook parameters."""
+    text = "Parameter for all notebooks that have it; repeatable."
     return click.option("-p", "--parameter", "extra", multiple=True, metavar="NAME=VALUE", callback=_pairs, help=text)(
         command
     )
 
 
-def complete_step(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """The steps of the chain, for the shell's completion."""
+def complete_step(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:
+    """Complete the name of a step."""
     from duckbook.runs.chain import read_chain
 
-    return [step.name for step in read_chain() if step.name.startswith(begun)]
+    return [step.name for step in read_chain() if step.name.startswith(prefix)]
 
 
-def complete_run(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """The ids of the runs in the archive, newest first, for the shell's completion."""
+def complete_run(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:
+    """Complete the id of a run, newest first."""
     from duckbook.runs import provenance, run_archive
-    from duckbook.settings import settings
 
-    ids = [record["run_id"] for record in run_archive.read_all(settings().runs, provenance.store(settings()))]
-    return [run_id for run_id in ["latest", *ids] if run_id.startswith(begun)]
+    ids = [record["run_id"] for record in run_archive.read_all(settings().runs, provenance.data_folder(settings()))]
+    return [run_id for run_id in ["latest", *ids] if run_id.startswith(prefix)]
 
 
-def complete_publication(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
-    """The names of the publications that are kept, newest first, for the shell's completion."""
+def complete_publication(_context: click.Context, _parameter: click.Parameter, prefix: str) -> list[str]:
+    """Complete the name of a publication, newest first."""
     from duckbook.publish import publisher
-    from duckbook.settings import settings
 
-    return [found.run_id for found in publisher.publications(settings()) if found.run_id.startswith(begun)]
+    names = [publication.run_id for publication in publisher.publications(settings())]
+    return [name for name in names if name.startswith(prefix)]
 
 
 def _setting(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

@@ -1,6 +1,6 @@
-"""What a person sees of a run in the terminal: a live line a running step, and a summary at the end.
+"""Terminal progress and summaries: a live line per running step, and tables at the end.
 
-Where there is no terminal, such as in a log, it is plain lines without colours or movement.
+Without a terminal, such as in a log file, output is plain lines without colours.
 """
 
 from __future__ import annotations
@@ -37,51 +37,49 @@ MARKS = {
     run_archive.WAITING: "·",
 }
 
+MAX_RECORD_LENGTH = 300
+"""Characters shown of a record."""
 
-LONGEST = 300
-"""Characters of a record that are shown."""
+MIN_TEXT_WIDTH = 8
+"""Minimum width of a text column in a narrow terminal."""
 
 
 class Terminal(Console):
-    """A console whose reader may leave: ``make pipeline | head`` ends the words, and not the run."""
+    """A console that survives a closed pipe, so that ``make pipeline | head`` does not stop the run."""
 
     def on_broken_pipe(self) -> None:
-        """Say no more; what is still said by others goes nowhere."""
+        """Discard all further output of the process."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Make a text of what is printed, whose control characters do nothing."""
+        """Render a text with its control characters replaced."""
         return super().render_str(visible(text), **options)
 
 
 def console(stderr: bool = False) -> Console:
-    """The terminal, or a log whose lines are wide enough for a table."""
-    found = Terminal(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Terminal(stderr=stderr, highlight=False, width=120)
+    """A console for the terminal; for a log file, one with a fixed width."""
+    terminal = Terminal(stderr=stderr, highlight=False)
+    return terminal if terminal.is_terminal else Terminal(stderr=stderr, highlight=False, width=120)
 
 
 def show_table(out: Console, table: Table) -> None:
-    """Print a table whose numbers, which stand at the right, are never cut or folded; its texts are folded instead."""
+    """Print a table; text columns are folded to fit, and number columns, which are right-aligned, never are."""
     for column in table.columns:
         is_number = column.justify == "right"
         column.no_wrap, column.overflow = is_number, "fold"
         widest = max(cell_len(str(text)) for text in (column.header, *column.cells))
-        column.min_width = widest if is_number else min(widest, TEXT_WIDTH)
-    # In a terminal narrower than the numbers are long, lines are wrapped by the terminal.
+        column.min_width = widest if is_number else min(widest, MIN_TEXT_WIDTH)
+    # A terminal that is still too narrow wraps the lines.
     out.print(table, crop=False)
 
 
-TEXT_WIDTH = 8
-"""So many characters a column of texts keeps in the narrowest terminal."""
-
-
 class LiveListener:
-    """Shows each running step with its cells and elapsed time, each ended one on a line of its own, and what waits."""
+    """Shows progress: cells and elapsed time of each running step, a line per ended step, and the waiting steps."""
 
     def __init__(self, out: Console):
         self.out = out
-        self.began = False
+        self.has_started = False
         self._lock = threading.Lock()
         self._tasks: dict[str, TaskID] = {}
         self._steps = 0
@@ -106,8 +104,8 @@ class LiveListener:
         self._progress.stop()
 
     def run_started(self, steps: list[Step]) -> None:
-        """The number of steps is known."""
-        self.began = True
+        """Show the number of steps."""
+        self.has_started = True
         self._steps, self._waiting = len(steps), [step.name for step in steps]
         self._progress.update(self._chain, description="[bold]chain", total=len(steps), cell=self._state(0))
 
@@ -115,7 +113,7 @@ class LiveListener:
         return f"{done:.0f} of {self._steps}" + (f", waiting: {', '.join(self._waiting)}" if self._waiting else "")
 
     def step_started(self, step: Step) -> None:
-        """A line for the step."""
+        """Add a line for the step."""
         cells = _code_cells(step.notebook)
         with self._lock:
             self._tasks[step.name] = self._progress.add_task(step.name, total=cells, cell="")
@@ -125,12 +123,12 @@ class LiveListener:
             self.out.print(f"  {step.name} …")
 
     def cell_started(self, step: Step, cell: int) -> None:
-        """The step's line moves on."""
+        """Update the line of the step."""
         with self._lock:
             self._progress.update(self._tasks[step.name], completed=cell - 1, cell=f"cell {cell}")
 
     def step_ended(self, step: Step, entry: dict[str, Any]) -> None:
-        """The step's line gives way to its result."""
+        """Replace the line of the step by its result."""
         with self._lock:
             if step.name in self._tasks:
                 self._progress.remove_task(self._tasks.pop(step.name))
@@ -140,14 +138,14 @@ class LiveListener:
 
 
 def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
-    """The steps, the reconciliation of rows and marts, the tests, and where the page is."""
+    """Print the steps, the reconciliation of rows and marts, the tests, and the path of the page."""
     show_table(out, _steps_table(record))
     for step in record["steps"]:
         if step["status"] == run_archive.SKIPPED and step["error"]:
-            out.print(f"{step['name']} was left out: {step['error']}", markup=False, soft_wrap=True)
+            out.print(f"{step['name']} was skipped: {step['error']}", markup=False, soft_wrap=True)
     if record["tables"]:
         for table in _rows_tables(record["tables"], out):
-            # In a terminal narrower than the numbers are long, lines are wrapped by the terminal, and not cut.
+            # A terminal that is too narrow wraps the lines; none is cut.
             out.print(table, width=max(out.width, _width(table, out)), crop=False)
     if record["reconciliation"]:
         out.print(marts_line(record["reconciliation"]), markup=False, soft_wrap=True)
@@ -160,21 +158,21 @@ def show_summary(out: Console, record: dict[str, Any], page: Path) -> None:
     out.print(f"Page: {page}", markup=False, soft_wrap=True)
 
 
-def show_failure(out: Console, record: dict[str, Any], notebook: Path | None, again: str) -> None:
-    """The step, the cell, the error, and what to run next."""
+def show_failure(out: Console, record: dict[str, Any], notebook: Path | None, command: str) -> None:
+    """Print the failed step, its error, its notebook, and the command that resumes the run."""
     failed = [step for step in record["steps"] if step["status"] in {run_archive.FAILED, run_archive.INTERRUPTED}]
     where = f"Step {failed[0]['name']} {failed[0]['status']}" if failed else f"The run {record['status']}"
     what = failed[0]["error"] if failed else record["error"]
     out.print(f"{where}: {what}", style="bold red", markup=False, soft_wrap=True)
     if notebook is not None and notebook.exists():
         out.print(f"Look at: {notebook}", markup=False, soft_wrap=True)
-    for trouble in record.get("not_told", ()):
-        out.print(trouble, markup=False, soft_wrap=True)
-    out.print(f"Then go on with: {again}", markup=False, soft_wrap=True)
+    for error in record.get("not_told", ()):
+        out.print(error, markup=False, soft_wrap=True)
+    out.print(f"Then resume with: {command}", markup=False, soft_wrap=True)
 
 
 def show_comparison(out: Console, old: dict[str, Any], new: dict[str, Any], sections: list[Section]) -> None:
-    """Two runs beside each other, a table a section."""
+    """Print the comparison of two runs, one table per section."""
     out.print(f"Before: run {old['run_id']}. After: run {new['run_id']}.")
     for section in sections:
         if not section.rows:
@@ -193,40 +191,40 @@ def show_comparison(out: Console, old: dict[str, Any], new: dict[str, Any], sect
 def show_erasure(
     out: Console, erasure: Erasure, traces: list[Trace], unreached: list[str], numbered: list[Path]
 ) -> None:
-    """What was erased, where people were looked for, and what is not ours to erase."""
+    """Print the erased rows, the searched places, and the copies that others have to erase."""
     if erasure.number is None:
-        out.print("The history holds these people no more: they had been forgotten before.")
+        out.print("The history no longer has these people: they were erased before.")
     else:
-        told = ", ".join(f"{count:,} of {name}" for name, count in erasure.rows.items())
-        out.print(f"Erased from the history, by commit {erasure.number}: {told}.")
-    table = Table(title="Looked for them in", title_justify="left")
-    for name, justify in (("place", "left"), ("what it holds", "left"), ("found", "right")):
+        counts = ", ".join(f"{count:,} of {name}" for name, count in erasure.rows.items())
+        out.print(f"Erased from the history, by commit {erasure.number}: {counts}.")
+    table = Table(title="Searched for remaining copies", title_justify="left")
+    for name, justify in (("place", "left"), ("contents", "left"), ("found", "right")):
         table.add_column(name, justify=justify)
     for trace in traces:
         table.add_row(trace.place, trace.searched, f"{trace.found:,}", style="bold red" if trace.found else None)
     show_table(out, table)
     if erasure.sources:
         out.print(
-            "Still named where their rows came from, which is for its owner to erase; what is landed from there again "
-            "does not bring them back:"
+            "These sources still name them, and their owner has to erase them there. Landing the sources again does "
+            "not restore these people:"
         )
         for source in erasure.sources:
             out.print(f"  {source}", markup=False, soft_wrap=True)
     if numbered:
         runs_of = sorted({file.parent for file in numbered})
         out.print(
-            f"{len(numbered):,} files of archived runs hold the number that is the customer_id, which may mean these "
-            f"people or anything else: delete the folders of such runs where it does, such as {runs_of[0]}.",
+            f"{len(numbered):,} files of archived runs contain the number of the customer_id, which may mean these "
+            f"people or something else. Delete the folders of runs where it means them, such as {runs_of[0]}.",
             markup=False,
             soft_wrap=True,
         )
     if unreached:
         out.print(
-            f"On {' and '.join(unreached)} of your own, deleted rows and objects stay on the disk, and in versions, "
-            "backups and logs of writes, for as long as its own rules keep them."
+            f"Your own {' and '.join(unreached)} may keep deleted rows and objects on disk, and in versions, backups "
+            "and write-ahead logs, for as long as its retention rules say."
         )
     if erasure.doubts:
-        out.print(f"{len(erasure.doubts):,} records that may be theirs were listed at the beginning: read them.")
+        out.print(f"{len(erasure.doubts):,} records that may be theirs are listed at the start: read them.")
 
 
 def show_doubts(out: Console, doubts: list[Doubt]) -> None:
@@ -236,21 +234,21 @@ def show_doubts(out: Console, doubts: list[Doubt]) -> None:
     if not doubts:
         return
     out.print(
-        f"{len(doubts):,} records may be of these people, and are left as they are. Read them, for they are not listed "
-        "again; for a customer who is the same person, forget that customer_id too:"
+        f"{len(doubts):,} records may be about these people, and are not erased. Read them now, because they are not "
+        "listed again. If another customer is the same person, erase that customer_id too:"
     )
     for doubt in doubts:
-        of = f"customer {doubt.customer}, " if doubt.customer else ""
-        text = doubt.text if len(doubt.text) <= LONGEST else f"{doubt.text[:LONGEST]}…"
-        for line in (f"  {doubt.record}  {of}{doubt.why}  ({doubt.source})", f"    {text}"):
+        customer = f"customer {doubt.customer}, " if doubt.customer else ""
+        text = doubt.text if len(doubt.text) <= MAX_RECORD_LENGTH else f"{doubt.text[:MAX_RECORD_LENGTH]}…"
+        for line in (f"  {doubt.record}  {customer}{doubt.why}  ({doubt.source})", f"    {text}"):
             out.print(" ".join(line.split("\n")), markup=False, soft_wrap=True)
     out.print("This erases those that are theirs, once the others are struck out:")
     out.print(f"  {erase_command(doubts)}", markup=False, soft_wrap=True)
 
 
-def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -> None:
-    """Two targets beside each other: a line a table that differs, a few of its rows, and the sum of it all."""
-    different = [table for table in found if not table.equal]
+def show_parity(out: Console, left: str, right: str, tables: list[TableParity]) -> None:
+    """Print the parity of two targets: the tables that differ, examples of their rows, and totals."""
+    different = [table for table in tables if not table.equal]
     for title, columns, rows in (
         ("Tables that differ", ("table", left, right, "what"), [_parity_row(table) for table in different]),
         (
@@ -270,8 +268,8 @@ def show_parity(out: Console, left: str, right: str, found: list[TableParity]) -
             for row in rows:
                 shown.add_row(*map(escape, row))
             out.print(shown)
-    counted = f"{len(found)} tables, {sum(table.rows[0] or 0 for table in found):,} rows"
-    verdict = f"{len(different)} of them differ" if different else "all equal" if found else "nothing to compare"
+    counted = f"{len(tables)} tables, {sum(table.rows[0] or 0 for table in tables):,} rows"
+    verdict = f"{len(different)} of them differ" if different else "all equal" if tables else "nothing to compare"
     out.print(f"{left} and {right}: {counted}, {verdict}.", markup=False, soft_wrap=True)
 
 
@@ -284,7 +282,7 @@ def _value(value: str | None) -> str:
 
 
 def marts_line(rows: list[dict[str, Any]]) -> str:
-    """The marts' reconciliation in one line, with the totals that differ."""
+    """The reconciliation of the marts in one line, with the totals that differ."""
     differing = sum(not row["equal"] for row in rows)
     if differing:
         return f"Marts: {differing} of {len(rows)} totals differ from staging: {reconciliation.differences(rows)}."
@@ -303,18 +301,18 @@ def _steps_table(record: dict[str, Any]) -> Table:
 
 
 def _rows_tables(rows: list[dict[str, Any]], out: Console) -> list[Table]:
-    """Flows and stocks in one table, or in two where the terminal is too narrow for one: no number is cut."""
-    whole = _rows_table("Rows: this run's flows, and the stocks after it", (*facts.FLOWS, *facts.STOCKS), rows)
-    if _width(whole, out) <= out.width:
-        return [whole]
+    """Flows and stocks in one table, or in two if the terminal is too narrow for one."""
+    combined = _rows_table("Rows: flows of this run, and stocks after it", (*facts.FLOWS, *facts.STOCKS), rows)
+    if _width(combined, out) <= out.width:
+        return [combined]
     return [
-        _rows_table("Rows that this run took in", facts.FLOWS, rows),
-        _rows_table("Rows that there are after it", facts.STOCKS, rows),
+        _rows_table("Rows that this run landed", facts.FLOWS, rows),
+        _rows_table("Rows after this run", facts.STOCKS, rows),
     ]
 
 
 def _width(table: Table, out: Console) -> int:
-    """How many characters a line of a table has where there is room for all of it."""
+    """Width of a table without folding."""
     return out.measure(table, options=out.options.update(width=1000)).maximum
 
 
@@ -336,5 +334,5 @@ def _count(value: Any) -> str:
 def _code_cells(notebook: Path) -> int:
     import json
 
-    # The injected parameters are a cell more, at most.
+    # papermill may add a cell of parameters.
     return sum(cell["cell_type"] == "code" for cell in json.loads(notebook.read_text("utf-8"))["cells"])

@@ -1,1 +1,1 @@
-"""The simulated shop, landing what it sells, and its ground truth."""
+"""Simulate a shop, land its data, and keep its ground truth."""

@@ -1,4 +1,4 @@
-"""The truth beside a generated store, to score an analysis by what was planted. No model of the warehouse reads it."""
+"""Ground truth of a generated shop, for scoring an analysis. No model of the warehouse reads it."""
 
 from __future__ import annotations
 
@@ -13,25 +13,27 @@ if TYPE_CHECKING:
 SCHEMA = "truth"
 
 TABLES = ("parameters", "customers", "products", "prices", "affinities", "calendar", "experiment", "reviews", "zones")
-"""What `duckbook.generate.shop.truth` writes."""
+"""Tables that `duckbook.generate.shop.truth` writes."""
 
 
 def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints: Endpoints) -> bool:
-    """Let a connection read the truth tables as ``truth.NAME``.
+    """Create the truth tables as ``truth.NAME`` on a connection.
+
+    Tables that did not land are created empty: all of them for data of your own, and some for a shop that an earlier
+    version generated.
 
     Returns
     -------
     bool
-        Whether there are any. Where others have landed the data there is no truth: the tables are there, and empty. So
-        are tables that an earlier version of the generator did not write.
+        Whether the landing zone has a truth.
     """
     connection.execute(f"create schema if not exists {SCHEMA}")
     warehouse.use_landing(connection, endpoints)
     bucket, landed = settings.s3_historic_bucket, _landed(settings, endpoints)
     for name in TABLES:
         if f"truth/{name}.parquet" in landed:
-            found = f"read_parquet('s3://{bucket}/truth/{name}.parquet')"
-            connection.execute(f"create or replace view {SCHEMA}.{name} as from {found}")
+            source = f"read_parquet('s3://{bucket}/truth/{name}.parquet')"
+            connection.execute(f"create or replace view {SCHEMA}.{name} as from {source}")
     missing = {name for name in TABLES if f"truth/{name}.parquet" not in landed}
     if missing:
         _empty(connection, settings, missing)
@@ -39,11 +41,11 @@ def attach(connection: duckdb.DuckDBPyConnection, settings: Settings, endpoints:
 
 
 def introduce(settings: Settings, endpoints: Endpoints) -> None:
-    """Print which generated store this is, for its figures are those of no other; of data of one's own, nothing."""
-    store = manifest.read(settings, endpoints) if _landed(settings, endpoints) else None
-    if store:
-        changed = f"planted {store.planted}" if store.planted else "nothing planted differently"
-        print(f"Store: {store.customers:,} customers, seed {store.seed}, {changed}")
+    """Print size, seed and planted parameters of a generated shop. Print nothing for data of your own."""
+    generated = manifest.read(settings, endpoints) if _landed(settings, endpoints) else None
+    if generated:
+        changed = f"planted {generated.planted}" if generated.planted else "nothing planted differently"
+        print(f"Store: {generated.customers:,} customers, seed {generated.seed}, {changed}")
 
 
 def _landed(settings: Settings, endpoints: Endpoints) -> set[str]:
@@ -52,11 +54,11 @@ def _landed(settings: Settings, endpoints: Endpoints) -> set[str]:
 
 
 def _empty(connection: duckdb.DuckDBPyConnection, settings: Settings, missing: set[str]) -> None:
-    from duckbook.generate.shop.simulation import Store
+    from duckbook.generate.shop.simulation import Shop
     from duckbook.generate.shop.truth import truth
 
     day = settings.first_as_of
-    for name, pieces in truth(Store(200, 0, day, day)).items():
+    for name, pieces in truth(Shop(200, 0, day, day)).items():
         if name not in missing:
             continue
         connection.register("no_truth", next(pieces).slice(0, 0))

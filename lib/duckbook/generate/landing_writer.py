@@ -1,7 +1,7 @@
-"""Writes Arrow tables to where they land: objects of JSON lines in S3, tables of Postgres by COPY.
+"""Write Arrow tables to the landing zone: JSON lines in S3, and Postgres tables by COPY.
 
-DuckDB turns Arrow into JSON and into Postgres' COPY; boto3 uploads. Generation of the next piece overlaps with the
-writing of this one.
+DuckDB converts Arrow to JSON and to Postgres' COPY; boto3 uploads. The next piece is generated while this one is
+written.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ from duckdb import DuckDBPyConnection
 from duckbook.backends import storage, warehouse
 from duckbook.generate.shop import dirt
 from duckbook.generate.shop.records import dirt_keys
-from duckbook.generate.shop.simulation import Store
+from duckbook.generate.shop.simulation import Shop
 from duckbook.generate.shop.truth import truth
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import literal
 
 UPLOADS = 4
-"""Objects that are uploaded side by side, while the next ones are made."""
+"""Concurrent uploads."""
 
 _AS_JSON = "(format json, timestampformat '%Y-%m-%dT%H:%M:%S')"
 
 
 class Writer:
-    """Lands one load; a context manager that waits for the uploads and closes the connection."""
+    """Context manager for one load, which waits for its uploads and closes its connection."""
 
     def __init__(self, settings: Settings, endpoints: Endpoints) -> None:
         self._settings = settings
         self._s3 = storage.client(endpoints.s3)
-        self._connection = warehouse.engine(settings, closed=True)
-        # Without order by threads the lines of an object come in the order of the records.
+        self._connection = warehouse.engine(settings, trusted=True)
+        # The lines of an object keep the order of the records, whatever the number of threads.
         self._connection.execute("set preserve_insertion_order = true")
         warehouse.use_landing(self._connection, endpoints, read_only=False)
         _remove_leftovers(settings.data / "tmp")
         self._folder = tempfile.TemporaryDirectory(dir=settings.data / "tmp", prefix=f"landing-{os.getpid()}-")
         self._uploads = ThreadPoolExecutor(UPLOADS)
-        self._ahead = ThreadPoolExecutor(1)
+        self._prefetcher = ThreadPoolExecutor(1)
         self._pending: list[Future] = []
         self._landed: list[dict] = []
         self._dirt: dict[tuple[str, str], Counter] = {}
@@ -60,17 +60,17 @@ class Writer:
 
     def __exit__(self, *error) -> None:
         self._uploads.shutdown(wait=True, cancel_futures=error[0] is not None)
-        self._ahead.shutdown(wait=True, cancel_futures=True)
+        self._prefetcher.shutdown(wait=True, cancel_futures=True)
         self._connection.close()
         self._folder.cleanup()
 
     @property
     def folder(self) -> Path:
-        """A folder for temporary files, which goes with the writer."""
+        """Folder for temporary files, deleted with the writer."""
         return Path(self._folder.name)
 
     def landed(self) -> list[dict]:
-        """What has been landed, S3 first and by date, once all uploads are done."""
+        """Wait for the uploads and list what has landed, S3 first, by date and table."""
         for upload in self._pending:
             upload.result()
         self._pending.clear()
@@ -78,53 +78,54 @@ class Writer:
         return sorted(self._landed, key=lambda row: (row["system"] != "s3", row["date"], order.index(row["table"])))
 
     def delete_objects(self, bucket: str, tables: Iterable[str], days: Iterable[date]) -> None:
-        """Delete the objects of a load, and none that others have landed beside them."""
+        """Delete the objects of a load, and no others next to them."""
         for table, day in product(tables, days):
             storage.delete(self._s3, bucket, object_key(table, day))
 
-    def found(self) -> list[str]:
-        """What lies in the landing zone, whoever landed it."""
+    def list_existing(self) -> list[str]:
+        """List the source tables in the landing zone, whoever landed them: one object per bucket, all of Postgres."""
         settings = self._settings
-        found = [
-            f"s3://{bucket}/{next(iter(there)).key}"
+        existing = [
+            f"s3://{bucket}/{next(iter(objects)).key}"
             for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket)
-            if (there := storage.list_objects(self._s3, bucket, "json/"))
+            if (objects := storage.list_objects(self._s3, bucket, "json/"))
         ]
         schema = settings.postgres_schema
         ours = ", ".join(literal(f"{prefix}{name}") for name in source_tables() for prefix in ("", "latest_"))
-        of = f"schemaname = {literal(schema)} and tablename in ({ours})"
-        listed = f"select tablename from pg_tables where {of} order by 1"
+        condition = f"schemaname = {literal(schema)} and tablename in ({ours})"
+        listed = f"select tablename from pg_tables where {condition} order by 1"
         query = "select * from postgres_query(?, ?)"
         rows = self._connection.execute(query, [warehouse.LANDING_DATABASE, listed]).fetchall()
-        return found + [f"Postgres table {schema}.{name}" for (name,) in rows]
+        return existing + [f"Postgres table {schema}.{name}" for (name,) in rows]
 
-    def put_object(self, store: Store, bucket: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
-        """Land records of a table as one object of JSON lines, those that are soiled last."""
+    def put_object(self, shop: Shop, bucket: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
+        """Land records as one object of JSON lines, with the dirty lines last."""
         key = object_key(table, day)
         where = f"s3://{bucket}/{key}"
         path = self.folder / f"{table}-{day}.ndjson"
         number, counts, soiled = 0, Counter(), []
         with path.open("wb") as file:
             for records in pieces:
-                clean, lines, found = store.dirt.of_lines(table, records, dirt_keys(table, records), self._lines)
-                with self._write(clean, "piece.ndjson").open("rb") as piece:
+                keys = dirt_keys(table, records)
+                clean, lines, kinds = shop.dirt.soil_lines(table, records, keys, self._json_lines)
+                with self._write_json(clean, "piece.ndjson").open("rb") as piece:
                     shutil.copyfileobj(piece, file)
                 soiled += lines
                 number += len(clean) + len(lines)
-                counts += found
+                counts += kinds
             file.writelines(f"{line}\n".encode() for line in soiled)
-        self._note(table, "s3", where, day, number, counts)
+        self._record(table, "s3", where, day, number, counts)
         self._submit(path, bucket, key)
 
-    def put_table(self, store: Store, prefix: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
-        """Land records as a table of Postgres, which takes the place of the one before in one transaction."""
+    def put_table(self, shop: Shop, prefix: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
+        """Land records as a Postgres table that replaces the previous one in one transaction."""
         schema, name = self._settings.postgres_schema, f"{prefix}{table}"
         number, counts = 0, Counter()
-        # A connection of its own, because exports to S3 are made meanwhile.
+        # A separate connection, because another thread exports to S3 at the same time.
         with self._connection.cursor() as postgres:
             postgres.execute("begin transaction")
-            for records in self._one_ahead(pieces):
-                rows, soiled = self._soiled(store, table, records)
+            for records in self._prefetch(pieces):
+                rows, soiled = self._soil_rows(shop, table, records)
                 if not number:
                     self._create(postgres, schema, f"{name}__new", rows)
                 postgres.execute(f"insert into {warehouse.LANDING_DATABASE}.{schema}.{name}__new select * from rows")
@@ -132,11 +133,11 @@ class Writer:
                 counts += soiled
             self._swap(postgres, schema, name, day)
             postgres.execute("commit")
-        self._note(table, "postgres", f"{schema}.{name}", day, number, counts)
+        self._record(table, "postgres", f"{schema}.{name}", day, number, counts)
 
-    def put_truth(self, store: Store) -> None:
-        """Write the truth tables beside the data."""
-        for name, pieces in truth(store).items():
+    def put_truth(self, shop: Shop) -> None:
+        """Write the truth tables next to the data."""
+        for name, pieces in truth(shop).items():
             path = self.folder / f"{name}.parquet"
             first = next(pieces)
             with pq.ParquetWriter(path, first.schema, compression="zstd") as file:
@@ -145,8 +146,8 @@ class Writer:
             self._submit(path, self._settings.s3_historic_bucket, f"truth/{name}.parquet")
 
     def put_dirt(self, day: date) -> None:
-        """Write the counts of dirt of this landing beside the truth."""
-        data = json.dumps(dirt.rows(self._dirt), indent=1).encode()
+        """Write the dirt counts of this landing next to the truth."""
+        data = json.dumps(dirt.count_records(self._dirt), indent=1).encode()
         storage.put_bytes(self._s3, self._settings.s3_historic_bucket, f"truth/dirt_{day}.json", data)
 
     def _submit(self, path: Path, bucket: str, key: str) -> None:
@@ -156,26 +157,26 @@ class Writer:
         storage.upload(self._s3, path, bucket, key)
         path.unlink()
 
-    def _write(self, records: pa.Table, name: str) -> Path:
+    def _write_json(self, records: pa.Table, name: str) -> Path:
         path = self.folder / name
         self._connection.execute(f"copy (select * from records) to {literal(str(path))} {_AS_JSON}")
         return path
 
-    def _lines(self, records: pa.Table) -> list[str]:
-        path = self._write(records, "soiled.ndjson")
+    def _json_lines(self, records: pa.Table) -> list[str]:
+        path = self._write_json(records, "soiled.ndjson")
         return path.read_text("utf-8").splitlines()
 
-    def _one_ahead(self, pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
-        """The pieces, each made while the one before is written."""
-        coming = self._ahead.submit(next, pieces, None)
-        while (piece := coming.result()) is not None:
-            coming = self._ahead.submit(next, pieces, None)
+    def _prefetch(self, pieces: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """Yield the pieces, making each while the previous one is written."""
+        pending = self._prefetcher.submit(next, pieces, None)
+        while (piece := pending.result()) is not None:
+            pending = self._prefetcher.submit(next, pieces, None)
             yield piece
 
-    def _soiled(self, store: Store, table: str, records: pa.Table) -> tuple[pa.Table, Counter]:
+    def _soil_rows(self, shop: Shop, table: str, records: pa.Table) -> tuple[pa.Table, Counter]:
         if table not in dirt.KINDS:
             return records, Counter()
-        return store.dirt.of_rows(table, records, dirt_keys(table, records))
+        return shop.dirt.soil_rows(table, records, dirt_keys(table, records))
 
     def _create(self, postgres: DuckDBPyConnection, schema: str, name: str, rows: pa.Table) -> None:
         postgres.execute(f"drop table if exists {warehouse.LANDING_DATABASE}.{schema}.{name}")
@@ -191,20 +192,20 @@ class Writer:
         for statement in statements:
             postgres.execute("call postgres_execute(?, ?)", [warehouse.LANDING_DATABASE, statement])
 
-    def _note(self, table: str, system: str, where: str, day: date, rows: int, counts: Counter) -> None:
+    def _record(self, table: str, system: str, where: str, day: date, rows: int, counts: Counter) -> None:
         self._landed.append({"table": table, "system": system, "where": where, "date": day.isoformat(), "rows": rows})
         if counts:
             self._dirt[table, where] = counts
 
 
 def object_key(table: str, day: date) -> str:
-    """The key of a generated object."""
+    """S3 key of a generated object."""
     return f"json/{table}/date={day}/{table}.ndjson"
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what killed loads left in the temporary folder: a large one leaves gigabytes."""
-    for left in folder.glob("landing-*-*"):
-        pid = left.name.split("-")[1]
+    """Remove temporary folders of killed loads, which may hold gigabytes."""
+    for leftover in folder.glob("landing-*-*"):
+        pid = leftover.name.split("-")[1]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(leftover, ignore_errors=True)

@@ -1,12 +1,11 @@
-"""Realism: what the generated data measure, held against published figures.
+"""Compare figures of the generated data with published ones.
 
-A band is a figure that a query reads off the tables of the store, the range in which it must lie, and the source of
-the range. Ranges allow for the luck of a store of 5,000 customers or more; below that, figures wander. Where shops
-disagree, the band says which one is followed.
+A band is a figure measured by a query, the range in which it must lie, and the source of the range. Ranges allow for
+the sampling error of a shop with 5,000 customers or more. Where published figures disagree, the band names its source.
 
-The queries read `orders`, `order_items`, `reviews`, `customers`, `products`, `subcategories`, `interactions` as
-staging would have them (the newest version of each key), and from the truth `prices`, `affinities` and, of reviews,
-`said`.
+The queries read `orders`, `order_items`, `reviews`, `customers`, `products`, `subcategories` and `interactions` as
+in staging (the newest version of each key), and `prices`, `affinities` and `review_tones` (the table `reviews`) from
+the truth.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ SPEND = """
     group by orders.customer_id
 """
 
-STARS = """
+MEAN_STARS = """
     select avg(review_score) from reviews join orders using (order_id)
     where (orders.delivered_at > orders.promised_at) = {late}
 """
 
-DAYS = "select order_date::date as day, count(*) as orders from orders group by day"
+DAILY_ORDERS = "select order_date::date as day, count(*) as orders from orders group by day"
 
 PAIRS = """
     with lines as (
@@ -93,7 +92,7 @@ PROMOTIONS = """
         from prices left join sold using (product_id, week) left join viewed using (product_id, week)
     ),
     kinds as (
-        select promoted, sum(units) / sum(views) as units_a_view, sum(views * ln(relative)) / sum(views) as log_price
+        select promoted, sum(units) / sum(views) as units_per_view, sum(views * ln(relative)) / sum(views) as log_price
         from weeks group by promoted
     )
 """
@@ -116,7 +115,7 @@ TOP_FIFTH = f"""
     select sum(spend) filter (where place > 0.8) / sum(spend) from ranked
 """
 
-ONCE = """
+ONE_TIME_BUYERS = """
     with numbered as (
         select customer_id, order_date, row_number() over (partition by customer_id order by order_id) as number
         from orders
@@ -142,12 +141,12 @@ JANUARY = """
 BLACK_FRIDAY = f"""
     select avg(orders) filter (where month(day) = 11 and dayofweek(day) = 5 and day(day) between 23 and 29)
         / avg(orders)
-    from ({DAYS})
+    from ({DAILY_ORDERS})
 """
 
 MONDAY = f"""
     select sum(orders) filter (where dayofweek(day) = 1) / sum(orders) filter (where dayofweek(day) = 6)
-    from ({DAYS}) where not (month(day) = 11 and day(day) > 20)
+    from ({DAILY_ORDERS}) where not (month(day) = 11 and day(day) > 20)
 """
 
 DEVICES = f"""
@@ -163,7 +162,7 @@ CART_ADDS = """
 ELASTICITY = f"""
     {PROMOTIONS}
     select
-        ln(max(units_a_view) filter (where promoted) / max(units_a_view) filter (where not promoted))
+        ln(max(units_per_view) filter (where promoted) / max(units_per_view) filter (where not promoted))
         / max(log_price) filter (where promoted)
     from kinds
 """
@@ -180,7 +179,7 @@ ONE_STAR = "select count(*) filter (where review_score = 1) / count(*) filter (w
 
 LATE = "select avg((delivered_at > promised_at)::int) from orders where delivered_at is not null"
 
-STEADY = f"""
+STEADY_CONVERSION = f"""
     with days as (
         select session_id, min(event_date) as began from interactions group by session_id
     ),
@@ -191,13 +190,13 @@ STEADY = f"""
     where began > opened
 """
 
-EDUCATED = """
+INCOME_BY_EDUCATION = """
     select median(annual_income) filter (where education = 'bachelor')
         / median(annual_income) filter (where education = 'high school')
     from customers
 """
 
-AGED = """
+INCOME_BY_AGE = """
     select median(annual_income) filter (where age between 45 and 54) / median(annual_income) filter (where age < 25)
     from customers
 """
@@ -219,7 +218,7 @@ DELIVERED_BY_NIGHT = """
 
 REVIEWED_BY_NIGHT = "select avg((hour(created_at - interval 6 hour) between 1 and 5)::int) from reviews"
 
-FAR = """
+TRANSIT_BY_DISTANCE = """
     select avg(days) filter (where state in ('CA', 'OR', 'WA'))
         / avg(days) filter (where state in ('KY', 'IN', 'IL', 'OH', 'TN', 'WV'))
     from (
@@ -238,18 +237,18 @@ MONTHS_OF_STOCK = """
     where created_at > (select max(created_at) from order_items) - interval 30 day
 """
 
-LATE_TOLD = """
+LATE_MENTIONED = """
     select avg(regexp_matches(review_text, '(?i)\\b(late|delayed|waited)\\b')::int)
     from reviews join orders using (order_id)
     where review_score <= 2 and delivered_at > promised_at
 """
 
-TONES = "select avg(({})::int) from said"
+TONE_SHARE = "select avg(({})::int) from review_tones"
 
 
 @dataclass(frozen=True)
 class Band:
-    """A figure, its range, what was published, the query that measures it, and whether it is a share of a whole."""
+    """A figure to measure, its range, and the published value and its source."""
 
     name: str
     low: float
@@ -274,7 +273,7 @@ _share = partial(Band, is_share=True)
 BANDS = (
     _share("sessions that buy", 0.135, 0.175, "15.5%", _UCI, f"select avg(buys::int) from ({SESSIONS})"),
     Band("conversion, last year to first after opening", 0.90, 1.10, "about 1", "A store that is open is stable",
-         STEADY),
+         STEADY_CONVERSION),
     _share("carts abandoned", 0.66, 0.75, "70.2%", "Baymard Institute, mean of 50 studies, 2025",
            f"select avg((not buys)::int) from ({SESSIONS}) where fills"),
     Band("cart adds for a line bought", 2.5, 3.7, "3.1", "RetailRocket (69,332 / 22,457)", CART_ADDS),
@@ -289,29 +288,29 @@ BANDS = (
     _share("delivered by night", 0, 0.002, "none", "UPS: deliveries from 9 to 19 h, at times later",
            DELIVERED_BY_NIGHT),
     Band("days in transit, West Coast to near the warehouse", 1.4, 3.0, "4 to 5 days against 1 to 2",
-         "UPS, Ground Time-in-Transit Maps", FAR),
-    Band("stars when on time", 4.13, 4.43, "4.28", _OLIST, STARS.format(late="false")),
-    Band("stars when late", 2.1, 3.0, "2.55", _OLIST, STARS.format(late="true")),
+         "UPS, Ground Time-in-Transit Maps", TRANSIT_BY_DISTANCE),
+    Band("stars when on time", 4.13, 4.43, "4.28", _OLIST, MEAN_STARS.format(late="false")),
+    Band("stars when late", 2.1, 3.0, "2.55", _OLIST, MEAN_STARS.format(late="true")),
     _share("reviews with five stars", 0.52, 0.66, "57.8%", _J_SHAPE, FIVE_STARS),
     Band("reviews, one star to two", 1.6, 5.5, "3.6", _J_SHAPE, ONE_STAR),
     _share("reviews written between 1 and 6 h", 0.01, 0.09, "most are asleep", "BLS, American Time Use Survey 2023",
            REVIEWED_BY_NIGHT),
-    _share("one or two stars when late that say so", 0.45, 0.85, "planted", _ASSUMED, LATE_TOLD),
-    _share("texts that praise and complain", 0.15, 0.28, "planted", _ASSUMED, TONES.format("tone = 'mixed'")),
+    _share("one or two stars when late that say so", 0.45, 0.85, "planted", _ASSUMED, LATE_MENTIONED),
+    _share("texts that praise and complain", 0.15, 0.28, "planted", _ASSUMED, TONE_SHARE.format("tone = 'mixed'")),
     _share("texts that contradict their stars", 0.025, 0.065, "planted", _ASSUMED,
-           TONES.format("contradicts_stars")),
+           TONE_SHARE.format("contradicts_stars")),
     _share("products out of stock", 0.01, 0.10, "8.3%", "Gruen, Corsten and Bharadwaj 2002", EMPTY_SHELVES),
     Band("stock in months of sales", 1.0, 2.8, "1.3", "US Census Bureau, retail inventories to sales, 2015-2024",
          MONTHS_OF_STOCK),
-    Band("income, bachelor's degree to high school", 1.4, 2.0, "1.66", "BLS, Education Pays 2023", EDUCATED),
-    Band("income at 45 to 54 to that under 25", 1.6, 2.9, "2.02", "US Census Bureau, P60-282, 2023", AGED),
+    Band("income, bachelor's degree to high school", 1.4, 2.0, "1.66", "BLS, Education Pays 2023", INCOME_BY_EDUCATION),
+    Band("income at 45 to 54 to that under 25", 1.6, 2.9, "2.02", "US Census Bureau, P60-282, 2023", INCOME_BY_AGE),
     Band("units per view, promoted to usual, as an elasticity", -3.5, -1.7, "−2.62",
          "Bijmolt, van Heerde and Pieters 2005", ELASTICITY),
     Band("Zipf exponent of units sold", 0.55, 1.15, "0.87", "Brynjolfsson, Hu and Smith 2003 (Amazon)", ZIPF),
     Band("Gini of spend, buyers of 18 months or more", 0.53, 0.70, "0.63", _CDNOW, GINI),
     _share("spend of the top fifth, buyers of 18 months or more", 0.57, 0.73, "67%", _CDNOW, TOP_FIFTH),
     _share("buyers without a second order in 39 weeks", 0.55, 0.80, "60%", f"{_CDNOW}; general stores are above",
-           ONCE),
+           ONE_TIME_BUYERS),
     Band("orders of Black Friday to a mean day", 2.0, 4.5, "about 3", _ADOBE, BLACK_FRIDAY),
     Band("orders of Monday to Saturday", 1.05, 1.50, "about 1.2", _ADOBE, MONDAY),
     Band("value of an order with shipping, USD", 75, 115, "80 to 120", "Dynamic Yield, eCommerce benchmarks",
@@ -321,18 +320,18 @@ BANDS = (
 
 
 def measure(connection: DuckDBPyConnection, bands: Iterable[Band] = BANDS) -> list[dict]:
-    """Measure the bands on the tables that a connection sees.
+    """Measure bands on the tables of a connection.
 
     Returns
     -------
     list of dict
-        A record per band: name, value (rounded to four places), low, high, is_share, published, source, passed.
+        One record per band: name, value (rounded to four places), low, high, is_share, published, source, passed.
     """
     rows = []
     for band in bands:
-        (found,) = connection.execute(band.query).fetchone()
-        value = None if found is None else round(float(found), 4)
+        (result,) = connection.execute(band.query).fetchone()
+        value = None if result is None else round(float(result), 4)
         passed = value is not None and band.low <= value <= band.high
-        told = {"name": band.name, "value": value, "low": band.low, "high": band.high, "is_share": band.is_share}
-        rows.append(told | {"published": band.published, "source": band.source, "passed": passed})
+        row = {"name": band.name, "value": value, "low": band.low, "high": band.high, "is_share": band.is_share}
+        rows.append(row | {"published": band.published, "source": band.source, "passed": passed})
     return rows

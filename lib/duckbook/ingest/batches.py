@@ -1,7 +1,7 @@
-"""Batches and the commits that name them: the bookkeeping of the history.
+"""Batches, commits and the history that they make up.
 
-A batch is what one object, or one Postgres table, held when it was read. A commit is what one ingest added to the
-history; a batch belongs to the history if and only if a commit names it. Commits are plain JSON, written once.
+A batch is the content of one object or Postgres table when it was read. A commit lists the batches that one ingest
+added; a batch is in the history if and only if a commit lists it. Commits are JSON files, written once.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ from hashlib import md5
 from secrets import token_hex
 
 FLOWS = ("landed", "appended", "unchanged", "unreadable")
-"""The counts of rows that a batch carries; the first is the sum of the others."""
+"""Row counts of a batch; the first is the sum of the others."""
 
 SHOWN = ("table", "system", "source", "batch_date", *FLOWS)
-"""What a person wants to see of a batch."""
+"""Attributes of a batch that reports show."""
 
 FORMAT = 1
-"""Of the commits' JSON; a reader refuses one that it does not know."""
-
+"""Version of the commit format; other versions are refused."""
 
 Place = tuple[date, bool, str, int]
-"""What sorts the batches of a table in time."""
+"""Sort key of a table's batches in time."""
 
 
 def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place:
-    """The place of a batch: by its date, so that those which declare one may arrive in any order.
+    """Return a batch's place in time: its date, so that dated batches may arrive in any order.
 
-    A batch without a date has its place by its arrival, after those that declare the day on which it came.
+    Undated batches sort by arrival, after the batches that declare the same day.
     """
     return batch_date, not declared, source if declared else "", sequence
 
@@ -40,21 +39,21 @@ def place(batch_date: date, declared: bool, source: str, sequence: int) -> Place
 FILE_KEY = re.compile(
     r"history/(\w+)/batch=\1-\d{8}-\d{5,}-[0-9a-f]+/([0-9a-f]{8}/)?(rows|sightings|unreadable)(-\d{8})?\.parquet"
 )
-"""The keys that `file_key` gives, and gave: what else lies below history/ is somebody else's."""
+"""Keys that `file_key` returns or returned in earlier versions; other objects below history/ are not ours."""
 
 
 def file_key(table: str, batch_id: str, role: str) -> str:
-    """A key for a file of a batch, which no other ingest or erasure gives: what one of them sweeps away is its own."""
+    """Return a new, unique key for a file of a batch, so that sweeping never deletes another ingest's file."""
     return f"history/{table}/batch={batch_id}/{token_hex(4)}/{role}.parquet"
 
 
-def lies_in(source: str, origin: str) -> bool:
-    """Whether a source lies at a place in the landing zone."""
+def is_in_origin(source: str, origin: str) -> bool:
+    """Whether a source is in an origin, a place in the landing zone."""
     return source == origin or source.startswith((f"{origin}/", f"{origin}."))
 
 
-def read_value(name: str, value: object) -> object:
-    """A value of a batch as it is, of what JSON made of it."""
+def _from_json(name: str, value: object) -> object:
+    """Convert a JSON value to that of a batch's attribute."""
     if name in {"batch_date", "as_of"}:
         return date.fromisoformat(str(value))
     return tuple(value) if name == "columns" else value
@@ -67,37 +66,36 @@ class Batch:
     Attributes
     ----------
     source
-        Where it was read: ``s3://BUCKET/KEY`` or ``postgres:SCHEMA.TABLE``.
+        ``s3://BUCKET/KEY`` or ``postgres:SCHEMA.TABLE``.
     batch_date
-        The date that its path, metadata or comment declares, else the as-of date of the ingest that it arrived in.
+        Date declared by the path, metadata or comment, else the as-of date of the ingest.
     sequence
-        Number of its arrival, over all tables.
+        Arrival number, over all tables.
     fingerprint
-        What tells, without reading it, that the source has not changed since: the ETag, or the state of the table.
+        State of the source, known without reading it: an object's ETag, or the fingerprint of a Postgres table.
     content_hash
-        What tells whether the content is the same as before, once it has been read.
+        Hash of the content that was read.
     landed, appended, unchanged, unreadable
-        Rows; the first is the sum of the others.
+        Row counts; the first is the sum of the others.
     drift
         ``added``: columns that the definition lacks; ``missing``: columns that the source lacks; ``changed``: columns
-        whose type is another than in the batch before, as in ``total_amount: number, now text``.
+        whose type differs from the previous batch, as in ``total_amount: number, now text``.
     columns
         Columns of the file of rows.
     types
-        Column → type that the source gives it.
+        Column → type in the source.
     files
-        Keys of its objects in the historic bucket: ``rows``, ``sightings``, ``unreadable``, as far as there are such.
+        Keys of its objects in the historic bucket: ``rows``, ``sightings`` (unchanged rows), ``unreadable``.
     sha256
-        Checksums of these, as they were put; none in a history that an earlier version wrote.
+        Checksum per file; empty in a history written by an earlier version.
     size
-        Bytes of these together.
+        Total bytes of the files.
     with_sightings
-        Whether the file of rows holds those as well that the sightings name by their numbers: to leave out a few of
-        many, the file would have to be written a second time.
+        Whether the file of rows also holds the unchanged rows, as large batches with few unchanged rows do.
     conflicting
-        Keys of which it holds several records that differ and hold from the same time: the last of them is the newest.
+        Keys with several different records of one update time; the last of them is the newest.
     gone
-        Keys that its source held when it was read before and holds no more; not counted where it holds the latest days.
+        Keys that the source held when it was last read and no longer holds; 0 for sources of the latest days.
     """
 
     batch_id: str
@@ -126,41 +124,41 @@ class Batch:
 
     @property
     def row(self) -> dict:
-        """What a person wants to see of it."""
+        """The attributes that reports show."""
         return {name: getattr(self, name) for name in SHOWN}
 
     @property
     def identity(self) -> dict:
-        """What tells it apart from every other one, for the lineage of a run."""
+        """The attributes that identify the batch in a run's lineage."""
         named = ("batch_id", "source", "as_of", "landed", "size", "sha256")
         return {name: getattr(self, name) for name in named}
 
     @property
     def drifts(self) -> list[dict]:
-        """What drifted in it, a row a column: what a person wants to see of that."""
-        told = {"table": self.table, "source": self.source, "batch_date": self.batch_date}
-        return [told | {"drift": kind, "column": name} for kind, names in self.drift.items() for name in names]
+        """Schema drift, one row per column."""
+        batch = {"table": self.table, "source": self.source, "batch_date": self.batch_date}
+        return [batch | {"drift": kind, "column": name} for kind, names in self.drift.items() for name in names]
 
     @property
     def place(self) -> Place:
-        """Its place in time among the batches of its table."""
+        """Place in time among the batches of its table."""
         return place(self.batch_date, self.declared, self.source, self.sequence)
 
 
 @dataclass(frozen=True)
-class Forgetting:
-    """What a commit erased from the history.
+class ErasedPeople:
+    """The people that a commit erased from the history.
 
     Attributes
     ----------
     salt
-        What the ids of people are hashed with, the same in a whole history.
+        Salt of the hashes, the same for a whole history.
     people
-        SHA-256 of salt and customer_id, of each person who is forgotten by this commit.
+        SHA-256 of salt and customer_id, per person.
     amended
-        Batch id → what is different of the batch since: counts, columns, files, checksums and size.
+        Batch id → the batch's changed attributes: counts, columns, files, checksums and size.
     mails
-        SHA-256 of salt and e-mail, of those that nobody else had.
+        SHA-256 of salt and e-mail, for e-mails that nobody else had.
     """
 
     salt: str
@@ -171,14 +169,14 @@ class Forgetting:
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """Which batches a commit took out of the history.
+    """The batches that a commit withdrew from the history.
 
     Attributes
     ----------
     batches
-        Batch id → when its object had been put, as far as it was there; where that is put again, it is landed anew.
+        Batch id → the time at which its object was put, if it still existed; an object put later is a new batch.
     amended
-        As of `Forgetting`: of batches that had seen rows of these again, and hold them now.
+        As in `ErasedPeople`; rows that were unchanged since a withdrawn batch are now appended.
     """
 
     batches: dict[str, str]
@@ -190,18 +188,18 @@ NOTHING = Withdrawal({}, {})
 
 @dataclass(frozen=True)
 class Commit:
-    """What one ingest added to the history, or what was taken from it.
+    """A change of the history: the batches of one ingest, an erasure or a withdrawal.
 
     Attributes
     ----------
     previous
-        Digest of the commit before it, so that two histories are never taken for one.
+        Digest of the previous commit, which keeps histories apart.
     origins
-        Places in the landing zone where tables were found: a place that was there and is missing is an error.
+        Places in the landing zone where tables were found; it is an error if one disappears.
     fingerprints
-        Source → fingerprint, of sources that changed their fingerprint but not their content.
+        Source → fingerprint, for sources whose fingerprint changed but not their content.
     forgotten, withdrawn
-        What was erased, and which batches were taken out; both None in the commit of an ingest.
+        The erasure or withdrawal; None in the commit of an ingest. The names are those of the JSON.
     """
 
     number: int
@@ -210,12 +208,12 @@ class Commit:
     origins: tuple[str, ...]
     fingerprints: dict[str, str]
     batches: tuple[Batch, ...]
-    forgotten: Forgetting | None = None
+    forgotten: ErasedPeople | None = None
     withdrawn: Withdrawal | None = None
 
     @property
     def amended(self) -> dict[str, dict]:
-        """Batch id → what is different since of a batch that came before; where it is anything, raw is made anew."""
+        """Batch id → changed attributes of earlier batches; if there are any, raw is rebuilt."""
         return (self.forgotten or self.withdrawn or NOTHING).amended
 
     @cached_property
@@ -225,7 +223,7 @@ class Commit:
 
     @cached_property
     def digest(self) -> str:
-        """What identifies the commit and all those before it."""
+        """Digest of the commit and, through `previous`, of all earlier ones."""
         return md5(self.text.encode(), usedforsecurity=False).hexdigest()
 
     @classmethod
@@ -235,41 +233,41 @@ class Commit:
         Raises
         ------
         ValueError, KeyError, TypeError
-            The text is not a commit of a format that is known.
+            The text is not a commit of a known format.
         """
         raw = json.loads(text)
         if raw.pop("format") != FORMAT:
             raise ValueError("a format of another version of duckbook")
         batches = tuple(
-            Batch(**{name: read_value(name, value) for name, value in batch.items()}) for batch in raw["batches"]
+            Batch(**{name: _from_json(name, value) for name, value in batch.items()}) for batch in raw["batches"]
         )
         as_of, origins = date.fromisoformat(raw["as_of"]), tuple(raw["origins"])
-        told = raw.get("forgotten")
-        forgotten = told and Forgetting(
-            told["salt"], tuple(told["people"]), told["amended"], tuple(told.get("mails", ()))
+        erased = raw.get("forgotten")
+        forgotten = erased and ErasedPeople(
+            erased["salt"], tuple(erased["people"]), erased["amended"], tuple(erased.get("mails", ()))
         )
         withdrawn = raw.get("withdrawn") and Withdrawal(**raw["withdrawn"])
         read = {"batches": batches, "as_of": as_of, "origins": origins, "forgotten": forgotten, "withdrawn": withdrawn}
         commit = cls(**raw | read)
-        # The digest is that of what was written, also when a later version would write it otherwise.
+        # The digest is of the text as written: another version may serialise a commit differently.
         commit.__dict__["text"] = text if isinstance(text, str) else text.decode()
         return commit
 
 
 @dataclass(frozen=True)
-class Chronicle:
-    """All that has been committed, in order."""
+class History:
+    """All commits, in order."""
 
     commits: tuple[Commit, ...] = ()
 
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
-        """Every batch but those that were withdrawn, in order of arrival, as it is since anything was taken out."""
+        """Batches that were not withdrawn, in order of arrival, with all amendments."""
         amended: dict[str, dict] = {}
         for commit in self.commits:
             for batch_id, values in commit.amended.items():
                 amended[batch_id] = amended.get(batch_id, {}) | {
-                    name: read_value(name, v) for name, v in values.items()
+                    name: _from_json(name, v) for name, v in values.items()
                 }
         return tuple(
             replace(batch, **amended[batch.batch_id]) if batch.batch_id in amended else batch
@@ -279,68 +277,70 @@ class Chronicle:
 
     @property
     def arrived(self) -> Iterator[Batch]:
-        """Every batch that ever arrived, as it did."""
+        """Every batch that ever arrived, without amendments."""
         return (batch for commit in self.commits for batch in commit.batches)
 
     @cached_property
     def withdrawn(self) -> dict[str, str]:
-        """The batches that were withdrawn, as in `Withdrawal`."""
+        """Withdrawn batches, as in `Withdrawal.batches`."""
         return {name: put for c in self.commits if c.withdrawn for name, put in c.withdrawn.batches.items()}
 
     @cached_property
-    def forgotten(self) -> frozenset[str]:
-        """The hashes of everybody who was forgotten."""
+    def erased(self) -> frozenset[str]:
+        """Hashes of the customer_id of every erased person."""
         return frozenset(person for commit in self.commits if commit.forgotten for person in commit.forgotten.people)
 
     @cached_property
-    def forgotten_mails(self) -> frozenset[str]:
-        """The hashes of their e-mails."""
+    def erased_emails(self) -> frozenset[str]:
+        """Hashes of the e-mails of erased people."""
         return frozenset(mail for commit in self.commits if commit.forgotten for mail in commit.forgotten.mails)
 
     @property
     def salt(self) -> str | None:
-        """What these hashes are salted with; None where nobody was forgotten."""
+        """Salt of the hashes; None if nobody was erased."""
         return next((commit.forgotten.salt for commit in self.commits if commit.forgotten), None)
 
     @cached_property
     def newest(self) -> dict[str, Batch]:
-        """Source → the batch that it held last."""
+        """Source → its last batch."""
         return {batch.source: batch for batch in self.batches}
 
     @cached_property
     def last_read(self) -> dict[str, Batch]:
-        """Source → the batch that was read of it last, also where that was withdrawn."""
+        """Source → the batch that was last read from it, withdrawn or not."""
         return {batch.source: batch for batch in self.arrived}
 
     @cached_property
     def fingerprints(self) -> dict[str, str | None]:
-        """Source → fingerprint at the last ingest that saw it change."""
-        found: dict[str, str | None] = {}
+        """Source → its last known fingerprint."""
+        fingerprints: dict[str, str | None] = {}
         for commit in self.commits:
-            found |= {batch.source: batch.fingerprint for batch in commit.batches} | commit.fingerprints
-        return found
+            fingerprints |= {batch.source: batch.fingerprint for batch in commit.batches} | commit.fingerprints
+        return fingerprints
 
     @property
     def origins(self) -> set[str]:
-        """Every place in the landing zone where a table was found, unless all that it held was withdrawn."""
-        found = {origin for commit in self.commits for origin in commit.origins}
-        held = {batch.source for batch in self.batches}
-        gone = {batch.source for batch in self.arrived} - held
-        return {o for o in found if not any(lies_in(s, o) for s in gone) or any(lies_in(s, o) for s in held)}
+        """Places in the landing zone where tables were found, except those whose batches were all withdrawn."""
+        origins = {origin for commit in self.commits for origin in commit.origins}
+        kept = {batch.source for batch in self.batches}
+        gone = {batch.source for batch in self.arrived} - kept
+        return {
+            o for o in origins if not any(is_in_origin(s, o) for s in gone) or any(is_in_origin(s, o) for s in kept)
+        }
 
     @property
     def as_of(self) -> date | None:
-        """The as-of date of the last commit."""
+        """As-of date of the last commit."""
         return self.commits[-1].as_of if self.commits else None
 
     @property
     def digest(self) -> str:
-        """What identifies the history so far."""
+        """Digest of the last commit; identifies the history so far."""
         return self.commits[-1].digest if self.commits else ""
 
     @property
     def next_number(self) -> int:
-        """Number of the commit that comes next."""
+        """Number of the next commit."""
         return self.commits[-1].number + 1 if self.commits else 1
 
     @property

@@ -1,8 +1,8 @@
-"""The fingerprint of a Postgres table, by which ingestion knows one that is as it was when it was read.
+"""Fingerprints of Postgres tables, which tell ingestion that a table has not changed since it was read.
 
-A row's xmin is the transaction that wrote it, so that rows which come, go or change alter their count or their sum.
-That takes a look at every row. Postgres also counts what is written to a table, and while these counts stand still, so
-does the sum: it is kept beside them, in a file that can be lost.
+A row's xmin is the transaction that wrote it, so every insert, update and delete changes the number of rows or the sum
+of their xmins. Computing the sum scans the table. Postgres also counts writes per table, and while these counters are
+unchanged, so is the sum: it is cached with them in a file that may be lost.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ where
     and not relation.relrowsecurity
     and not exists (select from pg_inherits where inhparent = relation.oid)
 """
-"""What was written to each table, and since when it is counted: until a restart, a reset or a crash.
+"""Write counters per table, with everything that resets them.
 
-A table that others inherit from shows their rows and counts its own alone; where there are policies for rows, what is
-seen of them changes without a write.
+Parents of other tables are left out, because they return rows of their children and count only their own. So are
+tables with row-level security, whose visible rows can change without a write.
 """
 
 ALL_COUNTED = """
@@ -69,62 +69,62 @@ select
             )
     )
 """
-"""Whether every session has told its counts: it does so when it ends, and ten seconds after it fell idle.
+"""Whether every session has flushed its counters, which it does when it ends and ten seconds after it became idle.
 
-From version 15 on; before, counts could be lost on their way. A standby counts nothing that comes from its primary, and
-where one may not see what others do, nobody can know.
+Needs Postgres 15, as earlier versions could lose counts, and a primary, as a standby does not count replicated writes.
+Without the right to see other sessions it is false.
 """
 
 
 def find(
     settings: Settings, endpoints: Endpoints, relations: Iterable[PostgresSource], *, keep: bool = True
 ) -> dict[str, str]:
-    """Name → fingerprint of each Postgres table; a view has none and is always read.
+    """Return the fingerprint per Postgres table, by name; views have none and are always read.
 
     Parameters
     ----------
     keep
-        Whether what was found is kept for the next time; a mere look leaves no file.
+        Whether to cache the sums in a file.
 
     Raises
     ------
     IngestError
-        Postgres does not tell.
+        Postgres refuses a query.
     """
     file = settings.data / "fingerprints.json"
-    kept, now, found = _read(file), {}, {}
+    cached, current, fingerprints = _read_cache(file), {}, {}
     tables = [source for source in relations if source.kind in {"r", "m"}]
-    asked = {"schema": settings.postgres_schema, "names": [source.relation for source in tables]}
+    parameters = {"schema": settings.postgres_schema, "names": [source.relation for source in tables]}
     with sources.postgres(endpoints) as connection:
-        # A lock that is taken after the tables were described.
-        connection.execute("set lock_timeout = %s", [f"{sources.MOST_SECONDS}s"])
-        # In this order: a session that ends in between has told its counts by then.
+        # A table may be locked after it was described.
+        connection.execute("set lock_timeout = %s", [f"{sources.WAIT_SECONDS}s"])
+        # In this order: a session that ends in between has flushed its counters by then.
         (all_counted,) = connection.execute(ALL_COUNTED).fetchone()
-        counts = dict(connection.execute(COUNTS, asked).fetchall())
+        counts = dict(connection.execute(COUNTS, parameters).fetchall())
         for source in tables:
-            # Counted before the rows are looked at, so that what is written meanwhile changes the next count.
-            counted = counts.get(source.relation)
-            known = f"{source.name} {source.identity} {counted}"
-            summed = kept.get(known) if counted and all_counted else None
-            if summed is None:
-                summed = _summed(connection, source)
-            if counted:
-                now[known] = summed
-            found[source.name] = f"{source.identity}:{summed}:{source.declared}"
-    if keep and now != kept:
-        write_private(file, json.dumps(now))
-    return found
+            # Counted before the scan, so that a write during the scan changes the next count.
+            count = counts.get(source.relation)
+            key = f"{source.name} {source.identity} {count}"
+            version_sum = cached.get(key) if count and all_counted else None
+            if version_sum is None:
+                version_sum = _row_version_sum(connection, source)
+            if count:
+                current[key] = version_sum
+            fingerprints[source.name] = f"{source.identity}:{version_sum}:{source.declared}"
+    if keep and current != cached:
+        write_private(file, json.dumps(current))
+    return fingerprints
 
 
-def _summed(connection: Connection, source: PostgresSource) -> str:
-    named = sql.SQL(SUM).format(sql.Identifier(source.schema, source.relation))
-    return ":".join(map(str, connection.execute(named).fetchone()))
+def _row_version_sum(connection: Connection, source: PostgresSource) -> str:
+    query = sql.SQL(SUM).format(sql.Identifier(source.schema, source.relation))
+    return ":".join(map(str, connection.execute(query).fetchone()))
 
 
-def _read(file: Path) -> dict[str, str]:
-    """Address, identity and counts of a table → its sum; empty where the file is lost or damaged."""
+def _read_cache(file: Path) -> dict[str, str]:
+    """Return the cached sums by a table's address, identity and counters; empty if the file is lost or damaged."""
     try:
-        kept = json.loads(file.read_text("utf-8"))
+        cached = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return cached if isinstance(cached, dict) else {}

@@ -1,6 +1,6 @@
-"""What is new in the landing zone: found, checked for what is missing, and read into local files.
+"""Find what is new in the landing zone, check that nothing is missing, and read it into local files.
 
-Reading changes nothing but files in a folder of the caller's, so that a landing zone can be looked at first.
+Only files in the caller's folder are written, so that the check of a landing zone can use the same functions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import duckdb
 from duckbook.backends import parallel, warehouse
 from duckbook.errors import IngestError, ServerError, first_line
 from duckbook.ingest import fingerprints, reading, small_objects, sources
-from duckbook.ingest.batches import Chronicle
+from duckbook.ingest.batches import History
 from duckbook.ingest.reading import Reading
 from duckbook.ingest.sources import Landed, PostgresSource, Source, StoredSource
 from duckbook.redaction import Redactor, secrets_of
@@ -25,26 +25,26 @@ from duckbook.source_tables import source_tables, timestamp
 from duckbook.sql import literal
 
 SMALL_BYTES = 4 * 2**20
-"""Sources below this are read several at a time: each leaves the processors idle while it waits for a server."""
+"""Smaller sources are read concurrently, because reading them mostly waits for a server."""
 
 SMALL_AT_ONCE = 4
 
 
 @contextmanager
 def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> Iterator[duckdb.DuckDBPyConnection]:
-    """An engine that reads the history, and what is new in S3 and Postgres.
+    """Open an engine that reads the history and the new sources in S3 and Postgres.
 
     Raises
     ------
     ServerError
         A server stopped answering.
     IngestError
-        DuckDB gave up for another reason, such as a full disk.
+        DuckDB failed for another reason, such as a full disk.
     """
     try:
-        with warehouse.engine(settings, closed=True) as connection:
-            warehouse.take_half(connection)
-            # Attaching Postgres takes a while, and is of no use when nothing is to be read there.
+        with warehouse.engine(settings, trusted=True) as connection:
+            warehouse.halve_memory_limit(connection)
+            # Attaching Postgres is slow.
             if any(isinstance(source, PostgresSource) for source in new):
                 warehouse.use_landing(connection, endpoints)
             else:
@@ -53,63 +53,63 @@ def reader(settings: Settings, endpoints: Endpoints, new: Sequence[Source]) -> I
     except duckdb.Error as error:
         why = first_line(Redactor(secrets_of(settings, endpoints)).text(str(error)))
         kind = ServerError if isinstance(error, (duckdb.IOException, duckdb.HTTPException)) else IngestError
-        raise kind(f"The ingest could not go on, and nothing was added: {why}. Run it again.") from error
+        raise kind(f"The ingest failed, and nothing was added: {why}. Run it again.") from error
 
 
-def check_complete(landed: Landed, chronicle: Chronicle, settings: Settings) -> None:
-    """See that no table is missing from the landing zone.
+def check_complete(landed: Landed, history: History, settings: Settings) -> None:
+    """Check that no table is missing from the landing zone.
 
     Raises
     ------
     IngestError
-        A required table is not there, or one is gone that was there before.
+        A required table is missing, or a table that was there before.
     """
-    found = {source.table for source in landed.sources} | {batch.table for batch in chronicle.batches}
+    present = {source.table for source in landed.sources} | {batch.table for batch in history.batches}
     for table in source_tables().values():
-        if table.required and table.name not in found:
+        if table.required and table.name not in present:
             raise IngestError(
-                f"{table.name} is missing from the landing zone, and nothing can be told without it: land it below "
+                f"{table.name} is missing from the landing zone and is required: land it below "
                 f"s3://{settings.s3_historic_bucket}/json/{table.name}/ or in Postgres as "
                 f"{settings.postgres_schema}.{table.name}."
             )
-    gone = sorted(chronicle.origins - set(landed.origins))
+    gone = sorted(history.origins - set(landed.origins))
     if gone:
         raise IngestError(
-            f"{', '.join(gone)} was in the landing zone before and is missing now: land it again, and empty if there "
-            "is nothing new. Nothing was ingested."
+            f"{', '.join(gone)} was in the landing zone before and is missing now: land it again, empty if there is "
+            "nothing new. Nothing was ingested."
         )
 
 
 def find_new(
-    settings: Settings, endpoints: Endpoints, landed: Landed, chronicle: Chronicle, *, keep: bool = True
+    settings: Settings, endpoints: Endpoints, landed: Landed, history: History, *, keep: bool = True
 ) -> list[Source]:
-    """The sources that are not known to be as they were, each with its fingerprint; `keep` as `fingerprints.find`."""
+    """Return the sources that may have changed, with their fingerprints; `keep` is that of `fingerprints.find`."""
     tables = [source for source in landed.sources if isinstance(source, PostgresSource)]
-    found = fingerprints.find(settings, endpoints, tables, keep=keep)
-    current = [replace(s, fingerprint=found.get(s.name, s.fingerprint)) for s in landed.sources]
+    by_name = fingerprints.find(settings, endpoints, tables, keep=keep)
+    current = [replace(s, fingerprint=by_name.get(s.name, s.fingerprint)) for s in landed.sources]
     return [
         s
         for s in current
-        if s.fingerprint is None or s.fingerprint != chronicle.fingerprints.get(s.name) or _is_back(s, chronicle)
+        if s.fingerprint is None or s.fingerprint != history.fingerprints.get(s.name) or _landed_again(s, history)
     ]
 
 
-def _is_back(source: Source, chronicle: Chronicle) -> bool:
-    """Whether an object has been put again since its batch was withdrawn."""
-    before = chronicle.last_read.get(source.name)
-    put_before = chronicle.withdrawn.get(before.batch_id) if before else None
+def _landed_again(source: Source, history: History) -> bool:
+    """Whether an object was put again after its batch was withdrawn."""
+    before = history.last_read.get(source.name)
+    put_before = history.withdrawn.get(before.batch_id) if before else None
     return put_before is not None and isinstance(source, StoredSource) and source.put_at > put_before
 
 
 def read_all(
     connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source], folder: Path, *, stop: bool = True
 ) -> list[Reading | IngestError]:
-    """Read sources, some side by side, into files below a folder; nothing else is changed.
+    """Read sources, some concurrently, into files below a folder.
 
     Parameters
     ----------
     stop
-        Whether a source that cannot be read ends it; else the error stands in the place of its reading.
+        Whether to raise the error of a source that cannot be read, rather than return it in place of the reading.
 
     Returns
     -------
@@ -123,10 +123,10 @@ def read_all(
     """
 
     def read(cursor: duckdb.DuckDBPyConnection, number: int) -> Reading | IngestError:
-        mine = folder / str(number)
-        mine.mkdir(exist_ok=True)
+        subfolder = folder / str(number)
+        subfolder.mkdir(exist_ok=True)
         try:
-            return reading.read(cursor, client, new[number], mine)
+            return reading.read(cursor, client, new[number], subfolder)
         except IngestError as error:
             if stop:
                 raise
@@ -135,36 +135,36 @@ def read_all(
     def read_in_turn(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | IngestError]:
         return {number: read(cursor, number) for number in numbers}
 
-    def read_together(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | IngestError]:
+    def read_pack(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | IngestError]:
         pack = {number: new[number] for number in numbers}
-        found = small_objects.read(cursor, client, pack, folder) if len(pack) > 1 else {}
-        return found | read_in_turn(cursor, [number for number in numbers if number not in found])
+        together = small_objects.read(cursor, client, pack, folder) if len(pack) > 1 else {}
+        return together | read_in_turn(cursor, [number for number in numbers if number not in together])
 
     tiny = {n: s for n, s in enumerate(new) if isinstance(s, StoredSource) and s.size < small_objects.TINY_BYTES}
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES and n not in tiny]
-    done: dict[int, Reading | IngestError] = {}
-    # For little data, DuckDB spends more on sharing a statement out than it saves.
-    with warehouse.threads(connection, most=1):
-        for found in parallel.each(connection, read_together, small_objects.of(tiny), SMALL_AT_ONCE):
-            done |= found
-        done |= dict(zip(small, parallel.each(connection, read, small, SMALL_AT_ONCE), strict=True))
-    # Of a system one after the other: two documents that are large would not fit into the memory together.
+    readings: dict[int, Reading | IngestError] = {}
+    # For little data, several threads cost DuckDB more than they save.
+    with warehouse.limit_threads(connection, most=1):
+        for pack in parallel.run_concurrently(connection, read_pack, small_objects.packs(tiny), SMALL_AT_ONCE):
+            readings |= pack
+        readings |= dict(zip(small, parallel.run_concurrently(connection, read, small, SMALL_AT_ONCE), strict=True))
+    # One at a time per system: two large documents might not fit into memory together.
     large = [
         [n for n, source in enumerate(new) if source.size >= SMALL_BYTES and source.system == system]
         for system in ("postgres", "s3")
     ]
-    for found in parallel.each(connection, read_in_turn, large):
-        done |= found
-    return [done[n] for n in range(len(new))]
+    for of_system in parallel.run_concurrently(connection, read_in_turn, large):
+        readings |= of_system
+    return [readings[n] for n in range(len(new))]
 
 
-def check_still(settings: Settings, endpoints: Endpoints, read: Iterable[Source]) -> None:
-    """See that no Postgres table was replaced while it was read.
+def check_not_replaced(settings: Settings, endpoints: Endpoints, read: Iterable[Source]) -> None:
+    """Check that no Postgres table was replaced while it was read.
 
     Raises
     ------
     IngestError
-        One was, so that its rows and its date may be of different batches.
+        A table was replaced, so its rows and its date may be of different batches.
     """
     before = {s.relation: s for s in read if isinstance(s, PostgresSource)}
     now = {s.relation: s for s in sources.describe(settings, endpoints, list(before))} if before else {}
@@ -173,65 +173,64 @@ def check_still(settings: Settings, endpoints: Endpoints, read: Iterable[Source]
             raise IngestError(f"{source.name} was replaced while it was read: run the ingest again.")
 
 
-def check_as_of(as_of: date | None, fresh: Sequence[Reading], chronicle: Chronicle) -> None:
-    """See that an as-of date that was asked for is not before what the history or a new batch is of.
+def check_as_of(as_of: date | None, fresh: Sequence[Reading], history: History) -> None:
+    """Check that a requested as-of date is not before that of the history or the date of a new batch.
 
-    Where none was asked for, a batch is not to declare a day that has not come: the as-of date would be that day, and
-    could not go back.
+    Without one, no batch may declare a future date: it would become the as-of date, which cannot go back.
 
     Raises
     ------
     IngestError
-        It is: marts that are built as of it would hold what it says has not happened yet. Or a batch does.
+        The as-of date is too early, or a batch declares a future date.
     """
     if as_of is None:
-        known = max(filter(None, [tomorrow(), chronicle.as_of]))
+        known = max(filter(None, [tomorrow(), history.as_of]))
         ahead = max((r for r in fresh if r.date and r.date > known), key=lambda r: r.date, default=None)
         if ahead:
             raise IngestError(
                 f"{ahead.source.name} declares the date {ahead.date}, which is after today: correct the date and land "
-                f"it again, or ask for that day (AS_OF={ahead.date}). Nothing was ingested."
+                f"it again, or request that date (AS_OF={ahead.date}). Nothing was ingested."
             )
         return
-    if chronicle.as_of and as_of < chronicle.as_of:
+    if history.as_of and as_of < history.as_of:
         raise IngestError(
-            f"The history is as of {chronicle.as_of}, and {as_of} is earlier: take {chronicle.as_of} or a later as-of "
+            f"The history is as of {history.as_of}, and {as_of} is earlier: use {history.as_of} or a later as-of "
             "date (AS_OF), or another data folder (DATA=folder). Nothing was ingested."
         )
     later = max((r for r in fresh if r.date and r.date > as_of), key=lambda r: r.date, default=None)
     if later:
         raise IngestError(
-            f"{later.source.name} declares the date {later.date}, and the as-of date {as_of} is earlier: take "
-            f"{later.date} or a later one (AS_OF). Nothing was ingested."
+            f"{later.source.name} declares the date {later.date}, and the as-of date {as_of} is earlier: use "
+            f"{later.date} or a later date (AS_OF). Nothing was ingested."
         )
 
 
-def told_of(as_of: date | None) -> str:
-    """What a person should know of an as-of date that is asked for; empty for one that has come."""
+def as_of_warning(as_of: date | None) -> str:
+    """Return a warning about an as-of date in the future; empty for any other date."""
     if as_of is None or as_of <= tomorrow():
         return ""
     return (
-        f"AS_OF={as_of} is after today: with the next ingest it becomes the last day of data, and an earlier day is "
-        "refused from then on."
+        f"AS_OF={as_of} is after today: the next ingest makes it the last day of data, and refuses earlier dates from "
+        "then on."
     )
 
 
 def tomorrow() -> date:
-    """The last day that it can be today somewhere on earth."""
+    """Return the latest date that it can be anywhere on earth."""
     return datetime.now(UTC).date() + timedelta(days=1)
 
 
-def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading], chronicle: Chronicle) -> date:
-    """The newest of the dates that sources declare, of the dates of orders that came without one, and of what was.
+def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading], history: History) -> date:
+    """Return the newest of the history's as-of date, the declared dates, and the order dates of undated batches.
 
-    Orders of days that have not come tell nothing.
+    Future order dates are ignored.
 
     Raises
     ------
     IngestError
         There is no such date.
     """
-    dates = [chronicle.as_of, *(r.date for r in fresh)]
+    dates = [history.as_of, *(r.date for r in fresh)]
     for r in fresh:
         if r.source.table == "orders" and r.date is None and "order_date" in r.columns:
             ordered = timestamp("nullif(trim(order_date), '')")
@@ -239,10 +238,10 @@ def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading],
                 f"select max({ordered})::date from {literal(str(r.path))} where {ordered} < ?", [tomorrow()]
             ).fetchone()
             dates.append(newest)
-    known = [found for found in dates if found is not None]
+    known = [known_date for known_date in dates if known_date is not None]
     if not known:
         raise IngestError(
-            "The last day of data cannot be told: no batch declares a date and no order has an order_date up to today. "
-            "Name it, as in `make pipeline AS_OF=2026-06-30`."
+            "The last day of data is unknown: no batch declares a date and no order has an order_date up to today. "
+            "Set it, as in `make pipeline AS_OF=2026-06-30`."
         )
     return max(known)

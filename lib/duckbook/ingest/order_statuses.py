@@ -1,8 +1,8 @@
-"""What shops call the statuses of an order, and the words that no list has an explanation of.
+"""Order statuses in the words of shops, and words that have no known meaning.
 
-The lists stand in ``dbt_project.yml`` (`order_statuses`), the words of a person's own shop in DUCKBOOK_ORDER_STATUSES.
-Staging translates by them (``as_order_status`` in dbt/macros/casts.sql); a word that is in none stays as it is, and its
-orders count as revenue.
+Words of well-known shops are in ``dbt_project.yml`` (`order_statuses`), a user's own in DUCKBOOK_ORDER_STATUSES.
+Staging translates them (``as_order_status`` in dbt/macros/casts.sql); an unknown word is kept, and its orders count as
+revenue.
 """
 
 from __future__ import annotations
@@ -19,45 +19,42 @@ WORD = (
     "regexp_replace(regexp_replace(lower(nullif(trim(regexp_replace(status, '[\\s\\p{Z}]+', ' ', 'g')), '')), "
     "'[ _-]+', '_', 'g'), '^wc_', '')"
 )
-"""A raw status in the one spelling in which it is looked up."""
+"""A raw status normalised for lookup, as SQL."""
 
 
 @lru_cache(maxsize=1)
-def of_shops() -> dict[str, str]:
-    """Word → status, for our own statuses and the words of well-known shops."""
+def known_words() -> dict[str, str]:
+    """Return word → status, for our own statuses and the words of well-known shops."""
     variables = yaml.safe_load((ROOT / "dbt" / "dbt_project.yml").read_text("utf-8"))["vars"]
     return {word: status for status, words in variables["order_statuses"].items() for word in (status, *words)}
 
 
-def unexplained(connection: duckdb.DuckDBPyConnection, relation: str, settings: Settings) -> list[tuple[str, int]]:
-    """Words of the column `status` that mean no status, with how many rows have each, the most frequent first.
+def unknown_words(connection: duckdb.DuckDBPyConnection, relation: str, settings: Settings) -> list[tuple[str, int]]:
+    """Return the unknown words of the column `status` with their number of rows, most frequent first.
 
     Parameters
     ----------
     relation
         SQL of a relation with the raw texts.
     """
-    said = of_shops() | dict(pair.split("=") for pair in settings.order_statuses.split(",") if pair)
-    known = ", ".join(literal(word) for word in said)
+    words = known_words() | dict(pair.split("=") for pair in settings.order_statuses.split(",") if pair)
+    known = ", ".join(literal(word) for word in words)
     return connection.execute(
         f"select min(lower(trim(status))), count(*) from {relation} where {WORD} not in ({known}) "
         f"group by {WORD} order by 2 desc, 1"
     ).fetchall()
 
 
-def sentence(word: str) -> str:
-    """What a person should know of a word that means no status, with a setting that says what it means.
-
-    Where the setting can name no such word, for it holds one of the characters that part its words, the word stays.
-    """
-    told = f"status {word!r} means nothing that is known, so its orders count as revenue: "
-    if not _can_be_named(word):
-        return f"{told}land them with another word, for DUCKBOOK_ORDER_STATUSES can name none with such characters"
+def describe(word: str) -> str:
+    """Return a sentence about an unknown word, with the setting that defines it if the setting allows the word."""
+    problem = f"status {word!r} is unknown, so its orders count as revenue: "
+    if not _is_allowed_in_setting(word):
+        return f"{problem}land them with another word, since DUCKBOOK_ORDER_STATUSES cannot contain such characters"
     quote = '"' if "'" in word else "'"
-    return f"{told}say what it means, DUCKBOOK_ORDER_STATUSES={quote}{word}=…{quote}"
+    return f"{problem}define it with DUCKBOOK_ORDER_STATUSES={quote}{word}=…{quote}"
 
 
-def _can_be_named(word: str) -> bool:
+def _is_allowed_in_setting(word: str) -> bool:
     try:
         return "," not in status_words(f"{word}={ORDER_STATUSES[0]}")
     except ValueError:

@@ -1,7 +1,7 @@
-"""Reading one source into a local Parquet file of text columns, by DuckDB.
+"""Read one source into a local Parquet file of text columns, with DuckDB.
 
-A record that cannot be read is kept apart with its original text and the reason; a source that cannot be read at all
-is an error. Nothing is written but files in the folder that the caller gives.
+Unreadable records go to a second file with their original text and the reason; a source that cannot be read at all is
+an error. Only files in the caller's folder are written.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from duckbook.ingest.sources import PostgresSource, Source, StoredSource
 from duckbook.source_tables import source_tables
 from duckbook.sql import PARQUET, literal, quoted
 
-TEXT_ALIKE = re.compile(
+SAME_TEXT = re.compile(
     r"smallint|integer|bigint|text|character varying(\(\d+\))?|boolean|uuid|date"
     r"|timestamp(\(\d\))? with(out)? time zone|numeric\((\d|[12]\d|3[0-8]),\d+\)"
 )
-"""Postgres types that DuckDB reads without a loss, and writes as text the way Postgres does."""
+"""Postgres types that DuckDB reads without loss and casts to the same text as Postgres."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One source, read.
+    """The content of a source in local files.
 
     Attributes
     ----------
     date
-        The date that the source declares, None when it declares none.
+        Date that the source declares, if any.
     path
-        Parquet file of the rows that could be read: text columns, `_row_hash`, and where the row itself does not
-        tell them, `_row_number` (else its position, from 1) and `_key` (of rows without one of their own).
+        Parquet file of the readable rows: text columns, `_row_hash`, if needed `_row_number` (without it, the position
+        from 1 is the number) and `_key` (for rows without a business key).
     columns
-        Columns of that file that hold something.
+        Columns of that file.
     types
-        Column → type that the source gives it: Postgres's name, or those of JSON; for large objects from a sample.
+        Column → type in the source, of Postgres or of JSON; for large objects from a sample.
     landed, readable
-        Records that the source holds, and those among them that could be read.
+        Number of records, and of readable records.
     unreadable
-        Parquet file of the others (row_number, reason, original), and how many it holds; None when there are none.
+        Parquet file of the other records (row_number, reason, original), and their number; None if there are none.
     content_hash
-        Tells whether the content is the same as before.
+        Hash of the content.
     """
 
     source: Source
@@ -65,7 +65,7 @@ class Reading:
 
     @property
     def drift(self) -> dict[str, list[str]]:
-        """Columns that the definition lacks, and columns that the source lacks, which only rows can tell."""
+        """Columns that the definition lacks, and that the source lacks; the latter is empty without rows."""
         defined = source_tables()[self.source.table].column_names
         given = [name for name in self.columns if name not in rows.ROW_COLUMNS]
         return {
@@ -80,14 +80,14 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
     Parameters
     ----------
     connection
-        An engine with the landing zone in use.
+        An engine that can read the landing zone.
     client
-        A boto3 client of the object store.
+        A boto3 client of the object storage.
 
     Raises
     ------
     IngestError
-        The source cannot be read; the sentence names it.
+        The source cannot be read.
     """
     connection.execute("set timezone = 'UTC'")
     try:
@@ -95,55 +95,55 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
             return _read_relation(connection, source, folder)
         return _read_object(connection, client, source, folder)
     except duckdb.Error as error:
-        # The file that DuckDB names is our copy, or the source that the sentence names already.
+        # DuckDB's message names our copy of the object, or repeats the source.
         why = re.sub(r',? in file "[^"]*"|while reading file "[^"]*" ', "", first_line(error)).rstrip(". ")
         why = why.partition(": ")[2].replace(str(folder), "")
-        if disk_space.SIGNS.search(why):
+        if disk_space.FULL.search(why):
             raise IngestError(f"{source.name} was not read: {why}.") from error
         raise IngestError(f"{source.name} cannot be read: {why}. Fix it at its source and land it again.") from error
 
 
 def _read_object(connection, client, source: StoredSource, folder: Path) -> Reading:
-    opened = object_formats.opened(client, source, folder)
+    opened = object_formats.open_object(client, source, folder)
     try:
-        found = record_schemas.find(connection, source, opened)
+        schema = record_schemas.find(connection, source, opened)
     except duckdb.InvalidInputException as error:
         if "maximum_object_size" not in str(error):
             raise
         opened.has_huge_records = True
-        found = record_schemas.find(connection, source, opened)
-    columns, path = found.columns, folder / "read.parquet"
-    parsed = f"select {', '.join([*found.selected, f'{found.readable} as _readable'])} from ({opened.records_sql})"
-    _copy(connection, source, parsed, columns, path, kept="*" if found.faulty else "* exclude (_readable)")
+        schema = record_schemas.find(connection, source, opened)
+    columns, path = schema.columns, folder / "read.parquet"
+    parsed = f"select {', '.join([*schema.selected, f'{schema.readable} as _readable'])} from ({opened.records_sql})"
+    _copy(connection, source, parsed, columns, path, kept="*" if schema.has_unreadable else "* exclude (_readable)")
     in_document = opened.declared(connection)
     declared = source.declared or in_document
-    unreadable = _set_apart(connection, opened, path) if found.faulty else None
+    unreadable = _write_unreadable(connection, opened, path) if schema.has_unreadable else None
     opened.local.unlink(missing_ok=True)
-    reading = _settled(connection, source, declared, path, columns, found.types, unreadable)
+    reading = _finish(connection, source, declared, path, columns, schema.types, unreadable)
     if reading.landed and not reading.readable:
         raise IngestError(
             f"{source.name} cannot be read: none of its {reading.landed:,} lines is a JSON object. "
-            'Land one record a line, one array of records, or one document with a list of them under "data".'
+            'Land one record per line, one array of records, or one document with a list of them under "data".'
         )
     return reading
 
 
-def _set_apart(connection, opened: object_formats.Opened, path: Path) -> tuple[Path, int]:
-    """Write the records that cannot be read to a file of their own, with the reason and their text."""
-    found = connection.execute(
+def _write_unreadable(connection, opened: object_formats.OpenedObject, path: Path) -> tuple[Path, int]:
+    """Write the unreadable records to a file of their own, with the reason and their text."""
+    result = connection.execute(
         f"select file_row_number from read_parquet({literal(str(path))}, file_row_number = true) "
         "where not _readable order by 1"
     )
-    numbers = [number for (number,) in found.fetchall()]
+    numbers = [number for (number,) in result.fetchall()]
     if opened.format == "lines":
         lines = opened.lines(numbers)
     else:
         connection.execute(f"create or replace temp table elements as {opened.records_sql}")
-        found = connection.execute(
+        result = connection.execute(
             "select json from elements where rowid in (select unnest(?)) order by rowid", [numbers]
         )
-        lines = [text.encode() for (text,) in found.fetchall()]
-    apart = path.with_name("unreadable.parquet")
+        lines = [text.encode() for (text,) in result.fetchall()]
+    target = path.with_name("unreadable.parquet")
     reasons = [object_formats.why_unreadable(line) for line in lines]
     originals = [line.decode("utf-8", errors="backslashreplace") for line in lines]
     connection.execute(
@@ -151,51 +151,51 @@ def _set_apart(connection, opened: object_formats.Opened, path: Path) -> tuple[P
         "unnest(?::varchar[]) as reason, unnest(?::varchar[]) as original",
         [numbers, reasons, originals],
     )
-    (count,) = connection.execute(f"copy unreadable to {literal(str(apart))} {PARQUET}").fetchone()
-    return apart, count
+    (count,) = connection.execute(f"copy unreadable to {literal(str(target))} {PARQUET}").fetchone()
+    return target, count
 
 
 def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
-    named: dict[str, str] = {}
+    names: dict[str, str] = {}
     for name, _ in source.columns:
         column = rows.column_name(name)
-        if column in named:
+        if column in names:
             raise IngestError(f"{source.name} has two columns called {column}: rename one of them.")
-        named[column] = name
-    path, columns = folder / "read.parquet", list(named)
-    types = {column: dict(source.columns)[name] for column, name in named.items()}
+        names[column] = name
+    path, columns = folder / "read.parquet", list(names)
+    types = {column: dict(source.columns)[name] for column, name in names.items()}
     whole = rows.whole_numbers(types)
-    scanned = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(column)}" for column, name in named.items())
+    casts = ", ".join(f"cast({quoted(name)} as varchar) as {quoted(column)}" for column, name in names.items())
     table = f"{LANDING_DATABASE}.{quoted(source.schema)}.{quoted(source.relation)}"
     try:
-        if not all(TEXT_ALIKE.fullmatch(kind) for _, kind in source.columns):
-            raise duckdb.NotImplementedException("types that only Postgres can write as text")
-        _copy(connection, source, f"select {scanned} from {table}", columns, path, whole=whole)
+        if not all(SAME_TEXT.fullmatch(kind) for _, kind in source.columns):
+            raise duckdb.NotImplementedException("types that only Postgres can cast to text")
+        _copy(connection, source, f"select {casts} from {table}", columns, path, whole=whole)
         if _is_misread(connection, source, path, types):
-            raise duckdb.NotImplementedException("values that DuckDB reads as others")
+            raise duckdb.NotImplementedException("values that DuckDB misreads")
     except (duckdb.NotImplementedException, duckdb.ConversionException, duckdb.InvalidInputException):
-        # Slower, in one stream, but every type has a text in Postgres.
-        # The text of money has a currency's sign, and a comma where the server's locale has one.
+        # Let Postgres cast: slower, in a single stream, but it can cast every type to text.
+        # The text of money has a currency sign and the separators of the server's locale.
         number = {column: "::numeric" for column, kind in types.items() if kind == "money"}
-        cast = ", ".join(f"{quoted(name)}{number.get(column, '')}::text" for column, name in named.items())
-        # A server may be set to write dates in another order, and each query may come by a session of its own.
+        casts = ", ".join(f"{quoted(name)}{number.get(column, '')}::text" for column, name in names.items())
+        # The server may use another date style, and each query may run in a session of its own.
         iso = "(select set_config('datestyle', 'ISO', true)) is not null"
-        query = f"select {cast} from {quoted(source.schema)}.{quoted(source.relation)} where {iso}"
+        query = f"select {casts} from {quoted(source.schema)}.{quoted(source.relation)} where {iso}"
         renamed = ", ".join(f"#{n} as {quoted(column)}" for n, column in enumerate(columns, 1))
-        queried = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
-        _copy(connection, source, queried, columns, path, whole=whole)
-    return _settled(connection, source, source.declared, path, columns, types, None)
+        cast_by_postgres = f"select {renamed} from postgres_query({literal(LANDING_DATABASE)}, {literal(query)})"
+        _copy(connection, source, cast_by_postgres, columns, path, whole=whole)
+    return _finish(connection, source, source.declared, path, columns, types, None)
 
 
 def _is_misread(connection, source: PostgresSource, path: Path, types: dict[str, str]) -> bool:
-    """Whether a table holds values that DuckDB's reader of Postgres takes for others, without an error.
+    """Whether a table holds values that DuckDB's Postgres reader silently changes.
 
-    A NaN in a numeric with a precision becomes 0, and a time after 294247 one before Christ.
+    NaN in a numeric with a precision becomes 0, and a time after the year 294247 becomes one before Christ.
     """
     numbers = [name for name, kind in source.columns if kind.startswith("numeric")]
     if numbers:
-        asked = " or ".join(f"{quoted(name)} = 'NaN'" for name in numbers)
-        query = f"select 1 from {quoted(source.schema)}.{quoted(source.relation)} where {asked} limit 1"
+        is_nan = " or ".join(f"{quoted(name)} = 'NaN'" for name in numbers)
+        query = f"select 1 from {quoted(source.schema)}.{quoted(source.relation)} where {is_nan} limit 1"
         if connection.execute("from postgres_query(?, ?)", [LANDING_DATABASE, query]).fetchone():
             return True
     times = [column for column, kind in types.items() if kind.startswith("timestamp")]
@@ -208,10 +208,9 @@ def _is_misread(connection, source: PostgresSource, path: Path, types: dict[str,
 def _copy(
     connection, source: Source, query: str, columns: list[str], path: Path, kept: str = "*", whole: Collection[str] = ()
 ) -> None:
-    """Write the rows of a query to a file, with the hash of each, and the key of those that have none of their own.
+    """Write the rows of a query to a file, with their hash and, for rows without a business key, a derived key.
 
-    That key is of the content and tells the first row of its kind; whether there are others is seen when all are read.
-    `whole` are the columns that hold nothing but whole numbers, as in `rows.key`.
+    The derived key ends in ``#1``; `_finish` numbers rows with the same content. `whole` is that of `rows.key`.
     """
     key = f"case when {without_key(source, columns, whole)} then md5({rows.content(columns)}) || '#1' end as _key"
     connection.execute(
@@ -221,7 +220,7 @@ def _copy(
 
 
 def without_key(source: Source, columns: list[str], whole: Collection[str]) -> str:
-    """Whether a row lacks a part of its business key, as SQL."""
+    """Return SQL for whether a row lacks a part of its business key."""
     key = source_tables()[source.table].key
     if not set(key) <= set(columns):
         return "true"
@@ -230,7 +229,7 @@ def without_key(source: Source, columns: list[str], whole: Collection[str]) -> s
     )
 
 
-def _settled(
+def _finish(
     connection,
     source: Source,
     declared: date | None,
@@ -239,7 +238,7 @@ def _settled(
     types: dict[str, str],
     unreadable: tuple[Path, int] | None,
 ) -> Reading:
-    """Take out what could not be read, and tell rows apart that have no key of their own and the same content."""
+    """Remove unreadable records, and number rows that have the same derived key."""
     is_readable = "_readable" if unreadable else "true"
     landed, readable, keyless, repeated, content = connection.execute(
         f"select count(*), count(*) filter ({is_readable}), count(_key) filter ({is_readable}), "
@@ -260,15 +259,15 @@ def _settled(
                 f"left join (select _row_number, left(_key, -1) || {number} as nth_key from row_read "
                 "where _key is not null) as nth using (_row_number)"
             )
-        settled = path.with_name("settled.parquet")
+        finished = path.with_name("finished.parquet")
         listed = ", ".join(map(quoted, written))
-        # DuckDB keeps the order of a file that it reads through, but not that of one which it joins.
+        # DuckDB preserves the order of a scan, but not of a join.
         order = " order by _row_number" if repeated else ""
-        connection.execute(f"copy (select {listed} from ({read}){order}) to {literal(str(settled))} {PARQUET}")
+        connection.execute(f"copy (select {listed} from ({read}){order}) to {literal(str(finished))} {PARQUET}")
         path.unlink()
-        path = settled
+        path = finished
     if isinstance(source, StoredSource):
-        told = source.fingerprint
+        content_hash = source.fingerprint
     else:
-        told = md5(f"{landed}:{content}".encode(), usedforsecurity=False).hexdigest()
-    return Reading(source, declared, path, tuple(written), types, landed, readable, unreadable, told)
+        content_hash = md5(f"{landed}:{content}".encode(), usedforsecurity=False).hexdigest()
+    return Reading(source, declared, path, tuple(written), types, landed, readable, unreadable, content_hash)

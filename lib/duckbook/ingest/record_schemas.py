@@ -1,4 +1,4 @@
-"""The shapes of an object's records: the names and types that they use, and whether some of them are no records."""
+"""Schemas of an object's records: their names and types, and whether some of them are unreadable."""
 
 from __future__ import annotations
 
@@ -12,82 +12,91 @@ from duckbook.ingest.sources import StoredSource
 from duckbook.source_tables import source_tables
 from duckbook.sql import listed, literal, quoted
 
-MOST_COLUMNS = 2_000
-"""A source whose records have more names between them uses its names as data."""
+MAX_COLUMNS = 2_000
+"""Maximum number of names in a source; with more, names are probably data."""
 
 TYPED_BYTES = 256 * 2**10
-"""The types of an object are told from as many of its records as make up about so many bytes."""
+"""Approximate size of the sample from which an object's types are taken."""
 
 JSON_TYPES = {"VARCHAR": "text", "BOOLEAN": "boolean", "OBJECT": "object", "ARRAY": "array", "NULL": None}
-"""What DuckDB calls the types of JSON → what they are called here; any other one is a number."""
+"""DuckDB's names of JSON types → ours; every other type is a number."""
 
 BRACKETS = r"""regexp_replace(regexp_replace(json, '"(?:[^"\\]|\\.)*"', '', 'g'), '[^\[\]{{}}]+', '', 'g')"""
 
 INNERMOST = r"(text, _) -> regexp_replace(text, '\[\]|\{{\}}', '', 'g')"
 
 NESTED_TOO_DEEP = (
-    f"case when strlen(json) > 2 * {object_formats.MOST_LEVELS} then "
-    f"list_reduce(range({object_formats.MOST_LEVELS})::varchar[], {INNERMOST}, {BRACKETS}) != '' else false end"
+    f"case when strlen(json) > 2 * {object_formats.MAX_LEVELS} then "
+    f"list_reduce(range({object_formats.MAX_LEVELS})::varchar[], {INNERMOST}, {BRACKETS}) != '' else false end"
 )
-"""Whether something is left of a record's brackets when the innermost ones have been taken away so many times."""
+"""SQL for whether any brackets are left after removing the innermost ones `MAX_LEVELS` times."""
 
 IS_RECORD = (
     "coalesce(case when len({keys}) = 0 then json_type(json) = 'OBJECT' else "
     "list_unique(list_transform({keys}, k -> lower(trim(k)))) = len({keys}) "
     f"and len(list_filter({{keys}}, k -> contains(k, chr(0)))) = 0 and not {NESTED_TOO_DEEP} end, false)"
 )
-"""Whether JSON is an object that can be a row, as SQL; to be formatted with its keys."""
+"""SQL for whether JSON is an object that can be a row; format it with the SQL of its keys."""
 
 
 @dataclass(frozen=True)
-class Shapes:
-    """The names that the records of an object use, and whether some cannot be read.
+class Schema:
+    """The names and types of an object's records.
 
-    `readable` says of a record whether it can, as SQL; `readable_here` that this says more of these than of any.
+    Attributes
+    ----------
+    variants
+        Column → the names that records use for it.
+    has_unreadable
+        Whether some records are unreadable.
+    readable
+        SQL for whether a record is readable.
+    has_clashes
+        Whether `readable` also excludes records with two names of one column.
     """
 
     variants: dict[str, list[str]]
     types: dict[str, str]
-    faulty: bool
+    has_unreadable: bool
     readable: str
-    readable_here: bool = False
+    has_clashes: bool = False
 
     @property
     def columns(self) -> list[str]:
-        """The columns that raw is to keep."""
+        """The columns of raw."""
         return list(self.variants)
 
     @property
     def selected(self) -> list[str]:
-        """The expressions that take the columns out of a record."""
+        """SQL expressions that extract the columns from a record."""
         plain = {name: keys[0] for name, keys in self.variants.items() if len(keys) == 1 and keys[0]}
         transformed = f"json_transform(json, {literal(json.dumps(dict.fromkeys(plain.values(), 'VARCHAR')))})"
-        taken = {name: f"{transformed}[{literal(key)}]" for name, key in plain.items()}
+        expressions = {name: f"{transformed}[{literal(key)}]" for name, key in plain.items()}
         for name, keys in self.variants.items():
             pointers = (literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys)
-            found = ", ".join(f"json_extract_string(json, {pointer})" for pointer in pointers)
-            taken.setdefault(name, f"coalesce({found})")
-        return [f"{taken[name]} as {quoted(name)}" for name in self.variants]
+            values = ", ".join(f"json_extract_string(json, {pointer})" for pointer in pointers)
+            expressions.setdefault(name, f"coalesce({values})")
+        return [f"{expressions[name]} as {quoted(name)}" for name in self.variants]
 
 
-def find(connection, source: StoredSource, opened: object_formats.Opened) -> Shapes:
-    """Ask every record for its names: a sample would miss a column that begins late.
+def find(connection, source: StoredSource, opened: object_formats.OpenedObject) -> Schema:
+    """Find the names of all records and the types of a sample.
 
-    The records of one program have few shapes, so what is asked of each shape costs nothing. Types cost more to ask
-    for than all else, and what a type breaks is set aside row by row anyway: of a large object, some records tell them.
+    Names come from every record, because a sample would miss a column that starts late. Records have few distinct sets
+    of names, so grouping by them is cheap. Types are expensive, and staging quarantines values of a wrong type anyway.
     """
     one_in = max(1, opened.size // TYPED_BYTES)
-    query = _asked(f"select json, '' as file from ({opened.records_sql})", one_in)
-    _, *told = connection.execute(query).fetchone() or ("", False, [], [], [])
-    found = _shapes(source, *told)
-    if found.readable_here:
-        query = f"select bool_or(not {found.readable}) from ({opened.records_sql})"
-        found = replace(found, faulty=bool(connection.execute(query).fetchone()[0]))
-    return found
+    query = _schema_query(f"select json, '' as file from ({opened.records_sql})", one_in)
+    _, *row = connection.execute(query).fetchone() or ("", False, [], [], [])
+    schema = _schema(source, *row)
+    if schema.has_clashes:
+        query = f"select bool_or(not {schema.readable}) from ({opened.records_sql})"
+        schema = replace(schema, has_unreadable=bool(connection.execute(query).fetchone()[0]))
+    return schema
 
 
-def find_each(connection, sources: Mapping[str, StoredSource], records_sql: str) -> dict[str, Shapes]:
-    """As `find`, of several small objects at once; without those of which a second look is needed.
+def find_each(connection, sources: Mapping[str, StoredSource], records_sql: str) -> dict[str, Schema]:
+    """Find the schemas of several small objects at once, leaving out those that `find` has to check again.
 
     Parameters
     ----------
@@ -96,14 +105,14 @@ def find_each(connection, sources: Mapping[str, StoredSource], records_sql: str)
     records_sql
         A query for the records, as JSON in the column `json`, and the `file` of each.
     """
-    found = connection.execute(_asked(records_sql, 1)).fetchall()
-    shapes = {file: _shapes(sources[file], *told) for file, *told in found}
-    return {file: shape for file, shape in shapes.items() if not shape.readable_here and not shape.faulty}
+    result = connection.execute(_schema_query(records_sql, 1)).fetchall()
+    schemas = {file: _schema(sources[file], *row) for file, *row in result}
+    return {file: schema for file, schema in schemas.items() if not schema.has_clashes and not schema.has_unreadable}
 
 
-def _asked(records_sql: str, one_in: int) -> str:
-    """A query for file, whether some records are none, the names, and the names and types of typed shapes."""
-    # Not by json_structure, which goes down into what is nested, and ends the process where that is deep.
+def _schema_query(records_sql: str, one_in: int) -> str:
+    """Return a query for file, whether some records are unreadable, all names, and names and types of the sample."""
+    # Not json_structure: it descends into nested values and crashes the process if they are deep.
     typed = "list_transform(keys, k -> json_type(json, '/' || replace(replace(k, '~', '~0'), '/', '~1')))"
     is_record = IS_RECORD.format(keys="keys")
     return (
@@ -114,40 +123,40 @@ def _asked(records_sql: str, one_in: int) -> str:
     )
 
 
-def _shapes(source: StoredSource, faulty: bool, names: list[str] | None, keys: list, types: list) -> Shapes:
+def _schema(source: StoredSource, has_unreadable: bool, names: list[str] | None, keys: list, types: list) -> Schema:
     names = names or []
-    if len(names) > MOST_COLUMNS:
+    if len(names) > MAX_COLUMNS:
         raise IngestError(
-            f"{source.name} cannot be read: its records have {len(names):,} names between them, more than "
-            f"{MOST_COLUMNS:,}. Land records that have the columns as their names."
+            f"{source.name} cannot be read: its records have {len(names):,} different names, more than "
+            f"{MAX_COLUMNS:,}. Land records whose names are columns."
         )
     variants: dict[str, list[str]] = {name: [] for name in source_tables()[source.table].column_names}
     for name in names:
         variants.setdefault(rows.column_name(name), []).append(name)
-    given = {name: found for name, found in variants.items() if found}
+    present = {name: keys_of for name, keys_of in variants.items() if keys_of}
     readable = IS_RECORD.format(keys="json_keys(json)")
-    clash = _clash([found for found in given.values() if len(found) > 1])
+    clash = _clash([keys_of for keys_of in present.values() if len(keys_of) > 1])
     if clash:
         readable = f"({readable} and not ({clash}))"
-    return Shapes(given, _json_types(keys or (), types or ()), bool(faulty), readable, bool(clash))
+    return Schema(present, _json_types(keys or (), types or ()), bool(has_unreadable), readable, bool(clash))
 
 
 def _clash(groups: Iterable[list[str]]) -> str:
-    """Whether a record has two names of one column, as SQL; empty where the names themselves rule that out.
+    """Return SQL for whether a record has two names of one column; empty if that is impossible.
 
-    Names that differ in case or spaces alone are told apart by `IS_RECORD`, as far as DuckDB and Python agree on case.
+    `IS_RECORD` already finds names that differ only in case or spaces, as far as DuckDB and Python agree on case.
     """
-    apart = [
+    groups = [
         keys for keys in groups if not all(map(str.isascii, keys)) or len({k.strip(" ").lower() for k in keys}) > 1
     ]
-    return " or ".join(f"len(list_filter(json_keys(json), k -> k in {listed(keys)})) > 1" for keys in apart)
+    return " or ".join(f"len(list_filter(json_keys(json), k -> k in {listed(keys)})) > 1" for keys in groups)
 
 
 def _json_types(keys: Iterable[list[str]], types: Iterable[list[str]]) -> dict[str, str]:
-    """Column → its types in records of these names and types; several are joined in the order of the alphabet."""
-    found: dict[str, set[str]] = {}
+    """Return column → types, joined by "or" in alphabetical order."""
+    types_of: dict[str, set[str]] = {}
     for names, kinds in zip(keys, types, strict=True):
         for name, kind in zip(names, kinds, strict=True):
             if word := JSON_TYPES.get(kind, "number"):
-                found.setdefault(rows.column_name(name), set()).add(word)
-    return {name: " or ".join(sorted(words)) for name, words in sorted(found.items())}
+                types_of.setdefault(rows.column_name(name), set()).add(word)
+    return {name: " or ".join(sorted(words)) for name, words in sorted(types_of.items())}

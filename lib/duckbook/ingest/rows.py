@@ -1,7 +1,6 @@
-"""What ingestion says about a row, as SQL expressions: its columns' names, its key and its hash.
+"""SQL expressions for a row's column names, key, hash and number.
 
-Rows are text throughout: types are the business of staging. The expressions read the columns that a source gave,
-so that a column which a source never had costs nothing.
+All values are text; staging casts them. The expressions only read columns that a source has.
 """
 
 from __future__ import annotations
@@ -19,19 +18,16 @@ ROW_COLUMNS = {
     "_source": "varchar",
     "_loaded_at": "timestamp",
 }
-"""What ingestion adds to every row in raw, and the types of it."""
+"""Columns that ingestion adds to every row in raw, with their types."""
 
 RESERVED = {*ROW_COLUMNS, "_readable", "filename", "file_row_number", "file_index"}
 
 UNIT, RECORD = "\x1f", "\x1e"
-"""What begins a column in the text of a row, and what ends its name."""
+"""Characters that begin a column in the text of a row, and that end its name."""
 
 
 def column_name(name: str) -> str:
-    """The column of raw that keeps what a source calls `name`: DuckDB's names know no case.
-
-    Names of our own bookkeeping are left to it.
-    """
+    """Return the column of raw for a name in a source, in lower case and without conflicts with our own columns."""
     name = name.strip(" ").lower()
     if not name:
         return "unnamed"
@@ -39,7 +35,7 @@ def column_name(name: str) -> str:
 
 
 def normalised(part: str) -> str:
-    """An id without what a source's type adds to it: 123, '123', ' 123 ' and '123.0' are one id; blank is none."""
+    """Return SQL for an id regardless of its type in the source: 123, ' 123 ' and '123.0' are equal; blank is null."""
     return (
         f"nullif(case when ends_with(trim({part}), '.0') "
         f"then regexp_replace(trim({part}), '^(-?[0-9]+)[.]0$', '\\1') else trim({part}) end, '')"
@@ -47,23 +43,23 @@ def normalised(part: str) -> str:
 
 
 def row_number(columns: Collection[str]) -> str:
-    """The number of a row in its batch, from 1, in a file of rows that is read with ``file_row_number``.
+    """Return SQL for a row's number in its batch, from 1, in a file that is read with ``file_row_number``.
 
-    A file that holds all rows as they came needs no column for it.
+    Files that hold all rows of a source in order have no column for it.
     """
     return "_row_number" if "_row_number" in columns else "file_row_number + 1"
 
 
 def whole_numbers(types: Mapping[str, str]) -> frozenset[str]:
-    """The columns whose text can only be that of a whole number, because the type in Postgres says so."""
+    """Return the columns with an integer type in Postgres."""
     return frozenset(name for name, kind in types.items() if kind in {"smallint", "integer", "bigint"})
 
 
 def key(table: SourceTable, columns: Collection[str], whole: Collection[str] = ()) -> str:
-    """The business key of a row, null when a part of it is missing.
+    """Return SQL for the business key of a row; null if a part is missing.
 
-    Parts are joined by ``|``; a part that holds one itself is escaped, so that ('a|b', 'c') is not ('a', 'b|c'). The
-    text of `whole_numbers` is an id as it stands, which saves most of the work.
+    Parts are joined by ``|``, which is escaped within a part, so that ('a|b', 'c') is not ('a', 'b|c'). Columns in
+    `whole` (`whole_numbers`) need no normalisation, which saves most of the work.
     """
     if not set(table.key) <= set(columns):
         return "cast(null as varchar)"
@@ -77,34 +73,33 @@ def key(table: SourceTable, columns: Collection[str], whole: Collection[str] = (
 
 
 def any_key(table: SourceTable, columns: Collection[str], whole: Collection[str] = ()) -> str:
-    """The key of a row in a file of the history: its business key, else what was derived from its content.
+    """Return SQL for the business key of a row in a file of the history or, without one, the derived key.
 
-    A file has a column for the second only where a row needed it.
+    Only files with a derived key have a column for it.
     """
     own = key(table, columns, whole)
     return f"coalesce({own}, _key)" if "_key" in columns else own
 
 
 def content(columns: Sequence[str]) -> str:
-    """A row as one text: its values that are not null, each with the name of its column, in the order of the names.
+    """Return SQL for the content of a row as one text: its non-null values with their column names, sorted by name.
 
-    A further column that is null, and another order of columns, change nothing. Two rows have the same text only if
-    they are the same: a `UNIT` in a value is told from the beginning of a column by the `RECORD` that follows it at
-    once, for no column is without a name.
+    Null columns and the order of columns do not matter. The text is unambiguous: a `UNIT` within a value is followed
+    by a `RECORD`, which cannot follow the `UNIT` that begins a column, because column names are not empty.
     """
-    # Joined with ||, a name and its value would be copied once more than needed, which takes half as long again.
-    named = (
-        f"case when {column} is null then '' else {literal(f'{UNIT}{_bare(name)}{RECORD}')} end, "
+    # concat with many arguments: joining names and values with || copies them once more and takes 1.5 times as long.
+    parts = (
+        f"case when {column} is null then '' else {literal(f'{UNIT}{_without_separators(name)}{RECORD}')} end, "
         f"case when contains({column}, chr(31)) then replace({column}, chr(31), chr(31) || chr(30)) else {column} end"
         for name, column in ((name, quoted(name)) for name in sorted(columns))
     )
-    return f"concat({', '.join(named)})" if columns else "''"
+    return f"concat({', '.join(parts)})" if columns else "''"
 
 
-def _bare(name: str) -> str:
+def _without_separators(name: str) -> str:
     return name.replace(UNIT, "\\x1f").replace(RECORD, "\\x1e")
 
 
 def row_hash(columns: Sequence[str]) -> str:
-    """The `digest` of a row's `content`: the same on every machine and in every version of DuckDB."""
+    """Return SQL for the hash of a row's `content`, which is the same on every machine and in every DuckDB version."""
     return digest(content(columns))

@@ -1,7 +1,7 @@
-"""Many tiny objects of a table, read together: a statement for each would cost more than its rows.
+"""Read many tiny objects of a table together, because one statement per object costs more than reading its rows.
 
-What is not plain is left to be read by itself: documents, and objects with a record that cannot be read, that has no
-key of its own, or whose names want a second look.
+Documents and objects with unreadable records, records without a business key or clashing names are left to
+`reading.read`.
 """
 
 from __future__ import annotations
@@ -24,89 +24,89 @@ if TYPE_CHECKING:
 
 TINY_BYTES = 16 * 2**10
 
-MOST = 100
-"""So many objects make a pack."""
+OBJECTS_PER_PACK = 100
 
 FETCHED_AT_ONCE = 4
 
 
-def of(tiny: Mapping[int, StoredSource]) -> list[list[int]]:
-    """The numbers of tiny objects, put together to packs of one table."""
-    packs = []
+def packs(tiny: Mapping[int, StoredSource]) -> list[list[int]]:
+    """Group the numbers of tiny objects into packs of one table."""
+    groups = []
     for _, group in groupby(sorted(tiny, key=lambda n: (tiny[n].table, n)), key=lambda n: tiny[n].table):
-        mine = list(group)
-        packs += [mine[n : n + MOST] for n in range(0, len(mine), MOST)]
-    return packs
+        numbers = list(group)
+        groups += [numbers[n : n + OBJECTS_PER_PACK] for n in range(0, len(numbers), OBJECTS_PER_PACK)]
+    return groups
 
 
 def read(
     connection: duckdb.DuckDBPyConnection, client, pack: Mapping[int, StoredSource], folder: Path
 ) -> dict[int, Reading]:
-    """Read the objects of a pack that are plain, as `reading.read` would, into files of folders of their own."""
+    """Read the objects of a pack that need no special handling, each into files of a folder of its own."""
     import duckdb
 
-    def opened(number: int) -> object_formats.Opened | None:
-        mine = folder / str(number)
-        mine.mkdir()
+    def open_object(number: int) -> object_formats.OpenedObject | None:
+        subfolder = folder / str(number)
+        subfolder.mkdir()
         try:
-            return object_formats.opened(client, pack[number], mine)
+            return object_formats.open_object(client, pack[number], subfolder)
         except IngestError:
-            return None  # It is told when the object is read by itself.
+            return None  # Raised again when the object is read by itself.
 
     with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
-        found = dict(zip(pack, pool.map(opened, pack), strict=True))
-    done: dict[int, Reading] = {}
+        opened = dict(zip(pack, pool.map(open_object, pack), strict=True))
+    readings: dict[int, Reading] = {}
     for form in ("lines", "array"):
-        mine = {number: one for number, one in found.items() if one and one.format == form}
-        if len(mine) > 1:
+        objects = {number: each for number, each in opened.items() if each and each.format == form}
+        if len(objects) > 1:
             try:
-                done |= dict(_read_alike(connection, form, mine, pack, folder))
+                readings |= dict(_read_format(connection, form, objects, pack, folder))
             except (duckdb.Error, IngestError):
-                continue  # One of them is broken: each is read by itself, and the one is told.
-    return done
+                continue  # One is broken: each is read by itself, which raises the error with its name.
+    return readings
 
 
-def _read_alike(connection, form: str, mine, pack, folder: Path) -> Iterator[tuple[int, Reading]]:
+def _read_format(connection, form: str, objects, pack, folder: Path) -> Iterator[tuple[int, Reading]]:
     """Read objects of one format."""
-    numbers = {str(one.local): number for number, one in mine.items()}
+    numbers = {str(each.local): number for number, each in objects.items()}
     reader = "read_ndjson_objects" if form == "lines" else "read_json_objects"
     option = "ignore_errors = true" if form == "lines" else "format = 'array'"
 
     def records(files) -> str:
         return f"select json, filename as file from {reader}({listed(files)}, filename = true, {option})"
 
-    found = record_schemas.find_each(connection, {file: pack[n] for file, n in numbers.items()}, records(numbers))
+    schemas = record_schemas.find_each(connection, {file: pack[n] for file, n in numbers.items()}, records(numbers))
 
-    def told(file: str) -> list:
-        return [*found[file].variants.items()]
+    def names(file: str) -> list:
+        return [*schemas[file].variants.items()]
 
-    for _, group in groupby(sorted(found, key=told), key=told):
-        yield from _read_of_one_shape(connection, {file: found[file] for file in group}, numbers, pack, folder, records)
+    for _, group in groupby(sorted(schemas, key=names), key=names):
+        yield from _read_schema(connection, {file: schemas[file] for file in group}, numbers, pack, folder, records)
 
 
-def _read_of_one_shape(connection, alike, numbers, pack, folder: Path, records) -> Iterator[tuple[int, Reading]]:
-    shape = next(iter(alike.values()))
-    table = pack[numbers[next(iter(alike))]]
-    keyless = reading.without_key(table, shape.columns, ())
-    places = f"[{', '.join(str(numbers[file]) for file in alike)}][list_position({listed(alike)}, _source)]"
-    # Names of our own bookkeeping: no column of a source is called so.
+def _read_schema(connection, schemas, numbers, pack, folder: Path, records) -> Iterator[tuple[int, Reading]]:
+    """Read objects whose records have the same names."""
+    schema = next(iter(schemas.values()))
+    table = pack[numbers[next(iter(schemas))]]
+    keyless = reading.without_key(table, schema.columns, ())
+    number = f"[{', '.join(str(numbers[file]) for file in schemas)}][list_position({listed(schemas)}, _source)]"
+    # These names are reserved for our own bookkeeping, so no column of a source has them.
     connection.execute(
-        f"create or replace temp table pack as select *, {places} as _batch_id, "
-        f"{row_hash(shape.columns)} as _row_hash, not ({keyless}) as _readable "
-        f"from (select file as _source, {', '.join(shape.selected)} from ({records(alike)}))"
+        f"create or replace temp table pack as select *, {number} as _batch_id, "
+        f"{row_hash(schema.columns)} as _row_hash, not ({keyless}) as _readable "
+        f"from (select file as _source, {', '.join(schema.selected)} from ({records(schemas)}))"
     )
     counted = connection.execute(
         "select _batch_id, any_value(_source), count(*) from pack group by _batch_id having bool_and(_readable)"
     ).fetchall()
     if not counted:
         return
-    columns, together = (*shape.columns, "_row_hash"), folder / f"pack-{counted[0][0]}"
-    sound = ", ".join(str(number) for number, *_ in counted)
-    # One statement for all of them costs a fifth of one for each. By one thread, and so in the order of each object:
-    # the place of a row in the file is its number.
+    columns, together = (*schema.columns, "_row_hash"), folder / f"pack-{counted[0][0]}"
+    complete = ", ".join(str(number) for number, *_ in counted)
+    # One statement for all objects costs a fifth of one per object. The engine has one thread, so rows stay in order
+    # and their position is their number.
     connection.execute(
         f"copy (select {', '.join(map(quoted, columns))}, cast(null as varchar) as _key, _batch_id from pack "
-        f"where _batch_id in ({sound}) order by rowid) "
+        f"where _batch_id in ({complete}) order by rowid) "
         f"to {literal(str(together))} (partition_by (_batch_id), {PARQUET.strip('()')})"
     )
     for number, file, landed in counted:
@@ -114,5 +114,5 @@ def _read_of_one_shape(connection, alike, numbers, pack, folder: Path, records) 
         path = folder / str(number) / "read.parquet"
         written.replace(path)
         Path(file).unlink()
-        source, types = pack[number], alike[file].types
+        source, types = pack[number], schemas[file].types
         yield number, Reading(source, source.declared, path, columns, types, landed, landed, None, source.fingerprint)

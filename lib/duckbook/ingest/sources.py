@@ -1,7 +1,7 @@
-"""What the landing zone holds: objects in S3 and tables in Postgres, found without reading a row.
+"""The sources of the landing zone: objects in S3 and tables in Postgres, found without reading a row.
 
-A source is one of them. Its fingerprint tells whether it changed since it was read: for an object its ETag, for a
-Postgres table what `fingerprints` finds.
+A source's fingerprint changes with its content. For an object it is the ETag; `fingerprints` computes those of Postgres
+tables.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from duckbook.errors import IngestError, ServerError, first_line, visible
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
 
-TELL_SECONDS, MOST_SECONDS = 3, 60
+REPORT_SECONDS, WAIT_SECONDS = 3, 60
 
 POLL_SECONDS = 0.2
 
-HELD = """
-with recursive mine as (
+BLOCKING_LOCK = """
+with recursive landed as (
     select relation.oid
     from pg_class as relation
     inner join pg_namespace as namespace on namespace.oid = relation.relnamespace
     where namespace.nspname = %(schema)s and relation.relname = any(%(names)s)
     union
-    select further.oid
-    from mine
+    select below.oid
+    from landed
     cross join lateral (
-        select inhrelid as oid from pg_inherits where inhparent = mine.oid
+        select inhrelid as oid from pg_inherits where inhparent = landed.oid
         union all
         select depend.refobjid
         from pg_rewrite as rule
@@ -45,8 +45,8 @@ with recursive mine as (
             on depend.classid = 'pg_rewrite'::regclass
             and depend.objid = rule.oid
             and depend.refclassid = 'pg_class'::regclass
-        where rule.ev_class = mine.oid
-    ) as further
+        where rule.ev_class = landed.oid
+    ) as below
 )
 
 select
@@ -56,7 +56,7 @@ select
     activity.application_name,
     activity.state
 from pg_locks as lock
-inner join mine on lock.relation = mine.oid
+inner join landed on lock.relation = landed.oid
 left join pg_stat_activity as activity on lock.pid = activity.pid
 where
     lock.mode = 'AccessExclusiveLock'
@@ -65,39 +65,40 @@ where
 order by not lock.granted, lock.pid
 limit 1
 """
-"""A lock that keeps readers out of these relations, or of what lies below them as views and partitions."""
+"""An exclusive lock on one of these relations, or on a table or partition below them."""
 
 
-def wait(connection: Connection, schema: str, names: Sequence[str]) -> None:
-    """Wait until nobody keeps readers out of the relations of these names.
+def wait_for_locks(connection: Connection, schema: str, names: Sequence[str]) -> None:
+    """Wait until no other session locks these relations against readers.
 
     Raises
     ------
     IngestError
-        Somebody still does after a minute.
+        A relation is still locked after a minute.
     """
-    connection.execute(f"set lock_timeout = '{MOST_SECONDS}s'")
-    began, told = time.monotonic(), False
-    while (held := connection.execute(HELD, {"schema": schema, "names": list(names)}).fetchone()) is not None:
-        relation, pid, user, program, state = held
+    connection.execute(f"set lock_timeout = '{WAIT_SECONDS}s'")
+    begun, reported = time.monotonic(), False
+    parameters = {"schema": schema, "names": list(names)}
+    while (lock := connection.execute(BLOCKING_LOCK, parameters).fetchone()) is not None:
+        relation, pid, user, program, state = lock
         who = ", ".join(filter(None, [f"user {user}", program and f"program {program}", f"PID {pid}", state]))
-        waited = time.monotonic() - began
-        if waited >= MOST_SECONDS:
+        waited = time.monotonic() - begun
+        if waited >= WAIT_SECONDS:
             raise IngestError(
                 visible(
-                    f"postgres:{relation} has been locked for {MOST_SECONDS} seconds by another session ({who}), and "
+                    f"postgres:{relation} has been locked for {WAIT_SECONDS} seconds by another session ({who}), and "
                     "cannot be read. End its transaction, or the session itself by "
                     f"`select pg_terminate_backend({pid})`, and run this again. Nothing was ingested."
                 )
             )
-        if waited >= TELL_SECONDS and not told:
-            left = MOST_SECONDS - TELL_SECONDS
+        if waited >= REPORT_SECONDS and not reported:
+            left = WAIT_SECONDS - REPORT_SECONDS
             print(
                 visible(f"postgres:{relation} is locked by another session ({who}): waiting up to {left} s for it."),
                 file=sys.stderr,
                 flush=True,
             )
-            told = True
+            reported = True
         time.sleep(POLL_SECONDS)
 
 
@@ -108,7 +109,7 @@ OBJECT_KEY = re.compile(r"json/(?:(?P<folder>[^/]+)/.*|(?P<file>[^/.]+)\.(?:json
 LATEST = "latest_"
 
 DATE_KEYS = ("date", "as_of", "batch_date", "generated_at")
-"""Names under which metadata or a comment may declare the date of a batch, in order of precedence."""
+"""Keys with which metadata or a comment may declare the date of a batch, in order of precedence."""
 
 PATH_DATES = (
     re.compile(r"date=(\d{4})-(\d{2})-(\d{2})"),
@@ -121,9 +122,9 @@ PATH_DATES = (
 
 @dataclass(frozen=True)
 class StoredSource:
-    """An object in S3 that holds rows of a table; `latest` where it lies in the bucket of the latest days.
+    """An object in S3 with rows of a table.
 
-    `put_at` is the time at which it was put, in ISO text.
+    `latest` says whether it is in the bucket of the latest days; `put_at` is the ISO time at which it was put.
     """
 
     table: str
@@ -138,23 +139,23 @@ class StoredSource:
 
     @property
     def name(self) -> str:
-        """Its address."""
+        """Address."""
         return f"s3://{self.bucket}/{self.key}"
 
     @property
     def origin(self) -> str:
-        """The place where objects of its table lie."""
+        """Folder of its table in its bucket."""
         return f"s3://{self.bucket}/{PREFIX}{self.table}"
 
     @property
     def declared(self) -> date | None:
-        """The date that the path declares."""
+        """Date that the path declares."""
         return date_in_path(self.key)
 
 
 @dataclass(frozen=True)
 class PostgresSource:
-    """A table or view in Postgres that holds rows of a table; `columns` are names and types as Postgres knows them."""
+    """A table or view in Postgres with rows of a source table; `columns` are names and Postgres types."""
 
     table: str
     schema: str
@@ -170,22 +171,22 @@ class PostgresSource:
 
     @property
     def name(self) -> str:
-        """Its address."""
+        """Address."""
         return f"postgres:{self.schema}.{self.relation}"
 
     @property
     def latest(self) -> bool:
-        """Whether it holds the latest days."""
+        """Whether it is a table of the latest days."""
         return self.relation.startswith(LATEST)
 
     @property
     def origin(self) -> str:
-        """The place where its table lies: the relation itself."""
+        """The relation itself."""
         return self.name
 
     @property
     def declared(self) -> date | None:
-        """The date that the comment of the table declares."""
+        """Date that the table's comment declares."""
         try:
             return date_in_metadata(json.loads(self.comment or "null"))
         except (ValueError, RecursionError):
@@ -197,14 +198,14 @@ Source = StoredSource | PostgresSource
 
 @dataclass(frozen=True)
 class Landed:
-    """What is in the landing zone.
+    """The content of the landing zone.
 
     Attributes
     ----------
     sources
-        In the order in which new ones arrive: table by table, the past first.
+        In order of arrival: by table, the historic load before the latest days.
     ignored
-        Objects below ``json/`` that are not read → why they are not.
+        Objects below ``json/`` that are not read → reason.
     """
 
     sources: tuple[Source, ...]
@@ -212,43 +213,43 @@ class Landed:
 
     @property
     def origins(self) -> tuple[str, ...]:
-        """The places where tables were found."""
+        """Places where tables were found."""
         return tuple(sorted({source.origin for source in self.sources}))
 
 
 def discover(settings: Settings, endpoints: Endpoints, client) -> Landed:
-    """Look at the landing zone; nothing is read and nothing is changed.
+    """List the sources in the landing zone.
 
     Raises
     ------
     ServerError
-        The object store or Postgres does not answer.
+        The object storage or Postgres does not answer.
     """
-    stored, ignored = _objects(settings, client)
+    objects, ignored = _objects(settings, client)
     tables = list(source_tables())
 
     def arrival(source: Source) -> tuple:
         return tables.index(source.table), source.latest, source.declared or date.max, source.name
 
-    found = [*stored, *_relations(settings, endpoints)]
-    return Landed(tuple(sorted(found, key=arrival)), dict(sorted(ignored.items())))
+    sources = [*objects, *_relations(settings, endpoints)]
+    return Landed(tuple(sorted(sources, key=arrival)), dict(sorted(ignored.items())))
 
 
 def date_in_path(path: str) -> date | None:
-    """The date that a path declares; the last one where there are several of one form, such as a range."""
+    """Return the date that a path declares; of several dates of one form, such as a range, the last."""
     for form in PATH_DATES:
         for parts in reversed(form.findall(path)):
             try:
-                found = date(*map(int, parts))
+                declared = date(*map(int, parts))
             except ValueError:
                 continue
-            if 1970 <= found.year < 2200:
-                return found
+            if 1970 <= declared.year < 2200:
+                return declared
     return None
 
 
 def date_in_metadata(metadata: object) -> date | None:
-    """The date that a document's metadata, or a table's comment, declares."""
+    """Return the date that a document's metadata or a table's comment declares."""
     if not isinstance(metadata, dict):
         return None
     for name in DATE_KEYS:
@@ -260,7 +261,7 @@ def date_in_metadata(metadata: object) -> date | None:
 
 
 def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, str]]:
-    found, ignored = [], {}
+    objects, ignored = [], {}
     for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
         for key, etag, size, put_at in storage.list_objects(client, bucket, PREFIX):
             if key.endswith("/"):
@@ -271,19 +272,19 @@ def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, 
                 ignored[f"s3://{bucket}/{key}"] = why
             else:
                 latest = bucket == settings.s3_latest_bucket
-                found.append(StoredSource(table, bucket, key, etag, size, latest, put_at.isoformat()))
-    return found, ignored
+                objects.append(StoredSource(table, bucket, key, etag, size, latest, put_at.isoformat()))
+    return objects, ignored
 
 
 def _why_ignored(key: str, table: str | None) -> str:
-    """Why an object is not read; empty where it is."""
+    """Return why an object is not read; empty if it is."""
     name = key.rsplit("/", 1)[-1]
     if name.startswith(("_", ".")):
-        return "its name begins with _ or ., as those of the marks of other programs do"
+        return "its name begins with _ or ., like the marker files of other programs"
     if table in source_tables():
         return ""
     if table is None and name.partition(".")[0] in source_tables():
-        return "beside the folders of the tables only TABLE.json, .ndjson and .jsonl are read, plain or compressed"
+        return "next to the tables' folders only TABLE.json, .ndjson and .jsonl are read, plain or compressed"
     return "no source table has that name"
 
 
@@ -315,7 +316,7 @@ def _relations(settings: Settings, endpoints: Endpoints) -> list[PostgresSource]
 
 
 def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> list[PostgresSource]:
-    """The relations of these names that the landing schema has.
+    """Describe the relations with these names in the landing schema; missing ones are left out.
 
     Raises
     ------
@@ -324,9 +325,9 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
     """
     schema = settings.postgres_schema
     with postgres(endpoints) as connection:
-        # The size of a table is not told while it is locked.
-        wait(connection, schema, names)
-        # Where pg_control_system is not for everyone, one server is not told from another.
+        # pg_table_size waits for a lock.
+        wait_for_locks(connection, schema, names)
+        # Without access to pg_control_system, fingerprints do not identify the server.
         allowed = connection.execute("select has_function_privilege('pg_control_system()', 'execute')").fetchone()[0]
         query = RELATIONS if allowed else RELATIONS.replace("(select system_identifier from pg_control_system())", "''")
         rows = connection.execute(query, {"schema": schema, "names": list(names)}).fetchall()
@@ -347,14 +348,14 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
 
 @contextmanager
 def postgres(endpoints: Endpoints) -> Iterator[Connection]:
-    """A connection to the landing Postgres, which turns what that refuses into a sentence.
+    """Open a connection to the landing Postgres that turns its errors into ours.
 
     Raises
     ------
     ServerError
         Postgres does not answer, or stops answering.
     IngestError
-        It refuses what it is asked.
+        Postgres refuses a query.
     """
     with connections.postgres(endpoints.postgres_dsn) as connection:
         try:
@@ -363,9 +364,9 @@ def postgres(endpoints: Endpoints) -> Iterator[Connection]:
             why = first_line(str(error).strip() or type(error).__name__)
             if connection.closed:
                 raise ServerError(
-                    "Postgres stopped answering while it told what is in the landing zone:"
-                    f" {why}. See that it is up, and run this again."
+                    f"Postgres stopped answering while the landing zone was listed: {why}. Check that it is up, and "
+                    "run this again."
                 ) from None
             raise IngestError(
-                f"Postgres does not tell what is in the landing zone: {why}. Correct that there, and run this again."
+                f"Postgres refused to list the landing zone: {why}. Correct that in Postgres, and run this again."
             ) from error

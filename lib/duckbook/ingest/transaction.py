@@ -1,8 +1,7 @@
-"""What an ingest has before its commit: a lock and a lease, a folder for its files, and objects that do not count yet.
+"""The transaction around a commit: a lock and a lease, a working folder, and objects that are not committed yet.
 
-The keys of these objects are noted down before the first is put, so that the next ingest can sweep away what one that
-was killed has left. Nothing depends on that but tidiness: an object that no commit names is never read, and no other
-ingest, on this machine or another, gives its objects these keys.
+Keys are noted in a file before the first object is put, so that the next ingest can delete what a killed one left.
+This only saves space: objects that no commit lists are never read, and keys are unique to their ingest.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from duckbook.backends import data_folder, storage
 from duckbook.backends.lease import Lease
 from duckbook.errors import IngestError
 from duckbook.files import write_private
-from duckbook.ingest.batches import Chronicle
+from duckbook.ingest.batches import History
 from duckbook.settings import Settings
 
 LOCK_SECONDS = 600
 
 SMALL_BYTES = 4 * 2**20
-"""A file below this is put in one request, one above in parts."""
+"""Smaller files are put in one request, larger ones in parts."""
 
 
 def upload(settings: Settings, client, files: dict[str, Path], replaced: Iterable[str] = ()) -> None:
-    """Put the files of batches that are not committed yet, and note them down first.
+    """Note the keys of files that are not committed yet, then put them.
 
     Parameters
     ----------
     replaced
-        Keys that the commit will name no more: `sweep` deletes them after it, or the new files where it never came.
+        Keys that the commit no longer lists. `sweep` deletes them after the commit, or the new files if there was none.
     """
     note = _note(settings)
     keys = sorted({*files, *replaced})
@@ -53,23 +52,23 @@ def upload(settings: Settings, client, files: dict[str, Path], replaced: Iterabl
         list(pool.map(put, files))
 
 
-def sweep(settings: Settings, client, chronicle: Chronicle) -> None:
-    """Delete what an ingest that was killed here had put and not committed."""
+def sweep(settings: Settings, client, history: History) -> None:
+    """Delete what a killed ingest of this data folder put and did not commit."""
     note = _note(settings)
     if not note.exists():
         return
     try:
-        left = json.loads(note.read_text("utf-8"))
-    except ValueError:  # killed while it wrote the note, so before it put anything
-        left = {"bucket": settings.s3_historic_bucket, "keys": []}
-    named = {key for batch in chronicle.batches for key in batch.files.values()}
-    for key in set(left["keys"]) - named:
-        storage.delete(client, left["bucket"], key)
+        noted = json.loads(note.read_text("utf-8"))
+    except ValueError:  # Killed while writing the note, so before it put anything.
+        noted = {"bucket": settings.s3_historic_bucket, "keys": []}
+    committed = {key for batch in history.batches for key in batch.files.values()}
+    for key in set(noted["keys"]) - committed:
+        storage.delete(client, noted["bucket"], key)
     note.unlink()
 
 
-def forget(settings: Settings) -> None:
-    """After the commit: what was put belongs to the history."""
+def clear_note(settings: Settings) -> None:
+    """Delete the note after the commit."""
     _note(settings).unlink(missing_ok=True)
 
 
@@ -78,10 +77,10 @@ def _note(settings: Settings) -> Path:
 
 
 @contextmanager
-def alone(settings: Settings, client, what: str) -> Iterator[Lease]:
-    """One at a time changes a history: on a machine by a lock, on several by a lease, which a commit renews first.
+def exclusive(settings: Settings, client, activity: str) -> Iterator[Lease]:
+    """Hold the exclusive right to change a history: a lock on this machine, and a lease among machines.
 
-    A second one waits.
+    Waits up to ten minutes for others. Renew the lease before a commit.
     """
     data_folder.claim(settings.data)
     lock, until = FileLock(settings.data / "ingest.lock", timeout=LOCK_SECONDS), time.monotonic() + LOCK_SECONDS
@@ -89,18 +88,18 @@ def alone(settings: Settings, client, what: str) -> Iterator[Lease]:
         lock.acquire()
     except Timeout:
         raise IngestError(
-            "Another ingest of this store has been under way for ten minutes: wait for it to end, or stop it."
+            "Another ingest of this data folder has been running for ten minutes: wait for it to end, or stop it."
         ) from None
     try:
-        lease = Lease(client, settings.s3_historic_bucket, "history", what, settings.data / "ingest.lease")
-        while holding := lease.take():
+        lease = Lease(client, settings.s3_historic_bucket, "history", activity, settings.data / "ingest.lease")
+        while current := lease.take():
             if time.monotonic() > until:
                 raise IngestError(
-                    f"{holding.who} has been changing the history in s3://{settings.s3_historic_bucket} for ten "
+                    f"{current.holder} has been changing the history in s3://{settings.s3_historic_bucket} for ten "
                     "minutes: wait for it to end, or stop it."
                 )
             time.sleep(1)
-        with lease.kept():
+        with lease.renewing():
             yield lease
     finally:
         lock.release()
@@ -108,7 +107,7 @@ def alone(settings: Settings, client, what: str) -> Iterator[Lease]:
 
 @contextmanager
 def workspace(settings: Settings) -> Iterator[Path]:
-    """An empty folder for the files of one ingest; the lock makes it ours alone."""
+    """Create an empty folder for the files of one ingest; call it within `exclusive`."""
     folder = settings.data / "tmp" / "duckbook-ingest"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

@@ -20,7 +20,7 @@ from duckbook.errors import BackupError, IngestError
 from duckbook.files import read_json, write_private
 from duckbook.generate import landing
 from duckbook.ingest import commit_log, sources, transaction
-from duckbook.ingest.batches import FILE_KEY, Chronicle
+from duckbook.ingest.batches import FILE_KEY, History
 from duckbook.settings import Endpoints, Settings
 
 STATE_FILE = "backup.json"
@@ -235,7 +235,9 @@ def _read(folder: Path) -> tuple[Chronicle, str | None]:
 
 def _commit_sums(chronicle: Chronicle) -> dict[str, str]:
     """Key of each commit's object → its SHA-256."""
-    return {commit_log.key_of(commit.number): sha256(commit.text.encode()).hexdigest() for commit in chronicle.commits}
+    return {
+        commit_log.commit_key(commit.number): sha256(commit.text.encode()).hexdigest() for commit in chronicle.commits
+    }
 
 
 def _file_sums(chronicle: Chronicle) -> dict[str, str | None]:

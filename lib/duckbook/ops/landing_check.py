@@ -17,7 +17,7 @@ import duckdb
 from duckbook.backends import data_folder, storage
 from duckbook.errors import IngestError, WarehouseError
 from duckbook.ingest import batch_files, commit_log, erased_people, history, new_sources, order_statuses, sources
-from duckbook.ingest.batches import Batch, Chronicle
+from duckbook.ingest.batches import Batch, History
 from duckbook.ingest.reading import Reading
 from duckbook.ops import landing_limit, landing_totals
 from duckbook.settings import Endpoints, Settings
@@ -138,7 +138,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
 
 
 def _batches(
-    connection, readings: Sequence[Reading], chronicle: Chronicle, as_of: date | None
+    connection, readings: Sequence[Reading], chronicle: History, as_of: date | None
 ) -> tuple[list[Batch], batch_files.Files]:
     """Return the batches that an ingest would make of the readings, with all of their rows, and their files."""
     if not as_of:

@@ -15,7 +15,7 @@ import duckdb
 from duckbook.backends import lake, warehouse
 from duckbook.errors import WarehouseError
 from duckbook.ingest import raw
-from duckbook.ingest.batches import Batch, Chronicle
+from duckbook.ingest.batches import Batch, History
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import literal
@@ -30,7 +30,7 @@ def quarantined_after_ingest(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
     endpoints: Endpoints,
-    chronicle: Chronicle,
+    chronicle: History,
     new: Sequence[Batch],
     files: Mapping[str, Path],
 ) -> list[dict]:
@@ -109,7 +109,7 @@ def _row_queries(
         yield f"select {columns}, _rejection from {database}.ecom_staging.base_{name}"
     for alike in raw.groups("rows", [batch for batch in batches if batch.sequence > until]):
         why = rejection(source_tables()[name], alike[0].columns)
-        yield f"select {columns}, {why} as _rejection from ({raw.selected(bucket, name, 'rows', alike, local=files)})"
+        yield f"select {columns}, {why} as _rejection from ({raw.rows_query(bucket, name, 'rows', alike, local=files)})"
 
 
 def _unchanged_queries(
@@ -122,7 +122,7 @@ def _unchanged_queries(
         built = f"select batch_id from {database}.ecom_raw.batches where {of_table} and sequence <= {until}"
         yield f"select {columns} from {database}.ecom_raw.sightings where {of_table} and _batch_id in ({built})"
     for alike in raw.groups("sightings", [batch for batch in batches if batch.sequence > until]):
-        yield f"select {columns} from ({raw.selected(bucket, name, 'sightings', alike, local=files)})"
+        yield f"select {columns} from ({raw.rows_query(bucket, name, 'sightings', alike, local=files)})"
 
 
 def _fill(connection, name: str, row_queries: Sequence[str], unchanged_queries: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError
 from duckbook.ingest import commit_log, erased_people, mentions, rows, transaction
-from duckbook.ingest.batches import Batch, Chronicle, Commit, Forgetting, file_key
+from duckbook.ingest.batches import Batch, Commit, ErasedPeople, History, file_key
 from duckbook.ingest.mentions import Cell, People
 from duckbook.ops import remaining_copies
 from duckbook.settings import Endpoints, Settings
@@ -106,7 +106,7 @@ def erase(
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     with (
-        transaction.alone(settings, client, "an erasure") as lease,
+        transaction.exclusive(settings, client, "an erasure") as lease,
         transaction.workspace(settings) as folder,
         warehouse.engine(settings) as engine,
     ):
@@ -169,7 +169,7 @@ class _Rewrite:
         self,
         engine: duckdb.DuckDBPyConnection,
         bucket: str,
-        chronicle: Chronicle,
+        chronicle: History,
         folder: Path,
         ids: Collection[str],
         records: Sequence[str],
@@ -192,7 +192,7 @@ class _Rewrite:
         files = {name: list(self._files(name, "rows")) for name in source_tables()}
         is_theirs = erased_people.is_of_a_person(erased_people.PERSON)
         if self.ids:
-            self.people = mentions.known(self.engine, self.ids, files, is_theirs)
+            self.people = mentions.find_details(self.engine, self.ids, files, is_theirs)
         for name, table in source_tables().items():
             self.engine.execute("create or replace temp table rehashed (key varchar, was ubigint, hash ubigint)")
             self.engine.execute("create or replace temp table removed (key varchar, hash ubigint)")
@@ -311,7 +311,7 @@ class _Rewrite:
         """Fill `rehashed` and `removed`, by which the files of unchanged rows are rewritten."""
         key = rows.any_key(table, batch.columns, rows.whole_numbers(batch.types))
         number = rows.row_number(batch.columns)
-        now = "_row_number" if erased_people.is_of_people(table) else number
+        now = "_row_number" if erased_people.is_person_table(table) else number
         read = f"select {key} as key, _row_hash as hash, {{}} as number from read_parquet({{}}, file_row_number = true)"
         before, after = read.format(number, literal(address)), read.format(now, literal(str(path)))
         self.engine.execute(

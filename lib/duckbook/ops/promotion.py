@@ -141,5 +141,5 @@ def _copy(target: Settings, connection: duckdb.DuckDBPyConnection, source: str, 
         connection.execute(f"insert into {table.name} select * from {source}.{table.name}")
         if table.comment:
             connection.execute(f"comment on table {table.name} is {literal(table.comment)}")
-    lock.check(target)
+    lock.check_lease(target)
     connection.execute("commit")

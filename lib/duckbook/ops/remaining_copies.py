@@ -93,8 +93,8 @@ def check_warehouse(settings: Settings) -> None:
     WarehouseError
         It was in the data folder before duckbook.
     """
-    path = settings.warehouse_path
-    if path.exists() and data_folder.is_ours(settings.data) and not data_folder.made(settings.data, path.name):
+    path, data = settings.warehouse_path, settings.data
+    if path.exists() and data_folder.is_data_folder(data) and not data_folder.made_by_duckbook(data, path.name):
         raise WarehouseError(
             f"{path} was there before duckbook, so it is not deleted, and deleted rows would stay in it: copy your own "
             "tables out of it, delete it, and try again."
@@ -114,11 +114,11 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
         if current is None or publication.run_id != current.run_id:
             publisher.remove(settings, publication.run_id)
     if settings.target == "lake":
-        with closing(warehouse.open_warehouse(settings, closed=True)) as connection:
+        with closing(warehouse.open_warehouse(settings, trusted=True)) as connection:
             pinned = {current.snapshot} if current else set()
             lake.expire(connection, settings, endpoints.catalog_dsn, pinned, kept_for="0 seconds")
     with warehouse.engine(settings) as engine:
-        erased_people.name_people(engine, ids)
+        erased_people.create_people_table(engine, ids)
         for file in _features(settings):
             if _count(engine, f"read_parquet({literal(str(file))})"):
                 file.unlink()
@@ -132,7 +132,7 @@ def search(settings: Settings, endpoints: Endpoints, people: People) -> list[Tra
     """Search every place except the landing zone, which belongs to its owners. Doubtful records are not counted."""
     with warehouse.engine(settings) as engine:
         warehouse.use_s3(engine, endpoints.s3)
-        erased_people.name_people(engine, people.ids)
+        erased_people.create_people_table(engine, people.ids)
         traces = [_in_history(settings, endpoints, engine, people), _in_warehouse(settings, people)]
         traces.append(_in_publications(settings, engine))
         traces += _in_lake(settings, endpoints, engine)
@@ -152,7 +152,7 @@ def search(settings: Settings, endpoints: Endpoints, people: People) -> list[Tra
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     """Count the rows of a relation that name one of `people` by id or by surrogate key."""
     names = {name.lower() for name, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
-    by_id = [erased_people.is_of_a_person(quoted(name)) for name in (erased_people.PERSON,) if name in names]
+    by_id = [erased_people.names_a_person(quoted(name)) for name in (erased_people.PERSON,) if name in names]
     by_key = [f"customer_key::varchar in ({KEYS_OF_PEOPLE})"] if "customer_key" in names else []
     if not (by_id or by_key):
         return 0
@@ -181,7 +181,7 @@ def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People
 
 def _in_warehouse(settings: Settings, people: People) -> Trace:
     with closing(warehouse.open_warehouse(settings, read_only=True)) as connection:
-        erased_people.name_people(connection, people.ids)
+        erased_people.create_people_table(connection, people.ids)
         tables = connection.execute(
             "select schema_name, table_name from duckdb_tables() "
             "where database_name = current_database() and not temporary order by all"
@@ -218,7 +218,7 @@ def _in_lake(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
 
 def _in_views(published: publisher.Published, engine) -> Trace:
     people = [name for (name,) in engine.execute("select id from people").fetchall()]
-    erased_people.name_people(published.connection, people)
+    erased_people.create_people_table(published.connection, people)
     marts = published.publication.marts
     found = sum(_count(published.connection, f"{publisher.SCHEMA}.{mart}") for mart in marts)
     return Trace("publications", f"{len(marts)} marts", found)

@@ -34,7 +34,7 @@ def _warehouse(settings: Settings) -> str:
 def _published(settings: Settings) -> str:
     if settings.target == "motherduck":
         return f"schema ecom_published of {settings.motherduck_database}"
-    if settings.target == "lake" and not servers.running(settings):
+    if settings.target == "lake" and not servers.are_running(settings):
         return "not known while the servers are down: make up"
     publication = publisher.current(settings)
     if publication is None:
@@ -54,7 +54,7 @@ def _history(settings: Settings) -> str:
 
 
 def _runs(settings: Settings) -> list[tuple[str, str]]:
-    here = provenance.store(settings)
+    here = provenance.data_folder(settings)
     newest = run_archive.latest(settings.runs, here)
     if newest is None:
         return [("newest run", "none yet")]

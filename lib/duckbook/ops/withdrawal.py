@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError
 from duckbook.ingest import commit_log, new_sources, transaction, versions
-from duckbook.ingest.batches import Batch, Chronicle, Commit, Withdrawal, file_key
+from duckbook.ingest.batches import Batch, Commit, History, Withdrawal, file_key
 from duckbook.ingest.sources import PREFIX
 from duckbook.ingest.versions import File
 from duckbook.settings import Endpoints, Settings
@@ -56,7 +56,7 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     with (
-        transaction.alone(settings, client, "a withdrawal") as lease,
+        transaction.exclusive(settings, client, "a withdrawal") as lease,
         transaction.workspace(settings) as folder,
         warehouse.engine(settings) as engine,
     ):
@@ -101,7 +101,7 @@ def _find_batches(chronicle: Chronicle, names: Iterable[str]) -> list[Batch]:
 
 
 def _redated(
-    engine: duckdb.DuckDBPyConnection, bucket: str, chronicle: Chronicle, batches: Sequence[Batch]
+    engine: duckdb.DuckDBPyConnection, bucket: str, chronicle: History, batches: Sequence[Batch]
 ) -> tuple[date, dict[str, dict[str, Any]]]:
     """Return the as-of date without these batches, and batch id → new dates of batches that took theirs from them."""
     ids, as_of, redated, withdrawn_dates = {batch.batch_id for batch in batches}, None, {}, set()

@@ -1,1 +1,1 @@
-"""Published marts as Parquet, as a snapshot of the lake or on MotherDuck, and BI."""
+"""Publish the marts: as Parquet files, as a snapshot of the lake, on MotherDuck, and to BI."""

@@ -1,7 +1,7 @@
-"""Who may read the marts in Postgres: a role that sees one schema and nothing else, and how it is reached.
+"""The Postgres role that reads the marts, and how it connects. It sees one schema and nothing else.
 
-A role that is missing is made, with a generated password that is kept in the store, readable by its owner alone. One
-that an administrator has made is only let into the schema, and signs in as they have settled.
+A missing role is created, with a generated password that is kept in the data folder, readable only by its owner. A role
+that an administrator has created is only granted the schema, and signs in as the administrator decided.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reader:
-    """How the role signs in; `password` is None where we do not know it."""
+    """Connection details of the role; `password` is None if the role is not ours."""
 
     host: str
     port: str
@@ -31,44 +31,44 @@ class Reader:
     password: str | None = field(repr=False)
 
 
-def of(settings: Settings, dsn: str) -> Reader:
-    """The reader of the BI schema on the server that a DSN names."""
+def reader_for(settings: Settings, dsn: str) -> Reader:
+    """The reader of the BI schema on the server of a DSN."""
     from psycopg2.extensions import parse_dsn
 
-    told = parse_dsn(dsn)
-    kept = read_json(_file(settings)).get(_place(settings, dsn))
-    host, port = str(told.get("host") or "localhost"), str(told.get("port") or 5432)
-    return Reader(host, port, str(told.get("dbname") or told.get("user") or ""), settings.bi_reader, kept)
+    parts = parse_dsn(dsn)
+    password = read_json(_password_file(settings)).get(_password_key(settings, dsn))
+    host, port = str(parts.get("host") or "localhost"), str(parts.get("port") or 5432)
+    return Reader(host, port, str(parts.get("dbname") or parts.get("user") or ""), settings.bi_reader, password)
 
 
-def ensure(postgres: Connection, settings: Settings, dsn: str) -> None:
-    """Make the role where it is missing, in the open transaction.
+def ensure_role(postgres: Connection, settings: Settings, dsn: str) -> None:
+    """Create the role if it is missing, in the open transaction.
 
     Raises
     ------
     PublishError
-        The role is missing, and this user may not make one.
+        The role is missing and this user may not create roles, or the role may create roles or is a superuser.
     """
     import psycopg2.errors
     from psycopg2 import sql
     from psycopg2.extensions import encrypt_password
 
     role = settings.bi_reader
-    found = postgres.execute("select rolsuper or rolcreaterole from pg_roles where rolname = %s", [role]).fetchone()
-    if found is not None:
-        if found[0]:
+    query = "select rolsuper or rolcreaterole from pg_roles where rolname = %s"
+    if existing := postgres.execute(query, [role]).fetchone():
+        if existing[0]:
             raise PublishError(
-                f"DUCKBOOK_BI_READER={role} may do more than read: name another role, or one that is missing."
+                f"DUCKBOOK_BI_READER={role} may do more than read: name another role, or one that does not exist yet."
             )
         return
     password = secrets.token_urlsafe(24)
-    # Kept before it is made: a password that nobody knows would lock the readers out.
-    file = _file(settings)
+    # Save the password before creating the role: an unknown password would lock the readers out.
+    file = _password_file(settings)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_private(file, json.dumps(read_json(file) | {_place(settings, dsn): password}))
+    write_private(file, json.dumps(read_json(file) | {_password_key(settings, dsn): password}))
     named = sql.Identifier(role)
     try:
-        # Postgres writes statements that fail into its log: it is given what it would store, not the password.
+        # Postgres logs failing statements: send the verifier that it stores instead of the password.
         scram = encrypt_password(password, role, postgres, "scram-sha-256")
         postgres.execute(sql.SQL("create role {} login password %s").format(named), [scram])
     except psycopg2.errors.InsufficientPrivilege:
@@ -80,8 +80,8 @@ def ensure(postgres: Connection, settings: Settings, dsn: str) -> None:
     postgres.execute(sql.SQL("alter role {} set search_path = {}").format(named, sql.Identifier(settings.bi_schema)))
 
 
-def admit(postgres: Connection, settings: Settings, schema: str) -> None:
-    """Let the role read a schema, in the open transaction."""
+def grant_read(postgres: Connection, settings: Settings, schema: str) -> None:
+    """Grant the role read access to a schema, in the open transaction."""
     from psycopg2 import sql
 
     named, role = sql.Identifier(schema), sql.Identifier(settings.bi_reader)
@@ -89,14 +89,13 @@ def admit(postgres: Connection, settings: Settings, schema: str) -> None:
     postgres.execute(sql.SQL("grant select on all tables in schema {} to {}").format(named, role))
 
 
-def _file(settings: Settings) -> Path:
+def _password_file(settings: Settings) -> Path:
     return settings.data / "bi" / "reader.json"
 
 
-def _place(settings: Settings, dsn: str) -> str:
+def _password_key(settings: Settings, dsn: str) -> str:
     from psycopg2.extensions import parse_dsn
 
-    told = parse_dsn(dsn)
-    # The port of an embedded server may be another after a restart.
-    server = "embedded" if settings.embedded_postgres and not settings.bi_postgres_dsn else told.get("host")
+    # Leave out the port: that of an embedded server may change with a restart.
+    server = "embedded" if settings.embedded_postgres and not settings.bi_postgres_dsn else parse_dsn(dsn).get("host")
     return f"{settings.bi_reader}@{server}"

@@ -1,10 +1,9 @@
-"""The marts as a schema of Postgres: made anew by each publication, and put in place by a rename.
+"""The marts as a schema of Postgres, which each publication builds again and swaps in by a rename.
 
-One transaction makes the new schema, fills it and takes the old one's name, so that a publication which is killed
-leaves nothing. Rows are copied in Postgres's binary format and frozen: they are visible to a reader whose transaction
-began before they came, who would otherwise find a new table empty. The old tables are locked for the instant of the
-rename, so that no query joins old marts to new ones; a reader who does not let go in time is passed by, and keeps what
-it has open.
+One transaction creates and fills the new schema and renames it, so a killed publication leaves nothing. Rows are copied
+in Postgres's binary format and frozen: a transaction that began before sees them, where it would otherwise find the new
+tables empty. The rename locks the old tables, so that no query joins old marts with new ones. Readers that still hold
+locks after the timeout keep the old tables.
 """
 
 from __future__ import annotations
@@ -39,21 +38,21 @@ TYPES = {
     "TIMESTAMP": "timestamp",
     "TIMESTAMP WITH TIME ZONE": "timestamptz",
 }
-"""DuckDB's type → Postgres's; a decimal keeps its precision, and what is not listed is text."""
+"""DuckDB type → Postgres type; decimals keep their precision, and all other types become text."""
 
 CAST = {"TINYINT": "smallint", "HUGEINT": "decimal(38,0)"}
-"""What DuckDB casts to before it writes it as the type above."""
+"""DuckDB type → the type to which DuckDB casts it before writing."""
 
 LOCK_SECONDS = 0.3
-"""How long the rename waits for readers, and new readers for the rename, in one try."""
+"""How long one attempt waits for the locks, and makes new readers wait."""
 
 PATIENCE_SECONDS = 60
-"""How long it is tried before readers who hold the old tables are passed by."""
+"""How long to try to lock the old tables before renaming without the locks."""
 
 CHUNK = 1 << 20
 
 COMMENT = "Marts published by duckbook"
-"""How the comment of a schema begins that may be replaced and dropped."""
+"""Start of the comment on our schemas; only these may be replaced and dropped."""
 
 Columns = Sequence[tuple[str, str]]
 """Name and DuckDB type of each column."""
@@ -66,14 +65,14 @@ def build(
     contracts: dict[str, Contract],
     source: str,
 ) -> dict[str, int]:
-    """Make a schema with all marts in it, in the open transaction; nobody sees it before that is committed.
+    """Create a schema with all marts, in the open transaction.
 
     Parameters
     ----------
     marts
         A DuckDB with the postgres extension, which has each mart as ``SOURCE.MART``.
     contracts
-        What is declared of each mart that is copied.
+        The contracts of the marts to copy.
 
     Returns
     -------
@@ -81,7 +80,7 @@ def build(
         Rows by mart.
     """
     new = sql.Identifier(schema)
-    # A key over millions of rows is sorted in memory; Postgres's own 64 MB are for many at once.
+    # Sort the keys of millions of rows in memory; the default of 64 MB assumes many sessions.
     postgres.execute("set local maintenance_work_mem = '256MB'")
     postgres.execute(sql.SQL("create schema {}").format(new))
     rows = {}
@@ -90,9 +89,9 @@ def build(
         columns = [(name, kind) for name, kind, *_ in described]
         required = {column.name for column in contract.columns if column.required}
         postgres.execute(_create(schema, mart, columns, required))
-        rows[mart] = copy(postgres, marts, f"{source}.{mart}", columns, sql.Identifier(schema, mart))
-        keyed = _key(schema, mart, contract, required, postgres.info.server_version)
-        for statement in (*keyed, *_comments(schema, mart, contract)):
+        rows[mart] = copy_table(postgres, marts, f"{source}.{mart}", columns, sql.Identifier(schema, mart))
+        keys = _key(schema, mart, contract, required, postgres.info.server_version)
+        for statement in (*keys, *_comments(schema, mart, contract)):
             postgres.execute(statement)
     for mart, contract in contracts.items():
         for column, to in contract.references.items():
@@ -102,46 +101,46 @@ def build(
     return rows
 
 
-def copy(
+def copy_table(
     postgres: Connection,
     marts: duckdb.DuckDBPyConnection,
     table: str,
     columns: Columns,
     into: sql.Identifier,
 ) -> int:
-    """Copy a table of DuckDB into a table that this transaction has made; how many rows.
+    """Copy a DuckDB table into a Postgres table created in this transaction, and return the number of rows.
 
-    DuckDB writes Postgres's binary format into a pipe and Postgres reads it, side by side: nothing is kept in between.
+    DuckDB writes Postgres's binary format into a pipe from which Postgres reads concurrently.
     """
-    listed = ", ".join(_written(name, kind) for name, kind in columns)
+    listed = ", ".join(_select_item(name, kind) for name, kind in columns)
     reading, writing = os.pipe()
 
     def feed(cursor: psycopg2.extensions.cursor) -> None:
-        # When the pipe is closed after an error, DuckDB writes into nothing, and stops.
+        # Closing the pipe after an error stops DuckDB.
         with os.fdopen(reading, "rb", buffering=0) as stream:
             cursor.copy_expert(sql.SQL("copy {} from stdin (format binary, freeze)").format(into), stream, CHUNK)
 
     with ThreadPoolExecutor(1) as pool, postgres.cursor() as cursor:
-        fed = pool.submit(feed, cursor)
+        copying = pool.submit(feed, cursor)
         try:
             query = f"copy (select {listed} from {table}) to '/dev/fd/{writing}' (format postgres_binary)"
             (written,) = marts.execute(query).fetchone()
         except Exception:
-            # Where Postgres refused, that says more than that nobody reads; else it only waits for more.
-            refused = fed.exception() if wait([fed], timeout=1).done else None
+            # An error of Postgres says more than the broken pipe. Without one, Postgres still waits for data.
+            postgres_error = copying.exception() if wait([copying], timeout=1).done else None
             os.close(writing)
-            if refused:
-                raise refused from None
+            if postgres_error:
+                raise postgres_error from None
             raise
         os.close(writing)
-        fed.result()
+        copying.result()
         if cursor.rowcount != written:
             raise RuntimeError(f"{table}: DuckDB wrote {written:,} rows, and Postgres took {cursor.rowcount:,}")
     return written
 
 
-def _written(name: str, kind: str) -> str:
-    """A column as DuckDB writes it for Postgres."""
+def _select_item(name: str, kind: str) -> str:
+    """A column in the select list from which DuckDB writes, with a cast if Postgres needs one."""
     cast = "varchar" if _type(kind) == "text" != TYPES.get(kind) else CAST.get(kind)
     return f"cast({quoted(name)} as {cast})" if cast else quoted(name)
 
@@ -161,7 +160,7 @@ def _create(schema: str, mart: str, columns: Columns, required: set[str]) -> sql
 
 
 def _key(schema: str, mart: str, contract: Contract, required: set[str], version: int) -> list[sql.Composed]:
-    """The grain as primary key, or where a part of it may be null as a constraint that takes null for a value."""
+    """The grain as primary key, or as a unique constraint with nulls not distinct if it has nullable columns."""
     if not contract.grain:
         return []
     unique = "unique nulls not distinct" if version >= 150000 else "unique"
@@ -171,57 +170,57 @@ def _key(schema: str, mart: str, contract: Contract, required: set[str], version
     return [sql.SQL(add).format(sql.Identifier(schema, mart), sql.Identifier(f"{mart}_grain"), columns)]
 
 
-def _reference(schema: str, mart: str, column: str, to: str, leads: Contract) -> sql.Composed:
-    """A foreign key, by which BI tools relate tables. Not checked again: dbt has tested it in the build."""
+def _reference(schema: str, mart: str, column: str, to: str, dimension: Contract) -> sql.Composed:
+    """A foreign key, by which BI tools relate tables; not validated, because dbt has tested it."""
     return sql.SQL("alter table {} add foreign key ({}) references {} ({}) not valid").format(
         sql.Identifier(schema, mart),
         sql.Identifier(column),
         sql.Identifier(schema, to),
-        sql.SQL(", ").join(map(sql.Identifier, leads.grain)),
+        sql.SQL(", ").join(map(sql.Identifier, dimension.grain)),
     )
 
 
 def _comments(schema: str, mart: str, contract: Contract) -> list[sql.Composed]:
-    told = [
+    statements = [
         sql.SQL("comment on table {} is {}").format(sql.Identifier(schema, mart), sql.Literal(contract.description))
     ]
     for column in contract.columns:
         name = sql.Identifier(schema, mart, column.name)
-        told.append(sql.SQL("comment on column {} is {}").format(name, sql.Literal(column.description)))
-    return told
+        statements.append(sql.SQL("comment on column {} is {}").format(name, sql.Literal(column.description)))
+    return statements
 
 
 def swap(postgres: Connection, new: str, schema: str, patience: float = PATIENCE_SECONDS) -> bool:
-    """Give a new schema the name of the one that readers use, in the open transaction; the old one is named apart.
+    """Give the new schema the name that readers use, in the open transaction, and rename the old schema.
 
     Returns
     -------
     bool
-        Whether the old tables were locked for it. Where they were not, because readers held them for all of
-        `patience` (seconds), a query that begins in that very instant may see marts of both publications.
+        Whether the old tables were locked. If readers held them for all of `patience` (seconds), a query that starts
+        at the moment of the rename may see marts of both publications.
     """
-    there = postgres.execute("select 1 from pg_namespace where nspname = %s", [schema]).fetchone()
-    locked = not there or _lock(postgres, schema, time.monotonic() + patience)
+    exists = postgres.execute("select 1 from pg_namespace where nspname = %s", [schema]).fetchone()
+    locked = not exists or _lock(postgres, schema, time.monotonic() + patience)
     rename = sql.SQL("alter schema {} rename to {}")
-    if there:
+    if exists:
         postgres.execute(rename.format(sql.Identifier(schema), sql.Identifier(f"{schema}__{time.time_ns():x}_old")))
     postgres.execute(rename.format(sql.Identifier(new), sql.Identifier(schema)))
     return bool(locked)
 
 
 def _lock(postgres: Connection, schema: str, deadline: float) -> bool:
-    """Lock all tables of a schema against readers; again and again with pauses in which readers go on."""
+    """Try to lock all tables of a schema against readers until the deadline, with pauses that let readers go on."""
     tables = postgres.execute("select tablename from pg_tables where schemaname = %s order by 1", [schema]).fetchall()
     if not tables:
         return True
-    named = sql.SQL(", ").join(sql.Identifier(schema, name) for (name,) in tables)
+    listed = sql.SQL(", ").join(sql.Identifier(schema, name) for (name,) in tables)
     postgres.execute("set local lock_timeout = %s", [int(1000 * LOCK_SECONDS)])
     postgres.execute("savepoint unlocked")
     locked, last = False, False
     while not (locked or last):
         last = time.monotonic() >= deadline
         try:
-            postgres.execute(sql.SQL("lock table {} in access exclusive mode").format(named))
+            postgres.execute(sql.SQL("lock table {} in access exclusive mode").format(listed))
             locked = True
         except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
             postgres.execute("rollback to savepoint unlocked")
@@ -231,7 +230,7 @@ def _lock(postgres: Connection, schema: str, deadline: float) -> bool:
 
 
 def existing(postgres: Connection, schema: str) -> list[str]:
-    """The schema that is read, and those that were and still are there."""
+    """The current schema and those of earlier publications, as far as they exist."""
     pattern = schema.replace("_", r"\_") + r"\_\_%\_old"
     query = (
         "select nspname from pg_namespace where nspname = %s "
@@ -240,15 +239,9 @@ def existing(postgres: Connection, schema: str) -> list[str]:
     return [name for (name,) in postgres.execute(query, [schema, pattern, f"{COMMENT}%"]).fetchall()]
 
 
-def sweep(postgres: Connection, schema: str) -> list[str]:
-    """Drop the schemas that earlier publications were read from, but for those that a reader still holds.
-
-    Returns
-    -------
-    list of str
-        Those that are held; the next publication sweeps them away.
-    """
-    held = []
+def drop_old(postgres: Connection, schema: str) -> list[str]:
+    """Drop the schemas of earlier publications, and return those that a reader still has locked."""
+    locked = []
     for name in existing(postgres, schema):
         if name == schema:
             continue
@@ -257,5 +250,5 @@ def sweep(postgres: Connection, schema: str) -> list[str]:
                 postgres.execute("set local lock_timeout = %s", [int(1000 * LOCK_SECONDS)])
                 postgres.execute(sql.SQL("drop schema {} cascade").format(sql.Identifier(name)))
         except (psycopg2.errors.LockNotAvailable, psycopg2.errors.DeadlockDetected):
-            held.append(name)
-    return held
+            locked.append(name)
+    return locked

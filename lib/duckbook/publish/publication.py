@@ -1,4 +1,4 @@
-"""What a publication is, what a keeper of publications offers, and the sentences for one that is not there."""
+"""Publications: their records, the protocol of the backends that keep them, and how one is chosen."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ if TYPE_CHECKING:
     import duckdb
 
 GRACE = timedelta(hours=1)
-"""For so long a publication stays after readers were pointed at another one, whatever the settings keep."""
+"""A publication is kept this long after it was replaced, whatever number the settings keep."""
 
-Kept = TypeVar("Kept", bound="Publication")
+P = TypeVar("P", bound="Publication")
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Published marts: which run made them, of which as-of date, the rows of each, and whether persons are masked."""
+    """Published marts: the run, the as-of date, rows per mart, and whether personal columns are masked."""
 
     run_id: str
     as_of: str | None
     marts: dict[str, int]
     masked: bool = True
     left_at: datetime | None = field(default=None, kw_only=True, compare=False)
-    """When readers were last pointed at another one; None while they take it, and where they never did."""
+    """When another publication last replaced it as the current one; None if it is current or never was."""
 
 
 @dataclass(frozen=True)
-class Pinned(Publication):
-    """A publication of the shared lake; `snapshot` is the one that holds its marts."""
+class LakePublication(Publication):
+    """A publication of the shared lake, pinned to the lake's `snapshot` that holds its marts."""
 
     snapshot: int = 0
     personal: dict[str, list[str]] = field(default_factory=dict)
-    """Mart → the columns of it that readers see masked."""
+    """Mart → its columns that readers see masked."""
 
 
 @dataclass(frozen=True)
-class Outgoing:
-    """A mart that is to be published.
+class MartQuery:
+    """The query that publishes a mart.
 
     Attributes
     ----------
     query
-        What is published of it: all of its columns, the personal ones masked unless a setting says otherwise.
+        Selects all columns of the mart, the personal ones masked unless a setting says otherwise.
     sorted_by
-        The columns by whose order its rows are kept, where they are kept in a file.
+        The sort order of the rows in a file.
     personal
         The columns that the query masks.
     """
@@ -59,72 +59,72 @@ class Outgoing:
     personal: tuple[str, ...]
 
 
-class Keeper(Protocol):
-    """What keeps the publications of a target; a module is one."""
+class PublicationBackend(Protocol):
+    """Keeps the publications of a target; each backend is a module with these functions."""
 
     def publish(
         self,
         settings: Settings,
         connection: duckdb.DuckDBPyConnection,
-        marts: dict[str, Outgoing],
+        marts: dict[str, MartQuery],
         run_id: str,
         as_of: str | None,
         keep: int,
     ) -> Publication:
-        """Publish the marts of a warehouse, point readers at them, and keep the newest `keep` publications."""
+        """Publish the marts, make them current, and keep the newest `keep` publications."""
 
     def attach(
         self, connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str | None, run_id: str | None
     ) -> Publication:
-        """Make a view a mart of a publication, in the schema ``ecom_marts`` of a connection."""
+        """Create one view per mart of a publication, in the schema ``ecom_marts`` of a connection."""
 
     def publications(self, settings: Settings) -> Sequence[Publication]:
-        """The publications that are kept, newest first."""
+        """List the publications, newest first."""
 
     def current(self, settings: Settings) -> Publication | None:
-        """The publication that readers take, or None."""
+        """Return the publication that readers get by default, or None."""
 
     def roll_back(self, settings: Settings, run_id: str) -> Publication:
-        """Point readers at an earlier publication."""
+        """Make an earlier publication the current one."""
 
     def remove(self, settings: Settings, run_id: str) -> None:
         """Remove a publication, unless it is the current one."""
 
 
-def beyond(kept: Sequence[Kept], current: str | None, keep: int) -> list[Kept]:
-    """The publications that may be removed: not of the newest few, not current, and left by readers a while ago.
+def removable(publications: Sequence[P], current: str | None, keep: int) -> list[P]:
+    """The publications to remove: not among the newest `keep`, not current, and not replaced within `GRACE`.
 
     Parameters
     ----------
-    kept
+    publications
         All of them, newest first.
     current
-        Name of the one that readers take.
+        Name of the current one.
     """
-    since = datetime.now(UTC) - GRACE
+    limit = datetime.now(UTC) - GRACE
     return [
         publication
-        for publication in kept[max(keep, 1) :]
-        if publication.run_id != current and (publication.left_at is None or publication.left_at < since)
+        for publication in publications[max(keep, 1) :]
+        if publication.run_id != current and (publication.left_at is None or publication.left_at < limit)
     ]
 
 
-def chosen(kept: list[Kept], current: Kept | None, as_of: str | None = None, run_id: str | None = None) -> Kept:
-    """The publication that a reader asks for: of a run, of an as-of date (the current one first), or the current one.
+def choose(publications: list[P], current: P | None, as_of: str | None = None, run_id: str | None = None) -> P:
+    """Choose the publication of a run, of an as-of date (the current one first), or the current one.
 
     Raises
     ------
     PublishError
-        Nothing has been published yet, or what is asked for is not kept; the sentence says what is.
+        Nothing has been published yet, or there is no such publication; the sentence lists those that exist.
     """
     if run_id is not None:
-        found = next((publication for publication in kept if publication.run_id == run_id), None)
-        return found or _refuse(f"There is no publication {run_id}: kept are", (p.run_id for p in kept))
+        match = next((publication for publication in publications if publication.run_id == run_id), None)
+        return match or _refuse(f"There is no publication {run_id}: kept are", (p.run_id for p in publications))
     if as_of is not None:
-        known = [*([current] if current else []), *kept]
-        found = next((publication for publication in known if publication.as_of == as_of), None)
-        return found or _refuse(
-            f"No publication as of {as_of} is kept: there are", sorted({str(p.as_of) for p in kept})
+        candidates = [*([current] if current else []), *publications]
+        match = next((publication for publication in candidates if publication.as_of == as_of), None)
+        return match or _refuse(
+            f"No publication as of {as_of} is kept: there are", sorted({str(p.as_of) for p in publications})
         )
     if current is None:
         raise PublishError("Nothing has been published yet: run 07_publish.ipynb first, or `make pipeline`.")
@@ -132,12 +132,12 @@ def chosen(kept: list[Kept], current: Kept | None, as_of: str | None = None, run
 
 
 def free_name(run_id: str, taken: Iterable[str]) -> str:
-    """The name of a run's publication: a run that publishes twice leaves what its readers may have open alone."""
-    known, number, name = set(taken), 1, run_id
-    while name in known:
+    """A free name for a run's publication: its first one may have readers, and is not replaced by a second."""
+    names, number, name = set(taken), 1, run_id
+    while name in names:
         number, name = number + 1, f"{run_id}-{number + 1}"
     return name
 
 
-def _refuse(sentence: str, kept: Iterable[str]) -> None:
-    raise PublishError(f"{sentence} {', '.join(kept) or 'none'}.")
+def _refuse(sentence: str, names: Iterable[str]) -> None:
+    raise PublishError(f"{sentence} {', '.join(names) or 'none'}.")

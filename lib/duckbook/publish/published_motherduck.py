@@ -1,4 +1,4 @@
-"""The publication on MotherDuck: tables that are replaced in one transaction. MotherDuck keeps one."""
+"""The publication on MotherDuck: one set of tables, replaced in one transaction."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 
 from duckbook.backends.motherduck import attach_database, without_token
 from duckbook.errors import PublishError
-from duckbook.publish.publication import Outgoing, Publication, chosen
+from duckbook.publish.publication import MartQuery, Publication, choose
 from duckbook.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
-
 
 PUBLISHED = "ecom_published"
 """Schema of the published marts."""
@@ -23,16 +22,16 @@ SCHEMA = "ecom_marts"
 def publish(
     settings: Settings,
     connection: duckdb.DuckDBPyConnection,
-    marts: dict[str, Outgoing],
+    marts: dict[str, MartQuery],
     run_id: str,
     as_of: str | None,
     keep: int,
 ) -> Publication:
-    """Replace the published marts by those of ``ecom_marts``, in the transaction that the connection is in."""
+    """Replace the published marts with those of ``ecom_marts``, and commit the connection's transaction."""
     rows = {}
     connection.execute(f"create schema if not exists {PUBLISHED}")
-    for mart, outgoing in marts.items():
-        connection.execute(f"create or replace table {PUBLISHED}.{mart} as {outgoing.query}")
+    for mart, published in marts.items():
+        connection.execute(f"create or replace table {PUBLISHED}.{mart} as {published.query}")
         (rows[mart],) = connection.execute(f"select count(*) from {PUBLISHED}.{mart}").fetchone()
     connection.execute(
         f"create or replace table {PUBLISHED}.publication as "
@@ -46,39 +45,39 @@ def publish(
 def attach(
     connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str | None, run_id: str | None
 ) -> Publication:
-    """Make a view a mart of the publication, in the schema ``ecom_marts`` of a local connection.
+    """Create one view per mart of the publication, in the schema ``ecom_marts`` of a local connection.
 
     Raises
     ------
     PublishError
-        Nothing has been published there yet, it is another publication, or MotherDuck refuses.
+        Nothing has been published there yet, there is no such publication, or MotherDuck refuses.
     """
     import duckdb
 
     try:
         database = attach_database(connection, settings)
-        kept = _read(connection, database)
+        published = _read(connection, database)
     except duckdb.Error as error:
         text = without_token(error, settings.motherduck_token.get_secret_value())
         raise PublishError(f"The published marts on MotherDuck cannot be read: {text}.") from None
-    publication = chosen(kept, next(iter(kept), None), as_of, run_id)
+    publication = choose(published, next(iter(published), None), as_of, run_id)
     for mart in publication.marts:
         connection.execute(f"create view {SCHEMA}.{mart} as select * from {database}.{PUBLISHED}.{mart}")
     return publication
 
 
 def publications(settings: Settings) -> list[Publication]:
-    """What is known of publications without asking: nothing, for MotherDuck keeps one, which `attach` finds."""
+    """Return nothing, so as not to call MotherDuck; `attach` finds its one publication."""
     return []
 
 
 def current(settings: Settings) -> None:
-    """As `publications`: a look at the state is to ask nobody."""
+    """Return None, so as not to call MotherDuck."""
     return None
 
 
 def roll_back(settings: Settings, run_id: str) -> Publication:
-    """Refuse: there is one publication.
+    """Raise: there is no earlier publication.
 
     Raises
     ------
@@ -86,13 +85,13 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
         Always.
     """
     raise PublishError(
-        f"MotherDuck keeps one publication, so there is no going back to {run_id}: publish again from that state, "
-        "such as by `make promote` from a target that still has it."
+        f"MotherDuck keeps one publication, so {run_id} cannot be restored: publish it again, such as with "
+        "`make promote` from a target that still has it."
     )
 
 
 def remove(settings: Settings, run_id: str) -> None:
-    """Remove nothing: the one publication that is kept is the current one."""
+    """Remove nothing: the only publication is the current one."""
 
 
 def _read(connection: duckdb.DuckDBPyConnection, database: str) -> list[Publication]:

@@ -1,9 +1,8 @@
-"""Publishing the marts: readers see whole, tested results and hold no lock on the warehouse.
+"""Publish the marts, so that readers see complete, tested results and do not lock the warehouse.
 
-What may be published is decided here; how a publication is kept depends on the target: as files behind a pointer
-(`published_files`), as a pinned snapshot of the shared lake (`published_snapshots`), or as tables of a schema of
-MotherDuck that is switched in one transaction (`motherduck`). Personal columns are masked unless a setting says
-otherwise.
+This module decides what may be published. The target decides how a publication is kept: as files behind a pointer
+(`published_files`), as a pinned snapshot of the shared lake (`published_snapshots`), or as tables on MotherDuck that
+are replaced in one transaction (`published_motherduck`). Personal columns are masked unless a setting says otherwise.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from duckbook.backends import clock
 from duckbook.errors import PublishError
-from duckbook.publish.publication import Keeper, Outgoing, Publication
+from duckbook.publish.publication import MartQuery, Publication, PublicationBackend
 from duckbook.settings import Settings
 from duckbook.sql import PARQUET, literal
 from duckbook.transform import contracts, masking
@@ -30,19 +29,18 @@ if TYPE_CHECKING:
 SCHEMA = "ecom_marts"
 
 INTERNAL = {"reconciliation"}
-"""Tables beside the marts that serve their tests."""
+"""Tables of the schema that are not marts but serve their tests."""
 
 BAD = {"fail", "error", "runtime error", "skipped"}
-"""Statuses of dbt after which marts are not published."""
+"""Statuses of dbt with which marts are not published."""
 
-
-KEPT_BY = {"duckdb": "published_files", "lake": "published_snapshots", "motherduck": "published_motherduck"}
-"""Target → the module that keeps its publications, a `Keeper`."""
+BACKENDS = {"duckdb": "published_files", "lake": "published_snapshots", "motherduck": "published_motherduck"}
+"""Target → its `PublicationBackend`, a module of this package."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The published marts, open to be read as ``ecom_marts.MART`` on `connection`; a context that closes it."""
+    """Open published marts, to be read as ``ecom_marts.MART`` on `connection`; a context manager that closes it."""
 
     connection: duckdb.DuckDBPyConnection
     publication: Publication
@@ -60,105 +58,105 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
     Parameters
     ----------
     run_id
-        The run that publishes; None: the one that the chain's environment names, or a name by the time.
+        The run that publishes; None: the run of the chain, or outside the chain a name made of the time.
     keep
-        How many publications stay, this one included.
+        How many publications to keep, including this one.
 
     Raises
     ------
     PublishError
-        There are no marts, or their tests did not pass; what is published stays as it was.
+        There are no marts, or their tests did not pass; the current publication stays.
     QuarantineError
-        More rows are quarantined than the setting lets pass.
+        More rows are quarantined than the settings allow.
     WarehouseLocked
         Another process has the warehouse open for writing.
     """
     from duckbook.backends import warehouse
 
     run_id = run_id or os.environ.get("DUCKBOOK_RUN_ID") or f"lab-{clock.now()[:19].replace(':', '')}"
-    with closing(warehouse.open_warehouse(settings, read_only=True, closed=True)) as connection:
-        # One transaction, so that what is looked at is what is published, whoever else writes.
+    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
+        # One transaction: what is checked is what is published, whatever others write.
         connection.execute("begin")
         names = _marts(connection)
         _refuse_untested(settings, connection)
-        declared, masked = contracts.of_marts(settings), settings.mask_personal
-        queries = masking.queries(connection, SCHEMA, names, declared, masked=masked)
+        contract, masked = contracts.load_marts(settings), settings.mask_personal
+        queries = masking.mart_queries(connection, SCHEMA, names, contract, masked=masked)
         marts = {
-            mart: Outgoing(query, declared[mart].sorted_by, declared[mart].personal if masked else ())
+            mart: MartQuery(query, contract[mart].sorted_by, contract[mart].personal if masked else ())
             for mart, query in queries.items()
         }
         as_of = str(built_as_of(connection))
-        return _keeper(settings).publish(settings, connection, marts, run_id, as_of, keep)
+        return _backend(settings).publish(settings, connection, marts, run_id, as_of, keep)
 
 
 def published(settings: Settings, as_of: str | None = None, run_id: str | None = None) -> Published:
-    """Open a publication: an in-memory DuckDB with a view a mart, which locks nothing.
+    """Open a publication: an in-memory DuckDB with one view per mart, which locks nothing.
 
     Parameters
     ----------
     as_of
-        The as-of date (ISO) of the publication that is taken; None: the current one.
+        The as-of date (ISO) of the publication; None: the current one.
     run_id
-        The name of the publication that is taken instead.
+        The name of the publication, instead of its date.
 
     Raises
     ------
     PublishError
-        Nothing has been published yet; the sentence names the notebook to run first. Or none of that date is kept.
+        Nothing has been published yet, and the sentence names the notebook to run; or there is no such publication.
     """
     from duckbook.backends import warehouse
 
     connection = warehouse.engine(settings)
     try:
         connection.execute(f"create schema {SCHEMA}")
-        publication = _keeper(settings).attach(connection, settings, as_of, run_id)
+        publication = _backend(settings).attach(connection, settings, as_of, run_id)
     except BaseException:
         connection.close()
         raise
     return Published(connection, publication)
 
 
-def files(settings: Settings, published: Published, folder: Path) -> dict[str, Path]:
-    """Each mart of an open publication as a Parquet file: its own, or one that is written into `folder`."""
+def parquet_files(settings: Settings, published: Published, folder: Path) -> dict[str, Path]:
+    """Mart → its Parquet file: that of the publication, or one written into `folder` if it is not kept as files."""
     from duckbook.publish import published_files
 
     own = published_files.folder_of(settings, published.publication)
-    found = {mart: (own or folder) / f"{mart}.parquet" for mart in published.publication.marts}
-    for mart, file in () if own else found.items():
+    files = {mart: (own or folder) / f"{mart}.parquet" for mart in published.publication.marts}
+    for mart, file in () if own else files.items():
         query = f"copy (select * from {SCHEMA}.{mart} order by all) to {literal(str(file))}"
         published.connection.execute(f"{query} {PARQUET}")
-    return found
+    return files
 
 
 def publications(settings: Settings) -> list[Publication]:
-    """The publications that are kept, newest first."""
-    return list(_keeper(settings).publications(settings))
+    """List the publications, newest first."""
+    return list(_backend(settings).publications(settings))
 
 
 def current(settings: Settings) -> Publication | None:
-    """The publication that readers take, or None."""
-    return _keeper(settings).current(settings)
+    """Return the publication that readers get by default, or None."""
+    return _backend(settings).current(settings)
 
 
 def roll_back(settings: Settings, run_id: str) -> Publication:
-    """Point readers at an earlier publication.
+    """Make an earlier publication the current one.
 
     Raises
     ------
     PublishError
-        It is not kept, or not whole.
+        There is no such publication, or it lacks a file.
     """
-    return _keeper(settings).roll_back(settings, run_id)
+    return _backend(settings).roll_back(settings, run_id)
 
 
 def remove(settings: Settings, run_id: str) -> None:
-    """Let a publication go; the current one stays."""
-    _keeper(settings).remove(settings, run_id)
+    """Remove a publication, unless it is the current one."""
+    _backend(settings).remove(settings, run_id)
 
 
-def _keeper(settings: Settings) -> Keeper:
-    # Imported by name, because a look at the files of a local publication is to load no DuckDB.
-    return importlib.import_module(f"duckbook.publish.{KEPT_BY[settings.target]}")
+def _backend(settings: Settings) -> PublicationBackend:
+    # Imported by name: reading the state of a local publication must not import DuckDB.
+    return importlib.import_module(f"duckbook.publish.{BACKENDS[settings.target]}")
 
 
 def _marts(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -174,12 +172,12 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def built_as_of(connection: duckdb.DuckDBPyConnection) -> date:
-    """The as-of date that the marts of a warehouse were built with, whatever was ingested since.
+    """The as-of date with which the marts of a warehouse were built, whatever was ingested since.
 
     Raises
     ------
     PublishError
-        They were built by a version that did not say.
+        They were built by a version that did not record it.
     """
     import duckdb
 
@@ -188,12 +186,12 @@ def built_as_of(connection: duckdb.DuckDBPyConnection) -> date:
     except (duckdb.BinderException, duckdb.CatalogException):
         as_of = None
     if as_of is None:
-        raise PublishError("The marts do not say of which day they are: build them by `make pipeline FROM=staging`.")
+        raise PublishError("The marts have no as-of date: build them with `make pipeline FROM=staging`.")
     return as_of
 
 
 def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
-    """Only marts whose newest build passed all its tests, and that add up, are published."""
+    """Raise unless the newest build passed its tests, the marts reconcile and the quarantine is within its limit."""
     from duckbook.transform import quarantine, reconciliation
 
     results = _artifact(settings, "layers/marts.json").get("results")
@@ -205,12 +203,12 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
             f"Tests of the marts did not pass: {', '.join(failed[:5])}. Fix them and run 06_marts.ipynb."
         )
     if unequal := reconciliation.differences(reconciliation.marts(connection)):
-        raise PublishError(f"Marts differ from staging: {unequal}. Run 06_marts.ipynb and see why.")
-    quarantine.hold_to_limit(connection, settings)
+        raise PublishError(f"Marts differ from staging: {unequal}. Run 06_marts.ipynb to see why.")
+    quarantine.enforce_limit(connection, settings)
 
 
 def _artifact(settings: Settings, name: str) -> dict[str, Any]:
-    """One of the files in which dbt tells what it did, in the folder that `transform` gives it."""
+    """Read one of dbt's artifacts; empty if it does not exist."""
     from duckbook.transform import dbt_runner
 
     try:

@@ -1,1 +1,1 @@
-"""The chain: execute notebooks, record, report, notify, prune."""
+"""Run the chain: execute, record, report, notify, resume and prune."""

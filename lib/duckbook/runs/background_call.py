@@ -1,6 +1,6 @@
-"""A function called in a process of its own, which can be waited for and stopped, and which says what went wrong.
+"""Call a function in a process of its own, wait for it or stop it, and get its error.
 
-It is split off from the zygote where there is one, since that has imported what the function needs; else it is started.
+The process is forked from the fork server, which has the imports loaded, or else started.
 """
 
 from __future__ import annotations
@@ -16,41 +16,44 @@ from pathlib import Path
 import psutil
 
 from duckbook.files import read_json, write_private
-from duckbook.runs.fork_server import Zygote
+from duckbook.runs.fork_server import ForkServer
 
 
-class Apart:
-    """The call of a function.
+class BackgroundCall:
+    """A function call that runs in its own process group.
 
     Parameters
     ----------
     function
-        Its name, ``module:function``; it takes one text.
-    argument
-        That text.
-    told
-        File that it leaves its outcome in.
+        Its name, ``module:function``. It takes one string, the `argument`.
+    result_file
+        File that the process writes its error to.
     environment
-        The whole environment of the process, which leads a group of its own.
-    zygote
-        Where it is split off; None, or one that is gone, to start it.
+        The whole environment of the process.
+    fork_server
+        Server to fork the process from. Without one, or if it is gone, the process is started.
     """
 
     def __init__(
-        self, function: str, argument: str, told: Path, environment: dict[str, str], zygote: Zygote | None = None
+        self,
+        function: str,
+        argument: str,
+        result_file: Path,
+        environment: dict[str, str],
+        fork_server: ForkServer | None = None,
     ):
-        self._told = told
+        self._result_file = result_file
         self._popen: subprocess.Popen | None = None
-        words = [function, argument, str(told)]
+        arguments = [function, argument, str(result_file)]
         try:
-            if zygote is None:
+            if fork_server is None:
                 raise OSError
-            self.pid = zygote.split_off(
-                words, str(told.parent), environment, becomes="duckbook.runs.background_call:carry_out"
+            self.pid = fork_server.fork(
+                arguments, str(result_file.parent), environment, function="duckbook.runs.background_call:call"
             )
         except OSError:
             self._popen = subprocess.Popen(
-                [sys.executable, "-m", "duckbook.runs.background_call", *words],
+                [sys.executable, "-m", "duckbook.runs.background_call", *arguments],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -59,17 +62,17 @@ class Apart:
             )
             self.pid = self._popen.pid
 
-    def outcome(self, seconds: float) -> str | None:
-        """Wait for its end; what went wrong as a text, None when nothing did."""
+    def error(self, seconds: float) -> str | None:
+        """Wait for the call to end, and return its error, or None if it succeeded."""
         try:
             self._wait(seconds)
         except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
             self.stop()
             return f"It did not end in {seconds:g} s and was stopped."
-        return read_json(self._told).get("error", "It was killed.")
+        return read_json(self._result_file).get("error", "It was killed.")
 
     def stop(self) -> None:
-        """End it now, with all that it started in its group."""
+        """Kill the process and its group."""
         try:
             os.killpg(self.pid, signal.SIGKILL)
             self._wait(10)
@@ -86,17 +89,17 @@ class Apart:
             return
 
 
-def carry_out(words: list[str]) -> None:
-    """Call the function in this process, and leave word of how that went."""
-    function, argument, told = words
+def call(arguments: list[str]) -> None:
+    """Call the function in this process, and write its error to the result file."""
+    function, argument, result_file = arguments
     error = None
     try:
         module, name = function.split(":")
         getattr(importlib.import_module(module), name)(argument)
     except Exception as failure:
         error = str(failure) or type(failure).__name__
-    write_private(Path(told), json.dumps({"error": error}))
+    write_private(Path(result_file), json.dumps({"error": error}))
 
 
 if __name__ == "__main__":
-    carry_out(sys.argv[1:])
+    call(sys.argv[1:])

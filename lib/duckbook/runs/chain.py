@@ -1,7 +1,7 @@
-"""The chain as data: its steps, which of them a run does, and whether their notebooks can run at all.
+"""The steps of the chain, as listed in ``notebooks/chain.toml``.
 
-``notebooks/chain.toml`` lists the steps; this module reads and checks it and starts nothing. A notebook is checked
-before the first one runs: it is a valid notebook whose code compiles, and has the parameters that it is given.
+This module reads the file, selects the steps of a run and checks their notebooks before the first one runs: each must
+be valid, compile, and have the parameters that it is given.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from duckbook.settings import ROOT
 CHAIN_FILE = ROOT / "notebooks" / "chain.toml"
 
 READERS = {"explore", "learn"}
-"""Groups that read the warehouse and what is published alone, for which no server is started."""
+"""Groups that only read the warehouse and the published marts, and need no server."""
 
-APART = READERS | {"science"}
-"""Groups of which each step asks its own question of what is published: when one fails, the others go on."""
+INDEPENDENT = READERS | {"science"}
+"""Groups whose steps run even if another step has failed."""
 
 KEYS = {"name", "notebook", "needs", "parameters", "timeout", "imports", "prepare", "group", "layer", "on_request"}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A notebook in the chain; `timeout` is in seconds; one `on_request` is done only when it is named."""
+    """A step of the chain; ``notebooks/chain.toml`` explains its attributes."""
 
     name: str
     notebook: Path
@@ -44,13 +44,12 @@ class Step:
 
 
 def read_chain(file: Path = CHAIN_FILE) -> list[Step]:
-    """The steps in an order in which each comes after those that it needs.
+    """Read the steps, each after those that it needs.
 
     Raises
     ------
     ChainError
-        The file is not readable, a key is unknown, a step needs one that is not there, or they need each other in a
-        circle.
+        The file is unreadable, a key or a needed step is unknown, or steps need each other in a circle.
     """
     try:
         entries = tomllib.loads(file.read_text("utf-8")).get("step", [])
@@ -72,16 +71,15 @@ def read_chain(file: Path = CHAIN_FILE) -> list[Step]:
     for step in steps.values():
         for need in step.needs:
             if need not in steps:
-                raise ChainError(f"Step {step.name} in {file.name} needs {need}, which is no step{hint(need, steps)}.")
+                raise ChainError(
+                    f"Step {step.name} in {file.name} needs {need}, which is not a step{hint(need, steps)}."
+                )
     try:
         order = list(graphlib.TopologicalSorter({name: step.needs for name, step in steps.items()}).static_order())
     except graphlib.CycleError as error:
         raise ChainError(f"Steps in {file.name} need each other in a circle: {' → '.join(error.args[1])}.") from None
-    # The file's own order where the needs leave a choice, so that people see the chain as it is written.
-    place = {name: index for index, name in enumerate(steps)}
-    return (
-        sorted(steps.values(), key=lambda step: place[step.name]) if _is_ordered(steps) else [steps[n] for n in order]
-    )
+    # Prefer the order of the file.
+    return list(steps.values()) if _is_ordered(steps) else [steps[name] for name in order]
 
 
 def _is_ordered(steps: dict[str, Step]) -> bool:
@@ -103,34 +101,33 @@ def select(
     leave_out: tuple[str, ...] = (),
     always: tuple[str, ...] = (),
 ) -> list[Step]:
-    """The steps that a run does.
+    """Select the steps of a run.
 
     Parameters
     ----------
     first, last
         Names of the first and the last step, both included.
     only
-        Name of a single step, or of a group, whose steps on request are done too.
+        Name of a single step, or of a group, including its steps on request.
     generate
-        Whether the steps of the group ``generate`` are done; not where others land the data.
+        Whether to include the group ``generate``; False if others land the data.
     leave_out
-        Names of steps that are not done.
+        Names of steps to exclude.
     always
-        Groups whose steps on request are done without being named.
+        Groups whose steps on request are included without being named.
 
     Raises
     ------
     ChainError
-        A name is no step, or nothing is left to do.
+        A name is unknown, or no step is selected.
     """
     names = [step.name for step in steps]
     groups = {step.group for step in steps} - {None}
-    for asked in (first, last, only):
-        if asked is not None and asked not in names and not (asked == only and only in groups):
-            raise ChainError(f"There is no step {asked!r}{hint(asked, names)}: the steps are {', '.join(names)}.")
+    for name in (first, last, only):
+        if name is not None and name not in names and not (name == only and only in groups):
+            raise ChainError(f"There is no step {name!r}{hint(name, names)}: the steps are {', '.join(names)}.")
     if only is not None:
         return [step for step in steps if only == (step.name if only in names else step.group)]
-    asked_for = {first, last}
     begin = names.index(first) if first else 0
     end = names.index(last) + 1 if last else len(names)
     chosen = [
@@ -138,7 +135,7 @@ def select(
         for step in steps[begin:end]
         if step.name not in leave_out
         and (generate or step.group != "generate")
-        and (not step.on_request or step.name in asked_for or step.group in always)
+        and (not step.on_request or step.name in {first, last} or step.group in always)
     ]
     if not chosen:
         raise ChainError(f"No step is left to run from {first or names[0]} until {last or names[-1]}: swap the two.")
@@ -146,14 +143,14 @@ def select(
 
 
 def check(steps: list[Step], values: dict[str, Any], extra: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Check the notebooks of the steps before any runs, and give each the parameters that it takes.
+    """Check the notebooks of the steps, and return the parameters of each.
 
     Parameters
     ----------
     values
-        Parameters of the run; a step takes those that the chain file lists for it.
+        Parameters of the run. A step takes those that the chain file lists for it.
     extra
-        Parameters for whichever notebooks have them.
+        Parameters for all notebooks that have them.
 
     Returns
     -------
@@ -163,10 +160,10 @@ def check(steps: list[Step], values: dict[str, Any], extra: dict[str, Any]) -> d
     Raises
     ------
     ChainError
-        A notebook cannot be run, or a parameter is unknown to the notebook, or to all of them.
+        A notebook cannot run, or a parameter is unknown.
     """
     known = {step.name: read_parameters(step.notebook) for step in steps}
-    taken = {}
+    parameters = {}
     for step in steps:
         for name in step.parameters:
             if name not in known[step.name]:
@@ -174,14 +171,14 @@ def check(steps: list[Step], values: dict[str, Any], extra: dict[str, Any]) -> d
                     f"The chain file gives {step.notebook.name} a parameter {name!r}, which its parameters cell lacks"
                     f"{hint(name, known[step.name])}: it has {', '.join(known[step.name]) or 'none'}."
                 )
-        mine = {name: value for name, value in values.items() if name in step.parameters}
-        mine |= {name: value for name, value in extra.items() if name in known[step.name]}
-        taken[step.name] = {name: known[step.name][name].parse(value) for name, value in mine.items()}
-    everyones = sorted({name for parameters in known.values() for name in parameters})
+        given = {name: value for name, value in values.items() if name in step.parameters}
+        given |= {name: value for name, value in extra.items() if name in known[step.name]}
+        parameters[step.name] = {name: known[step.name][name].parse(value) for name, value in given.items()}
+    all_names = sorted({name for declared in known.values() for name in declared})
     for name in extra:
-        if name not in everyones:
-            there = ", ".join(everyones)
+        if name not in all_names:
             raise ChainError(
-                f"No notebook of this run has a parameter {name!r}{hint(name, everyones)}: there are {there}."
+                f"No notebook of this run has a parameter {name!r}{hint(name, all_names)}: there are "
+                f"{', '.join(all_names)}."
             )
-    return taken
+    return parameters

@@ -1,8 +1,7 @@
-"""The code of a run by checksum, and which of it a step uses: what a resumed run has to do again is told from these.
+"""Checksums of the code of a run, and which files each step uses; a resumed run repeats steps whose files changed.
 
-A step uses its notebook, the modules of the library that the notebook imports, those that these import, and so on, and,
-where it builds a layer of the dbt project, that layer's files and those that all layers share. Imports are read, not
-made, so that nothing has to run to tell them.
+A step uses its notebook, the library modules that the notebook imports directly and indirectly, and, if it builds a
+layer of the dbt project, the files of that layer and those that all layers share. Imports are found by parsing.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ PROJECT = ROOT / "dbt"
 DATA = {".sql", ".yml", ".csv"}
 
 LAYER_OF = {"seeds": "staging"}
-"""Folders of the project that belong to a layer and are not named for it."""
+"""Folders of the dbt project that belong to a layer with another name."""
 
 ON_DEMAND = ("duckbook", "duckbook.analysis.notebook")
-"""What every notebook imports; what these import within a function, only some ask for."""
+"""Modules that every notebook imports. Their imports inside functions count only for notebooks with a match below."""
 
-ASKED_FOR = {
+ON_DEMAND_IMPORTS = {
     "duckbook.analysis.datasets": r"duckbook\.load\b|from duckbook import[^\n]*\bload\b",
     "duckbook.backends.warehouse": r"connect\(\s*[^'\"\s]|connect\(\s*['\"](landing|warehouse)",
     "duckbook.publish.publisher": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]published",
@@ -40,11 +39,11 @@ ASKED_FOR = {
     "duckbook.analysis.value_style": r"notebook\.start\(",
     "duckbook.backends.servers": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]landing|\.endpoints",
 }
-"""What those import within a function, and what a notebook writes that asks for it."""
+"""Modules that `ON_DEMAND` modules import inside functions, and the code in a notebook that needs them."""
 
 
 def checksums(chain_file: Path) -> dict[str, str]:
-    """SHA-256 of each file of the library, of the dbt project, and of each notebook of a chain, by its path."""
+    """SHA-256 of each file of the library, the dbt project and the chain's notebooks, by path."""
     files = {_name(path): path for path in (*sorted(LIBRARY.rglob("*.py")), *_data())}
     notebooks = (path for kind in ("*.ipynb", "[!.]*/*.ipynb") for path in sorted(chain_file.parent.glob(kind)))
     files |= {f"notebooks/{path.relative_to(chain_file.parent).as_posix()}": path for path in notebooks}
@@ -52,12 +51,12 @@ def checksums(chain_file: Path) -> dict[str, str]:
 
 
 def changed(step: Step, then: dict[str, str], now: dict[str, str]) -> list[str]:
-    """The files that a step uses and that are not what they were, the notebook first.
+    """Files that a step uses and that have changed, the notebook first.
 
     Parameters
     ----------
     then, now
-        What `checksums` gave, before and now.
+        Earlier and current `checksums`.
     """
     used = {name for name in {*then, *now} if Path(name).name == step.notebook.name}
     used |= modules_of(step.notebook)
@@ -67,9 +66,9 @@ def changed(step: Step, then: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 def modules_of(notebook: Path) -> set[str]:
-    """The modules of the library that a notebook uses, and the files of data that these name, by their paths."""
+    """Paths of the library modules that a notebook uses, and of the data files whose names occur in these."""
     code = _code(notebook)
-    waiting = {name for source in code for name in _imports(_without_magics(source))} | _asked_for(code)
+    waiting = {name for source in code for name in _imports(_without_magics(source))} | _on_demand_modules(code)
     found: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -81,11 +80,11 @@ def modules_of(notebook: Path) -> set[str]:
 
 
 def imported_by(notebook: Path) -> list[str]:
-    """The modules, of the library and others, that a notebook imports itself, to be imported before it begins."""
+    """Modules that a notebook imports itself, and that its kernel can import before it begins."""
     code = _code(notebook)
-    found = _asked_for(code) | ({"sql.magic"} if any(source.startswith("%%sql") for source in code) else set())
+    found = _on_demand_modules(code) | ({"sql.magic"} if any(source.startswith("%%sql") for source in code) else set())
     for source in code:
-        # What is no Python is told by the checks before a run.
+        # The checks before a run report invalid code.
         with suppress(SyntaxError):
             for node in ast.parse(_without_magics(source)).body:
                 module = getattr(node, "module", None)
@@ -98,12 +97,12 @@ def _code(notebook: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
-def _asked_for(code: list[str]) -> set[str]:
-    return {name for name, asks in ASKED_FOR.items() if any(re.search(asks, source) for source in code)}
+def _on_demand_modules(code: list[str]) -> set[str]:
+    return {name for name, pattern in ON_DEMAND_IMPORTS.items() if any(re.search(pattern, source) for source in code)}
 
 
 def _layer(name: str) -> str | None:
-    """The layer that a file of the dbt project belongs to; ``every`` where that is all of them."""
+    """The dbt layer of a file; ``every`` for files that all layers share."""
     parts = name.split("/")
     if parts[0] != "dbt":
         return None
@@ -136,7 +135,7 @@ def _imports(source: str) -> set[str]:
 
 
 def _named(tree: ast.AST) -> Iterator[str]:
-    """The modules of the library that a program imports, wherever it does, with the packages that they are in."""
+    """Library modules that a program imports anywhere, with their packages."""
     known = _modules()
     for node in _nodes(tree):
         for name in _names(node):
@@ -145,7 +144,7 @@ def _named(tree: ast.AST) -> Iterator[str]:
 
 
 def _names(node: ast.AST) -> list[str]:
-    """What an import may import: modules, and what it takes from one, which may be modules too."""
+    """Names that an import statement may import as modules."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module:
@@ -154,7 +153,7 @@ def _names(node: ast.AST) -> list[str]:
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only a checker of types looks at."""
+    """All nodes except those under ``if TYPE_CHECKING``."""
     if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
         return
     yield tree

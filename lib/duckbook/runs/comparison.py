@@ -1,6 +1,6 @@
-"""Two runs beside each other: what was asked for, what they were made of, how long they took, and what came of them.
+"""Compare the records of two runs: parameters, versions, code, durations, rows and headline figures.
 
-A comparison is made of two records alone; what does not differ is left out, but for times and headline figures.
+Equal values are omitted, except durations and headline figures.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from duckbook.analysis import page_charts
 from duckbook.runs import facts
 
 MOST_FILES = 40
-"""Files of code that are named; further ones are counted."""
+"""How many changed files are listed; the others are counted."""
 
 ABSENT = "–"
 
 
 @dataclass(frozen=True)
 class Section:
-    """A table of the comparison; the first column names, the last says what changed where that can be said."""
+    """A table of the comparison; the last column may be the change."""
 
     title: str
     columns: tuple[str, ...]
@@ -28,12 +28,12 @@ class Section:
 
 
 def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Section]:
-    """Put two runs beside each other.
+    """Compare two runs.
 
     Parameters
     ----------
     old, new
-        The records of the two runs.
+        Their records.
     """
     return [
         _section("How they ended", "", _differing(_ending(old), _ending(new), always=True)),
@@ -55,7 +55,7 @@ def _ending(record: dict[str, Any]) -> dict[str, Any]:
     return {
         "status": record["status"],
         "as of": record["as_of"],
-        "store": record.get("store"),
+        "data folder": record.get("store"),
         "target": record["target"],
         "seconds": None if record["seconds"] is None else f"{record['seconds']:.1f}",
         "tests": ", ".join(f"{record['tests'][word]} {word}" for word in words),
@@ -88,28 +88,32 @@ def _times(old: dict[str, Any], new: dict[str, Any]) -> Iterable[tuple[str, ...]
     before, after = ({step["name"]: step["seconds"] for step in record["steps"]} for record in (old, new))
     before["the whole run"], after["the whole run"] = old["seconds"], new["seconds"]
     for name in sorted({*before, *after}, key=lambda n: [*before, *after].index(n)):
-        was, now = before.get(name), after.get(name)
-        if was is not None or now is not None:
-            change = "" if was is None or now is None else f"{now - was:+.1f}"
-            yield name, _seconds(was), _seconds(now), change
+        first, second = before.get(name), after.get(name)
+        if first is not None or second is not None:
+            change = "" if first is None or second is None else f"{second - first:+.1f}"
+            yield name, _seconds(first), _seconds(second), change
 
 
 def _rows(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> Iterable[tuple[str, ...]]:
     before, after = ({row["table"]: row for row in rows} for rows in (old, new))
     for table in dict.fromkeys([*before, *after]):
         for column in (*facts.FLOWS, *facts.STOCKS):
-            was, now = before.get(table, {}).get(column), after.get(table, {}).get(column)
-            if was != now:
-                change = "" if was is None or now is None else f"{now - was:+,}"
-                yield f"{table}: {column}", _number(was), _number(now), change
+            first, second = before.get(table, {}).get(column), after.get(table, {}).get(column)
+            if first != second:
+                change = "" if first is None or second is None else f"{second - first:+,}"
+                yield f"{table}: {column}", _number(first), _number(second), change
 
 
 def _figures(old: dict[str, Any], new: dict[str, Any]) -> Iterable[tuple[str, ...]]:
     before, after = ({f["name"]: f for f in record.get("facts", {}).get("figures", [])} for record in (old, new))
     for name in dict.fromkeys([*before, *after]):
-        was, now = (side.get(name, {}).get("value") for side in (before, after))
-        change = f"{100 * (now - was) / was:+.2f}%".replace("-", "−") if was and now is not None else ""
-        yield name, *(page_charts.shown(side[name]) if name in side else ABSENT for side in (before, after)), change
+        first, second = (side.get(name, {}).get("value") for side in (before, after))
+        change = f"{100 * (second - first) / first:+.2f}%".replace("-", "−") if first and second is not None else ""
+        yield (
+            name,
+            *(page_charts.format_figure(side[name]) if name in side else ABSENT for side in (before, after)),
+            change,
+        )
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Where the time of a step went: its slowest cells, and the slowest queries of dbt's, as its run's folder tells."""
+"""The slowest cells and dbt queries of each step, from the folder of a run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 SHOWN = 3
-"""So many cells and queries a step: they are most of its time."""
+"""Cells and queries shown per step, which take most of its time."""
 
 
-def told(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
-    """The steps that ran, each with what took it longest.
+def slowest(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The slowest cells and queries of each step that ran.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ def told(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        A step a row: ``name``, ``seconds``, ``in_cells`` (seconds), ``cells`` and ``queries`` (what and seconds, the
-        slowest first), ``read_mb`` and ``written_mb`` (of files, by its kernel).
+        One row per step: ``name``, ``seconds``, ``in_cells`` (seconds), ``cells`` and ``queries`` (name and seconds,
+        slowest first), ``read_mb`` and ``written_mb`` (files read and written by its kernel).
     """
     queries = _queries(folder, record)
     rows = []
@@ -45,35 +45,35 @@ def told(folder: Path, record: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _slowest(taken: list[tuple[str, float]]) -> list[tuple[str, float]]:
-    return [(what, seconds) for what, seconds in sorted(taken, key=lambda each: -each[1])[:SHOWN] if seconds >= 0.05]
+def _slowest(durations: list[tuple[str, float]]) -> list[tuple[str, float]]:
+    return [(name, seconds) for name, seconds in sorted(durations, key=lambda row: -row[1])[:SHOWN] if seconds >= 0.05]
 
 
 def _cells(notebook: Path) -> list[tuple[str, float]]:
-    """What each executed cell is about, and its seconds: named by the section that it stands in."""
-    found, heading = [], "Set-up"
+    """Name and seconds of each executed cell; the name has the heading of its section."""
+    cells, heading = [], "Set-up"
     with contextlib.suppress(OSError, ValueError):
         for number, cell in enumerate(json.loads(notebook.read_text("utf-8"))["cells"], 1):
             if cell["cell_type"] == "markdown":
                 titles = [line for line in "".join(cell["source"]).splitlines() if line.startswith("##")]
                 heading = titles[-1].lstrip("# ") if titles else heading
             elif seconds := cell["metadata"].get("papermill", {}).get("duration"):
-                found.append((f"{heading}, cell {number}", seconds))
-    return found
+                cells.append((f"{heading}, cell {number}", seconds))
+    return cells
 
 
 def _queries(folder: Path, record: dict[str, Any]) -> dict[str, list[tuple[str, float]]]:
-    """Step → the models and tests that dbt ran in it, with their seconds."""
+    """Step → name and seconds of the models and tests that dbt ran in it."""
     results: list[dict[str, Any]] = []
     with contextlib.suppress(OSError, ValueError):
         results = json.loads((folder / "dbt" / "run_results.json").read_text("utf-8"))["results"]
     step_of_test = {row["test"]: row["step"] for row in record.get("test_results", [])}
-    found: dict[str, list[tuple[str, float]]] = {}
+    queries: dict[str, list[tuple[str, float]]] = {}
     for result in results:
         kind, _, name, *_ = result["unique_id"].split(".")
-        # The schema of a layer is named for it, and so is the step that builds it.
+        # A layer's schema and step have its name.
         schema = (result.get("relation_name") or "..").split(".")[1].strip('"')
         step = step_of_test.get(name) if kind == "test" else schema.removeprefix("ecom_")
         if step:
-            found.setdefault(step, []).append((f"{kind} {name}", result["execution_time"]))
-    return found
+            queries.setdefault(step, []).append((f"{kind} {name}", result["execution_time"]))
+    return queries

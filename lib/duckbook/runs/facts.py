@@ -1,7 +1,7 @@
-"""Facts that notebooks report to the archive, and how those of several steps make one record.
+"""Merge the facts that notebooks report into the record of a run.
 
-A notebook leaves ``facts/STEP/NAME.json`` in the folder of its run (`notebook.Notebook.report`), which are merged when
-its step has ended. A step that is done again replaces what it said.
+A notebook writes ``facts/STEP/NAME.json`` in the folder of its run (`notebook.Notebook.report`). The files are merged
+when the step has ended. A step that runs again replaces its facts.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 FLOWS = ("landed", "appended", "unchanged", "unreadable")
-"""What a run did to a source table, in rows: the first is the sum of the others."""
+"""Rows of a source table that a run landed: the first is the sum of the others."""
 
 STOCKS = ("raw", "staged", "superseded", "quarantined")
-"""What there is of a source table after a run, in rows: the first is the sum of the others."""
+"""Rows of a source table after a run: the first is the sum of the others."""
 
 PASSED, WARNED, FAILED = "passed", "warned", "failed"
 
@@ -23,36 +23,36 @@ TEST_WORDS = {"pass": PASSED, "passed": PASSED, "success": PASSED, "warn": WARNE
 
 
 def tests_line(tests: dict[str, int]) -> str:
-    """How many tests ran and what became of them, in words that add up: ``103 ran, 98 passed, 4 warned, 1 failed``."""
-    told = [f"{tests[word]:,} {word}" for word in (PASSED, WARNED, FAILED) if tests[word]]
-    return ", ".join([f"{sum(tests.values()):,} ran", *told])
+    """The counts of tests, such as ``103 ran, 98 passed, 4 warned, 1 failed``."""
+    counts = [f"{tests[status]:,} {status}" for status in (PASSED, WARNED, FAILED) if tests[status]]
+    return ", ".join([f"{sum(tests.values()):,} ran", *counts])
 
 
 def merge(record: dict[str, Any], folder: Path, step: str) -> None:
-    """Take what a step's notebook reported into the record of the run.
+    """Merge the facts that a step's notebook reported into the record of the run.
 
-    Tables are merged by name, so that the ingest tells the flows and staging the stocks; reconciliation rows by mart
-    and measure; tests are counted; ``run`` may tell the as-of date; of ``lineage``, the batches that raw was made of,
-    the record has the sum and the checksum, for they grow in number; others stand under ``facts`` by their name.
+    Tables are merged by name, because ingestion reports the flows and staging the stocks; reconciliation rows are
+    merged by mart and measure; tests are counted; ``run`` may have the as-of date. Of ``lineage``, the batches in raw,
+    the record keeps only totals and a checksum. All others are under ``facts``, by name.
 
     Parameters
     ----------
     record
-        The content of ``run.json``; it is changed.
+        The content of ``run.json``, which is changed.
     folder
-        Where notebooks leave their facts, each in a folder of its step.
+        Folder with a folder of facts per step.
     step
-        The name of the step that has ended.
+        The name of the ended step.
     """
     for report in sorted((folder / step).glob("*.json")):
         rows = json.loads(report.read_text("utf-8"))
         if report.stem == "lineage":
             record["lineage"] = _lineage(rows, report, folder.parent)
         else:
-            _take(record, step, report.stem, rows)
+            _merge_report(record, step, report.stem, rows)
 
 
-def _take(record: dict[str, Any], step: str, name: str, rows: Any) -> None:
+def _merge_report(record: dict[str, Any], step: str, name: str, rows: Any) -> None:
     if name == "tables":
         record["tables"] = _merged(record["tables"], rows, "table")
     elif name == "reconciliation":
@@ -70,15 +70,17 @@ def _take(record: dict[str, Any], step: str, name: str, rows: Any) -> None:
 
 def _lineage(batches: list[dict[str, Any]], report: Path, run: Path) -> dict[str, Any]:
     new = [batch for batch in batches if batch["new"]]
-    told = {"batches": len(batches), "bytes": sum(batch["size"] for batch in batches), "new": len(new)}
-    return told | {
+    return {
+        "batches": len(batches),
+        "bytes": sum(batch["size"] for batch in batches),
+        "new": len(new),
         "file": report.relative_to(run).as_posix(),
         "sha256": hashlib.sha256(report.read_bytes()).hexdigest(),
     }
 
 
 def _merged(old: list[dict], new: list[dict], *key: str) -> list[dict]:
-    """Rows by key: a newer row adds and replaces columns of an older one, and the order of arrival stays."""
+    """Rows by key, in the order of arrival; a new row adds or replaces columns of an old one."""
     rows = {tuple(row.get(k) for k in key): dict(row) for row in old}
     for row in new:
         rows.setdefault(tuple(row.get(k) for k in key), {}).update(row)

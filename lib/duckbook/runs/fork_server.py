@@ -1,9 +1,8 @@
-"""A process that has imported what notebooks import, and splits off a fresh kernel in milliseconds.
+"""A process that has imported what notebooks import, and forks kernels from it in milliseconds.
 
-Importing costs each kernel some seconds of processor time; the zygote pays them once. A kernel that it splits off is a
-process of its own with its own folder, environment and group, and shares with the others only what was imported, of
-which each has its own copy: nothing that a notebook does reaches the next. Forking after imports is sound on Linux;
-elsewhere, and when the zygote cannot, kernels are started the ordinary way.
+Imports cost each kernel seconds of CPU time; the fork server pays them once. A forked kernel has its own folder,
+environment and process group. It shares only the imported modules, copy-on-write, so that no notebook affects the
+next. Forking after imports is safe on Linux. On other systems, and if the server fails, kernels are started.
 """
 
 from __future__ import annotations
@@ -27,31 +26,30 @@ from typing import Any, TextIO
 import psutil
 from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
 
-PROVISIONER = "duckbook-zygote"
+PROVISIONER = "duckbook-fork-server"
 
 SUPPORTED = sys.platform == "linux"
 
 POLL_SECONDS = 0.1
 
-EVERY_KERNEL = (
+KERNEL_IMPORTS = (
     *("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", "IPython.core.completerlib"),
     *("IPython.core.debugger", "IPython.core.oinspect", "sqlite3", "wcwidth"),
 )
-"""What each kernel would import to start, and, the last one, to show its first result of a query."""
+"""What every kernel imports to start, and to show its first query result (``wcwidth``)."""
 
 
-class Zygote:
-    """The chain's end: it asks for kernels.
+class ForkServer:
+    """The client side of a fork server.
 
     Parameters
     ----------
     imports
-        Modules to import, the most urgent first; kernels can be had from the moment the first ones are there. A name
-        with a colon, ``module:function``, is a function to call with the settings and whether it is called apart: first
-        in a process of its own, for what takes long, and when that has ended in the zygote, whose kernels then have
-        what it keeps.
+        Modules to import, the most urgent first. A name ``module:function`` is a function to call instead, with the
+        settings and whether this is the trial call: first in a child process, so that slow work does not delay
+        kernels, then in the server, whose kernels inherit what the function keeps in memory.
     urgent
-        How many of them are imported before the first kernel is split off.
+        Number of imports to finish before the first kernel is forked.
     env
         Environment while importing.
     """
@@ -59,7 +57,7 @@ class Zygote:
     def __init__(self, imports: Iterable[str], urgent: int, env: dict[str, str]):
         self._lock = threading.Lock()
         self._process = subprocess.Popen(
-            # -P: the folder from which the chain was started is no place to import from.
+            # -P: do not import from the current folder.
             [sys.executable, "-P", "-m", "duckbook.runs.fork_server", str(urgent), *imports],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -71,45 +69,46 @@ class Zygote:
 
     @property
     def pid(self) -> int:
-        """The id of its process, which leads a group of its own."""
+        """Process id of the server, which leads its own process group."""
         return self._process.pid
 
-    def split_off(self, argv: list[str], cwd: str, env: dict[str, str], becomes: str | None = None) -> int:
-        """The process id of a new kernel, or of a process that calls a function.
+    def fork(self, argv: list[str], cwd: str, env: dict[str, str], function: str | None = None) -> int:
+        """Fork a kernel, or a process that calls a function, and return its process id.
 
         Parameters
         ----------
-        becomes
+        function
             The function, ``module:function``, which takes `argv`; None for a kernel.
 
         Raises
         ------
         OSError
-            The zygote is gone.
+            The server is gone.
         """
+        request = {"argv": argv, "cwd": cwd, "env": env, "function": function}
         with self._lock:
             try:
-                self._process.stdin.write(json.dumps({"argv": argv, "cwd": cwd, "env": env, "becomes": becomes}) + "\n")
+                self._process.stdin.write(json.dumps(request) + "\n")
                 self._process.stdin.flush()
                 return int(self._process.stdout.readline())
             except ValueError as error:
-                raise OSError("the zygote is gone") from error
+                raise OSError("the fork server is gone") from error
 
     def close(self) -> None:
-        """End the zygote, and what prepares a step that will not come; its kernels end by those who asked for them."""
+        """Kill the server and its pending calls. Kernels it forked go on."""
         if self._process.returncode is None:
             with contextlib.suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        # Whoever waits for an answer has it now: there is none.
+        # A thread that waits in `fork` holds the lock until it reads the end of the pipe.
         with self._lock:
             for pipe in (self._process.stdin, self._process.stdout):
                 with contextlib.suppress(OSError):
                     pipe.close()
 
 
-class SplitProcess:
-    """A kernel that the zygote split off, as `LocalProvisioner` wants a process: its parent is the zygote."""
+class ForkedProcess:
+    """A forked kernel with the `Popen` methods that `LocalProvisioner` calls; its parent is the fork server."""
 
     stdin = stdout = stderr = None
 
@@ -121,7 +120,7 @@ class SplitProcess:
             self._process = psutil.Process(pid)
 
     def poll(self) -> int | None:
-        """None while it lives; its true exit status is the zygote's to know."""
+        """Return None while it runs, then 1: only its parent can read the true exit status."""
         with contextlib.suppress(psutil.Error):
             if self._process and self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
                 return None
@@ -129,77 +128,76 @@ class SplitProcess:
         return self.returncode
 
     def wait(self) -> int:
-        """Wait until it is gone."""
+        """Wait until it has ended."""
         while self.poll() is None:
             time.sleep(0.05)
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to it alone."""
+        """Send a signal to this process only."""
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         self.send_signal(signal.SIGTERM)
 
 
-class ZygoteProvisioner(LocalProvisioner):
-    """Gives a kernel manager that has a `zygote` a kernel that it splits off, and any other one an ordinary kernel."""
+class ForkServerProvisioner(LocalProvisioner):
+    """Forks the kernel of a manager that has a `fork_server`; starts any other."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
-        """Start the kernel."""
-        zygote: Zygote | None = getattr(self.parent, "zygote", None)
-        if zygote is not None:
+        """Fork or start the kernel."""
+        server: ForkServer | None = getattr(self.parent, "fork_server", None)
+        if server is not None:
             with contextlib.suppress(OSError):
-                # What stands after `python -m ipykernel_launcher` are the kernel's own arguments.
                 argv = cmd[cmd.index("ipykernel_launcher") + 1 :]
-                self.pid = self.pgid = zygote.split_off(argv, str(kwargs["cwd"]), kwargs["env"])
-                self.process = SplitProcess(self.pid)
+                self.pid = self.pgid = server.fork(argv, str(kwargs["cwd"]), kwargs["env"])
+                self.process = ForkedProcess(self.pid)
                 self.cwd = kwargs["cwd"]
                 return self.connection_info
         return await super().launch_kernel(cmd, **kwargs)
 
 
 KernelProvisionerFactory.provisioners[PROVISIONER] = EntryPoint(
-    PROVISIONER, "duckbook.runs.fork_server:ZygoteProvisioner", KernelProvisionerFactory.GROUP_NAME
+    PROVISIONER, "duckbook.runs.fork_server:ForkServerProvisioner", KernelProvisionerFactory.GROUP_NAME
 )
 
 
 def main() -> None:
-    """Import, and split off a kernel for each line that comes in; end when no more can come."""
+    """Import, and fork a process per line of stdin until it closes."""
     urgent, *names = sys.argv[1:]
-    # What is imported stays: looking through it for garbage, here and in each kernel, would copy pages and find none.
+    # Imported modules are never garbage, and collecting would copy shared pages in every kernel.
     gc.disable()
-    # Both are read on import, of ipykernel and of matplotlib: who the parent is, and where pictures go.
+    # ipykernel and matplotlib read these on import.
     os.environ["JPY_PARENT_PID"] = str(os.getpid())
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    # Nobody waits for the kernels here, and none may stay behind as a zombie.
+    # Nothing here waits for the children, and none may remain as a zombie.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for name in (*EVERY_KERNEL, *names[: int(urgent)]):
+    for name in (*KERNEL_IMPORTS, *names[: int(urgent)]):
         _import(name)
-    later = names[int(urgent) :]
-    under_way: list[tuple[str, int]] = []
+    pending = names[int(urgent) :]
+    trial_calls: list[tuple[str, int]] = []
     requests = sys.stdin.buffer.raw
-    waiting = b""
+    unfinished_line = b""
     while True:
-        if (later or under_way) and not select.select([requests], [], [], 0 if later else POLL_SECONDS)[0]:
-            if under_way and not psutil.pid_exists(under_way[0][1]):
-                _call(under_way.pop(0)[0], apart=False)
-            elif later and ":" in later[0]:
-                under_way.append((later[0], _call_apart(later.pop(0), answers)))
-            elif later:
-                _import(later.pop(0))
+        if (pending or trial_calls) and not select.select([requests], [], [], 0 if pending else POLL_SECONDS)[0]:
+            if trial_calls and not psutil.pid_exists(trial_calls[0][1]):
+                _call(trial_calls.pop(0)[0], trial=False)
+            elif pending and ":" in pending[0]:
+                trial_calls.append((pending[0], _call_in_child(pending.pop(0), answers)))
+            elif pending:
+                _import(pending.pop(0))
             continue
         received = requests.read(1 << 16)
         if not received:
             return
-        *lines, waiting = (waiting + received).split(b"\n")
+        *lines, unfinished_line = (unfinished_line + received).split(b"\n")
         for line in lines:
             request = json.loads(line)
             gc.freeze()
@@ -207,62 +205,62 @@ def main() -> None:
             if pid == 0:
                 gc.enable()
                 answers.close()
-                _become_another(**request)
+                _run_child(**request)
             answers.write(f"{pid}\n")
             answers.flush()
 
 
 def _import(name: str) -> None:
-    # A module that cannot be imported is the notebook's to report.
+    # The notebook that needs the module reports why it cannot be imported.
     with contextlib.suppress(Exception):
         __import__(name)
 
 
-def _call(name: str, apart: bool) -> None:
-    # What it could not prepare is the step's to report.
+def _call(name: str, trial: bool) -> None:
+    # The step that needs the preparation reports why it fails.
     with contextlib.suppress(Exception):
         from duckbook.settings import settings
 
         module, function = name.split(":")
-        getattr(importlib.import_module(module), function)(settings(), apart)
+        getattr(importlib.import_module(module), function)(settings(), trial)
 
 
-def _call_apart(name: str, answers: TextIO) -> int:
-    """Call a function in a process of its own, while which kernels can be had; the id of that process."""
+def _call_in_child(name: str, answers: TextIO) -> int:
+    """Make the trial call of a function in a child process, and return the child's process id."""
     if pid := os.fork():
         return pid
     with contextlib.suppress(BaseException):
         answers.close()
         sys.stdin.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # What it prepares is for later: the step that runs now goes first.
+        # The step that runs now goes first.
         os.nice(5)
-        _call(name, apart=True)
+        _call(name, trial=True)
     os._exit(0)
 
 
-def _become_another(argv: list[str], cwd: str, env: dict[str, str], becomes: str | None) -> None:
-    """Become a kernel, or a process that calls a function and ends."""
+def _run_child(argv: list[str], cwd: str, env: dict[str, str], function: str | None) -> None:
+    """Run a kernel, or call a function, in this forked process, and exit."""
     status = 1
     try:
         os.setsid()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        nowhere = os.open(os.devnull, os.O_RDWR)
+        null = os.open(os.devnull, os.O_RDWR)
         for number in (0, 1, 2):
-            os.dup2(nowhere, number)
+            os.dup2(null, number)
         sys.stdin = Path(os.devnull).open()  # noqa: SIM115
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
-        if becomes is None:
+        if function is None:
             sys.argv = ["ipykernel_launcher", *argv]
 
             from ipykernel.kernelapp import IPKernelApp
 
             IPKernelApp.launch_instance(argv=argv)
         else:
-            module, function = becomes.split(":")
-            getattr(importlib.import_module(module), function)(argv)
+            module, name = function.split(":")
+            getattr(importlib.import_module(module), name)(argv)
         status = 0
     finally:
         os._exit(status)

@@ -1,7 +1,7 @@
-"""Kernels: each notebook gets a fresh one of its own, started and warmed while the step before it still runs.
+"""Kernels: a fresh one per notebook, started and warmed while the step before it still runs.
 
-Warming is importing: what every notebook imports anyway is imported before the notebook begins. A kernel is used for
-one notebook and then stopped, with everything that it started in its process group: nothing leaks from one to the next.
+Warming a kernel imports the notebook's modules before the notebook begins. After its one notebook a kernel is killed
+with its process group, so that nothing leaks into the next.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from jupyter_client.manager import KernelManager
 from duckbook.errors import ChainError
 from duckbook.runs.chain import Step
 from duckbook.runs.codebase import imported_by
-from duckbook.runs.fork_server import PROVISIONER, SUPPORTED, Zygote
+from duckbook.runs.fork_server import PROVISIONER, SUPPORTED, ForkServer
 from duckbook.settings import Settings
 
-# For how long a kernel may start and import; one that ends meanwhile is not waited for.
 START_SECONDS = 120
+"""How long a kernel may take to start and import, unless it ends before."""
 
-# How long a kernel may keep silent before it is asked again, or looked at whether it lives, in seconds.
-PATIENCE = 0.25
+MESSAGE_TIMEOUT = 0.25
+"""How long to wait for a message before checking that the kernel is alive, and asking again."""
 
 
-class OwnEnvironment(KernelSpecManager):
-    """The kernel is the environment that runs the chain, whatever kernels a person has installed elsewhere."""
+class CurrentInterpreter(KernelSpecManager):
+    """Kernel specs for the interpreter that runs the chain; installed kernels are ignored."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """The same specification for every name."""
+        """Return the same spec for every name."""
         # The log level silences a notice about unencrypted TCP; a history in memory saves opening a database.
         options = ["--IPKernelApp.log_level=40", "--HistoryManager.hist_file=:memory:"]
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options]
@@ -49,61 +49,59 @@ class OwnEnvironment(KernelSpecManager):
         return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python", metadata=provisioner)
 
 
-class Manager(KernelManager):
-    """A kernel manager that may have a zygote to get its kernel from."""
+class ForkServerKernelManager(KernelManager):
+    """A kernel manager that may have a fork server to get its kernel from."""
 
-    zygote: Zygote | None = None
+    fork_server: ForkServer | None = None
 
 
-class AttentiveClient(AsyncKernelClient):
-    """A client that is ready as soon as it hears its kernel."""
+class QuickClient(AsyncKernelClient):
+    """A client that is ready at the kernel's first answer."""
 
     async def wait_for_ready(self, timeout: float | None = None) -> None:
-        """Wait until an answer of the kernel has come whole: a reply, and on the other channel that it is idle again.
+        """Wait for a reply on the shell channel and the idle status on the IOPub channel.
 
-        The library's own way listens for a fifth of a second for what may still come, once a notebook.
+        jupyter_client's own method then listens for another fifth of a second per notebook.
 
         Raises
         ------
         RuntimeError
             The kernel has ended, or does not answer within `timeout` seconds.
         """
-        until = time.monotonic() + (float("inf") if timeout is None else timeout)
-        asked, has_replied = {self.kernel_info()}, False
-        while time.monotonic() < until:
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        request_ids, has_replied = {self.kernel_info()}, False
+        while time.monotonic() < deadline:
             try:
                 if not has_replied:
-                    await self.get_shell_msg(timeout=PATIENCE)
+                    await self.get_shell_msg(timeout=MESSAGE_TIMEOUT)
                     has_replied = True
-                elif _says_idle_after(asked, await self.get_iopub_msg(timeout=PATIENCE)):
+                elif _is_idle_status(await self.get_iopub_msg(timeout=MESSAGE_TIMEOUT), request_ids):
                     return
             except Empty:
                 if not await self.is_alive():
                     raise RuntimeError("it ended before it answered") from None
-                # What it says before its channel is connected is lost, and so is the answer that a signal interrupts.
-                asked.add(self.kernel_info())
+                # Messages sent before the channel is connected are lost, and so is an answer that a signal interrupts.
+                request_ids.add(self.kernel_info())
         raise RuntimeError(f"it did not answer within {timeout:g} s")
 
 
-def _says_idle_after(asked: set[str], message: dict) -> bool:
-    return message["parent_header"].get("msg_id") in asked and message["content"].get("execution_state") == "idle"
+def _is_idle_status(message: dict, request_ids: set[str]) -> bool:
+    return message["parent_header"].get("msg_id") in request_ids and message["content"].get("execution_state") == "idle"
 
 
 class Kernel:
-    """A kernel for one notebook; it starts in the background, and `ready` waits for it.
+    """A kernel for one notebook, which starts in the background; `ready` waits for it.
 
     Parameters
     ----------
-    cwd
-        Working folder of the kernel.
     env
-        Its whole environment.
+        The whole environment of the kernel.
     imports
-        Modules that are imported before the notebook begins.
+        Modules to import before the notebook begins.
     on_start
-        Called with the id of its process and the folder of its sockets.
-    zygote
-        Where the kernel is split off, None to start it the ordinary way.
+        Called with its process id and the folder of its sockets.
+    fork_server
+        Server to fork the kernel from; None to start it.
     """
 
     def __init__(
@@ -112,22 +110,22 @@ class Kernel:
         env: dict[str, str],
         imports: Iterable[str] = (),
         on_start: Callable[[int, Path], None] = lambda _pid, _folder: None,
-        zygote: Zygote | None = None,
+        fork_server: ForkServer | None = None,
     ):
-        # Sockets in a private folder: two kernels that start at once cannot take the same port, and no other user can
-        # speak to them. A socket's path has at most about 100 characters, hence the system's temporary folder.
+        # Unix sockets in a private folder: no port conflicts, and no other user can connect. Socket paths are limited
+        # to about 100 characters, so the folder is in the system's temporary folder.
         self._folder = Path(tempfile.mkdtemp(prefix="duckbook-"))
-        self.manager = Manager(
+        self.manager = ForkServerKernelManager(
             transport="ipc",
             ip=str(self._folder / "k"),
             connection_file=str(self._folder / "kernel.json"),
-            kernel_spec_manager=OwnEnvironment(),
+            kernel_spec_manager=CurrentInterpreter(),
             kernel_name="python3",
         )
-        self.manager.zygote = zygote
-        self.manager.client_factory = AttentiveClient
+        self.manager.fork_server = fork_server
+        self.manager.client_factory = QuickClient
         self.usage: dict[str, float] = {}
-        self.killed_because: str | None = None
+        self.kill_reason: str | None = None
         self._process: psutil.Process | None = None
         self._failure: Exception | None = None
         self._imports = tuple(imports)
@@ -139,7 +137,7 @@ class Kernel:
     def _start(self, cwd: Path, env: dict[str, str]) -> None:
         try:
             with self._lock:
-                if self.killed_because:
+                if self.kill_reason:
                     return
                 self.manager.start_kernel(cwd=str(cwd), env=env)
                 self._process = psutil.Process(self.manager.provisioner.pid)
@@ -151,17 +149,17 @@ class Kernel:
     def _warm(self) -> None:
         client = BlockingKernelClient(parent=self.manager)
         client.load_connection_info(self.manager.get_connection_info())
-        # The library's heartbeat, stopped before it has begun, opens sockets until there are no more.
+        # jupyter_client's heartbeat opens sockets endlessly if it is stopped before it has begun.
         client.start_channels(hb=False)
         try:
-            # An expression: it leaves no name behind. A module that cannot be imported is the notebook's to report.
+            # An expression defines no name. The notebook reports why a module cannot be imported.
             code = f"[__import__('importlib').import_module(name) for name in {self._imports!r}]"
             client.execute(code, silent=True, store_history=False)
-            until = time.monotonic() + START_SECONDS
+            deadline = time.monotonic() + START_SECONDS
             while not self._has_answered(client):
                 if self.is_dead():
                     raise RuntimeError("it ended before it answered")
-                if time.monotonic() > until:
+                if time.monotonic() > deadline:
                     raise RuntimeError(f"it did not answer within {START_SECONDS} s")
         finally:
             client.stop_channels()
@@ -169,27 +167,27 @@ class Kernel:
     @staticmethod
     def _has_answered(client: BlockingKernelClient) -> bool:
         try:
-            client.get_shell_msg(timeout=PATIENCE)
+            client.get_shell_msg(timeout=MESSAGE_TIMEOUT)
         except Empty:
             return False
         return True
 
     def ready(self) -> KernelManager:
-        """Wait until the kernel is warm, and give the manager that a notebook is executed with.
+        """Wait until the kernel is warm, and return its manager.
 
         Raises
         ------
         ChainError
-            The kernel does not start.
+            The kernel did not start.
         """
         self._thread.join()
-        if self._failure is not None and self.killed_because is None:
+        if self._failure is not None and self.kill_reason is None:
             self.stop()
-            raise ChainError(f"A kernel does not start: {self._failure}. Try `.venv/bin/python -m ipykernel_launcher`.")
+            raise ChainError(f"A kernel did not start: {self._failure}. Try `.venv/bin/python -m ipykernel_launcher`.")
         return self.manager
 
     def is_dead(self) -> bool:
-        """Whether it has ended before it was of any use, so that another one is wanted."""
+        """Whether its process has ended."""
         process = self._process
         try:
             return process is not None and (not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
@@ -197,32 +195,32 @@ class Kernel:
             return True
 
     def sample(self) -> None:
-        """Look at the memory that the kernel holds now, and at what it has read from files and written to them."""
+        """Update `usage` with the peak memory and the MB read from and written to files."""
         with contextlib.suppress(psutil.Error):
             if self._process is not None:
                 resident = round(self._process.memory_info().rss / 1e6, 1)
                 self.usage["peak_rss_mb"] = max(self.usage.get("peak_rss_mb", 0.0), resident)
-                # macOS does not tell it.
+                # Not on macOS.
                 if hasattr(self._process, "io_counters"):
-                    done = self._process.io_counters()
-                    self.usage |= {"read_mb": round(done.read_chars / 1e6, 1)}
-                    self.usage |= {"written_mb": round(done.write_chars / 1e6, 1)}
+                    counters = self._process.io_counters()
+                    self.usage["read_mb"] = round(counters.read_chars / 1e6, 1)
+                    self.usage["written_mb"] = round(counters.write_chars / 1e6, 1)
 
-    def kill(self, because: str | None = None) -> None:
-        """End the kernel now, with all that it started in its group."""
-        self.killed_because = self.killed_because or because or "stopped"
+    def kill(self, reason: str | None = None) -> None:
+        """Kill the kernel and its process group."""
+        self.kill_reason = self.kill_reason or reason or "stopped"
         with self._lock:
             process = self._process
         if process is None:
             return
-        # A kernel leads a group of its own; embedded servers that it started lead theirs, and live on.
+        # Embedded servers that the kernel started have process groups of their own, and go on.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         with contextlib.suppress(psutil.Error):
             process.wait(5)
 
     def stop(self) -> None:
-        """End the kernel and give back its sockets and files."""
+        """Kill the kernel and remove its sockets and files."""
         self.kill()
         self._thread.join(5)
         with contextlib.suppress(Exception):
@@ -231,53 +229,53 @@ class Kernel:
 
 
 def imports_of(step: Step) -> tuple[str, ...]:
-    """The modules that a step's kernel imports before the notebook begins: the notebook's own, and the chain's."""
+    """Modules that a step's kernel imports before the notebook begins."""
     return tuple(dict.fromkeys((*imported_by(step.notebook), *step.imports)))
 
 
-def _shared(step: Step) -> list[str]:
-    """What a zygote may import for a step: a module of a person's own may start threads, or hold on to its process."""
-    ours = {"duckbook", "pandas", "sql"}
-    return [name for name in imports_of(step) if name in step.imports or name.split(".")[0] in ours]
+def _shared_imports(step: Step) -> list[str]:
+    """The imports of a step that are safe to fork; a user's own module may start threads or remember its process."""
+    safe = {"duckbook", "pandas", "sql"}
+    return [name for name in imports_of(step) if name in step.imports or name.split(".")[0] in safe]
 
 
 def environment(settings_env: dict[str, str], ipython_dir: Path) -> dict[str, str]:
-    """The environment of a kernel: the chain's own, without what would make a notebook depend on the person.
+    """The environment of a kernel: that of this process, without personal configuration.
 
     Parameters
     ----------
     settings_env
         Variables of the run, such as ``DUCKBOOK_RUN_DIR``.
     ipython_dir
-        Folder of an IPython profile of the store's own, instead of ``~/.ipython`` with its start-up files.
+        IPython's folder, in place of ``~/.ipython`` with its startup files.
     """
-    # PYTHONDONTWRITEBYTECODE makes every kernel compile its imports; jupysql connects to DATABASE_URL by itself.
+    # PYTHONDONTWRITEBYTECODE makes every kernel compile its imports; jupysql connects to DATABASE_URL unasked.
     unwanted = {"PYTHONDONTWRITEBYTECODE", "DATABASE_URL", "MPLBACKEND", "PYTHONSTARTUP"}
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
-    # Kernels side by side on all the cores wait for each other's threads most of their time: see analysis.science.
+    # Parallel kernels that each use all cores mostly wait for one another: see analysis.science.
     kept.setdefault("OMP_NUM_THREADS", "1")
     return kept | {"IPYTHONDIR": str(ipython_dir), "DO_NOT_TRACK": "1"} | settings_env
 
 
-def environment_of(settings: Settings) -> dict[str, str]:
-    """The environment of whatever works for a store."""
+def settings_environment(settings: Settings) -> dict[str, str]:
+    """The environment of kernels and background calls that work on the data folder of these settings."""
     chosen = {"DATA": str(settings.data), "RUNS": str(settings.runs), "TARGET": settings.target}
     return environment({f"DUCKBOOK_{name}": value for name, value in chosen.items()}, settings.data / "ipython")
 
 
 @contextlib.contextmanager
-def mother(settings: Settings, steps: list[Step]) -> Iterator[Zygote | None]:
-    """Where the kernels of these steps are split off, while the block runs: it pays once what importing costs each.
+def start_fork_server(settings: Settings, steps: list[Step]) -> Iterator[ForkServer | None]:
+    """Context manager for a fork server with the imports of these steps; None if kernels are started.
 
-    It changes nothing, so it imports while a run is still checked. None where kernels are started the ordinary way.
+    It changes nothing, so it can start before the run has been checked.
     """
     if not SUPPORTED or len(steps) < 2:
         yield None
         return
-    urgent = _shared(steps[0])
-    later = [name for step in steps[1:] for name in (*_shared(step), step.prepare) if name]
-    found = Zygote(dict.fromkeys([*urgent, *later]), len(urgent), environment_of(settings))
+    urgent = _shared_imports(steps[0])
+    later = [name for step in steps[1:] for name in (*_shared_imports(step), step.prepare) if name]
+    server = ForkServer(dict.fromkeys([*urgent, *later]), len(urgent), settings_environment(settings))
     try:
-        yield found
+        yield server
     finally:
-        found.close()
+        server.close()

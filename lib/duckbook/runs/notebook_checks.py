@@ -1,4 +1,4 @@
-"""Looking into a notebook before it runs: is it valid, does its code compile and know its names, what can be given?"""
+"""Check a notebook before it runs: that it is valid, compiles and defines its names; and read its parameters."""
 
 from __future__ import annotations
 
@@ -12,67 +12,54 @@ from typing import Any
 
 from duckbook.errors import ChainError, first_line
 
-# What IPython puts into every notebook, beside Python's own.
-OF_IPYTHON = (
-    "get_ipython",
-    "display",
-    "exit",
-    "quit",
-    "In",
-    "Out",
-    "_",
-    "__",
-    "___",
-    "_i",
-    "_ii",
-    "_iii",
-    "_ih",
-    "_oh",
+IPYTHON_NAMES = (
+    *("get_ipython", "display", "exit", "quit", "In", "Out"),
+    *("_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh"),
 )
+"""Names that IPython defines in every notebook."""
 
-# Magics whose text is Python that runs in the notebook.
-RUN_PYTHON = {"time", "timeit", "capture", "prun", "debug"}
+PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "debug"}
+"""Magics whose body is Python that runs in the notebook."""
 
-# Magics that bring names which only running them can tell.
-BRING_NAMES = {"run", "pylab", "store", "load", "reset"}
+DEFINING_MAGICS = {"run", "pylab", "store", "load", "reset"}
+"""Magics that may define any name."""
 
 RESULT = re.compile(r"(?:^|\s)([A-Za-z_]\w*)\s*=?\s*<<")
 
-# Room for the lines of one cell, so that a line of the program tells its cell.
-CELL = 1_000_000
+CELL_LINES = 1_000_000
+"""Line numbers per cell in the combined program, so that a line number identifies its cell."""
 
 
 @dataclass(frozen=True)
 class Undefined:
-    """A name that nothing defines where it is used; `cell` and `line` count from 1, cells of code only."""
+    """An undefined name; `cell` counts code cells, and `line` the lines of the cell, from 1."""
 
     name: str
     cell: int
     line: int
 
 
-def find(cells: Iterable[str]) -> list[Undefined]:
-    """The names that the code cells of a notebook use before anything has defined them, in order.
+def undefined_names(cells: Iterable[str]) -> list[Undefined]:
+    """Find names that code cells use before they are defined, in order.
 
     Parameters
     ----------
     cells
-        The sources of the code cells; each compiles.
+        Sources of the code cells, which must compile.
     """
     from pyflakes import checker, messages
 
     program = ast.Module([], [])
     for number, source in enumerate(cells, 1):
-        tree = _told(_parse(source))
-        ast.increment_lineno(tree, number * CELL)
+        tree = _expand_magics(_parse(source))
+        ast.increment_lineno(tree, number * CELL_LINES)
         program.body += tree.body
-    if any(map(_brings_names, ast.walk(program))):
+    if any(map(_may_define_any_name, ast.walk(program))):
         return []
-    found = checker.Checker(program, builtins=OF_IPYTHON).messages
     kinds = (messages.UndefinedName, messages.UndefinedLocal)
-    told = [message for message in found if isinstance(message, kinds)]
-    told.sort(key=lambda message: message.lineno)
-    return [Undefined(message.message_args[0], *divmod(message.lineno, CELL)) for message in told]
+    found = [m for m in checker.Checker(program, builtins=IPYTHON_NAMES).messages if isinstance(m, kinds)]
+    found.sort(key=lambda message: message.lineno)
+    return [Undefined(message.message_args[0], *divmod(message.lineno, CELL_LINES)) for message in found]
 
 
 def _parse(source: str) -> ast.Module:
@@ -82,42 +69,42 @@ def _parse(source: str) -> ast.Module:
 
 
 class _WithoutAwait(ast.NodeTransformer):
-    """pyflakes does not look behind an ``await`` that stands outside of a function, which a cell may have."""
+    """Removes ``await``: pyflakes ignores the expression of a top-level one."""
 
     def visit_Await(self, node: ast.Await) -> ast.AST:
         return self.visit(node.value)
 
 
-def _told(tree: ast.Module) -> ast.Module:
-    """The program with each magic as what it does to names."""
+def _expand_magics(tree: ast.Module) -> ast.Module:
+    """Insert before each magic statements that use and define the same names."""
     for node in list(ast.walk(tree)):
         for _field, body in ast.iter_fields(node):
             if isinstance(body, list) and body and isinstance(body[0], ast.stmt):
-                body[:] = [part for statement in body for part in (*_meaning(statement), statement)]
+                body[:] = [part for statement in body for part in (*_equivalents(statement), statement)]
     return tree
 
 
-def _meaning(statement: ast.stmt) -> Iterator[ast.stmt]:
+def _equivalents(statement: ast.stmt) -> Iterator[ast.stmt]:
     for name, line, body in _magics(statement):
         text = f"{line}\n{body}"
         if name == "sql":
-            yield from (_at(statement, f"{used}") for used in _in_braces(text))
+            yield from (_at(statement, f"{used}") for used in _template_variables(text))
             if result := RESULT.search(text):
                 yield _at(statement, f"{result[1]} = None")
-        elif name in RUN_PYTHON:
+        elif name in PYTHON_MAGICS:
             if name == "capture" and (variable := re.search(r"(?:^|\s)([A-Za-z_]\w*)", line)):
                 yield _at(statement, f"{variable[1]} = None")
             code = body or (line if name in {"time", "timeit", "prun"} else "")
             try:
-                yield from _told(ast.increment_lineno(_parse(code), statement.lineno)).body
+                yield from _expand_magics(ast.increment_lineno(_parse(code), statement.lineno)).body
             except SyntaxError:
-                continue  # options of the magic stand before its code
+                continue  # the magic has options before its code
 
 
 def _magics(statement: ast.stmt) -> Iterator[tuple[str, str, str]]:
-    """Name, line and text of the magics that a simple statement calls."""
+    """Name, line and body of the magics that a simple statement calls."""
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.If, ast.For, ast.While, ast.With, ast.Try)):
-        return  # what stands within is looked at by itself
+        return  # the statements inside are visited themselves
     for node in ast.walk(statement):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
@@ -125,32 +112,32 @@ def _magics(statement: ast.stmt) -> Iterator[tuple[str, str, str]]:
                 yield texts[0], texts[1], texts[2] if len(texts) > 2 else ""
 
 
-def _brings_names(node: ast.AST) -> bool:
-    return isinstance(node, ast.stmt) and any(name in BRING_NAMES for name, _, _ in _magics(node))
+def _may_define_any_name(node: ast.AST) -> bool:
+    return isinstance(node, ast.stmt) and any(name in DEFINING_MAGICS for name, _, _ in _magics(node))
 
 
 def _at(statement: ast.stmt, code: str) -> ast.stmt:
-    made = ast.parse(code).body[0]
-    for node in ast.walk(made):
+    new = ast.parse(code).body[0]
+    for node in ast.walk(new):
         ast.copy_location(node, statement)
-    return made
+    return new
 
 
-def _in_braces(sql: str) -> list[str]:
-    """The names of the notebook that jupysql puts in for ``{{ name }}``; it leaves out undefined ones in silence."""
+def _template_variables(sql: str) -> list[str]:
+    """Variables in ``{{ name }}``, which jupysql replaces, silently by nothing if undefined."""
     from jinja2 import Environment, TemplateSyntaxError, meta
 
     environment = Environment()
     try:
-        wanted = meta.find_undeclared_variables(environment.parse(sql))
+        variables = meta.find_undeclared_variables(environment.parse(sql))
     except TemplateSyntaxError:
         return []
-    return sorted(wanted - environment.globals.keys())
+    return sorted(variables - environment.globals.keys())
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a notebook: its type as written, its default and its help."""
+    """A parameter of a notebook; `type` is its annotation as written."""
 
     name: str
     type: str
@@ -158,12 +145,12 @@ class Parameter:
     help: str = ""
 
     def parse(self, value: Any) -> Any:
-        """The value as the type wants it.
+        """Convert a value to the parameter's type.
 
         Raises
         ------
         ChainError
-            A text does not read as the type.
+            The text is not of the type.
         """
         kinds = [kind.strip() for kind in self.type.split("|")]
         if not isinstance(value, str) or "str" in kinds or kinds == [""]:
@@ -184,13 +171,13 @@ class Parameter:
 
 
 def read_parameters(path: Path) -> dict[str, Parameter]:
-    """Check that a notebook can be run, and read its parameters.
+    """Check that a notebook can run, and read its parameters.
 
     Raises
     ------
     ChainError
-        It is missing or invalid, has not exactly one parameters cell, a cell does not compile, or one uses a name that
-        nothing has defined.
+        It is missing or invalid, does not have exactly one parameters cell, or a cell does not compile or uses an
+        undefined name.
     """
     import nbformat
 
@@ -209,7 +196,7 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
         raise ChainError(f"{path.name} has {len(tagged)} cells tagged `parameters`, and needs exactly one.")
     for number, cell in enumerate(code, 1):
         _compile(path.name, number, cell.source)
-    _know_their_names(path.name, [cell.source for cell in code])
+    _check_names(path.name, [cell.source for cell in code])
     return _parameters(path.name, tagged[0].source)
 
 
@@ -222,8 +209,8 @@ def _compile(notebook: str, number: int, source: str) -> None:
         raise ChainError(f"{notebook}, code cell {number}, line {error.lineno}: {error.msg}.") from None
 
 
-def _know_their_names(notebook: str, sources: list[str]) -> None:
-    for found in find(sources):
+def _check_names(notebook: str, sources: list[str]) -> None:
+    for found in undefined_names(sources):
         raise ChainError(
             f"{notebook}, code cell {found.cell}, line {found.line}: {found.name!r} is used, and nothing before it "
             "defines it: import or assign it, or correct its spelling."
@@ -250,6 +237,6 @@ def _parameters(notebook: str, source: str) -> dict[str, Parameter]:
 
 
 def hint(name: str, known: Iterable[str]) -> str:
-    """The known name that somebody who wrote `name` may have meant, as an aside, or nothing."""
+    """A suggestion of the most similar known name, in parentheses, or an empty string."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""

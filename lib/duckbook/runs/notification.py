@@ -1,7 +1,7 @@
-"""Telling people of their choice that a run did not succeed: a command of theirs, a webhook, or both.
+"""Notify people that a run did not succeed, by a command, a webhook, or both.
 
-A failed run is told, one that was killed or stopped by the system, and one that could not begin. One that somebody
-stopped by Ctrl-C is not, for they know. What cannot be told is said, and changes nothing about how the run ended.
+Runs that failed, were killed, were stopped by the system or were refused before they began are notified. Runs stopped
+by Ctrl-C are not. A failed notification is recorded, and does not change how the run ended.
 """
 
 from __future__ import annotations
@@ -27,74 +27,72 @@ from duckbook.settings import Settings
 COMMAND_SECONDS, WEBHOOK_SECONDS = 30, 10
 
 
-def tell(settings: Settings, record: Run, redactor: Redactor) -> None:
-    """Tell of a run that did not succeed, and note in ``not_told`` what went wrong with that.
+def notify(settings: Settings, run: Run, redactor: Redactor) -> None:
+    """Send the notifications of a run that did not succeed, and record those that failed in ``not_told``.
 
     Parameters
     ----------
-    record
+    run
         The ended run, whose page is written.
     redactor
-        What must not be written, in case a command of a person's own says it.
+        Redacts secrets in the output of the user's command.
     """
-    told = record.record
-    troubles = _tell(settings, sentence(told), record.folder / "index.html", told["run_id"], told["status"])
-    if troubles:
+    record = run.record
+    failures = _send(settings, sentence(record), run.folder / "index.html", record["run_id"], record["status"])
+    if failures:
         from duckbook.runs import page
 
-        told["not_told"] = [redactor.text(trouble) for trouble in troubles]
-        with contextlib.suppress(OSError):  # A full disk, of which was told.
-            record.save()
-            page.write_run(record.folder)
+        record["not_told"] = [redactor.text(failure) for failure in failures]
+        with contextlib.suppress(OSError):  # a full disk, which the record reports already
+            run.save()
+            page.write_run(run.folder)
 
 
 @contextlib.contextmanager
-def refusals(settings: Settings) -> Iterator[None]:
-    """Tell of a run that could not begin as well, such as for a server that does not answer; it has no page."""
+def on_refusal(settings: Settings) -> Iterator[None]:
+    """Notify if the block refuses a run before it begins; such a run has no page."""
     try:
         yield
     except DuckbookError as error:
-        troubles = _tell(
-            settings, f"A run of the store {settings.data.name} could not begin: {error}", None, None, "refused"
-        )
-        for trouble in troubles:
-            error.args = (f"{error}\n{trouble}",)
+        message = f"A run of the data folder {settings.data.name} could not begin: {error}"
+        for failure in _send(settings, message, None, None, "refused"):
+            error.args = (f"{error}\n{failure}",)
         raise
 
 
 def sentence(record: dict[str, Any]) -> str:
-    """What became of a run, in one sentence."""
+    """How a run ended, in one sentence."""
     how = "was interrupted" if record["status"] == run_archive.INTERRUPTED else record["status"]
-    return f"Run {record['run_id']} of the store {record.get('store') or '?'} {how}: {record['error']}"
+    return f"Run {record['run_id']} of the data folder {record.get('store') or '?'} {how}: {record['error']}"
 
 
-def _tell(settings: Settings, said: str, page: Path | None, run_id: str | None, status: str) -> list[str]:
-    """Tell all who want to know, and give what went wrong with that."""
-    # No command takes a NUL, and no terminal that shows the sentence is to obey it.
-    said, troubles = visible(said), []
+def _send(settings: Settings, message: str, page: Path | None, run_id: str | None, status: str) -> list[str]:
+    """Send a message by all configured means, and return the errors."""
+    # Commands accept no NUL, and terminals obey control characters.
+    message, errors = visible(message), []
     if settings.on_failure:
-        troubles.append(_call(settings.on_failure, said, page))
+        errors.append(_call(settings.on_failure, message, page))
     if settings.on_failure_webhook:
         where = str(page) if page else None
         body = {
-            "text": f"{said}\n{where or ''}".strip(),
-            "sentence": said,
+            "text": f"{message}\n{where or ''}".strip(),
+            "sentence": message,
             "page": where,
             "run_id": run_id,
             "status": status,
         }
-        troubles.append(_post(settings.on_failure_webhook.get_secret_value(), body))
-    return [trouble for trouble in troubles if trouble]
+        errors.append(_post(settings.on_failure_webhook.get_secret_value(), body))
+    return [error for error in errors if error]
 
 
-def _call(command: str, said: str, page: Path | None) -> str | None:
-    """Call a command without a shell, so that nothing in a sentence is read as one; what went wrong, or None."""
-    told = {"sentence": said, "page": str(page or "")}
-    words = [re.sub(r"{(sentence|page)}", lambda found: told[found[1]], word) for word in shlex.split(command)]
-    environment = os.environ | {f"DUCKBOOK_RUN_{name.upper()}": text for name, text in told.items()}
+def _call(command: str, message: str, page: Path | None) -> str | None:
+    """Call a command without a shell, so that none interprets the message; return its error, or None."""
+    values = {"sentence": message, "page": str(page or "")}
+    arguments = [re.sub(r"{(sentence|page)}", lambda match: values[match[1]], word) for word in shlex.split(command)]
+    environment = os.environ | {f"DUCKBOOK_RUN_{name.upper()}": text for name, text in values.items()}
     try:
         done = subprocess.run(
-            words,
+            arguments,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -109,13 +107,13 @@ def _call(command: str, said: str, page: Path | None) -> str | None:
     except subprocess.TimeoutExpired:
         return f"The command of DUCKBOOK_ON_FAILURE did not end in {COMMAND_SECONDS} s and was stopped: see why."
     if done.returncode:
-        lines = done.stdout.strip().splitlines()
-        return f"The command of DUCKBOOK_ON_FAILURE ended with {done.returncode}: {lines[-1] if lines else 'no word'}."
+        last_line = next(reversed(done.stdout.strip().splitlines()), "no output")
+        return f"The command of DUCKBOOK_ON_FAILURE ended with {done.returncode}: {last_line}."
     return None
 
 
 def _post(url: str, body: dict[str, Any]) -> str | None:
-    """Tell a webhook; what went wrong, or None. `text` is what chat services show."""
+    """Post to a webhook; return the error, or None. Chat services show `text`."""
     request = urllib.request.Request(
         url, json.dumps(body).encode(), {"Content-Type": "application/json", "User-Agent": "duckbook"}, method="POST"
     )

@@ -1,7 +1,7 @@
-"""The pages of the archive: a run, all runs, and each executed notebook, as HTML that needs nothing but itself.
+"""The HTML pages of the archive: one per run, one for all runs, and one per executed notebook.
 
-A page is made from ``run.json`` alone, so it can be made again at any time, for a run that failed or was killed too. It
-loads nothing: no script, no font, no picture from elsewhere.
+Pages are made from ``run.json`` and can be made again at any time. They are self-contained: no scripts, fonts or
+images from elsewhere.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ MARKS = {
     run_archive.WAITING: "·",
 }
 
-PICTURES = {"image/png", "image/jpeg"}
+IMAGES = {"image/png", "image/jpeg"}
 
-NOT_DESCRIBED = "No description has been provided for this image"
-"""Alternative text of a picture in a notebook of a person's own; ours have theirs from `plotting.show`."""
+NO_ALT_TEXT = "No description has been provided for this image"
+"""Alternative text of images without one; charts get theirs from `plotting.show`."""
 
 
 def write_all(folder: Path) -> None:
-    """Write every page of an ended run: the notebooks that have none yet, its own, and the one over all runs."""
+    """Write all pages of an ended run: missing notebook pages, comparison, run page, and the index of runs."""
     for step in run_archive.read(folder)["steps"]:
         notebook = folder / step["notebook"]
         page = notebook.with_suffix(".html")
         if notebook.exists() and not (page.exists() and page.stat().st_mtime > notebook.stat().st_mtime):
-            with contextlib.suppress(ValueError):  # killed before papermill had written any of it
+            with contextlib.suppress(ValueError):  # killed before papermill wrote the notebook
                 write_step(folder, step["notebook"])
     write_comparison(folder)
     write_run(folder)
@@ -49,20 +49,20 @@ def write_all(folder: Path) -> None:
 
 
 def write_comparison(folder: Path) -> Path | None:
-    """Write ``compare.html``, the run beside the one before it, and return its path; None where there is none."""
+    """Write ``compare.html``, which compares the run with the previous one; return its path, or None."""
     record = run_archive.read(folder)
     before = _previous(folder.parent, record)
     if not before:
         return None
     page = folder / "compare.html"
     sections = comparison.compare(before, record)
-    alike = [section.title.lower() for section in sections if not section.rows]
-    write_private(page, _render("compare.html.j2", old=before, new=record, sections=sections, alike=alike))
+    equal = [section.title.lower() for section in sections if not section.rows]
+    write_private(page, _render("compare.html.j2", old=before, new=record, sections=sections, equal=equal))
     return page
 
 
 def write_run(folder: Path) -> Path:
-    """Write ``index.html`` of a run from its record, and return its path."""
+    """Write ``index.html`` of a run, and return its path."""
     record = run_archive.read(folder)
     page = folder / "index.html"
     write_private(page, _render("run.html.j2", **_run_context(folder, record)))
@@ -70,10 +70,12 @@ def write_run(folder: Path) -> Path:
 
 
 def write_index(archive: Path) -> Path:
-    """Write ``index.html`` over all runs of an archive, and return its path."""
+    """Write ``index.html`` of all runs, and return its path."""
     rows = []
     for record in run_archive.read_all(archive):
-        figures = {figure["name"]: page_charts.shown(figure) for figure in record.get("facts", {}).get("figures", [])}
+        figures = {
+            figure["name"]: page_charts.format_figure(figure) for figure in record.get("facts", {}).get("figures", [])
+        }
         rows.append(
             record
             | {
@@ -93,33 +95,32 @@ def write_index(archive: Path) -> Path:
 
 
 def write_step(folder: Path, notebook: str) -> Path:
-    """Write the HTML of an executed notebook beside it, with its error and the failing cell on top where it failed."""
+    """Write the page of an executed notebook, which starts with the error and the failing cell if it failed."""
     import nbformat
     from markupsafe import Markup
 
     source = folder / notebook
     step = next((s for s in run_archive.read(folder)["steps"] if s["notebook"] == notebook), {})
     executed = nbformat.read(source, as_version=4)
-    broken = [cell for cell in executed.cells if cell.metadata.get("papermill", {}).get("status") == "failed"]
-    failing = [nbformat.v4.new_notebook(metadata=executed.metadata, cells=[cell]) for cell in broken[:1]]
+    failed = [cell for cell in executed.cells if cell.metadata.get("papermill", {}).get("status") == "failed"]
+    failing = [nbformat.v4.new_notebook(metadata=executed.metadata, cells=[cell]) for cell in failed[:1]]
     body, *cell = (Markup(_as_html(part)) for part in (executed, *failing))
     page = source.with_suffix(".html")
-    told = {"name": source.stem, "error": step.get("error"), "pygments": _pygments()}
-    write_private(page, _render("notebook.html.j2", body=body, failing=next(iter(cell), None), **told))
+    context = {"name": source.stem, "error": step.get("error"), "pygments": _pygments()}
+    write_private(page, _render("notebook.html.j2", body=body, failing=next(iter(cell), None), **context))
     return page
 
 
 def _as_html(notebook: Any) -> str:
-    """A notebook without a page around it, hence without the scripts that nbconvert takes from a network."""
+    """The cells of a notebook as HTML, without the page in which nbconvert loads scripts."""
     from nbconvert.exporters import TemplateExporter
 
     for cell in notebook.cells:
         for output in cell.get("outputs", ()):
             for kind in output.get("data", ()):
-                if kind in PICTURES:
-                    output.metadata.setdefault(kind, {}).setdefault("alt", NOT_DESCRIBED)
-    # What an HTMLExporter does beyond this is to read the HTML again in search of pictures without alternative text,
-    # with a parser written in Python: three quarters of its time.
+                if kind in IMAGES:
+                    output.metadata.setdefault(kind, {}).setdefault("alt", NO_ALT_TEXT)
+    # HTMLExporter also searches the HTML for images without alternative text, which takes three quarters of its time.
     return TemplateExporter.from_notebook_node(_exporter(), notebook)[0]
 
 
@@ -131,7 +132,7 @@ def _exporter() -> Any:
     exporter = HTMLExporter(template_name="basic")
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
     exporter.register_filter("highlight_code", Highlight2HTML(pygments_lexer="ipython3", parent=exporter))
-    # It cleans code, which pygments has escaped, and raw cells, which nobody looks for here, for a second a run.
+    # Cleaning takes a second per run, and only affects code, which pygments escapes, and raw cells.
     exporter.exclude_raw = True
     exporter.register_filter("clean_html", lambda html: html)
     return exporter
@@ -155,7 +156,7 @@ def _environment() -> Any:
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"count": _count, "number": page_charts.number, "duration": _duration, "moment": _moment}
-    # A run first asks for one of them while its steps go on, and for the others at its end, when somebody waits.
+    # Compile all templates at the first page, while steps run, so that the last pages do not wait for it.
     for name in environment.list_templates(filter_func=lambda name: name.endswith(".html.j2")):
         environment.get_template(name)
     return environment
@@ -169,7 +170,7 @@ def _render(template: str, **context: Any) -> str:
 
 
 def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
-    told = record.get("facts", {})
+    reported = record.get("facts", {})
     before = _previous(folder.parent, record)
     tests = record["tests"]
     classes = {facts.PASSED: "good", facts.WARNED: "interrupted", facts.FAILED: "bad"}
@@ -178,21 +179,17 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     marts = len({row["mart"] for row in record["reconciliation"]})
     docs = sorted((folder / "dbt").glob("*.html"))
     steps = [_step(folder, record, step) for step in record["steps"]]
-    broken = (
-        step["html"]
-        for step in steps
-        if step["status"] in {run_archive.FAILED, run_archive.INTERRUPTED} and step["html"]
-    )
+    failing = (step["html"] for step in steps if _is_broken(step) and step["html"])
     return {
         "run": {"git": {}, "versions": {}, "code": {}, "resumed": [], "readers": None, "not_told": None} | record,
         "headline": _headline(record),
-        "figures": headlines.cards(told.get("figures", [])),
-        "figures_note": headlines.note(told.get("figures", [])),
-        "monthly": page_charts.months(told.get("monthly", []), record["as_of"]),
-        "mix": page_charts.mix(told.get("categories", [])),
+        "figures": headlines.cards(reported.get("figures", [])),
+        "figures_note": headlines.note(reported.get("figures", [])),
+        "monthly": page_charts.months(reported.get("monthly", []), record["as_of"]),
+        "mix": page_charts.mix(reported.get("categories", [])),
         "steps": steps,
-        "spent": durations.told(folder, record),
-        "failing": next(broken, None),
+        "durations": durations.slowest(folder, record),
+        "failing": next(failing, None),
         "tables": _tables(record["tables"]),
         "rows_headline": _rows_headline(_tables(record["tables"])),
         "flows": facts.FLOWS,
@@ -215,15 +212,19 @@ def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _is_broken(step: dict[str, Any]) -> bool:
+    return step["status"] in {run_archive.FAILED, run_archive.INTERRUPTED}
+
+
 def _headline(record: dict[str, Any]) -> str:
     steps = record["steps"]
-    broken = [step["name"] for step in steps if step["status"] in {run_archive.FAILED, run_archive.INTERRUPTED}]
+    broken = [step["name"] for step in steps if _is_broken(step)]
     if record["status"] == run_archive.SUCCEEDED:
         new = sum(row.get("appended") or 0 for row in record["tables"])
         rows = f", {new:,} new rows" if new else ", no new rows" if record["tables"] else ""
-        left_out = sum(step["status"] == run_archive.SKIPPED for step in steps)
-        if left_out:
-            return f"{len(steps) - left_out} of {len(steps)} steps succeeded, and {left_out} had not enough data{rows}"
+        skipped = sum(step["status"] == run_archive.SKIPPED for step in steps)
+        if skipped:
+            return f"{len(steps) - skipped} of {len(steps)} steps succeeded, and {skipped} had too few data{rows}"
         return f"{f'All {len(steps)} steps' if len(steps) > 1 else 'The step'} succeeded{rows}"
     if record["status"] == run_archive.RUNNING:
         running = [step["name"] for step in steps if step["status"] == run_archive.RUNNING]
@@ -234,12 +235,12 @@ def _headline(record: dict[str, Any]) -> str:
 
 def _step(folder: Path, record: dict[str, Any], step: dict[str, Any]) -> dict[str, Any]:
     notebook = Path(step["notebook"])
-    whole = max(run_archive.seconds_between(record["started_at"], record["ended_at"] or clock.now()), 0.001)
+    total = max(run_archive.seconds_between(record["started_at"], record["ended_at"] or clock.now()), 0.001)
     left = width = 0.0
     if step["started_at"]:
-        left = 100 * run_archive.seconds_between(record["started_at"], step["started_at"]) / whole
+        left = 100 * run_archive.seconds_between(record["started_at"], step["started_at"]) / total
         ended = step["ended_at"] or clock.now()
-        width = 100 * run_archive.seconds_between(step["started_at"], ended) / whole
+        width = 100 * run_archive.seconds_between(step["started_at"], ended) / total
     return step | {
         "mark": MARKS[step["status"]],
         "left": round(left, 2),
@@ -251,16 +252,16 @@ def _step(folder: Path, record: dict[str, Any], step: dict[str, Any]) -> dict[st
 
 def _tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     columns = (*facts.FLOWS, *facts.STOCKS)
-    whole = [{"total": False} | dict.fromkeys(columns) | row for row in rows]
-    sums = {name: sum(row[name] for row in whole if row[name] is not None) for name in columns}
-    seen = {name: sums[name] if any(row[name] is not None for row in whole) else None for name in columns}
-    whole.append({"table": "all", "total": True} | seen)
-    for row in whole:
+    tables = [{"total": False} | dict.fromkeys(columns) | row for row in rows]
+    known = {name: [row[name] for row in tables if row[name] is not None] for name in columns}
+    totals = {name: sum(values) if values else None for name, values in known.items()}
+    tables.append({"table": "all", "total": True} | totals)
+    for row in tables:
         row["adds_up"] = all(
             row[total] is None or row[total] == sum(row[part] or 0 for part in parts)
             for total, *parts in (facts.FLOWS, facts.STOCKS)
         )
-    return whole
+    return tables
 
 
 def _rows_headline(tables: list[dict[str, Any]]) -> str:
@@ -274,15 +275,10 @@ def _rows_headline(tables: list[dict[str, Any]]) -> str:
 
 
 def _previous(archive: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """The newest run before this one that succeeded on the same store and target."""
+    """The newest run before this one that succeeded with the same data folder and target."""
     for other in run_archive.read_all(archive):
-        same = all(other.get(key) == record.get(key) for key in ("target", "store"))
-        if (
-            other["run_id"] < record["run_id"]
-            and same
-            and other["status"] == run_archive.SUCCEEDED
-            and other.get("facts")
-        ):
+        is_comparable = all(other.get(key) == record.get(key) for key in ("target", "store")) and other.get("facts")
+        if other["run_id"] < record["run_id"] and is_comparable and other["status"] == run_archive.SUCCEEDED:
             return other
     return {}
 

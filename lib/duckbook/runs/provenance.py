@@ -1,4 +1,4 @@
-"""What a run was made of: which store, which commit, which versions, and what of its code has changed since."""
+"""Provenance of a run: data folder, commit, versions, publication, and code that has changed since."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ from duckbook.settings import ROOT, Settings
 PACKAGES = ("duckbook", "duckdb", "dbt-core", "dbt-duckdb", "papermill", "jupysql", "pandas", "ipykernel")
 
 
-def store(settings: Settings) -> str:
-    """The store's folder as a person names it: from the checkout where it stands in it."""
+def data_folder(settings: Settings) -> str:
+    """The data folder, relative to the checkout if it is inside."""
     return str(settings.data.relative_to(ROOT) if settings.data.is_relative_to(ROOT) else settings.data)
 
 
 def git() -> dict[str, Any]:
-    """The commit of the checkout, and whether files of it were changed; nulls where it is none."""
+    """The commit of the checkout, and whether it has uncommitted changes; nulls outside a checkout."""
 
-    def ask(*arguments: str) -> str:
+    def run(*arguments: str) -> str:
         command = ["git", "-C", str(ROOT), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+        return {"commit": run("rev-parse", "HEAD"), "dirty": bool(run("status", "--porcelain"))}
     except (OSError, subprocess.SubprocessError):
         return {"commit": None, "dirty": None}
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that matter."""
+    """Versions of Python and of `PACKAGES`."""
     names = {"dbt-core": "dbt"}
     return {"python": platform.python_version()} | {names.get(name, name): version(name) for name in PACKAGES}
 
 
 def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
-    """What a run published last: its name, and of each mart the rows; None when nothing.
+    """The last publication of a run, or None: its name, and the rows of each mart.
 
-    Of files the SHA-256 of each is told as well, and of the lake the snapshot.
+    Marts in files have their SHA-256, and a publication in the lake its snapshot.
     """
     if settings.target == "lake":
-        # The newest one first; a second one of a run has a number behind its name.
+        # Newest first; a second publication of a run has a numeric suffix.
         of_run = (p for p in publisher.publications(settings) if p.run_id.startswith(run_id))
         found = next(of_run, None)
         rows = found and {mart: {"rows": count} for mart, count in found.marts.items()}
         return found and {"name": found.run_id, "as_of": found.as_of, "snapshot": found.snapshot, "marts": rows}
     files = sorted(settings.data.glob(f"published/{run_id}*/publication.json"), key=lambda file: file.stat().st_mtime)
     for file in reversed(files):
-        told = json.loads(file.read_text("utf-8"))
-        if told["run_id"] == run_id:
-            return {"name": file.parent.name, "as_of": told["as_of"], "marts": told["marts"]}
+        published = json.loads(file.read_text("utf-8"))
+        if published["run_id"] == run_id:
+            return {"name": file.parent.name, "as_of": published["as_of"], "marts": published["marts"]}
     return None
 
 
 def readers(settings: Settings) -> dict[str, Any] | None:
-    """Which publication readers take now: its name and as-of date; None when there is none."""
+    """Name and as-of date of the publication that readers use, or None."""
     found = publisher.current(settings)
     return found and {"run_id": found.run_id, "as_of": found.as_of}
 
 
 def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> tuple[str, str]:
-    """From which step a run goes on, and why: the earliest whose code has changed, or that did not succeed.
+    """The step to resume a run from, and why: the first whose code has changed or that did not succeed.
 
     Parameters
     ----------

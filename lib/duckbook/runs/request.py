@@ -1,4 +1,4 @@
-"""What a person asks of a run of the chain, and how a run's record keeps it."""
+"""The options of a run, and how its record keeps them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from duckbook.settings import Settings
 
 GENERATED = ("customers", "seed", "dirt", "planted")
-"""Settings that say what is generated, and are parameters of a run."""
+"""Settings of the generator that are parameters of a run."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for.
+    """The options of a run.
 
     Parameters
     ----------
     as_of
-        Last day of data; None: the newest landed.
+        Last day of the data; None for the newest landed.
     next_day
-        Take the day after the newest landed instead.
+        Use the day after the newest landed instead.
     values
         Parameters of the run that were given, by name.
     extra
-        Parameters for whichever notebooks have them.
+        Parameters for all notebooks that have them.
     first, last, only, generate, leave_out
-        Which steps, see `chain.select`.
+        Which steps to run, see `chain.select`.
     purpose
-        The command that runs them for a purpose of its own, such as rebuild; empty for those that run steps.
+        The command that needs the steps, such as rebuild; empty for commands that run steps.
     """
 
     as_of: date | None = None
@@ -45,33 +45,31 @@ class Request:
 
     @classmethod
     def of_run(cls, record: dict[str, Any]) -> Request:
-        """The request of a run; what was resolved since is kept, such as the as-of date of "one more day"."""
-        asked = record["request"] | {"as_of": date.fromisoformat(record["as_of"]) if record["as_of"] else None}
+        """The request of a recorded run, with values resolved since, such as the as-of date of "one more day"."""
+        request = record["request"] | {"as_of": date.fromisoformat(record["as_of"]) if record["as_of"] else None}
         generated = any(step["name"].startswith("generate_") for step in record["steps"])
-        settled = {name: record["parameters"][name] for name in GENERATED if generated and name in record["parameters"]}
-        return cls(**asked | {"leave_out": tuple(asked["leave_out"]), "values": asked["values"] | settled})
+        parameters = record["parameters"]
+        resolved = {name: parameters[name] for name in GENERATED if generated and name in parameters}
+        return cls(**request | {"leave_out": tuple(request["leave_out"]), "values": request["values"] | resolved})
 
     @property
     def as_record(self) -> dict[str, Any]:
-        """The request as ``run.json`` holds it, so that the run can be resumed as it was asked for."""
+        """The request as ``run.json`` keeps it, so that the run can be resumed."""
         as_of = self.as_of.isoformat() if self.as_of else None
         return asdict(self) | {"as_of": as_of, "leave_out": list(self.leave_out)}
 
     @property
     def kind(self) -> str:
-        """What kind of run it is, for those who look for it later."""
+        """Kind of the run, for lists of runs."""
         return self.purpose or ("latest" if self.next_day else self.only or "pipeline")
 
     @property
     def given(self) -> dict[str, Any]:
-        """The parameters of the run that were asked for."""
+        """Parameters of the run that were given."""
         return self.values | ({"as_of": self.as_of.isoformat()} if self.as_of else {})
 
     def parameters(self, settings: Settings, generates: bool) -> dict[str, Any]:
-        """All parameters of a run, as far as they are known before it begins.
-
-        Of a run that generates nothing, what the settings would generate says nothing.
-        """
+        """All parameters known before the run begins; those of the generator only if it generates."""
         chosen = {name: getattr(settings, name) for name in GENERATED}
         generated = chosen | {"first_as_of": settings.first_as_of.isoformat()} if generates else {}
         return generated | {"generate": generates} | self.given | self.extra

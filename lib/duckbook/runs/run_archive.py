@@ -1,8 +1,8 @@
-"""The archive of executed runs: ``runs/<run_id>/run.json``, true at every moment.
+"""The archive of executed runs: ``runs/<run_id>/run.json``.
 
-A run is one folder. Its ``run.json`` is written anew, whole or not at all, whenever something changes, and names the
-process that writes it, so that a run whose process is gone reads as interrupted, however it went. This module knows
-files and words; it starts nothing. Times are UTC, ISO 8601, to the millisecond; seconds and MB are floats.
+A run is one folder. Each change rewrites its ``run.json`` atomically. The file names the process that writes it, so
+that a run whose process was killed reads as interrupted. Times are UTC, ISO 8601, to the millisecond; seconds and MB
+are floats.
 """
 
 from __future__ import annotations
@@ -25,42 +25,41 @@ from duckbook.errors import ChainError
 from duckbook.files import write_private
 from duckbook.runs import facts
 
-# What a step or a run can be. A step is `waiting` until it runs; in a run that ended without it, it is `skipped`,
-# and so is one whose notebook says that its data are not enough.
+# Status of a run or step. A step is `skipped` if the run ended before it, or if its notebook has too few data.
 WAITING, RUNNING, SUCCEEDED = "waiting", "running", "succeeded"
 FAILED, INTERRUPTED, SKIPPED = "failed", "interrupted", "skipped"
 
 USAGE = ("peak_rss_mb", "read_mb", "written_mb")
-"""What a step's kernel used: memory at its peak, and what it read from files and wrote to them."""
+"""What a step's kernel used: peak memory, and MB read from and written to files."""
 
-TOLD = ("started_at", "ended_at", "seconds", *USAGE, "error")
-"""What a step has to tell when it has ended."""
+STEP_RESULTS = ("started_at", "ended_at", "seconds", *USAGE, "error")
+"""Keys of a step that are null until it runs."""
 
 SILENT_FOR = timedelta(days=1)
-"""How long a run of another machine may write nothing before it is taken for gone: longer than any step may take."""
+"""How long a run of another machine may write nothing before it counts as killed: longer than any step may take."""
 
-GONE = "The process of the run ended without saying so: it was killed, or the machine stopped."
+KILLED = "The process of the run was killed, or the machine stopped."
 
 
 def seconds_between(start: str, end: str) -> float:
-    """Seconds from one moment of the archive to another."""
+    """Seconds between two times of the archive."""
     between = datetime.fromisoformat(end) - datetime.fromisoformat(start)
     return round(max(between.total_seconds(), 0), 3)
 
 
-ROOM, ROOM_BYTES = ".room", 2**20
-"""A file that gives its room to the record of a run when the disk is full."""
+RESERVE, RESERVE_BYTES = ".room", 2**20
+"""A file that is deleted to make room for ``run.json`` when the disk is full."""
 
 
 class Run:
-    """A run that this process writes; `record` is what ``run.json`` holds.
+    """A run that this process writes.
 
     Parameters
     ----------
     folder
         ``runs/<run_id>``, which exists.
     record
-        The content of ``run.json``; it goes to disk with `save`.
+        The content of ``run.json``, which `save` writes.
     """
 
     def __init__(self, folder: Path, record: dict[str, Any]):
@@ -73,14 +72,12 @@ class Run:
     def begin(
         cls, runs: Path, *, target: str, as_of: str | None, parameters: dict, steps: Iterable[tuple[str, str]], **more
     ) -> Run:
-        """Make the folder of a new run and write its first ``run.json``.
+        """Create the folder of a new run and write its first ``run.json``.
 
         Parameters
         ----------
-        runs
-            The folder of the archive.
         steps
-            Name and notebook of each step that this run is to do, in order.
+            Name and notebook of each step of the run, in order.
         more
             Further keys of ``run.json``, such as `git` and `versions`.
         """
@@ -98,7 +95,7 @@ class Run:
             "process": _this_process(),
             **more,
             "steps": [
-                {"name": name, "notebook": notebook, "status": WAITING} | dict.fromkeys(TOLD)
+                {"name": name, "notebook": notebook, "status": WAITING} | dict.fromkeys(STEP_RESULTS)
                 for name, notebook in steps
             ],
             "tables": [],
@@ -107,78 +104,71 @@ class Run:
         }
         run = cls(folder, record)
         run.save()
-        run.keep_room()
+        run.reserve_space()
         _point_at(runs, folder.name)
         return run
 
-    def keep_room(self) -> None:
-        """Keep some room on the disk, so that how the run ended can be written when there is none left."""
-        write_private(self.folder / ROOM, b"\0" * ROOM_BYTES)
+    def reserve_space(self) -> None:
+        """Reserve disk space to record how the run ended when the disk is full."""
+        write_private(self.folder / RESERVE, b"\0" * RESERVE_BYTES)
 
     @classmethod
     def reopen(cls, folder: Path, first: str, why: str, **more) -> Run:
-        """Go on with an ended run: the steps from `first` on wait again.
+        """Resume an ended run: the steps from `first` on wait again.
 
         Parameters
         ----------
-        first
-            Name of the step to go on from.
-        why
-            The reason that it is this one, which the record keeps.
+        first, why
+            The step to resume from, and why it is this one.
         more
-            Keys of ``run.json`` that are replaced.
+            Keys of ``run.json`` to replace.
         """
-        with _alone(folder):
-            return cls._reopened(folder, first, why, more)
-
-    @classmethod
-    def _reopened(cls, folder: Path, first: str, why: str, more: dict[str, Any]) -> Run:
-        record = read(folder)
-        record.pop("not_told", None)
-        again = False
-        for step in record["steps"]:
-            again = again or step["name"] == first
-            if again:
-                step.update(dict.fromkeys(TOLD), status=WAITING)
-        resumed = {"at": now(), "from": first, "because": why, "seconds_before": record["seconds"]}
-        record.setdefault("resumed", []).append(resumed)
-        ended = {"status": RUNNING, "error": None, "ended_at": None, "seconds": None}
-        record.update(process=_this_process(), **ended, **more)
-        run = cls(folder, record)
-        run.save()
-        run.keep_room()
-        _point_at(folder.parent, folder.name)
-        return run
+        with _record_lock(folder):
+            record = read(folder)
+            record.pop("not_told", None)
+            waits_again = False
+            for step in record["steps"]:
+                waits_again = waits_again or step["name"] == first
+                if waits_again:
+                    step.update(dict.fromkeys(STEP_RESULTS), status=WAITING)
+            resumed = {"at": now(), "from": first, "because": why, "seconds_before": record["seconds"]}
+            record.setdefault("resumed", []).append(resumed)
+            record.update(process=_this_process(), status=RUNNING, error=None, ended_at=None, seconds=None, **more)
+            run = cls(folder, record)
+            run.save()
+            run.reserve_space()
+            _point_at(folder.parent, folder.name)
+            return run
 
     def save(self) -> None:
-        """Write ``run.json``, whole or not at all, without what `scrub` takes out of it."""
-        written = json.dumps(self.scrub(copy.deepcopy(self.record)), indent=1, ensure_ascii=False)
-        # Where there is no room: first what was kept goes, then pages, which are made of the notebooks again.
-        for spare in (None, ROOM, "*.html"):
-            for path in self.folder.glob(spare) if spare else ():
+        """Write ``run.json`` atomically, redacted by `scrub`."""
+        text = json.dumps(self.scrub(copy.deepcopy(self.record)), indent=1, ensure_ascii=False)
+        # On a full disk delete the reserve first, then the pages, which can be made again.
+        for deletable in (None, RESERVE, "*.html"):
+            for path in self.folder.glob(deletable) if deletable else ():
                 path.unlink(missing_ok=True)
             try:
-                write_private(self.folder / "run.json", written)
+                write_private(self.folder / "run.json", text)
                 break
             except OSError:
-                if spare == "*.html":
+                if deletable == "*.html":
                     raise
-        if spare and self.record["status"] == RUNNING:
+        if deletable and self.record["status"] == RUNNING:
             with contextlib.suppress(OSError):
-                self.keep_room()
+                self.reserve_space()
 
     def step(self, name: str) -> dict[str, Any]:
-        """The entry of a step."""
+        """The entry of a step in the record."""
         return self._steps[name]
 
     def step_started(self, name: str) -> None:
-        """Note that a step runs from now on; what an earlier attempt at it left is gone."""
+        """Record the start of a step, and delete the facts of an earlier attempt."""
         shutil.rmtree(self.folder / "facts" / name, ignore_errors=True)
         self.step(name).update(status=RUNNING, started_at=now())
         self.save()
 
     def step_ended(self, name: str, status: str, *, error: str | None = None, **usage: float) -> None:
-        """Note how a step ended and what it used (`USAGE`), and take in the facts that its notebook left."""
+        """Record how a step ended and what it used (`USAGE`), and merge the facts that its notebook reported."""
         step, ended = self.step(name), now()
         seconds = seconds_between(step["started_at"], ended) if step["started_at"] else None
         step.update(dict.fromkeys(USAGE) | usage, status=status, ended_at=ended, seconds=seconds, error=error)
@@ -186,19 +176,19 @@ class Run:
         self.save()
 
     def end(self, status: str, error: str | None = None) -> None:
-        """Note how the run ended; steps that never ran are skipped."""
+        """Record how the run ended; steps that never ran are skipped."""
         _close(self.record, status, error, now())
-        (self.folder / ROOM).unlink(missing_ok=True)
+        (self.folder / RESERVE).unlink(missing_ok=True)
         self.save()
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The record of a run as it is now: a run whose process is gone reads as interrupted.
+    """Read the record of a run; a run whose process was killed reads as interrupted.
 
     Raises
     ------
     ChainError
-        The folder holds no readable ``run.json``.
+        The folder has no readable ``run.json``.
     """
     try:
         record = json.loads((folder / "run.json").read_text("utf-8"))
@@ -206,44 +196,44 @@ def read(folder: Path) -> dict[str, Any]:
         raise ChainError(f"There is no run {folder.name} in the archive {folder.parent}.") from None
     except (OSError, ValueError) as error:
         raise ChainError(f"The record of run {folder.name} cannot be read ({error}).") from None
-    if record.get("status") == RUNNING and not _lives(record.get("process") or {}, folder):
-        _close(record, INTERRUPTED, GONE, _last_sign(folder))
+    if record.get("status") == RUNNING and not _is_alive(record.get("process") or {}, folder):
+        _close(record, INTERRUPTED, KILLED, _last_write(folder))
     return record
 
 
-def read_all(runs: Path, store: str | None = None) -> list[dict[str, Any]]:
-    """The records of all runs, newest first; folders without a readable record are left out.
+def read_all(runs: Path, data_folder: str | None = None) -> list[dict[str, Any]]:
+    """Read the records of all runs, newest first, except unreadable ones.
 
     Parameters
     ----------
-    store
-        The data folder whose runs are meant, as `provenance.store` names it; None: all of them.
+    data_folder
+        Only runs of this data folder, as `provenance.data_folder` names it; None for all.
     """
-    found = []
+    records = []
     for folder in sorted(runs.glob("*/run.json"), reverse=True) if runs.is_dir() else []:
         if not folder.parent.is_symlink():
             with contextlib.suppress(ChainError):
-                found.append(read(folder.parent))
-    # Records of earlier versions name no data folder, and count for each.
-    return [record for record in found if store is None or record.get("store") in (store, None)]
+                records.append(read(folder.parent))
+    # Records of earlier versions name no data folder, and are in every selection.
+    return [record for record in records if data_folder is None or record.get("store") in (data_folder, None)]
 
 
 def kind(record: dict[str, Any]) -> str:
-    """What kind of run it was: pipeline, latest, rebuild, or the step or group of steps that it did alone."""
+    """Kind of a run: pipeline, latest, rebuild, or the step or group that it ran alone."""
     return record.get("kind") or (record.get("request") or {}).get("only") or "pipeline"
 
 
-def settle(runs: Path) -> list[str]:
-    """Write down that runs were interrupted whose process is gone, and return their ids."""
+def interrupt_killed(runs: Path) -> list[str]:
+    """Record all runs whose process was killed as interrupted, and return their ids."""
     return [record["run_id"] for record in read_all(runs) if interrupt(runs / record["run_id"])]
 
 
 def interrupt(folder: Path) -> bool:
-    """Write down that a run was interrupted, if its record still says running and its process is gone.
+    """Record a run as interrupted if its process was killed, and return whether it was.
 
-    The cell that was running is marked in its notebook; cells that never ran stay pending.
+    The cell that was running is marked as failed in its notebook. Cells that never ran stay pending.
     """
-    with _alone(folder):
+    with _record_lock(folder):
         if json.loads((folder / "run.json").read_text("utf-8"))["status"] != RUNNING:
             return False
         record = read(folder)
@@ -253,12 +243,12 @@ def interrupt(folder: Path) -> bool:
             if step["status"] == INTERRUPTED:
                 _mark_killed_cell(folder / step["notebook"])
         Run(folder, record).save()
-        (folder / ROOM).unlink(missing_ok=True)
+        (folder / RESERVE).unlink(missing_ok=True)
         return True
 
 
-def _alone(folder: Path) -> Any:
-    """The right to change the record of a run that another process wrote: who resumes it, or says that it is gone."""
+def _record_lock(folder: Path) -> Any:
+    """Lock for changing the record of a run that another process wrote."""
     from filelock import FileLock
 
     return FileLock(folder / ".run.lock", timeout=30, mode=0o600)
@@ -266,51 +256,51 @@ def _alone(folder: Path) -> Any:
 
 def _mark_killed_cell(notebook: Path) -> None:
     try:
-        told = json.loads(notebook.read_text("utf-8"))
+        document = json.loads(notebook.read_text("utf-8"))
     except (OSError, ValueError):
         return
-    for cell in told.get("cells", []):
+    for cell in document.get("cells", []):
         paper = cell["metadata"].get("papermill", {})
         if paper.get("status") == RUNNING:
             paper.update(status=FAILED, exception=True)
-            told["metadata"].setdefault("papermill", {})["exception"] = True
-    write_private(notebook, json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+            document["metadata"].setdefault("papermill", {})["exception"] = True
+    write_private(notebook, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
 
 
-def latest(runs: Path, store: str | None = None) -> Path | None:
-    """The folder of the run that began last, or was resumed last, or None when there is none; `store` as `read_all`."""
+def latest(runs: Path, data_folder: str | None = None) -> Path | None:
+    """The folder of the run that was started or resumed last, or None; `data_folder` as in `read_all`."""
     pointer = runs / "latest"
-    if store is None:
-        # An archive may be another user's.
+    if data_folder is None:
+        # The archive may belong to another user.
         with contextlib.suppress(PermissionError):
             return pointer.resolve() if (pointer / "run.json").exists() else None
         return None
-    newest = max(read_all(runs, store), key=_last_begun, default=None)
+    newest = max(read_all(runs, data_folder), key=_last_started, default=None)
     return newest and runs / newest["run_id"]
 
 
-def find(runs: Path, run_id: str, store: str) -> Path:
-    """The folder of a run, where ``latest`` means the newest one of a data folder.
+def find(runs: Path, run_id: str, data_folder: str) -> Path:
+    """The folder of a run; ``latest`` is the newest run of the data folder.
 
     Raises
     ------
     ChainError
-        There is none.
+        The data folder has no run yet.
     """
     if run_id != "latest":
         return (runs / run_id).resolve()
-    folder = latest(runs, store)
+    folder = latest(runs, data_folder)
     if folder is None:
-        raise ChainError(f"There is no run of {store} in the archive {runs} yet: make one with `make pipeline`.")
+        raise ChainError(f"There is no run of {data_folder} in the archive {runs} yet: start one with `make pipeline`.")
     return folder
 
 
-def _last_begun(record: dict[str, Any]) -> str:
+def _last_started(record: dict[str, Any]) -> str:
     return record["resumed"][-1]["at"] if record.get("resumed") else record["started_at"]
 
 
-def _last_sign(folder: Path) -> str:
-    """When a run last wrote something: it lived until then at least. The lock is whoever asks' own."""
+def _last_write(folder: Path) -> str:
+    """When a run last wrote a file. Hidden files do not count: readers create the lock."""
     written = max(path.stat().st_mtime for path in folder.iterdir() if not path.name.startswith("."))
     return datetime.fromtimestamp(written, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -321,9 +311,9 @@ def _close(record: dict[str, Any], status: str, error: str | None, ended: str) -
             step.update(status=status, ended_at=ended, seconds=seconds_between(step["started_at"], ended), error=error)
         elif step["status"] == WAITING:
             step["status"] = SKIPPED
-    # A resumed run worked before it ended the last time, and since it was resumed; not in between.
-    last = record["resumed"][-1] if record.get("resumed") else {"at": record["started_at"], "seconds_before": 0}
-    seconds = round(last["seconds_before"] + seconds_between(last["at"], ended), 3)
+    # The time between the end of an attempt and its resumption does not count.
+    attempt = record["resumed"][-1] if record.get("resumed") else {"at": record["started_at"], "seconds_before": 0}
+    seconds = round(attempt["seconds_before"] + seconds_between(attempt["at"], ended), 3)
     record.update(status=status, error=error, ended_at=ended, seconds=seconds)
 
 
@@ -337,36 +327,37 @@ def _new_folder(runs: Path) -> Path:
 
 
 def _point_at(runs: Path, run_id: str) -> None:
-    """Let ``runs/latest`` name the newest run; a link is moved into place, so it always names one."""
-    mine = runs / f".latest.{os.getpid()}"
-    mine.unlink(missing_ok=True)
-    mine.symlink_to(run_id)
-    mine.replace(runs / "latest")
+    """Point the link ``runs/latest`` at a run, atomically."""
+    link = runs / f".latest.{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(run_id)
+    link.replace(runs / "latest")
 
 
 def _this_process() -> dict[str, Any]:
-    me = psutil.Process()
-    told = {"host": socket.gethostname(), "pid": me.pid, "started": round(me.create_time(), 2)}
-    return told | ({"ids": _ids_of()} if _ids_of() else {})
+    process = psutil.Process()
+    record = {"host": socket.gethostname(), "pid": process.pid, "started": round(process.create_time(), 2)}
+    return record | ({"ids": _pid_namespace()} if _pid_namespace() else {})
 
 
-def _ids_of() -> str | None:
-    """What the process ids of this machine, or container, belong to until it starts again, whatever its name is."""
+def _pid_namespace() -> str | None:
+    """Identifies the boot and PID namespace in which this machine's process ids are unique; None except on Linux."""
     try:
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return None
 
 
-def _lives(process: dict[str, Any], folder: Path) -> bool:
-    """Whether the process that wrote a record still runs; one of another machine does while it gives signs of life."""
-    here = process.get("ids") == _ids_of() if process.get("ids") else process.get("host") == socket.gethostname()
-    if not here:
-        written = datetime.fromisoformat(_last_sign(folder))
+def _is_alive(process: dict[str, Any], folder: Path) -> bool:
+    """Whether the process of a run is alive; on another machine, whether the run has written within `SILENT_FOR`."""
+    ids = process.get("ids")
+    is_local = ids == _pid_namespace() if ids else process.get("host") == socket.gethostname()
+    if not is_local:
+        written = datetime.fromisoformat(_last_write(folder))
         return bool(process) and datetime.now(UTC) - written < SILENT_FOR
     try:
         found = psutil.Process(process["pid"])
-        # The start time tells a reused process id from the one that wrote the record.
+        # Process ids are reused; start times differ.
         return found.status() != psutil.STATUS_ZOMBIE and abs(found.create_time() - process["started"]) < 1
     except psutil.Error:
         return False

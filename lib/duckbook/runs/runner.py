@@ -1,7 +1,7 @@
-"""One run of the chain from its first check to its page.
+"""One run of the chain, from its first check to its page.
 
-The order matters: everything that can be wrong is looked at before any work; the run is recorded before the servers
-start, so that their failure is told too; and the first kernel starts while the servers do.
+Everything is checked before any work. The run is recorded before the servers start, so that their failure is in the
+record, and the first kernel starts while the servers do.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from duckbook import redaction
-from duckbook.backends import disk_space, lock, server_state
+from duckbook.backends import disk_space, lock, manifest, server_state, servers, storage
 from duckbook.backends.lock import one_writer
 from duckbook.backends.signals import unstoppable
 from duckbook.errors import ChainError, DuckbookError, reason
 from duckbook.runs import chain, codebase, kernels, notification, prerequisites, provenance, run_archive
-from duckbook.runs.archive_writer import Archivist
+from duckbook.runs.archive_writer import ArchiveWriter
 from duckbook.runs.request import Request
 from duckbook.runs.run_archive import Run
 from duckbook.runs.supervisor import Listener, Supervisor
-from duckbook.runs.watchdog import Witness
+from duckbook.runs.watchdog import Watchdog
 from duckbook.settings import Settings
 
 
@@ -37,28 +37,28 @@ def run(
     chain_file: Path = chain.CHAIN_FILE,
     checks: Sequence[Callable[[Settings], object]] = (),
 ) -> Run:
-    """Do a run of the chain and leave its archive.
+    """Run the chain and archive the run.
 
     Parameters
     ----------
     checks
-        Further checks of the settings before any work; each raises a `DuckbookError`.
+        Further checks of the settings, each of which may raise a `DuckbookError`.
 
     Returns
     -------
     Run
-        The ended run; its record says whether it succeeded.
+        The ended run, which may have failed.
 
     Raises
     ------
     DuckbookError
-        Something was wrong before any work; there is no run then.
+        A check failed. No run was recorded.
     KeyboardInterrupt
-        The run was stopped; its record says interrupted.
+        The run was stopped and recorded as interrupted.
     """
-    every = chain.read_chain(chain_file)
+    all_steps = chain.read_chain(chain_file)
     steps = chain.select(
-        every,
+        all_steps,
         first=request.first,
         last=request.last,
         only=request.only,
@@ -66,35 +66,35 @@ def run(
         leave_out=request.leave_out,
         always=("bi",) if settings.bi else (),
     )
-    with notification.refusals(settings):
-        _refuse_early(settings)
-    with kernels.mother(settings, steps) as mother:
+    with notification.on_refusal(settings):
+        _check_target(settings)
+    with kernels.start_fork_server(settings, steps) as fork_server:
         parameters = chain.check(steps, request.given, request.extra)
         with server_state.on_error(settings) as begun:
-            with notification.refusals(settings):
+            with notification.on_refusal(settings):
                 _preflight(settings, checks)
-                held = prerequisites.check(settings, request, steps)
+                as_of = prerequisites.check(settings, request, steps)
             with one_writer(settings, "a run of the chain") as lease:
-                run_archive.settle(settings.runs)
-                clean = redaction.Redactor(redaction.secrets_of(settings))
-                record = Run.begin(
+                run_archive.interrupt_killed(settings.runs)
+                redactor = redaction.Redactor(redaction.secrets_of(settings))
+                archived = Run.begin(
                     settings.runs,
                     target=settings.target,
-                    as_of=held.isoformat() if held else request.given.get("as_of"),
-                    parameters=clean.scrub(request.parameters(settings, _generates(steps))),
+                    as_of=as_of.isoformat() if as_of else request.given.get("as_of"),
+                    parameters=redactor.scrub(request.parameters(settings, _generates(steps))),
                     steps=[(step.name, step.notebook.name) for step in steps],
-                    request=clean.scrub(request.as_record),
+                    request=redactor.scrub(request.as_record),
                     kind=request.kind,
-                    store=provenance.store(settings),
+                    store=provenance.data_folder(settings),
                     git=provenance.git(),
                     versions=provenance.versions(),
                     code=codebase.checksums(chain_file),
                     readers=provenance.readers(settings),
                 )
-                begun.set()  # Whoever resumes the run finds the servers up.
+                begun.set()  # Leave the servers up for `resume`.
                 listener.run_started(steps)
-                _carry_out(settings, request, record, steps, parameters, listener, mother, lease)
-    return record
+                _execute(settings, request, archived, steps, parameters, listener, fork_server, lease)
+    return archived
 
 
 def resume(
@@ -104,56 +104,56 @@ def resume(
     chain_file: Path = chain.CHAIN_FILE,
     checks: Sequence[Callable[[Settings], object]] = (),
 ) -> Run:
-    """Go on with a run that did not succeed, with the same parameters.
+    """Resume a run that did not succeed, with the same parameters.
 
-    It goes on from the first step that did not succeed, or from an earlier one whose notebook, library code or models
-    have changed since; the record says from which and why (``resumed``).
+    It resumes at the first step that did not succeed, or at an earlier one whose notebook, library code or models have
+    changed since. The record has the step and the reason (``resumed``).
 
     Raises
     ------
     ChainError
-        The run succeeded, still runs, or is of another store or target.
+        The run succeeded, still runs, or has another data folder or target.
     """
-    folder = run_archive.find(settings.runs, run_id, provenance.store(settings))
+    folder = run_archive.find(settings.runs, run_id, provenance.data_folder(settings))
     record = run_archive.read(folder)
     if record["status"] not in {run_archive.FAILED, run_archive.INTERRUPTED}:
         raise ChainError(f"Run {record['run_id']} {record['status']}: only a failed or interrupted run is resumed.")
-    if (record["store"], record["target"]) != (provenance.store(settings), settings.target):
+    if (record["store"], record["target"]) != (provenance.data_folder(settings), settings.target):
         raise ChainError(
-            f"Run {record['run_id']} is of the store {record['store']} on {record['target']}: "
-            f"give it with DATA={record['store']} TARGET={record['target']}."
+            f"Run {record['run_id']} used the data folder {record['store']} and the target {record['target']}: "
+            f"resume it with DATA={record['store']} TARGET={record['target']}."
         )
     request = Request.of_run(record)
     known = {step.name: step for step in chain.read_chain(chain_file)}
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
     succeeded = {entry["name"] for entry in record["steps"] if entry["status"] == run_archive.SUCCEEDED}
-    left = [step for step in steps if step.name not in succeeded]
-    with notification.refusals(settings):
-        _refuse_early(settings)
-    with kernels.mother(settings, left) as mother:
+    remaining = [step for step in steps if step.name not in succeeded]
+    with notification.on_refusal(settings):
+        _check_target(settings)
+    with kernels.start_fork_server(settings, remaining) as fork_server:
         parameters = chain.check(steps, request.given, request.extra)
         with server_state.on_error(settings) as begun:
-            with notification.refusals(settings):
+            with notification.on_refusal(settings):
                 _preflight(settings, checks)
                 first, _ = provenance.resume_from(record, steps, chain_file)
                 prerequisites.check(settings, request, _from(first, steps))
             with one_writer(settings, "a run of the chain") as lease:
-                run_archive.settle(settings.runs)
+                run_archive.interrupt_killed(settings.runs)
                 first, why = provenance.resume_from(record, steps, chain_file)
-                known_now = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
-                again = Run.reopen(folder, first, why, **known_now)
+                updated = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
+                archived = Run.reopen(folder, first, why, **updated)
                 begun.set()
                 listener.run_started(_from(first, steps))
-                _carry_out(settings, request, again, steps, parameters, listener, mother, lease)
-    return again
+                _execute(settings, request, archived, steps, parameters, listener, fork_server, lease)
+    return archived
 
 
 def _from(first: str, steps: list[chain.Step]) -> list[chain.Step]:
     return steps[[step.name for step in steps].index(first) :]
 
 
-def _refuse_early(settings: Settings) -> None:
-    """What can be told of the target without asking anybody costs no imports of kernels."""
+def _check_target(settings: Settings) -> None:
+    """Check the settings of MotherDuck, before the fork server starts."""
     if settings.target == "motherduck":
         from duckbook.backends import motherduck, warehouse
 
@@ -161,9 +161,7 @@ def _refuse_early(settings: Settings) -> None:
 
 
 def _preflight(settings: Settings, checks: Sequence[Callable[[Settings], object]]) -> None:
-    """See that everything that is not embedded can be reached and signed in to."""
-    from duckbook.backends import servers
-
+    """Check that every external server can be reached and signed in to."""
     for check in checks:
         check(settings)
     servers.preflight(settings)
@@ -173,106 +171,102 @@ def _preflight(settings: Settings, checks: Sequence[Callable[[Settings], object]
         warehouse.preflight(settings)
 
 
-def _carry_out(settings, request, record: Run, steps, parameters, listener, mother, lease) -> None:
-    of_the_run = {"DUCKBOOK_RUN_ID": record.record["run_id"], "DUCKBOOK_RUN_DIR": str(record.folder)}
-    of_the_run |= {lock.TOKEN: lease.token} if lease else {}
-    environment = kernels.environment_of(settings) | of_the_run
-    witness = Witness(record.folder)
-    if mother is not None:
-        witness.watch(mother.pid)
-    archivist = Archivist(environment, record, steps, witness, settings.data, mother)
+def _execute(settings, request, archived: Run, steps, parameters, listener, fork_server, lease) -> None:
+    record = archived.record
+    environment = kernels.settings_environment(settings)
+    environment |= {"DUCKBOOK_RUN_ID": record["run_id"], "DUCKBOOK_RUN_DIR": str(archived.folder)}
+    environment |= {lock.TOKEN: lease.token} if lease else {}
+    watchdog = Watchdog(archived.folder)
+    if fork_server is not None:
+        watchdog.watch(fork_server.pid)
+    writer = ArchiveWriter(environment, archived, steps, watchdog, settings.data, fork_server)
     supervisor = Supervisor(
-        record,
+        archived,
         steps,
         environment,
         secrets=redaction.secrets_of(settings),
         listener=listener,
-        witness=witness,
-        zygote=mother,
-        after_step=archivist.after_step,
+        watchdog=watchdog,
+        fork_server=fork_server,
+        after_step=writer.after_step,
         parameters=parameters,
-        see=lease.see if lease else lambda: None,
-        explain=lambda error: disk_space.explained(error, settings),
+        poll=lease.check if lease else lambda: None,
+        explain=lambda error: disk_space.explain(error, settings),
     )
-    worth_telling = True
-    # What an earlier attempt of the run could not write is no news.
-    record.record.pop("page_error", None)
-    # What came of the work is written whole, on the run's page too, whoever asks it to stop meanwhile.
+    is_notified = True
+    record.pop("page_error", None)  # of an earlier attempt
+    # Signals are deferred while the record and the pages are written.
     with unstoppable() as stoppable:
         try:
             with stoppable():
-                failed = _work(settings, request, record, steps, parameters, supervisor)
+                failed = _run_steps(settings, request, archived, steps, parameters, supervisor)
             if failed is None:
-                record.end(run_archive.SUCCEEDED)
+                archived.end(run_archive.SUCCEEDED)
             else:
-                record.end(run_archive.FAILED, f"{failed}: {record.step(failed)['error']}")
+                archived.end(run_archive.FAILED, f"{failed}: {archived.step(failed)['error']}")
         except KeyboardInterrupt as stop:
-            # Only the command line's own handlers give a number; Ctrl-C has none, and whoever pressed it knows.
-            worth_telling = bool(stop.args)
+            # The command line's handlers give a signal number, except for Ctrl-C, after which nobody is notified.
+            is_notified = bool(stop.args)
             how = signal.Signals(stop.args[0]).name if stop.args else "Ctrl-C"
-            record.end(run_archive.INTERRUPTED, f"It was stopped by {how}.")
+            archived.end(run_archive.INTERRUPTED, f"It was stopped by {how}.")
             raise
         except (DuckbookError, OSError) as error:
-            said = redaction.Redactor(supervisor.secrets).text(reason(error))
-            record.end(run_archive.FAILED, disk_space.explained(said, settings))
+            message = redaction.Redactor(supervisor.secrets).text(reason(error))
+            archived.end(run_archive.FAILED, disk_space.explain(message, settings))
         except BaseException as error:
-            record.end(
-                run_archive.FAILED, redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}")
-            )
+            message = redaction.Redactor(supervisor.secrets).text(f"{type(error).__name__}: {error}")
+            archived.end(run_archive.FAILED, message)
             raise
         finally:
             supervisor.discard()
-            _archive(record, lambda: archivist.end(redaction.Redactor(supervisor.secrets)))
-            _archive(record, lambda: _write_pages(record))
-            if disk_space.is_short(record.record["error"] or "", settings):
+            _record_page_error(archived, lambda: writer.end(redaction.Redactor(supervisor.secrets)))
+            _record_page_error(archived, lambda: _write_pages(archived))
+            if disk_space.is_full(record["error"] or "", settings):
                 _stop_servers(settings)
-            if worth_telling and record.record["status"] != run_archive.SUCCEEDED:
-                notification.tell(settings, record, redaction.Redactor(supervisor.secrets))
-            witness.dismiss()
+            if is_notified and record["status"] != run_archive.SUCCEEDED:
+                notification.notify(settings, archived, redaction.Redactor(supervisor.secrets))
+            watchdog.dismiss()
 
 
-def _work(settings, request, record: Run, steps, parameters, supervisor: Supervisor) -> str | None:
-    """Start the servers, find the as-of date and do the steps; the name of the one that failed, if any did."""
-    from duckbook.backends import servers
-
+def _run_steps(settings, request, archived: Run, steps, parameters, supervisor: Supervisor) -> str | None:
+    """Start the servers, find the as-of date, run the steps, and return the name of the one that failed, or None."""
+    record = archived.record
     supervisor.warm()
     if any(step.group not in chain.READERS for step in steps):
-        with ThreadPoolExecutor(1) as meanwhile:
-            meanwhile.submit(supervisor.get_ready)
+        with ThreadPoolExecutor(1) as background:
+            background.submit(storage.preload)  # takes half a second, while the servers start
             endpoints = servers.up(settings)
         supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
-        record.scrub = redaction.Redactor(supervisor.secrets).scrub
+        archived.scrub = redaction.Redactor(supervisor.secrets).scrub
         as_of = None
         if any("as_of" in step.parameters for step in steps):
             as_of = _as_of(settings, endpoints, request)
-            record.record["as_of"] = as_of.isoformat() if as_of else None
+            record["as_of"] = as_of.isoformat() if as_of else None
         if _generates(steps):
-            from duckbook.backends import manifest
-
             chosen = manifest.choose(settings, endpoints, **request.values, as_of=as_of)
-            record.record["parameters"] |= chosen | {"first_as_of": chosen["first_as_of"].isoformat()}
+            record["parameters"] |= chosen | {"first_as_of": chosen["first_as_of"].isoformat()}
         for step in steps:
             if as_of and "as_of" in step.parameters:
                 parameters[step.name]["as_of"] = as_of.isoformat()
-    failed = supervisor.carry_out()
-    record.record["publication"] = provenance.publication(settings, record.record["run_id"])
-    record.record["readers"] = provenance.readers(settings)
-    if failed is None and _reads_what_others_published(steps):
-        _see_that_readers_stayed(record.record)
+    failed = supervisor.run_steps()
+    record["publication"] = provenance.publication(settings, record["run_id"])
+    record["readers"] = provenance.readers(settings)
+    if failed is None and _reads_earlier_publication(steps):
+        _check_publication_unchanged(record)
     return failed
 
 
-def _reads_what_others_published(steps: list[chain.Step]) -> bool:
+def _reads_earlier_publication(steps: list[chain.Step]) -> bool:
     return "publish" not in {step.name for step in steps} and any("publish" in step.needs for step in steps)
 
 
-def _see_that_readers_stayed(record: dict[str, Any]) -> None:
-    """See that readers take a publication of the day that the record of a run names; MotherDuck does not tell."""
+def _check_publication_unchanged(record: dict[str, Any]) -> None:
+    """Check that readers still use a publication of the run's as-of date. It is not known for MotherDuck."""
     now = record["readers"]
     if now and now["as_of"] != record["as_of"]:
         raise ChainError(
-            f"Readers were pointed at the publication {now['run_id']}, as of {now['as_of']}, while this run read that "
-            f"as of {record['as_of']}: its notebooks may have read either. Run it again."
+            f"Readers were pointed at the publication {now['run_id']}, as of {now['as_of']}, while this run read the "
+            f"one as of {record['as_of']}: its notebooks may have read either. Run it again."
         )
 
 
@@ -281,42 +275,38 @@ def _generates(steps: list[chain.Step]) -> bool:
 
 
 def _stop_servers(settings: Settings) -> None:
-    """Stop servers that met a full disk: for a minute after there is room again they refuse to write."""
-    from duckbook.backends import servers
-
+    """Stop servers that ran out of disk space, because they refuse writes for a minute after space is freed."""
     with contextlib.suppress(DuckbookError, OSError):
         servers.down(settings)
 
 
-def _write_pages(record: Run) -> None:
+def _write_pages(archived: Run) -> None:
     from duckbook.runs import page
 
-    page.write_all(record.folder)
+    page.write_all(archived.folder)
 
 
-def _archive(record: Run, write: Callable[[], object]) -> None:
-    """Write a part of the archive; one that cannot be written is told, and takes nothing from what the run has done."""
+def _record_page_error(archived: Run, write: Callable[[], object]) -> None:
+    """Write a part of the archive, and record a failure to do so without failing the run."""
     try:
         write()
     except Exception as error:
-        record.record["page_error"] = reason(error)
+        archived.record["page_error"] = reason(error)
         with contextlib.suppress(OSError):
-            record.save()
+            archived.save()
 
 
 def _as_of(settings: Settings, endpoints, request: Request) -> date | None:
-    """The as-of date of the run; None where the data tells it, because others landed them."""
+    """The as-of date of the run; None if ingestion derives it from data that others landed."""
     if not request.generate:
         return request.as_of
-    from duckbook.backends import manifest
-
     if request.next_day:
         return request.as_of or manifest.next_as_of(settings, endpoints)
     return manifest.resolve_as_of(settings, endpoints, request.as_of)
 
 
 def resume_command(record: dict[str, Any]) -> str:
-    """What to run next after a run that did not succeed."""
+    """The command that resumes a run."""
     data = os.environ.get("DUCKBOOK_DATA")
     target = record["target"]
     chosen = f" --data {shlex.quote(data)}" if data else ""

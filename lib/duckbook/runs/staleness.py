@@ -1,8 +1,8 @@
-"""Which notebooks' committed outputs are older than what they come of.
+"""Find notebooks whose committed outputs are older than their sources.
 
-When outputs are taken, a notebook keeps sums of its sources: its own code, the notebooks before it, the library
-modules that any of these import, and the dbt project where that is built on the way. Comments and docstrings
-change no output, and no sum. A notebook is stale when a sum is not what it was.
+When its outputs are refreshed, a notebook's metadata get checksums of its sources: its code, the notebooks before it,
+the library modules that these import, and the dbt project if a step before it builds that. Comments and docstrings do
+not count. A notebook is stale if a checksum has changed.
 """
 
 from __future__ import annotations
@@ -18,46 +18,48 @@ from duckbook.runs.chain import CHAIN_FILE, Step, read_chain
 from duckbook.settings import ROOT
 
 KEY = "duckbook_sources"
-"""Where a notebook's metadata hold the sums."""
+"""Key of the checksums in a notebook's metadata."""
 
 PACKAGE = ROOT / "lib" / "duckbook"
 
 
 def sources(step: Step, steps: list[Step]) -> dict[str, str]:
-    """The sums of what the outputs of a step come of, by kind: cells, notebooks before, library, dbt."""
-    before = _before(step, {one.name: one for one in steps})
-    code = {one.name: _code(one.notebook) for one in (*before, step)}
-    found = {"cells": _sum([code[step.name]]), "notebooks before": _sum(code[one.name] for one in before)}
+    """Checksums of the sources of a step's outputs, by kind: cells, notebooks before, library, dbt."""
+    before = _before(step, {other.name: other for other in steps})
+    code = {other.name: _code(other.notebook) for other in (*before, step)}
     modules = sorted(set().union(*(_modules_of(text) for text in code.values())))
-    found["library"] = _sum(_python(PACKAGE / name) for name in modules)
-    if any(one.group == "transform" for one in (*before, step)):
+    checksums = {
+        "cells": _checksum([code[step.name]]),
+        "notebooks before": _checksum(code[other.name] for other in before),
+        "library": _checksum(_python(PACKAGE / name) for name in modules),
+    }
+    if any(other.group == "transform" for other in (*before, step)):
         files = sorted(path for kind in ("models", "macros") for path in (ROOT / "dbt" / kind).rglob("*.sql"))
-        found["dbt"] = _sum(_sql(path) for path in files)
-    return found
+        checksums["dbt"] = _checksum(_sql(path) for path in files)
+    return checksums
 
 
 def stale(file: Path = CHAIN_FILE) -> dict[str, list[str]]:
-    """Notebook → the kinds of sources that have changed since its outputs were taken; empty where none has."""
+    """Notebook → the kinds of sources that have changed since its outputs were refreshed."""
     import nbformat
 
     steps = read_chain(file)
-    told = {}
+    changed = {}
     for step in steps:
-        kept = nbformat.read(step.notebook, as_version=4).metadata.get(KEY, {})
-        now = sources(step, steps)
-        told[step.notebook.name] = sorted(kind for kind in now.keys() | kept.keys() if kept.get(kind) != now.get(kind))
-    return told
+        old, new = nbformat.read(step.notebook, as_version=4).metadata.get(KEY, {}), sources(step, steps)
+        changed[step.notebook.name] = sorted(kind for kind in old.keys() | new.keys() if old.get(kind) != new.get(kind))
+    return changed
 
 
 def _before(step: Step, steps: dict[str, Step]) -> list[Step]:
-    """The steps that a step needs, and those that these need, in the order of the chain."""
+    """The steps that a step needs, directly and indirectly, in the order of the chain."""
     names, waiting = set(), [step]
     while waiting:
         for need in waiting.pop().needs:
             if need not in names:
                 names.add(need)
                 waiting.append(steps[need])
-    return [one for name, one in steps.items() if name in names]
+    return [other for name, other in steps.items() if name in names]
 
 
 def _code(notebook: Path) -> str:
@@ -68,7 +70,7 @@ def _code(notebook: Path) -> str:
 
 
 def _modules_of(text: str) -> set[str]:
-    """The files of the package that the Python cells of a notebook import, and all that these import."""
+    """Files of the package that the cells of a notebook import, directly and indirectly."""
     lines = [line for line in text.splitlines() if re.match(r"\s*(from|import) duckbook\b", line)]
     waiting, found = list(_imported("\n".join(line.strip() for line in lines))), set()
     while waiting:
@@ -98,7 +100,7 @@ def _imported(text: str) -> tuple[str, ...]:
 
 @cache
 def _python(path: Path) -> str:
-    """The code of a module without its comments and docstrings."""
+    """The code of a module without comments and docstrings."""
     tree = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
@@ -109,9 +111,9 @@ def _python(path: Path) -> str:
 
 @cache
 def _sql(path: Path) -> str:
-    """The code of a model or macro without its comments and line breaks."""
+    """The code of a model or macro without comments and line breaks."""
     return " ".join(re.sub(r"--[^\n]*|\{#.*?#\}", "", path.read_text("utf-8"), flags=re.DOTALL).split())
 
 
-def _sum(texts: Iterable[str]) -> str:
+def _checksum(texts: Iterable[str]) -> str:
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Carrying out steps: each in a kernel of its own, watched for its time and memory, and stopped when it must be.
+"""Run steps, each in its own kernel, with limits on time and a record of memory.
 
-Notebooks are executed in worker threads; the main thread only watches, so that a signal reaches it at once. While steps
-run, the kernel of the next one starts and imports. Steps that do not need each other run side by side.
+Worker threads execute the notebooks. The main thread only watches them, so that it handles a signal at once. While
+steps run, the kernel of the next one starts and imports. Steps that do not need each other run in parallel.
 """
 
 from __future__ import annotations
@@ -17,36 +17,40 @@ from duckbook.errors import reason
 from duckbook.files import write_private
 from duckbook.redaction import Redactor
 from duckbook.runs import run_archive
-from duckbook.runs.chain import APART, Step
-from duckbook.runs.fork_server import Zygote
+from duckbook.runs.chain import INDEPENDENT, Step
+from duckbook.runs.fork_server import ForkServer
 from duckbook.runs.kernels import Kernel, imports_of
 from duckbook.runs.run_archive import Run
-from duckbook.runs.watchdog import Witness
+from duckbook.runs.watchdog import Watchdog
 
-# How often the watcher looks at time and memory, in seconds.
-TICK = 0.2
+POLL_SECONDS = 0.2
+"""How often time and memory are checked."""
 
-PAST_ITS_LIMIT = "past its limit"
+MAX_PARALLEL = 2
+"""Maximum number of parallel steps."""
+
+TIMEOUT = "timeout"
+"""Why a kernel was killed: its step exceeded the limit."""
 
 
 class Listener(Protocol):
-    """Who is told how the run goes on, such as the terminal."""
+    """Callbacks for the progress of a run, such as the terminal's."""
 
     def run_started(self, steps: list[Step]) -> None:
-        """The run is recorded and about to begin."""
+        """Handle the start of a recorded run."""
 
     def step_started(self, step: Step) -> None:
-        """A step begins."""
+        """Handle the start of a step."""
 
     def cell_started(self, step: Step, cell: int) -> None:
-        """A code cell of the step begins."""
+        """Handle the start of a code cell."""
 
     def step_ended(self, step: Step, entry: dict[str, Any]) -> None:
-        """A step ended as its entry in ``run.json`` says."""
+        """Handle the end of a step; `entry` is that of ``run.json``."""
 
 
 @dataclass
-class _Work:
+class _Task:
     step: Step
     kernel: Kernel
     deadline: float
@@ -55,32 +59,24 @@ class _Work:
 
 @dataclass
 class Supervisor:
-    """Carries out the steps of one run.
+    """Runs the steps of one run.
 
     Parameters
     ----------
-    run
-        The record that is kept.
-    steps
-        The steps to do, in order.
     environment
         The environment of the kernels.
     secrets
-        Values that must not be written; they may be completed until the steps begin.
-    listener
-        Who is told.
-    witness
-        Who is told of each kernel.
-    zygote
-        Where kernels are split off; None to start each the ordinary way.
+        Values to redact. More may be added until the steps begin.
+    fork_server
+        Server to fork kernels from; None to start them.
     after_step
-        Called in a thread of its own when a step has ended, with its name; the run waits for it at its end.
-    abreast
-        How many steps may run side by side.
-    see
-        Called again and again while steps run; what it raises stops them.
+        Called with the name of each ended step, in a separate thread. The run waits for it at its end.
+    parameters
+        Parameters of the notebooks, by step.
+    poll
+        Called repeatedly while steps run. An exception that it raises stops them.
     explain
-        Adds to the error of a step what is known of its cause.
+        Adds what is known of the cause to the error of a step.
     """
 
     run: Run
@@ -88,86 +84,79 @@ class Supervisor:
     environment: dict[str, str]
     secrets: list[str]
     listener: Listener
-    witness: Witness
-    zygote: Zygote | None = None
+    watchdog: Watchdog
+    fork_server: ForkServer | None = None
     after_step: Callable[[str], None] = lambda _name: None
-    abreast: int = 2
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
-    see: Callable[[], None] = lambda: None
+    poll: Callable[[], None] = lambda: None
     explain: Callable[[str], str] = str
     _warm: dict[str, Kernel] = field(default_factory=dict)
 
-    def get_ready(self) -> None:
-        """Import what executes notebooks and what asks S3: half a second, to be spent while servers start."""
-        from duckbook.backends import storage
-
-        storage.warm()
-
     def warm(self) -> None:
-        """Begin to start the kernel of the next step, so that it is ready when the step is."""
+        """Start the kernel of the next step in the background."""
         waiting = [step for step in self.steps if self.run.step(step.name)["status"] == run_archive.WAITING]
         if waiting and waiting[0].name not in self._warm:
             self._warm[waiting[0].name] = self._new_kernel(waiting[0])
 
     def _new_kernel(self, step: Step) -> Kernel:
-        of_the_step = self.environment | {"DUCKBOOK_RUN_STEP": step.name}
-        return Kernel(step.notebook.parent, of_the_step, imports_of(step), self.witness.watch, self.zygote)
+        environment = self.environment | {"DUCKBOOK_RUN_STEP": step.name}
+        return Kernel(step.notebook.parent, environment, imports_of(step), self.watchdog.watch, self.fork_server)
 
-    def carry_out(self) -> str | None:
-        """Do the steps until they are done or one fails; steps that only read what is published go on all the same.
+    def run_steps(self) -> str | None:
+        """Run the steps until all are done or one fails; independent steps run even after a failure.
 
         Returns
         -------
         str or None
-            The name of the step that failed first, None when all succeeded.
+            The name of the step that failed first, or None.
 
         Raises
         ------
         KeyboardInterrupt
-            A signal asked to stop: the kernels are stopped and the steps marked before it is raised again.
+            A signal asked the run to stop. The kernels are stopped and the steps marked first.
         """
         failed: list[str] = []
-        at_work: dict[Future, _Work] = {}
-        with ThreadPoolExecutor(self.abreast) as workers, ThreadPoolExecutor(1) as afterwards:
+        tasks: dict[Future, _Task] = {}
+        with ThreadPoolExecutor(MAX_PARALLEL) as workers, ThreadPoolExecutor(1) as afterwards:
             try:
                 while True:
-                    for step in self._startable(len(at_work), after_a_failure=bool(failed)):
-                        work = self._start(step)
-                        at_work[workers.submit(self._execute, work)] = work
+                    for step in self._startable(len(tasks), has_failed=bool(failed)):
+                        task = self._start(step)
+                        tasks[workers.submit(self._execute, task)] = task
                     if not failed:
                         self.warm()
-                    if not at_work:
+                    if not tasks:
                         return failed[0] if failed else None
-                    done, _ = wait(at_work, timeout=TICK, return_when=FIRST_COMPLETED)
-                    self.see()
-                    for work in at_work.values():
-                        work.kernel.sample()
-                        if time.monotonic() > work.deadline:
-                            work.kernel.kill(PAST_ITS_LIMIT)
+                    done, _ = wait(tasks, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    self.poll()
+                    for task in tasks.values():
+                        task.kernel.sample()
+                        if time.monotonic() > task.deadline:
+                            task.kernel.kill(TIMEOUT)
                     for future in done:
-                        work = at_work.pop(future)
-                        if self._finish(future, work) not in {run_archive.SUCCEEDED, run_archive.SKIPPED}:
-                            failed.append(work.step.name)
-                        afterwards.submit(self.after_step, work.step.name)
+                        task = tasks.pop(future)
+                        if self._finish(future, task) not in {run_archive.SUCCEEDED, run_archive.SKIPPED}:
+                            failed.append(task.step.name)
+                        afterwards.submit(self.after_step, task.step.name)
             except BaseException:
-                self._abandon(at_work)
+                self._abandon(tasks)
                 raise
             finally:
                 self.discard()
 
-    def _startable(self, busy: int, *, after_a_failure: bool) -> list[Step]:
-        """The steps that can begin now: those that they need, if part of this run, have succeeded."""
+    def _startable(self, running: int, *, has_failed: bool) -> list[Step]:
+        """Steps that can start now, because those they need have succeeded or are not in this run."""
         status = {step.name: self.run.step(step.name)["status"] for step in self.steps}
         ready = [
             step
             for step in self.steps
             if status[step.name] == run_archive.WAITING
-            and (step.group in APART or not after_a_failure)
+            and (step.group in INDEPENDENT or not has_failed)
             and all(status.get(n, run_archive.SUCCEEDED) == run_archive.SUCCEEDED for n in step.needs)
         ]
-        return ready[: max(0, self.abreast - busy)]
+        return ready[: max(0, MAX_PARALLEL - running)]
 
-    def _start(self, step: Step) -> _Work:
+    def _start(self, step: Step) -> _Task:
         kernel = self._warm.pop(step.name, None)
         if kernel is not None and kernel.is_dead():
             kernel.stop()
@@ -175,64 +164,64 @@ class Supervisor:
         kernel = kernel or self._new_kernel(step)
         self.run.step_started(step.name)
         self.listener.step_started(step)
-        return _Work(step, kernel, time.monotonic() + step.timeout, Redactor(self.secrets))
+        return _Task(step, kernel, time.monotonic() + step.timeout, Redactor(self.secrets))
 
-    def _execute(self, work: _Work) -> str | None:
+    def _execute(self, task: _Task) -> str | None:
         from duckbook.runs import execution
 
-        step = work.step
+        step = task.step
         return execution.execute(
             step.notebook.resolve(),
             (self.run.folder / step.notebook.name).resolve(),
             self.parameters.get(step.name, {}),
-            work.kernel,
-            work.redactor,
+            task.kernel,
+            task.redactor,
             on_cell=lambda cell: self.listener.cell_started(step, cell),
         )
 
-    def _finish(self, future: Future, work: _Work) -> str:
+    def _finish(self, future: Future, task: _Task) -> str:
         status, error = run_archive.SUCCEEDED, None
         failure = future.exception()
         if failure is not None:
-            said = reason(failure) if isinstance(failure, OSError) else str(failure)
-            status, error = run_archive.FAILED, self.explain(work.redactor.text(said))
+            message = reason(failure) if isinstance(failure, OSError) else str(failure)
+            status, error = run_archive.FAILED, self.explain(task.redactor.text(message))
         elif (error := future.result()) is not None:
-            # Its data are not enough: it says so, and nothing failed.
+            # The notebook ended early because there are too few data.
             status = run_archive.SKIPPED
-        if work.kernel.killed_because == PAST_ITS_LIMIT:
+        if task.kernel.kill_reason == TIMEOUT:
             cell = getattr(failure, "cell", None)
             where = f" in cell {cell}" if cell else ""
             error = (
-                f"It ran past its limit of {work.step.timeout:g} s{where}: raise `timeout` in chain.toml, or see why."
+                f"It exceeded its limit of {task.step.timeout:g} s{where}: raise `timeout` in chain.toml, or see why."
             )
-        self._clean_reports(work)
-        if work.redactor.hits and failure is None:
+        self._redact_reports(task)
+        if task.redactor.hits and failure is None:
             status = run_archive.FAILED
-            error = "A secret was on its way into the archive and was replaced by ***: do not print it in the notebook."
-        work.kernel.sample()
-        work.kernel.stop()
-        self.run.step_ended(work.step.name, status, error=error, **work.kernel.usage)
-        self.listener.step_ended(work.step, self.run.step(work.step.name))
+            error = "A secret was found in the output and was replaced by ***: do not print it in the notebook."
+        task.kernel.sample()
+        task.kernel.stop()
+        self.run.step_ended(task.step.name, status, error=error, **task.kernel.usage)
+        self.listener.step_ended(task.step, self.run.step(task.step.name))
         return status
 
-    def _clean_reports(self, work: _Work) -> None:
-        for report in (self.run.folder / "facts" / work.step.name).glob("*.json"):
-            write_private(report, work.redactor.text(report.read_text("utf-8")))
+    def _redact_reports(self, task: _Task) -> None:
+        for report in (self.run.folder / "facts" / task.step.name).glob("*.json"):
+            write_private(report, task.redactor.text(report.read_text("utf-8")))
 
-    def _abandon(self, at_work: dict[Future, _Work]) -> None:
-        for work in at_work.values():
-            work.kernel.kill("interrupted")
-        for future, work in at_work.items():
+    def _abandon(self, tasks: dict[Future, _Task]) -> None:
+        for task in tasks.values():
+            task.kernel.kill("interrupted")
+        for future, task in tasks.items():
             cell = None
             with contextlib.suppress(Exception):
                 cell = getattr(future.exception(timeout=10), "cell", None)
-            work.kernel.stop()
-            self._clean_reports(work)
+            task.kernel.stop()
+            self._redact_reports(task)
             error = f"It was stopped in cell {cell}." if cell else "It was stopped."
-            self.run.step_ended(work.step.name, run_archive.INTERRUPTED, error=error, **work.kernel.usage)
-            self.listener.step_ended(work.step, self.run.step(work.step.name))
+            self.run.step_ended(task.step.name, run_archive.INTERRUPTED, error=error, **task.kernel.usage)
+            self.listener.step_ended(task.step, self.run.step(task.step.name))
 
     def discard(self) -> None:
-        """Stop kernels that were warmed and are not needed."""
+        """Stop warmed kernels that no step used."""
         while self._warm:
             self._warm.popitem()[1].stop()

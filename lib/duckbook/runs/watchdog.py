@@ -1,8 +1,8 @@
-"""A small process beside a run, which sees to it that the record is true when the run is killed outright.
+"""A small process that completes the record of a run that was killed.
 
-It waits at the end of a pipe that the run holds. When the pipe ends without a word of farewell, the run was killed:
-the witness stops what the run had started, marks the cell that was running, writes down that the run was interrupted,
-and does what the run does at its end.
+It reads from a pipe that the run holds open. If the pipe closes without `FINISHED`, the run was killed: the watchdog
+stops what the run had started, marks the running cell as failed, records the run as interrupted, and writes the pages
+and sends the notification as the run would have done.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import psutil
 
 from duckbook.runs import run_archive
 
-FAREWELL = "farewell"
+FINISHED = "finished"
 
 
-class Witness:
+class Watchdog:
     """The run's end of the pipe.
 
     Parameters
@@ -33,7 +33,7 @@ class Witness:
     """
 
     def __init__(self, folder: Path):
-        # In a session of its own: what is sent to the run's group, such as Ctrl-C, is not for the witness.
+        # A session of its own: Ctrl-C reaches the process group of the run and must not reach the watchdog.
         self._process = subprocess.Popen(
             [sys.executable, "-m", "duckbook.runs.watchdog", str(folder)],
             stdin=subprocess.PIPE,
@@ -44,69 +44,69 @@ class Witness:
         )
 
     def watch(self, pid: int, folder: Path | None = None) -> None:
-        """Name the leader of a group of processes that is to be stopped if the run is killed, and a folder of its own.
+        """Register a process group to kill if the run is killed.
 
         Parameters
         ----------
+        pid
+            The leader of the group.
         folder
-            What is removed with it, such as the folder of a kernel's sockets.
+            A folder to remove with it, such as that of a kernel's sockets.
         """
         with contextlib.suppress(psutil.Error):
-            self._say(f"{pid} {psutil.Process(pid).create_time()} {folder or ''}")
+            self._send(f"{pid} {psutil.Process(pid).create_time()} {folder or ''}")
 
     def dismiss(self) -> None:
-        """The run has ended by itself and its record says how."""
-        self._say(FAREWELL)
+        """End the watchdog, because the run has recorded how it ended."""
+        self._send(FINISHED)
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         self._process.wait(10)
 
-    def _say(self, word: str) -> None:
+    def _send(self, line: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(f"{word}\n")
+            self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
 
 
 def main() -> None:
-    """Wait at the pipe for the run's end."""
+    """Read the pipe until the run finishes or is killed."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     watched = []
     for line in sys.stdin:
-        if line.strip() == FAREWELL:
+        if line.strip() == FINISHED:
             return
         pid, started, folder = line.rstrip("\n").split(" ", 2)
         watched.append((int(pid), float(started), folder))
     for pid, started, folder in watched:
-        _stop(pid, started)
+        _kill_group(pid, started)
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
     folder = Path(sys.argv[1])
     for _ in range(50):
-        # The pipe closes a moment before the process is gone.
+        # The pipe closes shortly before the process is gone.
         if run_archive.interrupt(folder):
-            _tell(folder)
+            _write_pages_and_notify(folder)
             return
         time.sleep(0.1)
 
 
-def _stop(pid: int, started: float) -> None:
-    """Stop a group, if its leader is still the process that it was: a process id is used again."""
+def _kill_group(pid: int, started: float) -> None:
+    """Kill a process group, unless its leader's process id was reused."""
     with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
         if abs(psutil.Process(pid).create_time() - started) < 1:
             os.killpg(pid, signal.SIGKILL)
 
 
-def _tell(folder: Path) -> None:
-    """What the run would have done at its end: its pages, and those who want to know."""
+def _write_pages_and_notify(folder: Path) -> None:
     from duckbook import redaction
     from duckbook.runs import notification, page
     from duckbook.settings import settings
 
-    record = run_archive.Run(folder, run_archive.read(folder))
+    run = run_archive.Run(folder, run_archive.read(folder))
     page.write_all(folder)
-    chosen = settings()
-    notification.tell(chosen, record, redaction.Redactor(redaction.secrets_of(chosen)))
+    notification.notify(settings(), run, redaction.Redactor(redaction.secrets_of(settings())))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""dbt: run it, read its results, contracts, quarantine limit, reconciliation, masking."""
+"""Run dbt and read its results: contracts, quarantine limit, reconciliation, masking."""

@@ -1,4 +1,4 @@
-"""What a build of dbt made and found, as plain records and as the tables that the notebooks show."""
+"""Results of a dbt build, as plain records and as the tables that the notebooks show."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VERDICTS = {"pass": "passed", "warn": "warned"}
-"""dbt's word for a test's status → ours; any other one failed."""
+"""dbt's status of a test → our verdict; any other status is a failure."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model or seed that was built; `rows` counts the relation after the build."""
+    """A built model or seed; `rows` is the row count after the build."""
 
     name: str
     schema: str
@@ -29,7 +29,7 @@ class Model:
 class Test:
     """A test that ran; `kind` is data or unit, `status` is dbt's: pass, warn, fail, error or skipped."""
 
-    __test__ = False  # not a test of pytest's
+    __test__ = False  # pytest must not collect it
 
     name: str
     model: str
@@ -38,7 +38,7 @@ class Test:
     failures: int
     description: str
     columns: str = ""
-    """Which columns a test of many found wanting, with the number of values: ``customer_id (3), status (1)``."""
+    """Failing columns of a multi-column test, with the number of values: ``customer_id (3), status (1)``."""
 
     @property
     def verdict(self) -> str:
@@ -48,7 +48,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Build:
-    """What a build made and tested, each in the order of the names."""
+    """The models and tests of a build, each sorted by name."""
 
     layer: str
     models: tuple[Model, ...]
@@ -56,20 +56,20 @@ class Build:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the models read and the build did not make."""
+        """Names of the relations that the models read and the build did not make."""
         made = {model.name for model in self.models}
         return tuple(sorted({source for model in self.models for source in model.reads} - made))
 
     @property
     def verdicts(self) -> dict[str, int]:
-        """Number of tests passed, failed and warned."""
+        """Number of tests per verdict."""
         counts = dict.fromkeys(("passed", "failed", "warned"), 0)
         for test in self.tests:
             counts[test.verdict] += 1
         return counts
 
     def table(self, *columns: str) -> pd.DataFrame:
-        """The models, one a row, with `columns` of model, schema, kind, rows, grain, reads, description."""
+        """One row per model; `columns` are among model, schema, kind, rows, grain, reads, description."""
         import pandas as pd
 
         lists = {
@@ -79,7 +79,7 @@ class Build:
         return pd.DataFrame(rows, columns=list(columns))
 
     def tests_by_status(self) -> pd.DataFrame:
-        """How many tests of each kind passed, warned and failed."""
+        """Count the tests by kind and verdict."""
         import pandas as pd
 
         rows = [{"kind": test.kind, "verdict": test.verdict} for test in self.tests]
@@ -87,9 +87,9 @@ class Build:
         return counts.unstack(fill_value=0).reindex(columns=["passed", "warned", "failed"], fill_value=0).reset_index()
 
     def findings(self) -> pd.DataFrame:
-        """The tests that did not pass, with how much they found, and the columns where a test checks many.
+        """Tests that did not pass, with the number of failures and, for a multi-column test, the columns.
 
-        A test of keys and values finds each unknown value once, however many rows hold it.
+        A test of keys and values counts each unknown value once, not once per row.
         """
         import pandas as pd
 
@@ -107,7 +107,7 @@ class Build:
         return pd.DataFrame(rows, columns=["test", "model", "verdict", "findings", "in"])
 
     def test_records(self) -> list[dict]:
-        """The tests as the run's archive keeps them: test, model, kind, status, failures."""
+        """Records of the tests for the run archive: test, model, kind, status, failures."""
         return [
             {"test": t.name, "model": t.model, "kind": t.kind, "status": t.verdict, "failures": t.failures}
             for t in self.tests

@@ -1,8 +1,7 @@
-"""What the YAML of the marts declares of them: kept by each build, read by whoever hands the marts on.
+"""Contracts of the marts, as declared in the YAML next to each model.
 
-Descriptions become comments, the grain a key, references foreign keys, and what is personal is masked. It is declared
-once, beside each model; dbt reads it, and this module keeps what dbt read as ``layers/marts.contracts.json`` among
-dbt's artifacts.
+Publication turns descriptions into comments, the grain into a key and references into foreign keys, and masks personal
+columns. Each build saves what dbt read from the YAML as ``layers/marts.contracts.json`` among dbt's artifacts.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from duckbook.errors import PublishError
 from duckbook.settings import Settings
 
 REFERENCES = "keys_and_values_are_known"
-"""The generic test whose ``references`` say where a key leads."""
+"""The generic test whose ``references`` name the dimension of each key."""
 
 DATES = "dim_dates"
-"""The mart to which the day of a fact leads."""
+"""The dimension that the day of a fact refers to."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a mart: `required` where it is never null, `personal` where it tells who a person is."""
+    """A column of a mart: `required` if it is never null, `personal` if it identifies a person."""
 
     name: str
     description: str
@@ -36,14 +35,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """What is declared of a mart.
+    """The declared contract of a mart.
 
     Attributes
     ----------
     grain
-        The columns that tell one row from another.
+        The columns that identify a row.
     references
-        Column → the mart whose grain it names.
+        Column → the mart that it refers to.
     """
 
     description: str
@@ -53,34 +52,34 @@ class Contract:
 
     @property
     def personal(self) -> tuple[str, ...]:
-        """The columns that tell who a person is."""
+        """The columns that identify a person."""
         return tuple(column.name for column in self.columns if column.personal)
 
     @property
     def sorted_by(self) -> tuple[str, ...]:
-        """The columns by whose order its rows are kept: the day of a fact, which readers ask for, and the grain.
+        """The sort order of a published file: the day of a fact, which readers filter by, then the grain.
 
-        Empty where no grain is declared, for then the day would leave rows in any order.
+        Empty without a grain, because the day alone does not fix the order of the rows.
         """
         days = (column for column, mart in self.references.items() if mart == DATES)
         return tuple(dict.fromkeys((*days, *self.grain))) if self.grain else ()
 
 
-def of_nodes(models: Iterable[Any], tests: Iterable[Any]) -> dict[str, Contract]:
-    """Contracts by name of the model, from the nodes of dbt's graph."""
-    leads: dict[str, dict[str, str]] = {}
+def from_dbt_nodes(models: Iterable[Any], tests: Iterable[Any]) -> dict[str, Contract]:
+    """Build the contract of each model, by name, from the nodes of dbt's graph."""
+    references: dict[str, dict[str, str]] = {}
     for test in tests:
-        told = getattr(test, "test_metadata", None)
-        if getattr(told, "name", None) == REFERENCES and test.attached_node:
-            found = leads.setdefault(test.attached_node, {})
-            for reference in told.kwargs.get("references", []):
-                found[reference["column"]] = re.search(r"ref\(['\"](\w+)['\"]\)", reference["to"])[1]
+        metadata = getattr(test, "test_metadata", None)
+        if getattr(metadata, "name", None) == REFERENCES and test.attached_node:
+            marts = references.setdefault(test.attached_node, {})
+            for reference in metadata.kwargs.get("references", []):
+                marts[reference["column"]] = re.search(r"ref\(['\"](\w+)['\"]\)", reference["to"])[1]
     return {
         node.name: Contract(
-            description=" ".join(node.description.split("\n\n")[0].split()),  # a page opens with its summary
+            description=" ".join(node.description.split("\n\n")[0].split()),  # the first paragraph is the summary
             grain=tuple(node.config.meta.get("grain", ())),
             columns=tuple(_column(column) for column in node.columns.values()),
-            references=leads.get(node.unique_id, {}),
+            references=references.get(node.unique_id, {}),
         )
         for node in models
     }
@@ -92,26 +91,26 @@ def _column(column: Any) -> Column:
     return Column(column.name, " ".join(column.description.split()), required, bool(meta.get("personal")))
 
 
-def write(folder: Path, layer: str, contracts: dict[str, Contract]) -> None:
-    """Keep the contracts of a layer in the folder of dbt's results."""
-    told = {name: asdict(contract) for name, contract in contracts.items()}
-    (folder / f"{layer}.contracts.json").write_text(json.dumps(told), "utf-8")
+def save(folder: Path, layer: str, contracts: dict[str, Contract]) -> None:
+    """Save the contracts of a layer in the folder of dbt's results."""
+    content = {name: asdict(contract) for name, contract in contracts.items()}
+    (folder / f"{layer}.contracts.json").write_text(json.dumps(content), "utf-8")
 
 
-def of_marts(settings: Settings) -> dict[str, Contract]:
-    """The contracts of the newest build of the marts.
+def load_marts(settings: Settings) -> dict[str, Contract]:
+    """Load the contracts of the newest build of the marts.
 
     Raises
     ------
     PublishError
-        There are none.
+        The marts were never built.
     """
     from duckbook.transform import dbt_runner
 
     try:
-        told = json.loads((dbt_runner.target(settings) / "layers" / "marts.contracts.json").read_text("utf-8"))
+        content = json.loads((dbt_runner.target(settings) / "layers" / "marts.contracts.json").read_text("utf-8"))
     except (OSError, ValueError):
-        raise PublishError("Nothing tells what the marts hold: run 06_marts.ipynb first, or `make pipeline`.") from None
+        raise PublishError("The marts have no contracts yet: run 06_marts.ipynb first, or `make pipeline`.") from None
     return {
         name: Contract(
             contract["description"],
@@ -119,5 +118,5 @@ def of_marts(settings: Settings) -> dict[str, Contract]:
             tuple(Column(**column) for column in contract["columns"]),
             contract["references"],
         )
-        for name, contract in told.items()
+        for name, contract in content.items()
     }

@@ -1,7 +1,7 @@
-"""dbt, imported with the shapes that it holds its settings against.
+"""Import dbt and build the JSON schemas that validate its configuration.
 
-dbt works these out at their first use, which takes each process a second and a half; whoever imports this module has
-them, and so have the kernels that are split off from it.
+dbt builds them at first use, which takes 1.5 s per process. A process that imports this module has them, and so do the
+kernels that are forked from it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dbt.adapters.duckdb.credentials import DuckDBCredentials
 from dbt.contracts.project import Configuration, PackageConfig, ProfileConfig, Project, ProjectFlags
 from dbt.contracts.selection import SelectorFile
 
-SHAPES = {
-    shape: shape.json_schema()
-    for shape in (Configuration, DuckDBCredentials, PackageConfig, ProfileConfig, Project, ProjectFlags, SelectorFile)
+SCHEMAS = {
+    kind: kind.json_schema()
+    for kind in (Configuration, DuckDBCredentials, PackageConfig, ProfileConfig, Project, ProjectFlags, SelectorFile)
 }
-"""Shape → its JSON schema, which dbt remembers."""
+"""Configuration class → its JSON schema, which dbt caches."""

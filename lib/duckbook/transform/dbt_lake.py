@@ -1,7 +1,7 @@
-"""What dbt attaches the shared lake by: a plugin of dbt-duckdb that profiles.yml names.
+"""Plugin of dbt-duckdb, named in profiles.yml, that attaches the shared lake.
 
-It takes the settings and the servers as everything else does, so that the profile holds no credential, and `dbt build`
-typed in ``dbt/`` reaches the same lake as the chain.
+It reads the settings and finds the servers as the rest of the library does. So the profile holds no credential, and
+`dbt build` typed in ``dbt/`` reaches the same lake as the chain.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from duckbook.backends import servers, warehouse
 from duckbook.settings import Settings, settings
 
-_given: list[Settings] = []
+_active: list[Settings] = []
 
 
 @contextmanager
-def settings_of(chosen: Settings) -> Iterator[None]:
-    """Let dbt, while the block runs, attach the lake of these settings and not of the environment's."""
-    _given.append(chosen)
+def use_settings(chosen: Settings) -> Iterator[None]:
+    """Make dbt attach the lake of these settings instead of the environment's, inside the block."""
+    _active.append(chosen)
     try:
         yield
     finally:
-        _given.pop()
+        _active.pop()
 
 
 class Plugin(BasePlugin):
-    """Attaches the lake to the connection that dbt works with."""
+    """Attach the lake to dbt's connection."""
 
     def configure_connection(self, conn) -> None:
-        """Attach it, before dbt attaches what the profile says, which is then there."""
-        chosen = _given[-1] if _given else settings()
+        """Attach the lake before dbt processes the profile's attachments, which then exist already."""
+        chosen = _active[-1] if _active else settings()
         warehouse.use_lake(conn, chosen, servers.up(chosen))

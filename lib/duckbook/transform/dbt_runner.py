@@ -1,4 +1,4 @@
-"""dbt, invoked in this process: with the settings in its environment, quietly, and with no lock left behind."""
+"""Run dbt in this process, with our settings in its environment, no output, and no lock left behind."""
 
 from __future__ import annotations
 
@@ -17,99 +17,94 @@ from duckbook.transform import dbt_cache
 PROJECT = ROOT / "dbt"
 
 PARSED = "partial_parse.msgpack"
-"""What dbt keeps of a project that it has parsed, and looks through itself for what has changed since."""
+"""dbt's own cache of a parsed project; dbt checks it for changed files itself."""
 
-QUIETLY = (
+QUIET_OPTIONS = (
     *("--quiet", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
     *("--no-version-check", "--no-send-anonymous-usage-stats"),
 )
-"""What dbt would say is in its results, which `build` turns into a sentence."""
+"""dbt's results say as much; `dbt_layers.build` turns them into a sentence."""
 
-
-_held: dict[Path, tuple[Any, Any]] = {}
-"""Project → the state of its files when it was parsed, and what dbt made of them."""
+_parsed: dict[Path, tuple[Any, Any]] = {}
+"""Project → the state of its files when it was parsed, and the manifest."""
 
 
 def target(settings: Settings) -> Path:
-    """The folder in which dbt keeps its parsed project and its artifacts: one for each target of a store."""
+    """The target folder of dbt, with its parsed project and its artifacts: one per target of a data folder."""
     folder = settings.data / "dbt"
     return folder if settings.target == "duckdb" else folder / settings.target
 
 
-def hold(settings: Settings, project: Path = PROJECT) -> None:
-    """Parse a project, and keep what dbt made of it for `take_held`, here and in processes that split off from here."""
+def preparse(settings: Settings, project: Path = PROJECT) -> None:
+    """Parse a project and keep its manifest for `take_parsed`, in this process and in those forked from it."""
     from dbt.adapters.factory import reset_adapters
 
     state = _state(settings, project)
     outcome = invoke(settings, ["parse", "--no-write-json"], project)
-    # An adapter has locks that processes would share: each makes its own.
+    # Forked processes must not share the adapter's locks: each creates its own adapter.
     reset_adapters()
     if outcome.success:
-        # Where nothing had changed but the files' times, dbt leaves it as old as it is.
-        _keep(settings, project)
-        _held[project] = state, outcome.result
+        # If only the times of files have changed, dbt does not write its cache again.
+        _share(settings, project)
+        _parsed[project] = state, outcome.result
         dbt_cache.compile_templates(outcome.result)
 
 
-def take_held(settings: Settings, project: Path = PROJECT) -> Any:
-    """What `hold` keeps of a project, once, because dbt writes into it; None where a file or a setting has changed."""
-    state, manifest = _held.pop(project, (None, None))
+def take_parsed(settings: Settings, project: Path = PROJECT) -> Any:
+    """Pop the manifest that `preparse` kept, because dbt modifies it; None if a file or setting has changed since."""
+    state, manifest = _parsed.pop(project, (None, None))
     return manifest if state == _state(settings, project) else None
 
 
 def is_parsed(settings: Settings, project: Path = PROJECT) -> bool:
-    """Whether no file of the project is newer than what this checkout keeps of it, so that `hold` takes no second."""
-    kept = _kept(settings, project)
-    return _is_of(project, kept) and max(changed for _, changed, _ in _files(project)) < (_changed_at(kept) or 0)
+    """Whether this checkout's shared parse is newer than every file of the project, so that `preparse` is fast."""
+    shared = _shared_parse(settings, project)
+    return _is_of(project, shared) and max(changed for _, changed, _ in _files(project)) < (_changed_at(shared) or 0)
 
 
 def _state(settings: Settings, project: Path) -> Any:
-    """What a project parsed alike depends on: its files, and the variables that its profile reads."""
+    """All that a parsed project depends on: its files, and the variables that its profile reads."""
     return _files(project), _variables(settings)
 
 
 def _files(project: Path) -> list[tuple[str, int, int]]:
-    """The files of a project, each with when it changed and its size."""
-    read = (folder for folder in sorted(project.iterdir()) if folder.name not in ("target", "logs"))
-    files = (file for each in read for file in (each.rglob("*") if each.is_dir() else [each]))
+    """The files of a project, each with its modification time and size."""
+    sources = (folder for folder in sorted(project.iterdir()) if folder.name not in ("target", "logs"))
+    files = (file for each in sources for file in (each.rglob("*") if each.is_dir() else [each]))
     return [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
 
 
 def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT, manifest: Any = None) -> Any:
-    """Run dbt quietly in this process and close its connections, which would otherwise hold the warehouse's lock.
+    """Run a dbt command in this process and close its connections, which would keep the warehouse locked.
 
     Parameters
     ----------
-    settings
-        Name the warehouse, the target and the folder of the artifacts.
     arguments
-        A command of dbt's and its options.
-    project
-        Folder of the project.
+        A command of dbt and its options.
     manifest
-        What `take_held` gave; None to have the project looked through.
+        The manifest from `take_parsed`; None to let dbt parse the project.
 
     Returns
     -------
     dbtRunnerResult
-        What dbt says of the run; a failure is told in it and raises nothing.
+        Holds a failure as well; none is raised.
     """
     # Imported here: dbt takes two seconds to import.
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.adapters.duckdb.credentials import DuckDBCredentials
     from dbt.cli.main import dbtRunner
 
-    dbt_cache.remember()
-    # dbt would parse the project anew for each store, because the warehouse lies elsewhere; no model reads where.
+    dbt_cache.enable()
+    # Otherwise dbt parses again for each data folder, because the path of the warehouse differs. No model reads it.
     DuckDBCredentials._connection_keys = lambda _: ("database", "schema", "settings")
     folder = str(target(settings))
-    always = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", folder, *QUIETLY]
-    warehouse.engine_config(settings)  # links the extensions and makes the folders that the profile names
+    always = ["--project-dir", str(project), "--profiles-dir", str(project), "--target-path", folder, *QUIET_OPTIONS]
+    warehouse.engine_config(settings)  # links the extensions and creates the folders that the profile names
     with (
         _environment(settings),
-        _without_collection(),
-        _unheard(),
-        _parsed_once(settings, project),
+        _gc_disabled(),
+        _without_debug_events(),
+        _shared_parsing(settings, project),
         _lake_of(settings),
     ):
         try:
@@ -118,39 +113,39 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT, ma
             DuckDBConnectionManager.close_all_connections()
 
 
-def _kept(settings: Settings, project: Path) -> Path:
-    """What the last store in this checkout parsed, for the next one."""
+def _shared_parse(settings: Settings, project: Path) -> Path:
+    """The parsed project that the data folders of this checkout share."""
     return project / "target" / settings.target / PARSED
 
 
 @contextmanager
-def _parsed_once(settings: Settings, project: Path) -> Iterator[None]:
-    """A new store begins with what the last one in this checkout parsed, which saves seconds."""
-    kept, own = _kept(settings, project), target(settings) / PARSED
+def _shared_parsing(settings: Settings, project: Path) -> Iterator[None]:
+    """Start a new data folder with the shared parse, which saves seconds, and share what is parsed in the block."""
+    shared, own = _shared_parse(settings, project), target(settings) / PARSED
     if not _is_of(project, own):
         with suppress(OSError):
             own.unlink(missing_ok=True)
-        if _is_of(project, kept):
-            _copy(kept, own)
+        if _is_of(project, shared):
+            _copy(shared, own)
     before = _changed_at(own)
     try:
         yield
     finally:
         if _changed_at(own) != before:
-            _keep(settings, project)
+            _share(settings, project)
 
 
-def _keep(settings: Settings, project: Path) -> None:
-    """Keep what this store parsed, unless another checkout has parsed it meanwhile."""
+def _share(settings: Settings, project: Path) -> None:
+    """Share what this data folder parsed, unless another checkout has parsed into it meanwhile."""
     own = target(settings) / PARSED
     if _is_of(project, own):
-        _copy(own, _kept(settings, project))
+        _copy(own, _shared_parse(settings, project))
 
 
 def _is_of(project: Path, parsed: Path) -> bool:
-    """Whether this project was parsed, where it lies now: dbt notes with each seed where it does, and reads it there.
+    """Whether dbt's cache is of this project at this path: dbt stores the path with each seed, and reads it there.
 
-    Another one is that of a checkout which was moved since, or of a second one with the same store.
+    It is not if the checkout was moved since, or if a second checkout uses the same data folder.
     """
     import msgpack
 
@@ -166,7 +161,7 @@ def _changed_at(file: Path) -> int | None:
 
 
 def _copy(source: Path, destination: Path) -> None:
-    """Copy a file whole or not at all; where it cannot be, dbt does without."""
+    """Copy a file atomically; on an error dbt works without it."""
     part = destination.with_suffix(f".{os.getpid()}")
     with suppress(OSError):
         destination.parent.mkdir(parents=True, exist_ok=True)
@@ -177,19 +172,19 @@ def _copy(source: Path, destination: Path) -> None:
 
 @contextmanager
 def _lake_of(settings: Settings) -> Iterator[None]:
-    """The lake that dbt attaches is the one of these settings."""
+    """Make dbt attach the lake of these settings."""
     if settings.target != "lake":
         yield
         return
     from duckbook.transform import dbt_lake
 
-    with dbt_lake.settings_of(settings):
+    with dbt_lake.use_settings(settings):
         yield
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
-    """No garbage collection: dbt makes many objects and few cycles, and the search for them takes a tenth of a run."""
+def _gc_disabled() -> Iterator[None]:
+    """Disable garbage collection: dbt makes many objects and few cycles, and collection takes a tenth of a run."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -200,19 +195,19 @@ def _without_collection() -> Iterator[None]:
 
 
 @contextmanager
-def _unheard() -> Iterator[None]:
-    """What dbt would tell for debugging is not put together, an eighth of a build's time, because nobody hears it."""
+def _without_debug_events() -> Iterator[None]:
+    """Skip building dbt's debug events, which nothing logs: an eighth of a build's time."""
     from dbt_common.events.base_types import DebugLevel
     from dbt_common.events.event_manager import EventManager
 
     fire = EventManager.fire_event
 
-    def fire_the_others(self: EventManager, event: Any, *more: Any, **options: Any) -> None:
+    def fire_unless_debug(self: EventManager, event: Any, *arguments: Any, **options: Any) -> None:
         if not isinstance(event, DebugLevel):
-            fire(self, event, *more, **options)
+            fire(self, event, *arguments, **options)
 
     DebugLevel.__init__ = lambda *_, **__: None
-    EventManager.fire_event = fire_the_others
+    EventManager.fire_event = fire_unless_debug
     try:
         yield
     finally:
@@ -221,8 +216,8 @@ def _unheard() -> Iterator[None]:
 
 
 def _variables(settings: Settings) -> dict[str, str]:
-    """The settings as profiles.yml reads them."""
-    wanted = {
+    """The environment variables that profiles.yml reads."""
+    variables = {
         "DO_NOT_TRACK": "1",
         "DUCKBOOK_DATA": str(settings.data),
         "DUCKBOOK_TARGET": settings.target,
@@ -232,18 +227,18 @@ def _variables(settings: Settings) -> dict[str, str]:
         "DUCKBOOK_MOTHERDUCK_DATABASE": settings.motherduck_database,
     }
     if settings.threads:
-        wanted["DUCKBOOK_THREADS"] = str(settings.threads)
+        variables["DUCKBOOK_THREADS"] = str(settings.threads)
     if settings.target == "motherduck":
-        wanted["motherduck_token"] = settings.motherduck_token.get_secret_value()
-    return wanted
+        variables["motherduck_token"] = settings.motherduck_token.get_secret_value()
+    return variables
 
 
 @contextmanager
 def _environment(settings: Settings) -> Iterator[None]:
-    """The settings in the environment, for the time of a run."""
-    wanted = _variables(settings)
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    """Set the variables of profiles.yml inside the block, and restore the environment after it."""
+    variables = _variables(settings)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

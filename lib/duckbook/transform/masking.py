@@ -1,7 +1,7 @@
-"""Personal data: declared in the models' YAML and in ``_sources.yml``, and masked in whatever leaves the warehouse.
+"""Mask personal data, as declared in the models' YAML and in ``_sources.yml``, in all that leaves the warehouse.
 
-A masked text is ``***``, a masked number or date is null; what is null stays null, and types stay what they are. The
-warehouse itself holds the values, or nothing could be built of them.
+A masked text is ``***``, a masked number or date is null. Nulls stay null, and types do not change. The
+warehouse itself keeps the values, because models are built from them.
 """
 
 from __future__ import annotations
@@ -23,41 +23,42 @@ MASK = "***"
 
 
 def masked_select(columns: Sequence[tuple[str, str]], personal: Iterable[str]) -> str:
-    """What a select lists so that personal columns come masked.
+    """The select list of a table with its personal columns masked.
 
     Parameters
     ----------
     columns
-        Name and DuckDB type of each column of the table, in its order.
+        Name and DuckDB type of each column, in table order.
     personal
-        The names of those that tell who a person is.
+        The names of the columns to mask.
     """
     hidden = set(personal)
     return ", ".join(_masked(name, kind) if name in hidden else quoted(name) for name, kind in columns)
 
 
-def queries(
+def mart_queries(
     connection: duckdb.DuckDBPyConnection,
     schema: str,
     marts: Iterable[str],
     declared: dict[str, Contract],
     masked: bool,
 ) -> dict[str, str]:
-    """Mart → a query for what is published of it: all of its columns, the personal ones masked where that is asked.
+    """Mart → the query of its published columns: all of them, the personal ones masked if `masked` is set.
 
     Raises
     ------
     PublishError
-        No model declares a mart, so that nobody knows what is personal in it.
+        No model declares a mart, so its personal columns are unknown.
     """
-    found = {}
+    queries = {}
     for mart in marts:
         if mart not in declared:
-            raise PublishError(f"No model declares the mart {mart}, so what is personal in it is not known: drop it.")
+            raise PublishError(f"No model declares the mart {mart}, so its personal columns are unknown: drop it.")
         described = connection.execute(f"describe {schema}.{mart}").fetchall()
         columns = [(name, kind) for name, kind, *_ in described]
-        found[mart] = f"select {masked_select(columns, declared[mart].personal if masked else ())} from {schema}.{mart}"
-    return found
+        shown = masked_select(columns, declared[mart].personal if masked else ())
+        queries[mart] = f"select {shown} from {schema}.{mart}"
+    return queries
 
 
 def _masked(name: str, kind: str) -> str:
@@ -66,25 +67,26 @@ def _masked(name: str, kind: str) -> str:
     return f"cast(null as {kind}) as {quoted(name)}"
 
 
-def masked_text(settings: Settings, expression: str) -> str:
-    """An SQL expression for a text that quotes records, such as an unreadable line, without personal values.
+def mask_sql(settings: Settings, expression: str) -> str:
+    """An SQL expression that masks personal values in a text that quotes records, such as an unreadable line.
 
-    Values are told by the name of their column: ``"email": "…"`` in JSON, whole or cut off, ``email: '…'`` in a reason.
+    Values are found by the name of their column: ``"email": "…"`` in JSON, even if truncated, ``email: '…'`` in a
+    reason.
     """
-    for pattern, replacement in _quotes() if settings.mask_personal else ():
+    for pattern, replacement in _patterns() if settings.mask_personal else ():
         expression = f"regexp_replace({expression}, {literal(pattern)}, {literal(replacement)}, 'g')"
     return expression
 
 
-def masked(text: str) -> str:
-    """A text that quotes records without personal values; told as in `masked_text`."""
-    for pattern, replacement in _quotes():
+def mask_text(text: str) -> str:
+    """Mask personal values in a text that quotes records, as `mask_sql` does."""
+    for pattern, replacement in _patterns():
         text = re.sub(pattern, replacement, text)
     return text
 
 
-def _quotes() -> tuple[tuple[str, str], ...]:
-    """How a text quotes a personal value, and what takes its place; patterns that DuckDB and Python both know."""
+def _patterns() -> tuple[tuple[str, str], ...]:
+    """Patterns of a quoted personal value and their replacements, valid in both DuckDB and Python."""
     names = "|".join(sorted({c.name for table in source_tables().values() for c in table.columns if c.personal}))
     return (
         (rf'("({names})"\s*:\s*)("([^"\\]|\\.)*("|$)|[^,}}\s]+)', rf'\1"{MASK}"'),

@@ -1,8 +1,8 @@
-"""How many rows are set aside, and how many may be: more than the limit fails a run before anything is published.
+"""Count quarantined rows and enforce the limit: a run with more fails before anything is published.
 
-What counts is what the sources hold now. A row that was quarantined counts until it is fixed: until its source lands
-without it, or a later record of its key is sound. So a run that failed succeeds once the source is fixed, although
-the quarantine keeps what it ever took.
+Only rows that the sources still hold count. A quarantined row counts until it is fixed: until its source lands without
+it, or a later record of its key is valid. So a failed run succeeds once the source is fixed, although the quarantine
+keeps every row.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from duckbook.transform import masking
 if TYPE_CHECKING:
     import duckdb
 
-A_FEW = 3
-"""So many rows of any table may be quarantined: of ten rows one that is broken says little. Never over a third."""
+SMALL_TABLE_LIMIT = 3
+"""This many rows of a small table may be quarantined, but at most a third: one bad row in ten proves little."""
 
 BAD_ROWS = """
 bad_{table} as (
@@ -38,14 +38,14 @@ bad_{table} as (
 
 ),
 
-sound_{table} as (
+valid_{table} as (
 
     select
         base._key,
         base._row_hash,
         places.place
     from (
-        -- Before the join, after which a planner takes these for fewer than the bad ones, and keeps them all.
+        -- Filter before the join: after it the planner underestimates these rows and builds its hash table of them.
         select _key, _row_hash, _batch_id from ecom_staging.base_{table}
         where _state != 'quarantined' and _key in (select _key from bad_{table} where _key is not null)
     ) as base
@@ -54,16 +54,16 @@ sound_{table} as (
 
 ),
 
-last_sound_{table} as (
+last_valid_{table} as (
 
     select _key, max(place) as place
     from (
-        select _key, place from sound_{table}
+        select _key, place from valid_{table}
         union all
-        select sound._key, places.place
-        from sound_{table} as sound
+        select valid._key, places.place
+        from valid_{table} as valid
         inner join ecom_raw.sightings as sightings
-            on sound._key = sightings._key and sound._row_hash = sightings._row_hash
+            on valid._key = sightings._key and valid._row_hash = sightings._row_hash
         inner join ecom_staging.stg_batches as places
             on sightings._batch_id = places.batch_id and places.table_name = '{table}'
         where sightings.table_name = '{table}'
@@ -72,14 +72,14 @@ last_sound_{table} as (
 
 ),
 
-seen_{table} as (
+landed_{table} as (
 
     select _key, _rejection, _batch_id, _row_number, place from bad_{table}
     union all
     select bad._key, bad._rejection, sightings._batch_id, sightings._row_number, places.place
     from bad_{table} as bad
     inner join (
-        -- Each day brings more of them, and those of the newest batches alone are asked for.
+        -- This table grows daily, and only the newest batches matter.
         select _row_hash, _batch_id, _row_number from ecom_raw.sightings
         where table_name = '{table}' and _batch_id in (select batch_id from newest where table_name = '{table}')
     ) as sightings on bad._row_hash = sightings._row_hash
@@ -88,22 +88,22 @@ seen_{table} as (
 
 ),
 
-held_{table} as (
+current_{table} as (
 
-    select distinct on (seen._batch_id, seen._row_number)
+    select distinct on (landed._batch_id, landed._row_number)
         '{table}' as table_name,
-        seen._batch_id as batch_id,
-        seen._rejection as reason
-    from seen_{table} as seen
-    inner join newest on seen._batch_id = newest.batch_id and newest.table_name = '{table}'
-    left join last_sound_{table} as fixed on seen._key = fixed._key and fixed.place > seen.place
+        landed._batch_id as batch_id,
+        landed._rejection as reason
+    from landed_{table} as landed
+    inner join newest on landed._batch_id = newest.batch_id and newest.table_name = '{table}'
+    left join last_valid_{table} as fixed on landed._key = fixed._key and fixed.place > landed.place
 
     where fixed._key is null
 
 )"""
-"""Quarantined rows of a table, as far as the newest batch of a source holds them and none fixed them since."""
+"""Quarantined rows of a table that the newest batch of a source still holds and no later record has fixed."""
 
-HELD = """
+COUNTS = """
 with
 
 newest as (
@@ -115,18 +115,18 @@ newest as (
 ),
 {tables},
 
-held as (
+current_rows as (
 
     select table_name, batch_id, reason from ecom_raw.unreadable
     union all
-    {held}
+    {current_rows}
 
 ),
 
 counted as (
 
     select table_name, batch_id, count(*) as quarantined, min(reason) as reason
-    from held
+    from current_rows
     group by table_name, batch_id
 
 )
@@ -145,64 +145,64 @@ order by newest.table_name, newest.source nulls first
 """
 
 
-def outstanding(connection: duckdb.DuckDBPyConnection, masked: bool = True) -> list[dict]:
-    """What the sources hold now that is quarantined, for each table that has any, and for each source of it.
+def counts(connection: duckdb.DuckDBPyConnection, masked: bool = True) -> list[dict]:
+    """Count the quarantined rows that the sources still hold, per table with any and per source of it.
 
     Parameters
     ----------
     connection
         A warehouse whose staging is built.
     masked
-        Whether the reasons, which quote the value at fault, leave personal ones out.
+        Mask personal values in the reasons, which quote the failing value.
 
     Returns
     -------
     list of dict
-        table, source (None for the table as a whole), rows, quarantined (unreadable lines included), reason (one).
+        table, source (None for the whole table), rows, quarantined (including unreadable lines), reason (an example).
     """
     tables = ",\n".join(BAD_ROWS.format(table=name) for name in source_tables())
-    held = "\n    union all\n    ".join(f"select * from held_{name}" for name in source_tables())
+    current_rows = "\n    union all\n    ".join(f"select * from current_{name}" for name in source_tables())
     names = ("table", "source", "rows", "quarantined", "reason")
-    found = connection.execute(HELD.format(tables=tables, held=held)).fetchall()
+    found = connection.execute(COUNTS.format(tables=tables, current_rows=current_rows)).fetchall()
     rows = [dict(zip(names, row, strict=True)) for row in found]
-    return [row | {"reason": masking.masked(row["reason"])} for row in rows] if masked else rows
+    return [row | {"reason": masking.mask_text(row["reason"])} for row in rows] if masked else rows
 
 
 def allowed(rows: int, settings: Settings) -> int:
-    """How many of so many rows may be quarantined: the share that the setting lets pass, or a few of a small table."""
+    """How many of `rows` may be quarantined: the share in the settings, or a few rows of a small table."""
     share = int(settings.quarantine_limit * rows)
-    return max(share, min(A_FEW, rows // 3)) if settings.quarantine_limit else 0
+    return max(share, min(SMALL_TABLE_LIMIT, rows // 3)) if settings.quarantine_limit else 0
 
 
-def sentences(found: Iterable[dict], settings: Settings) -> list[str]:
-    """A sentence for each table or source of `outstanding` that has more quarantined rows than the limit lets pass.
+def violations(rows: Iterable[dict], settings: Settings) -> list[str]:
+    """One sentence per source of `counts` over the limit, or per table if none of its sources is.
 
-    A table whose sources are told already is not told again.
+    Each names the count, the limit, an example and the remedy.
     """
-    over = [row for row in found if row["quarantined"] > allowed(row["rows"], settings)]
+    over = [row for row in rows if row["quarantined"] > allowed(row["rows"], settings)]
     by_source = {row["table"] for row in over if row["source"]}
     return [
-        f"{row['table']}: {row['quarantined']:,} of the {row['rows']:,} rows {_of(row)} are quarantined, more than the "
-        f"{allowed(row['rows'], settings):,} that DUCKBOOK_QUARANTINE_LIMIT={settings.quarantine_limit:g} lets pass; "
+        f"{row['table']}: {row['quarantined']:,} of the {row['rows']:,} rows {_origin(row)} are quarantined, more than "
+        f"the {allowed(row['rows'], settings):,} that DUCKBOOK_QUARANTINE_LIMIT={settings.quarantine_limit:g} allows; "
         f"for example {row['reason']}. Fix them at the source, land it again, and run again; or raise the limit."
         for row in over
         if row["source"] or row["table"] not in by_source
     ]
 
 
-def _of(row: dict) -> str:
-    return f"of {row['source']}" if row["source"] else "that its sources hold"
+def _origin(row: dict) -> str:
+    return f"of {row['source']}" if row["source"] else "in its sources"
 
 
-def hold_to_limit(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    """See that no more rows are quarantined than the setting lets pass.
+def enforce_limit(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Raise if more rows are quarantined than the settings allow.
 
     Raises
     ------
     QuarantineError
-        More are; the sentence names the table, the count, the limit and the remedy.
+        Names the table, the count, the limit and the remedy.
     """
-    found = sentences(outstanding(connection, settings.mask_personal), settings)
-    if found:
-        more = f" And {len(found) - 3} more like these." if len(found) > 3 else ""
-        raise QuarantineError(" ".join(found[:3]) + more + " ecom_raw.quarantine holds every one of the rows.")
+    over = violations(counts(connection, settings.mask_personal), settings)
+    if over:
+        more = f" {len(over) - 3} more sources or tables are over the limit." if len(over) > 3 else ""
+        raise QuarantineError(" ".join(over[:3]) + more + " ecom_raw.quarantine holds all of these rows.")

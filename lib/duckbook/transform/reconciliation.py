@@ -1,7 +1,7 @@
-"""What must add up, read from the warehouse: rows by source table, and the measures of the marts.
+"""Read the row counts per source table and the reconciled measures of the marts from the warehouse.
 
-dbt computes both and fails when they do not (``row_accounts`` and ``reconciliation``); this module only reads them,
-for the notebooks and the archive, so that there is one definition of each.
+dbt computes both, in ``row_accounts`` and ``reconciliation``, and fails if they do not add up. This module only reads
+them, for the notebooks and the archive.
 """
 
 from __future__ import annotations
@@ -48,27 +48,26 @@ MARTS = """
 
 
 def tables(connection: duckdb.DuckDBPyConnection, batches: Iterable[str] | None = None) -> list[dict]:
-    """Rows by source table: what an ingest did, and what there is after it.
+    """Row counts per source table: what an ingest did, and the totals after it.
 
     Parameters
     ----------
     connection
         A warehouse whose staging is built.
     batches
-        Ids of the batches whose flows are meant; None: those that were ingested at the as-of date.
+        Ids of the batches to count as flows; None: the batches ingested at the as-of date.
 
     Returns
     -------
     list of dict
-        One a source table: table; landed = appended + unchanged + unreadable (flows);
-        raw = staged + superseded + quarantined (stocks). The rows of `unreadable` lines are no part of raw.
+        One per source table: table; landed = appended + unchanged + unreadable (flows);
+        raw = staged + superseded + quarantined (stocks, without unreadable lines).
     """
-    wanted = None if batches is None else list(batches)
-    return _records(connection, TABLES, {"batches": wanted})
+    return _records(connection, TABLES, {"batches": None if batches is None else list(batches)})
 
 
 def marts(connection: duckdb.DuckDBPyConnection) -> list[dict]:
-    """The total of each additive measure of each fact mart, beside the same total from staging.
+    """The total of each additive measure of each fact mart, next to the same total from staging.
 
     Parameters
     ----------
@@ -78,24 +77,24 @@ def marts(connection: duckdb.DuckDBPyConnection) -> list[dict]:
     Returns
     -------
     list of dict
-        One a mart and measure: mart, measure, mart_total, staging_total (Decimal; money in USD), equal.
+        One per mart and measure: mart, measure, mart_total, staging_total (Decimal; money in USD), equal.
     """
     return _records(connection, MARTS, {})
 
 
 def differences(rows: Iterable[dict], most: int = 5) -> str:
-    """The totals that differ, in words: mart, measure and the two totals of the first few; empty where none does."""
+    """Describe the totals that differ, the first `most` with mart, measure and both totals; empty if none does."""
     differing = [row for row in rows if not row["equal"]]
-    told = []
+    described = []
     for row in differing[:most]:
-        mart, staging = _alike(row["mart_total"], row["staging_total"])
-        told.append(f"{row['mart']}.{row['measure']} is {mart} in the mart and {staging} in staging")
+        mart, staging = _format_alike(row["mart_total"], row["staging_total"])
+        described.append(f"{row['mart']}.{row['measure']} is {mart} in the mart and {staging} in staging")
     more = len(differing) - most
-    return "; ".join([*told, *([f"{more} more totals differ"] if more > 0 else [])])
+    return "; ".join([*described, *([f"{more} more totals differ"] if more > 0 else [])])
 
 
-def _alike(*totals: Any) -> list[str]:
-    """Totals with separators, with cents where any has some."""
+def _format_alike(*totals: Any) -> list[str]:
+    """Format totals with thousands separators, and all of them with cents if any has some."""
     places = 0 if all(total is None or total == int(total) for total in totals) else 2
     return ["nothing" if total is None else f"{total:,.{places}f}" for total in totals]
 

@@ -1,6 +1,6 @@
-"""What staging makes of the text of a raw row, as SQL: its typed values, and why a row is set aside.
+"""SQL expressions for the typed values of a raw row and the reason why it is quarantined.
 
-In a run the macros of dbt do this (macros/casts.sql, macros/versions.sql); tests hold the two against each other.
+In a run, dbt's macros do this (macros/casts.sql, macros/versions.sql); tests compare the two.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from duckbook.sql import literal, quoted
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that a row may be set aside for.
+    """A reason to quarantine a row.
 
     Attributes
     ----------
     column, kind
-        The column, or the product of two, and the type that it is not of; of a row without a key, the empty text.
+        The column, or a product of two, and the type that its text cannot be cast to; empty for a missing key.
     condition
-        Whether a row has it, as SQL.
+        SQL condition of the rows with this fault.
     example
-        Expression of the text at fault.
+        SQL expression of the failing text.
     """
 
     column: str
@@ -33,18 +33,23 @@ class Fault:
     example: str
 
     @property
-    def what(self) -> str:
+    def description(self) -> str:
         """The fault in words."""
-        return f"{self.column} is no {self.kind}" if self.column else "the record has no key"
+        return f"{self.column} {self.mismatch}" if self.column else "the record has no key"
+
+    @property
+    def mismatch(self) -> str:
+        """The predicate ``is not a TYPE``."""
+        return f"is not {'an' if self.kind == 'integer' else 'a'} {self.kind}"
 
 
 def text(name: str) -> str:
-    """A column as text, null where it is blank."""
+    """A column as trimmed text; blank is null."""
     return f"nullif(trim({quoted(name)}), '')"
 
 
 def typed(table: SourceTable, columns: Collection[str], name: str) -> str:
-    """A column as staging casts it; null where the file lacks it, text where nobody defined it."""
+    """A column as staging casts it; null if the file lacks it, text if the source table does not declare it."""
     if name not in columns:
         return "null"
     column = next((c for c in table.columns if c.name == name), None)
@@ -53,7 +58,7 @@ def typed(table: SourceTable, columns: Collection[str], name: str) -> str:
 
 
 def faults(table: SourceTable, columns: Collection[str]) -> Iterator[Fault]:
-    """What staging sets a row of these columns aside for."""
+    """Yield the reasons why staging quarantines rows with these columns."""
     if not table.derived_key:
         yield Fault("", "", f"({key(table, columns)}) is null", "''")
     for column in table.columns:
@@ -61,7 +66,7 @@ def faults(table: SourceTable, columns: Collection[str]) -> Iterator[Fault]:
             cast = typed(table, columns, column.name)
             condition = f"{text(column.name)} is not null and {cast} is null"
             yield Fault(column.name, column.data_type, condition, quoted(column.name))
-    # Where there is no total, quantity times unit price stands for it, and has to fit it.
+    # Without a total, staging uses quantity times unit price, which must fit its type.
     if table.name == "order_items" and {"quantity", "unit_price"} <= set(columns):
         (kind,) = (column.data_type for column in table.columns if column.name == "total_price")
         amount = f"{typed(table, columns, 'quantity')}::bigint * {typed(table, columns, 'unit_price')}"
@@ -75,15 +80,14 @@ def faults(table: SourceTable, columns: Collection[str]) -> Iterator[Fault]:
 
 
 def rejection(table: SourceTable, columns: Collection[str]) -> str:
-    """Why a row is set aside, in the words of staging; null for one that is not."""
-    keyless, told = "false", []
+    """The reason why a row is quarantined, as staging words it; null if it is not."""
+    keyless, reasons = "false", []
     for fault in faults(table, columns):
         if not fault.column:
             keyless = fault.condition
             continue
-        ending = f"' is not {'an' if fault.kind == 'integer' else 'a'} {fault.kind}"
-        named = literal(f"{fault.column}: '")
-        told.append(f"case when {fault.condition} then {named} || left({fault.example}, 80) || {literal(ending)} end")
-    why = f"nullif(concat_ws('; ', {', '.join(told)}), '')" if told else "null"
-    nameless = literal(f"{', '.join(table.key)}: the record has no key")
-    return f"case when {keyless} then {nameless} else {why} end"
+        start, end = literal(f"{fault.column}: '"), literal(f"' {fault.mismatch}")
+        reasons.append(f"case when {fault.condition} then {start} || left({fault.example}, 80) || {end} end")
+    reason = f"nullif(concat_ws('; ', {', '.join(reasons)}), '')" if reasons else "null"
+    without_key = literal(f"{', '.join(table.key)}: the record has no key")
+    return f"case when {keyless} then {without_key} else {reason} end"

@@ -6,14 +6,14 @@
 
 with
 
--- Read where `rows_of` asks it, in the list of columns, where sqlfluff does not look.
+-- `rows_of` reads it in the select list, where sqlfluff does not look.
 repeated as materialized ( -- noqa: ST03
 
     {{ repeated_keys('interactions') }}
 
 ),
 
--- Neither is materialized: what is asked of rivals costs less than to keep all rows between two readings.
+-- Not materialized: checking for rivals twice costs less than keeping all rows in memory.
 source as not materialized (
 
     {{ rows_of('interactions', repeated='repeated') }}

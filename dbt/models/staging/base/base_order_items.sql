@@ -1,6 +1,6 @@
-{#- Where sources number the items of an order anew, the latest batch that holds the order replaces them whole. -#}
+{#- If the source renumbers the items of an order, the latest batch with the order replaces them all. -#}
 {%- set renumbered = env_var('DUCKBOOK_ORDER_ITEMS_RENUMBERED', 'false') | lower in ['true', '1', 'yes', 'on'] -%}
-{#- Then what a batch leaves out counts as well as what it holds: all is built anew. #}
+{#- Then items missing from a batch count too, so the model is rebuilt from scratch. #}
 
 {{ config(
     materialized='incremental', incremental_strategy='delete+insert', unique_key=['_batch_id', '_row_number'],

@@ -1,7 +1,7 @@
-"""The assortment as the store's buyers planned it: categories, subcategories, what they cost and what goes together.
+"""Catalogue: categories and subcategories, their prices, and pairs that go together.
 
-Prices are medians in USD and return rates are shares of delivered lines; both are assumptions whose mean return rate,
-weighted by sales, is held against NRF and Appriss (see `duckbook.generate.shop.parameters`).
+Prices are medians in USD, and return rates are shares of delivered lines. Both are assumptions. `realism` compares the
+mean return rate, weighted by sales, with NRF and Appriss.
 """
 
 from __future__ import annotations
@@ -11,9 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Category:
-    """A category: `margin` is the share of the list price that is not cost; `women` the tilt of demand towards
-    women.
-    """
+    """Category. `margin` is 1 - cost / list price, `women` the tilt of demand towards women."""
 
     name: str
     demand: float
@@ -27,7 +25,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Subcategory:
-    """A subcategory: `price` is the median list price in USD, `weight` the median in kilograms."""
+    """Subcategory. `price` is the median list price in USD, `weight` the median in kilograms."""
 
     name: str
     category: int
@@ -172,7 +170,7 @@ AFFINITIES = (
     ("Cat Food", "Pet Toys", 2.0),
     ("Pet Beds", "Pet Toys", 1.0),
 )
-"""Subcategories that are bought together, with a weight; each pair works in both directions."""
+"""Pairs of subcategories that are bought together, with a weight. Pairs are symmetric."""
 
 ADJECTIVES = (
     "Classic", "Essential", "Premium", "Compact", "Everyday", "Deluxe", "Modern", "Original", "Light", "Pro", "Urban",
@@ -181,10 +179,10 @@ ADJECTIVES = (
 
 
 def partners() -> dict[int, list[tuple[int, float]]]:
-    """Subcategory → the subcategories that go with it, with their weights; indices into `SUBCATEGORIES`."""
+    """Map each subcategory to those that go with it and their weights, as indices into `SUBCATEGORIES`."""
     number = {subcategory.name: index for index, subcategory in enumerate(SUBCATEGORIES)}
-    found: dict[int, list[tuple[int, float]]] = {index: [] for index in number.values()}
+    pairs: dict[int, list[tuple[int, float]]] = {index: [] for index in number.values()}
     for one, other, weight in AFFINITIES:
-        found[number[one]].append((number[other], weight))
-        found[number[other]].append((number[one], weight))
-    return found
+        pairs[number[one]].append((number[other], weight))
+        pairs[number[other]].append((number[one], weight))
+    return pairs

@@ -1,8 +1,7 @@
-"""Customers: when each signs up, what each is like, and what changes in each one's life.
+"""Customers: sign-ups, attributes, and changes over time.
 
-Customer number i signs up when the cumulative intensity of acquisition reaches (i - 1 + jitter) / customers of what
-it is at the end of the history, so that exactly `customers` have signed up by then and the others follow at the
-same pace.
+Customer number i signs up when the cumulative intensity of acquisition reaches (i - 1 + jitter) / customers of its
+value at the end of the history. Exactly `customers` have then signed up, and the others follow at the same pace.
 """
 
 from __future__ import annotations
@@ -29,72 +28,68 @@ ACQUISITION = ("organic search", "paid search", "social", "direct", "referral", 
 LOCATIONS = ("urban", "suburban", "rural")
 
 BUYING_BY_ACQUISITION = (1.00, 0.97, 0.90, 1.04, 1.10, 0.95)
-"""Chance of ever buying by acquisition channel, relative to the mean: referred customers buy more often."""
+"""Probability of ever buying by acquisition channel, relative to the mean: referred customers buy more often."""
 
 CHANGES = 3
-"""Most changes of one kind that are simulated for a customer."""
+"""Most changes of one kind per customer."""
 
 MEDIAN_INCOME = 50_000.0
-"""Yearly income in USD of those who earn as much as the mean for their education and age."""
+"""Yearly income in USD at the mean education and age."""
 
 INCOME_AGES = (20, 30, 40, 50, 60, 72)
-"""Ages of `Parameters.income_by_age`; between them it changes in proportion to the years."""
+"""Ages of `Parameters.income_by_age`, with linear interpolation between them."""
 
 DEGREE_AGES = (18, 22, 24, 28)
-"""Ages from which customers have at most some college, a bachelor's, a master's degree, a doctorate."""
+"""Minimum ages for some college, a bachelor's degree, a master's degree and a doctorate."""
 
 YEAR = 365.25 * season.DAY
 NEVER = np.int64(2**62)
 
 
 class Customers:
-    """All customers who sign up until a horizon, the same ones whatever the horizon is.
+    """Customers who sign up before a horizon. A later horizon only adds customers.
 
     Attributes
     ----------
     id, signup : int64 arrays of shape (customers,)
-        customer_id, and the second of the sign-up.
+        customer_id and second of the sign-up.
     rate, dropout, spend : float arrays of shape (customers,)
-        Latent: orders a week of operational time while active, chance of dropping out after a repeat purchase, and mean
-        value of an order in cents.
+        Latent: orders per operational week while active, probability of dropping out after a repeat purchase, and mean
+        order value in cents.
     favourite : int array of shape (customers,)
-        Category of the first line of a share of the orders.
+        Favourite category, of the first line in a share of the orders.
     moved, remarried, rechannelled, repaid : int64 arrays of shape (customers, CHANGES)
-        Moments of change: address, marital status, channel, income.
+        Seconds of changes of address, marital status, channel and income.
     """
 
     def __init__(
-        self,
-        randomness: Randomness,
-        parameters: Parameters,
-        customers: int,
-        span: season.Span,
-        spool: Spool,
+        self, randomness: Randomness, parameters: Parameters, customers: int, span: season.Span, spool: Spool
     ) -> None:
         self._randomness = randomness
         signups = _Signups(randomness, parameters, customers, span)
 
-        def made(some: slice) -> dict[str, np.ndarray]:
-            number, signup = signups.of(some)
-            return _Made(randomness, parameters, span.first, number + 1, signup).columns()
+        def make(chunk: slice) -> dict[str, np.ndarray]:
+            number, signup = signups.within(chunk)
+            return _CustomerColumns(randomness, parameters, span.first, number + 1, signup).columns()
 
-        vars(self).update(spool.columns(signups.most, made))
+        vars(self).update(spool.columns(signups.most, make))
 
     def __len__(self) -> int:
         return len(self.id)
 
     def address(self, who: np.ndarray | slice, moves: np.ndarray | int) -> tuple[np.ndarray, ...]:
-        """Where customers live after so many moves.
+        """Address after so many moves.
 
         Returns
         -------
         tuple of int64 arrays
-            House number, index of the street, index of the city, last two digits of the postal code, index of the type.
+            House number, index of the street, index of the city, last two digits of the postal code, index of the
+            location type.
         """
         return _address(self._randomness, self.id[who], moves)
 
     def city(self, who: np.ndarray, moves: np.ndarray) -> np.ndarray:
-        """Index of the city in which customers live after so many moves."""
+        """Index of the city after so many moves."""
         return _city(self._randomness.bits("city", self.id[who], moves))
 
     def income_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
@@ -106,7 +101,7 @@ class Customers:
         return np.rint(income / 100.0).astype(np.int64) * 100
 
     def channel_after(self, who: np.ndarray, changes: np.ndarray) -> np.ndarray:
-        """Index of the preferred channel after so many changes; each change is to another one."""
+        """Index of the preferred channel after so many changes, each to another channel."""
         channel = self.channel[who]
         for n in range(CHANGES):
             step = 1 + below(self._randomness.bits("channel step", self.id[who], n + 1), len(CHANNELS) - 1)
@@ -125,11 +120,11 @@ class Customers:
 
 
 class _Signups:
-    """When customers sign up, by their number from 0 on."""
+    """Times of sign-ups, by customer number from 0."""
 
     def __init__(self, randomness: Randomness, parameters: Parameters, customers: int, span: season.Span) -> None:
         self._randomness, self._customers = randomness, customers
-        # A day either side: the hours of the intensity are those of the East, five hours behind UTC.
+        # The intensity has the hours of the East, five behind UTC, so the clock has a spare day at either end.
         self._shift = 5 * season.HOUR
         days = (span.horizon - span.first).days + 2
         self._clock = season.Clock(span.first - timedelta(days=1), days + 1, parameters.yearly_growth, strength=0.8)
@@ -141,20 +136,20 @@ class _Signups:
         self._edge, self._end = season.epoch(span.history_end) + season.DAY, season.epoch(span.horizon) + season.DAY
         self.most = int((last - self._begin) / self._length * customers) + 2
 
-    def of(self, some: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers and moments of those of a range who sign up until the horizon."""
-        number = np.arange(some.start, some.stop)
+    def within(self, chunk: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers and times of the customers in a range who sign up before the horizon."""
+        number = np.arange(chunk.start, chunk.stop)
         reached = (number + self._randomness.uniform("signup", number + 1)) / self._customers
         signup = self._clock.second(self._begin + reached * self._length) + self._shift
-        # Rounding to whole seconds must not carry the last one over the end of the history.
+        # Rounding to whole seconds must not move a sign-up across the end of the history.
         signup = np.where((number < self._customers) & (signup >= self._edge), self._edge - 1, signup)
         signup = np.where((number >= self._customers) & (signup < self._edge), self._edge, signup)
         known = signup < self._end
         return number[known], signup[known]
 
 
-class _Made:
-    """Some of the customers, as they are made at once; the public attributes are columns of `Customers`."""
+class _CustomerColumns:
+    """Computation of one chunk of customers, whose public attributes become columns of `Customers`."""
 
     def __init__(
         self, randomness: Randomness, parameters: Parameters, first: date, number: np.ndarray, signup: np.ndarray
@@ -170,13 +165,13 @@ class _Made:
         self.repaid = self._changes("income changes", parameters.income_yearly)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """The columns by name."""
+        """Return the public attributes."""
         return {name: column for name, column in vars(self).items() if not name.startswith("_")}
 
     def _acquire(self, first: date) -> None:
         years = (self.signup - season.epoch(first)) / YEAR
         late_in_year = ((self.signup - season.epoch(first)) % int(YEAR)) / YEAR
-        # Social grows from year to year; paid search is bought before Christmas. The others share the rest.
+        # Social grows from year to year; paid search peaks before Christmas. The others share the rest.
         social = 0.12 + 0.025 * np.minimum(years, 6.0)
         paid = 0.17 + 0.06 * (np.abs(late_in_year - 0.45) < 0.12)
         rest = 1.0 - social - paid
@@ -206,7 +201,7 @@ class _Made:
         self.gender = Lookup.weighted([0.52, 0.46, 0.02])(bits, 0)
         age = np.clip(41.0 + 14.0 * self._age_score, 18.0, 84.0)
         self.born = self.signup - (age * YEAR).astype(np.int64)
-        # Nobody has a degree before the years that it takes.
+        # Nobody has a degree before the usual age.
         most = np.searchsorted(np.array(DEGREE_AGES), age, side="right")
         self.education = np.minimum(Lookup.weighted([0.27, 0.26, 0.29, 0.14, 0.04])(bits, 16), most)
         married = np.clip((age - 20.0) / 40.0, 0.05, 0.62)
@@ -256,7 +251,7 @@ def _address(randomness: Randomness, customer: np.ndarray, moves: np.ndarray | i
 
 
 def _by_age(known: tuple[float, ...]) -> np.ndarray:
-    """The values of `INCOME_AGES` for each age in whole years."""
+    """Interpolate values known at `INCOME_AGES` for each age in whole years."""
     ages = np.arange(100.0)
     return interpolate(ages, np.array(INCOME_AGES, dtype=np.float64), np.array(known, dtype=np.float64))
 
@@ -266,6 +261,6 @@ def _city(bits: np.ndarray) -> np.ndarray:
 
 
 def _correlated(correlation: float, first: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Normal scores that correlate with those of the uniforms `first`."""
+    """Normal scores with a given correlation with those of the uniforms `first`."""
     rest = np.sqrt(1.0 - correlation * correlation)
     return correlation * normal()(first) + rest * normal()(own)

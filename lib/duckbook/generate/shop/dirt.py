@@ -1,19 +1,18 @@
-"""Dirt on demand: what real sources have and clean generators lack, planted at a known rate and counted.
+"""Planted data errors ("dirt"), at a known rate and counted.
 
-Which record is dirty, and how, is decided by its key, so that each landing of a record has the same dirt. No amount
-of money is lost to it: what makes a record unreadable is done to a second copy of it, what changes a record leaves
-its money alone.
+The key of a record decides its dirt, so that it is the same in each landing. Dirt changes no amount of money: the kinds
+that make a record unreadable apply to a copy of it, and the others leave its amounts alone.
 
 ==================  =============================================================================================
-duplicate           the record comes twice in the same batch
-broken_line         a copy of the record is cut off in the middle of its JSON
+duplicate           the record is in the batch twice
+broken_line         a copy of the record has truncated JSON
 missing_key         a copy of the record has no key
-number_as_text      a number stands in quotation marks
-unknown_value       a word that is none of those expected stands where one of few is
-untidy_name         blanks and capitals in a name
+number_as_text      a number is in quotation marks
+unknown_value       a category has an unexpected value
+untidy_name         a name has extra blanks and capitals
 orphan_key          a foreign key refers to nothing
-offset_timestamp    a moment is written in another time zone
-late                the record arrives 31 to 45 days after what it tells; counted in each batch that holds it
+offset_timestamp    a timestamp has another time zone
+late                the record lands 31 to 45 days late; counted in each batch that holds it
 ==================  =============================================================================================
 """
 
@@ -46,11 +45,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "order_items": ("duplicate", "missing_key", "orphan_key"),
     "interactions": ("duplicate", "missing_key", "unknown_value", "orphan_key"),
 }  # fmt: skip
-"""Kinds of dirt by table. Postgres holds what its types let in; a review without a key is another review, and no
-dirt."""
+"""Kinds of dirt by table. Postgres tables have only what their types allow. Reviews need no key, so none is missing."""
 
 ORPHAN = 900_000_000
-"""Added to a key, it refers to nothing."""
+"""Offset that makes a foreign key refer to nothing."""
 
 _KEY = {"customers": "customer_id", "products": "product_id", "orders": "order_id", "order_items": "order_item_id",
         "interactions": "event_id"}  # fmt: skip
@@ -64,53 +62,53 @@ _MOMENT = {"customers": "signup_date", "products": "created_at", "orders": "orde
 _UNKNOWN = {"customers": "it's complicated", "orders": "barter", "interactions": "hover"}
 
 _COPIED = ("duplicate", "broken_line", "missing_key")
-"""Kinds that add a second record and leave the first one as it is."""
+"""Kinds that add a copy and leave the record alone."""
 
 
 class Dirt:
-    """The dirt of one store.
+    """Dirt of one shop.
 
     Parameters
     ----------
     randomness
-        The streams of the store.
+        Random streams of the shop.
     share
-        Share of the records of each table that are dirty; the kinds of a table are equally frequent.
+        Share of dirty records per table. All kinds of a table are equally frequent.
     """
 
     def __init__(self, randomness: Randomness, share: float) -> None:
         self._randomness, self.share = randomness, share
 
     def kinds(self, table: str, key: np.ndarray) -> np.ndarray:
-        """Index, in the table's `KINDS`, of the dirt of each record; -1 where it is clean."""
-        known = KINDS.get(table, ())
-        if not self.share or not known:
+        """Index into the table's `KINDS` for each record, or -1 if it is clean."""
+        table_kinds = KINDS.get(table, ())
+        if not self.share or not table_kinds:
             return np.full(len(key), -1)
         bits = self._randomness.bits(f"dirt of {table}", key)
         dirty = part(bits, 0, 30) < self.share * 2**30
-        return np.where(dirty, below(bits, len(known)), -1)
+        return np.where(dirty, below(bits, len(table_kinds)), -1)
 
     def delay(self, table: str, key: np.ndarray) -> np.ndarray:
-        """Seconds by which each record is late; 0 for nearly all."""
+        """Seconds by which each record is late; mostly 0."""
         kinds = self.kinds(table, key)
         late = kinds == KINDS[table].index("late")
         days = part(self._randomness.bits(f"delay of {table}", key), 0, 16) * 14 * season.DAY >> 16
         return np.where(late, 31 * season.DAY + days, 0)
 
-    def of_lines(
+    def soil_lines(
         self, table: str, records: pa.Table, key: np.ndarray, as_json: Callable[[pa.Table], list[str]]
     ) -> tuple[pa.Table, list[str], Counter]:
-        """Soil records that land as JSON.
+        """Make records dirty that land as JSON.
 
         Parameters
         ----------
         as_json
-            Writes records as one line of JSON each.
+            Converts records to one line of JSON each.
 
         Returns
         -------
         tuple
-            The records that land as they are, the lines that land beside them, and the count of each kind.
+            The unchanged records, the lines that land next to them, and the count of each kind.
         """
         kinds = self.kinds(table, key)
         late = kinds == _index(table, "late")
@@ -126,29 +124,35 @@ class Dirt:
         clean[dirty[[name not in _COPIED for name in names]]] = False
         return records.filter(pa.array(clean)), soiled, counts
 
-    def of_rows(self, table: str, records: pa.Table, key: np.ndarray) -> tuple[pa.Table, Counter]:
-        """Soil records that land as rows of Postgres: the rows to land, copies last, and the count of each kind."""
+    def soil_rows(self, table: str, records: pa.Table, key: np.ndarray) -> tuple[pa.Table, Counter]:
+        """Make Postgres rows dirty, and return the rows, with copies last, and the count of each kind."""
         kinds = self.kinds(table, key)
         if not (kinds >= 0).any():
             return records, Counter()
         names, counts = KINDS[table], Counter()
         copies = []
         for number, name in enumerate(names):
-            hit = kinds == number
+            affected = kinds == number
             if name == "duplicate":
-                copies.append(records.filter(pa.array(hit)))
+                copies.append(records.filter(pa.array(affected)))
             elif name == "missing_key":
                 copies.append(
-                    _with(records.filter(pa.array(hit)), _KEY[table], lambda column: pc.if_else(False, column, None))
+                    _replace_column(
+                        records.filter(pa.array(affected)), _KEY[table], lambda column: pc.if_else(False, column, None)
+                    )
                 )
             elif name == "unknown_value":
-                mask, word = pa.array(hit), pa.scalar(_UNKNOWN[table])
-                records = _with(records, _WORD[table], lambda c, m=mask, w=word: pc.if_else(m, w, c.cast(pa.string())))
+                mask, word = pa.array(affected), pa.scalar(_UNKNOWN[table])
+                records = _replace_column(
+                    records, _WORD[table], lambda c, m=mask, w=word: pc.if_else(m, w, c.cast(pa.string()))
+                )
             elif name == "orphan_key":
-                hit &= records.column(_FOREIGN[table]).is_valid().to_numpy()
-                mask = pa.array(hit)
-                records = _with(records, _FOREIGN[table], lambda c, m=mask: pc.if_else(m, pc.add(c, ORPHAN), c))
-            counts[name] += int(hit.sum())
+                affected &= records.column(_FOREIGN[table]).is_valid().to_numpy()
+                mask = pa.array(affected)
+                records = _replace_column(
+                    records, _FOREIGN[table], lambda c, m=mask: pc.if_else(m, pc.add(c, ORPHAN), c)
+                )
+            counts[name] += int(affected.sum())
         copies = [copy.cast(records.schema) for copy in copies if len(copy)]
         return pa.concat_tables([records, *copies]), +counts
 
@@ -157,13 +161,13 @@ def _index(table: str, kind: str) -> int:
     return KINDS[table].index(kind) if kind in KINDS[table] else -2
 
 
-def _with(records: pa.Table, column: str, change: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> pa.Table:
+def _replace_column(records: pa.Table, column: str, change: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> pa.Table:
     at = records.schema.get_field_index(column)
     return records.set_column(at, column, change(records.column(column)))
 
 
 def _soil(table: str, kind: str, line: str, cut: int) -> str:
-    """One line of JSON, soiled."""
+    """Apply one kind of dirt to a line of JSON."""
     if kind == "duplicate":
         return line
     if kind == "broken_line":
@@ -178,24 +182,24 @@ def _soil(table: str, kind: str, line: str, cut: int) -> str:
         return _replace(line, _NAME[table], lambda value: f'"  {value[1:-1].upper()} "')
     if kind == "orphan_key":
         return _replace(line, _FOREIGN[table], lambda value: str(int(value) + ORPHAN))
-    return _replace(line, _MOMENT[table], _abroad)
+    return _replace(line, _MOMENT[table], _with_offset)
 
 
 def _replace(line: str, column: str, change: Callable[[str], str]) -> str:
-    """Change a column's value in a line, and nothing else."""
+    """Change the value of one column in a line of JSON."""
     pattern = rf'("{column}":)("(?:[^"\\]|\\.)*"|[^,}}]*)'
-    return re.sub(pattern, lambda found: found[1] + change(found[2]), line, count=1)
+    return re.sub(pattern, lambda match: match[1] + change(match[2]), line, count=1)
 
 
-def _abroad(value: str) -> str:
-    """The same moment as a clock five hours behind UTC writes it."""
+def _with_offset(value: str) -> str:
+    """Rewrite a UTC timestamp with the offset -05:00."""
     return f'"{(datetime.fromisoformat(value[1:-1]) - timedelta(hours=5)).isoformat()}-05:00"'
 
 
-def rows(counts: dict[tuple[str, str], Counter]) -> Sequence[dict]:
-    """Counts by (table, where) as records of the truth table."""
+def count_records(counts: dict[tuple[str, str], Counter]) -> Sequence[dict]:
+    """Convert counts by (table, where) to records of the truth table."""
     return [
         {"table": table, "where": where, "kind": kind, "records": number}
-        for (table, where), found in sorted(counts.items())
-        for kind, number in sorted(found.items())
+        for (table, where), match in sorted(counts.items())
+        for kind, number in sorted(match.items())
     ]

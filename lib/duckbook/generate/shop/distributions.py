@@ -1,8 +1,8 @@
-"""Distributions by inversion, with the same last bit on every machine.
+"""Distributions by inversion, bit-identical on every machine.
 
-The exp and log of numpy and of C libraries differ in the last place between processors, and a store that is to be
-byte-identical everywhere may use neither. `log` and `exp` here consist of IEEE additions, multiplications and
-divisions only, which are exactly rounded everywhere; quantile functions are tables made with them.
+The exp and log of numpy and of C libraries differ in the last bit between processors. `log` and `exp` here use only
+IEEE additions, multiplications and divisions, which are exactly rounded everywhere. Quantile functions are tables
+computed with them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LN2_LOW = 1.90821492927058770002e-10
 _SQRT_HALF = 0.7071067811865476
 
 _EDGE = 40.0
-"""The tables span uniforms whose logit is within ±40, which is more than 53 bits can reach."""
+"""The tables span logits within ±40, beyond the reach of 53-bit uniforms."""
 _KNOTS = 4096
 
 
@@ -37,7 +37,7 @@ def log(x: np.ndarray) -> np.ndarray:
 
 
 def exp(x: np.ndarray) -> np.ndarray:
-    """Exponential function; what is below -700 gives 0."""
+    """Exponential function; 0 for arguments below -700."""
     x = np.asarray(x, dtype=np.float64)
     clipped = np.clip(x, -700.0, 700.0)
     power = np.rint(clipped / _LN2)
@@ -56,14 +56,14 @@ def logit(u: np.ndarray) -> np.ndarray:
 
 
 class Quantiles:
-    """The quantile function of a density, tabulated on the logit scale so that both tails are as exact as the middle.
+    """Quantile function of a density, tabulated on the logit scale so that both tails are as exact as the middle.
 
     Parameters
     ----------
     log_density
-        Logarithm of the density of y up to a constant.
+        Logarithm of the density of y, up to a constant.
     low, high
-        Range of y that holds all of the mass that matters.
+        Range of y that holds practically all of the mass.
     """
 
     def __init__(self, log_density: Callable[[np.ndarray], np.ndarray], low: float, high: float) -> None:
@@ -71,7 +71,7 @@ class Quantiles:
         height = log_density(y)
         mass = exp(height - height.max())
         slices = (mass[1:] + mass[:-1]) * 0.5
-        # cumsum adds in order on every machine; sum does not.
+        # Unlike sum, cumsum adds in the same order on every machine.
         left = np.concatenate([[0.0], np.cumsum(slices)])
         right = np.concatenate([np.cumsum(slices[::-1])[::-1], [0.0]])
         inside = (left > left[-1] * 1e-18) & (right > left[-1] * 1e-18)
@@ -80,7 +80,7 @@ class Quantiles:
         )
 
     def __call__(self, u: np.ndarray) -> np.ndarray:
-        """Y at uniforms u in (0, 1)."""
+        """Quantiles at uniforms u in (0, 1)."""
         position = (logit(u) + _EDGE) * (_KNOTS / (2 * _EDGE))
         knot = np.clip(position.astype(np.int64), 0, _KNOTS - 1)
         lower = self._knots[knot]
@@ -121,24 +121,24 @@ def beta(u: np.ndarray, a: float, b: float) -> np.ndarray:
 
 
 class Lookup:
-    """A quantile function as 65,536 equally likely values: one gather a draw, where tails beyond 1e-5 do not matter."""
+    """Quantile function as 65,536 equally likely values, so that a draw is one gather. Tails end at about 1e-5."""
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = values
 
     @classmethod
-    def of(cls, quantile: Callable[[np.ndarray], np.ndarray], dtype: type = np.float64) -> Lookup:
+    def tabulate(cls, quantile: Callable[[np.ndarray], np.ndarray], dtype: type = np.float64) -> Lookup:
         """Tabulate a quantile function; integer types are rounded."""
         values = quantile((np.arange(65_536) + 0.5) / 65_536)
         return cls(np.rint(values).astype(dtype) if np.issubdtype(dtype, np.integer) else values.astype(dtype))
 
     @classmethod
     def weighted(cls, weights: Sequence[float] | np.ndarray) -> Lookup:
-        """Tabulate the indices 0 … n-1 drawn with these weights."""
+        """Tabulate the indices 0 … n-1 by weight."""
         return _weighted(tuple(weights))
 
     def __call__(self, bits: np.ndarray, shift: int = 48) -> np.ndarray:
-        """The value that 16 of the 64 bits stand for."""
+        """Value selected by 16 of the 64 bits."""
         return self.values[((bits >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.int64)]
 
 
@@ -151,26 +151,26 @@ def _weighted(weights: tuple[float, ...]) -> Lookup:
 
 @lru_cache
 def lognormal(median: float, sigma: float) -> Lookup:
-    """Whole numbers (of seconds, say) that are log-normal."""
-    return Lookup.of(lambda u: median * exp(sigma * normal()(u)), np.int64)
+    """Log-normal integers, such as seconds."""
+    return Lookup.tabulate(lambda u: median * exp(sigma * normal()(u)), np.int64)
 
 
 @lru_cache
 def exponential(mean: float) -> Lookup:
-    """Whole numbers (of seconds, say) that are exponential."""
-    return Lookup.of(lambda u: -mean * log(1.0 - u), np.int64)
+    """Exponential integers, such as seconds."""
+    return Lookup.tabulate(lambda u: -mean * log(1.0 - u), np.int64)
 
 
 @lru_cache
 def geometric(mean: float, most: int = 60) -> Lookup:
-    """Whole numbers from 0 on, each less frequent than the one before it by the same factor."""
+    """Geometric integers from 0."""
     falls = np.full(most, mean / (1.0 + mean))
     falls[0] = 1.0
     return Lookup.weighted(np.cumprod(falls))
 
 
 def poisson(u: np.ndarray, mean: np.ndarray, most: int = 12) -> np.ndarray:
-    """Poisson counts at uniforms u, cut at `most`."""
+    """Poisson counts at uniforms u, at most `most`."""
     term = exp(-mean)
     reached = term.copy()
     count = np.zeros(len(u), dtype=np.int64)
@@ -185,7 +185,7 @@ def poisson(u: np.ndarray, mean: np.ndarray, most: int = 12) -> np.ndarray:
 
 
 def interpolate(x: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values at x, on straight lines between those at ascending known places, and level beyond them."""
+    """Interpolate linearly between ascending known points, constant beyond them."""
     at = np.clip(np.searchsorted(known, x, side="right") - 1, 0, len(known) - 2)
     share = np.clip((x - known[at]) / (known[at + 1] - known[at]), 0.0, 1.0)
     return values[at] + share * (values[at + 1] - values[at])

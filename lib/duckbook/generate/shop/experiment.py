@@ -1,8 +1,8 @@
-"""A planted experiment: reminder mails to a random share of the customers, for a quarter of a year.
+"""Planted experiment: reminder emails to a random share of the customers for a quarter of a year.
 
-Customers who have signed up before it starts take part, and chance alone decides who gets the mails. While it lasts,
-the treated order again at a rate that is a planted factor higher; nothing else about them changes. Without an uplift,
-which is the default, it is an experiment without an effect, and the store is the one that it would be without it.
+Customers who signed up before the start are enrolled, and chance alone decides who is treated. During the experiment
+the rate of repeat orders of the treated is higher by a planted factor; nothing else about them changes. The default
+uplift is 0, which leaves the shop unchanged.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from duckbook.generate.shop.randomness import Randomness
 from duckbook.generate.shop.spool import Spool
 
 DAYS = 91
-"""How long it lasts."""
+"""Length of the experiment."""
 
 DAYS_AFTER = 182
-"""Days of the history after its end, so that analyses of the last half year see a store as it usually is."""
+"""Days between its end and the end of the history, which keep the last half year free of treatment."""
 
 
 class Experiment:
-    """Who takes part, who is treated, and how the treated pass the time between two orders.
+    """Enrolment, treatment, and the effect on the time between two orders.
 
     Attributes
     ----------
@@ -49,28 +49,30 @@ class Experiment:
         self._customers, self._clock = customers, clock
         self._uplift = parameters.experiment_uplift
 
-        def made(some: slice) -> dict[str, np.ndarray]:
-            enrolled = customers.signup[some] < self._span[0]
-            drawn = randomness.uniform("experiment", customers.id[some]) < parameters.experiment_share
+        def make(chunk: slice) -> dict[str, np.ndarray]:
+            enrolled = customers.signup[chunk] < self._span[0]
+            drawn = randomness.uniform("experiment", customers.id[chunk]) < parameters.experiment_share
             return {"enrolled": enrolled, "treated": enrolled & drawn}
 
-        vars(self).update(spool.columns(len(customers), made))
+        vars(self).update(spool.columns(len(customers), make))
 
     def after(self, who: np.ndarray, weeks: np.ndarray, wait: np.ndarray) -> np.ndarray:
-        """The operational weeks at which a wait is over that begins at `weeks`, for customers `who`.
+        """Operational week in which a wait that begins at `weeks` ends.
 
-        The wait is as long as it would be without treatment; for the treated it passes faster while they are treated,
-        which is what a higher rate means.
+        `wait` is the wait without treatment. It passes faster for the treated during the experiment, which is
+        equivalent to a higher rate.
         """
         ends = weeks + wait
         if self._uplift == 0:
             return ends
-        on = np.flatnonzero(self.treated[who])
-        begin, end = (self._clock.weeks(moment - self._customers.offset[who[on]]) for moment in self._span)
+        treated = np.flatnonzero(self.treated[who])
+        begin, end = (self._clock.weeks(moment - self._customers.offset[who[treated]]) for moment in self._span)
         length = end - begin
         pace = 1.0 + self._uplift
-        passed = weeks[on] + self._uplift * np.clip(weeks[on] - begin, 0.0, length) + wait[on]
-        inside = begin + (passed - begin) / pace
-        beyond = passed - self._uplift * length
-        ends[on] = np.where(passed <= begin, passed, np.where(passed <= begin + pace * length, inside, beyond))
+        treated_weeks = weeks[treated] + self._uplift * np.clip(weeks[treated] - begin, 0.0, length) + wait[treated]
+        inside = begin + (treated_weeks - begin) / pace
+        beyond = treated_weeks - self._uplift * length
+        ends[treated] = np.where(
+            treated_weeks <= begin, treated_weeks, np.where(treated_weeks <= begin + pace * length, inside, beyond)
+        )
         return ends

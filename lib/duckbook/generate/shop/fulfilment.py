@@ -1,7 +1,7 @@
-"""Fulfilment: what happens to an order after it is placed, as a plan of moments that the order's key decides.
+"""Fulfilment: shipping, delivery, cancellation and returns, as a plan of times per order.
 
-The state of an order on a day is the plan read up to that day; nothing is drawn again as time goes on, which is why
-days run one by one and days skipped end the same.
+The key of an order decides its plan, and its state on a day is the plan up to that day. Nothing is drawn again later,
+so that landing every day and skipping days give the same result.
 """
 
 from __future__ import annotations
@@ -33,33 +33,32 @@ from duckbook.generate.shop.working_days import (
 
 PENDING, PROCESSING, SHIPPED, DELIVERED, CANCELLED, RETURNED = range(6)
 STANDARD_DAYS, EXPRESS_DAYS = 6, 3
-"""Days after the order, local to the customer, by whose end delivery is promised; a day without deliveries is passed
-over."""
+"""Days from the order to the promised delivery, in the customer's local time; moved to the next delivery day."""
 
 ELSEWHERE = 9
-"""Number of the address, after those that a customer moves to, that a tenth of the orders go to."""
+"""Number of the other address to which a tenth of the orders ship, above the numbers of the customer's moves."""
 
 STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned")
 
 
 class Fulfilment:
-    """The plan of each order and of each line.
+    """Plan of each order and line.
 
-    The warehouse ships and takes returns in its hours, and carriers deliver by day, neither on Sundays or holidays.
-    Standard shipping takes longer the more zones a parcel crosses.
+    The warehouse ships and takes returns in its opening hours, and carriers deliver by day, except on Sundays and
+    holidays. Standard shipping takes longer the more zones a parcel crosses.
 
     Attributes
     ----------
     promised : int64 array of shape (orders,)
-        Delivery promised when the order is placed.
+        Delivery time promised when the order is placed.
     processing, shipped, delivered, cancelled, returned : int64 arrays of shape (orders,)
-        When each status is reached, `NEVER` where it is not. An order is returned when all of its lines have come back.
+        Second in which each status is reached, or `NEVER`. An order is returned once all of its lines are.
     late : bool array of shape (orders,)
         Delivered after the promise.
     disappoints : bool array of shape (lines,)
-        Latent: whether the line disappoints, which raises returns and lowers scores.
+        Latent: whether the line disappoints, which raises returns and lowers review scores.
     line_returned : int64 array of shape (lines,)
-        When the line comes back, or `NEVER`.
+        Second in which the line is returned, or `NEVER`.
     """
 
     def __init__(
@@ -78,23 +77,23 @@ class Fulfilment:
         self._warehouse, self._carriers = WorkingDays(span, warehouse_works), WorkingDays(span, carriers_deliver)
         self._arrivals = time_of_day(CARRIER_HOURS)
 
-        def made(some: slice) -> dict[str, np.ndarray]:
-            plan = self._deliver(some, baskets)
-            return plan | self._return(some, plan, products, purchases, baskets)
+        def make(chunk: slice) -> dict[str, np.ndarray]:
+            plan = self._deliver(chunk, baskets)
+            return plan | self._return(chunk, plan, products, purchases, baskets)
 
-        vars(self).update(spool.columns(len(purchases), made))
+        vars(self).update(spool.columns(len(purchases), make))
 
     def address_number(self, which: slice | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of some orders: after how many moves the customer has ordered, and the number of the address shipped to."""
+        """Number of the customer's moves before each order, and number of the shipping address."""
         who, placed = self._purchases.customer[which], self._purchases.placed[which]
         moves = (self._customers.moved[who] <= placed[:, None]).sum(axis=1)
         elsewhere = part(self._randomness.bits("payment", self._purchases.key[which]), 16, 16) < 0.1 * 65_536
         return moves, np.where(elsewhere, ELSEWHERE, moves)
 
-    def _deliver(self, some: slice, baskets: Baskets) -> dict[str, np.ndarray]:
+    def _deliver(self, chunk: slice, baskets: Baskets) -> dict[str, np.ndarray]:
         draw, planted, purchases = self._randomness, self._parameters, self._purchases
-        placed, key, express = purchases.placed[some], purchases.key[some], baskets.express[some]
-        city = self._customers.city(purchases.customer[some], self.address_number(some)[1])
+        placed, key, express = purchases.placed[chunk], purchases.key[chunk], baskets.express[chunk]
+        city = self._customers.city(purchases.customer[chunk], self.address_number(chunk)[1])
         offset = np.array([place.offset for place in CITIES])[city] * season.HOUR
         bits = draw.bits("handling", key)
         is_cancelled = part(bits, 0, 16) < planted.cancelled_share * 65_536
@@ -103,14 +102,14 @@ class Fulfilment:
         after = exponential(14.0 * season.HOUR)(bits, 48) + 600
         bits = draw.bits("transit", key)
         transit = np.where(express, lognormal(1.2 * season.DAY, 0.3)(bits), self._standard(bits, placed, city))
-        # What has travelled long enough is handed over in the hours of a day on which carriers deliver, the next one at
-        # the earliest. They rest on one day in seven.
-        sent, hour = dispatched - offset, self._arrivals(bits, 0)
-        days = np.maximum((sent % season.DAY + transit * 6 // 7) // season.DAY, 1)
-        day = self._carriers.following(sent // season.DAY, days)
+        # Parcels arrive on the first delivery day after the transit, the day after dispatch at the earliest. Carriers
+        # work six days in seven.
+        dispatched_local, hour = dispatched - offset, self._arrivals(bits, 0)
+        days = np.maximum((dispatched_local % season.DAY + transit * 6 // 7) // season.DAY, 1)
+        day = self._carriers.following(dispatched_local // season.DAY, days)
         delivered = day * season.DAY + hour + offset
-        due = (placed - offset) // season.DAY + np.where(express, EXPRESS_DAYS, STANDARD_DAYS)
-        promised = self._carriers.following(due) * season.DAY + LAST_DELIVERY + offset
+        due_day = (placed - offset) // season.DAY + np.where(express, EXPRESS_DAYS, STANDARD_DAYS)
+        promised = self._carriers.following(due_day) * season.DAY + LAST_DELIVERY + offset
         cancelled = np.where(is_cancelled, np.minimum(placed + after, dispatched - 60), NEVER)
         delivered = np.where(is_cancelled, NEVER, delivered)
         return {
@@ -123,20 +122,20 @@ class Fulfilment:
         }
 
     def _standard(self, bits: np.ndarray, placed: np.ndarray, city: np.ndarray) -> np.ndarray:
-        """Seconds that standard shipping takes: by chance, by the zone of the city, and in the peak of the year."""
+        """Seconds of standard shipping, which depend on chance, the zone of the city, and the season."""
         planted = self._parameters
-        far = zone_factors(planted, np.array([ZONES[place.state] for place in CITIES]))
+        distance = zone_factors(planted, np.array([ZONES[place.state] for place in CITIES]))
         usual = lognormal(planted.transit_days * season.DAY, planted.transit_sigma)(bits)
-        # The peak is from Black Friday to Christmas, when carriers are slow.
-        return (usual * far[city] * np.where(is_peak(placed), 1.3, 1.0)).astype(np.int64)
+        # Carriers are slow in the peak.
+        return (usual * distance[city] * np.where(is_peak(placed), 1.3, 1.0)).astype(np.int64)
 
     def _return(
-        self, some: slice, plan: dict[str, np.ndarray], products: Products, purchases: Purchases, baskets: Baskets
+        self, chunk: slice, plan: dict[str, np.ndarray], products: Products, purchases: Purchases, baskets: Baskets
     ) -> dict[str, np.ndarray]:
         planted = self._parameters
-        begin = baskets.begin[some.start : some.stop + 1]
+        begin = baskets.begin[chunk.start : chunk.stop + 1]
         lines = slice(begin[0], begin[-1])
-        order, product = baskets.order[lines] - some.start, baskets.product[lines]
+        order, product = baskets.order[lines] - chunk.start, baskets.product[lines]
         delivered = plan["delivered"][order]
         base = np.where(plan["late"][order], planted.unhappy_late, planted.unhappy_on_time)
         odds = base / (1.0 - base) * exp(-0.75 * products.quality[product])
@@ -146,10 +145,12 @@ class Fulfilment:
         chance = usual * np.where(disappoints, 2.6, 0.85) * planted.return_scale
         is_returned = (part(bits, 20, 20) < chance * 2**20) & (delivered < NEVER)
         wait = lognormal(9.0 * season.DAY, 0.6)(bits, 48) + season.DAY
-        back = delivered + wait
-        # Gifts go back after Christmas, hence the returns of January.
-        back = np.where(is_peak(purchases.placed[some])[order] & is_returned, _after_christmas(back), back)
-        day = self._warehouse.following((np.where(is_returned, back, 0) - WAREHOUSE_OFFSET) // season.DAY)
+        returned_at = delivered + wait
+        # Gifts are returned after Christmas, hence the returns of January.
+        returned_at = np.where(
+            is_peak(purchases.placed[chunk])[order] & is_returned, _after_christmas(returned_at), returned_at
+        )
+        day = self._warehouse.following((np.where(is_returned, returned_at, 0) - WAREHOUSE_OFFSET) // season.DAY)
         hour = OPENS * season.HOUR + (part(bits, 40, 8) * (CLOSES - OPENS) * season.HOUR >> 8) + part(bits, 48, 7)
         line_returned = np.where(is_returned, day * season.DAY + hour + WAREHOUSE_OFFSET, NEVER)
         last = np.maximum.reduceat(line_returned, begin[:-1] - begin[0]) if len(line_returned) else line_returned
@@ -160,14 +161,14 @@ class Fulfilment:
         }
 
     def events(self) -> list[np.ndarray]:
-        """When each status is reached, in the order of `STATUSES` from processing on."""
+        """Seconds in which each status is reached, in the order of `STATUSES` from processing."""
         return [self.processing, self.shipped, self.delivered, self.cancelled, self.returned]
 
-    def state(self, some: slice, placed: np.ndarray, until: int) -> tuple[np.ndarray, np.ndarray]:
-        """Status of some orders, and the moment of its last change, at the last moment before `until`."""
+    def state(self, chunk: slice, placed: np.ndarray, until: int) -> tuple[np.ndarray, np.ndarray]:
+        """Status of a chunk of orders just before `until`, and the second of its last change."""
         status, updated = np.full(len(placed), PENDING), placed.copy()
         for number, moments in enumerate(self.events(), start=PROCESSING):
-            moment = moments[some]
+            moment = moments[chunk]
             reached = moment < until
             status[reached] = number
             updated[reached] = moment[reached]
@@ -175,22 +176,22 @@ class Fulfilment:
 
 
 def zone_factors(parameters: Parameters, zones: np.ndarray) -> np.ndarray:
-    """How much longer than on the mean standard shipping takes to each of some zones."""
+    """Factor on the mean time of standard shipping, by zone."""
     return exp(parameters.transit_zone_effect * (zones - mean_zone()))
 
 
 def is_peak(placed: np.ndarray) -> np.ndarray:
-    """Whether moments lie between 20 November and 24 December."""
+    """Whether orders are placed from 20 November to 24 December."""
     days = placed.astype("datetime64[s]").astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     month, day = months.astype(np.int64) % 12 + 1, (days - months).astype(np.int64) + 1
     return ((month == 11) & (day >= 20)) | ((month == 12) & (day <= 24))
 
 
-def _after_christmas(back: np.ndarray) -> np.ndarray:
-    """Move returns that would come before 27 December to the weeks after it, in their order."""
-    year = back.astype("datetime64[s]").astype("datetime64[Y]")
+def _after_christmas(returned_at: np.ndarray) -> np.ndarray:
+    """Move returns before 27 December to the following weeks, in order."""
+    year = returned_at.astype("datetime64[s]").astype("datetime64[Y]")
     edge = (year.astype("datetime64[D]") + np.timedelta64(360, "D")).astype("datetime64[s]").astype(np.int64)
-    early = back < edge
+    early = returned_at < edge
     november = edge - 40 * season.DAY
-    return np.where(early & (back > november), edge + (back - november) // 2, back)
+    return np.where(early & (returned_at > november), edge + (returned_at - november) // 2, returned_at)

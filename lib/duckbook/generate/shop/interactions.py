@@ -1,9 +1,8 @@
 """Interactions: the events of visits.
 
-A visit looks at one product after the other; each look is a view, and may come with a search before it and a wish,
-a cart_add and a cart_remove after it. A visit that buys ends with a purchase event for each line of its order.
-Events are laid out as a table of looks × kinds and read row by row, so that they come out in order with nothing
-sorted.
+A visit is a sequence of looks at products. A look is a view, possibly with a search before it and a wishlist_add,
+cart_add and cart_remove after it. A buying visit ends with one purchase event per line of its order. Events are read
+row by row from a table of looks × kinds, which gives them in order without sorting.
 """
 
 from __future__ import annotations
@@ -26,25 +25,24 @@ KINDS = ("search", "view", "wishlist_add", "cart_add", "cart_remove", "purchase"
 SEARCH, VIEW, WISH, CART, REMOVE, PURCHASE = range(6)
 
 SHARES = {SEARCH: 170, WISH: 75, CART: 420, REMOVE: 200}
-"""Of 1,024 looks: how many begin with a search, end with a wish, fill a cart that will be abandoned, undo it."""
+"""Looks per 1,024 that begin with a search, end with a wishlist_add, fill a cart to be abandoned, or undo that."""
 
 SPARE = 110
-"""Of 1,024 other looks of a visit that buys, how many put something into the cart that is taken out again."""
+"""Looks per 1,024 at other products in a buying visit that add to the cart and remove it again."""
 
 WITHIN_A_LOOK = np.array([-3, 0, 4, 6, 8, 0])
-"""When each kind of event happens, in 24ths of the time between two looks."""
+"""Time of each kind of event, in 24ths of the time between two looks."""
 
 FAVOURITE_VISITS = 0.5
-"""Share of idle visits that are about the customer's favourite category."""
+"""Share of visits without an order that are about the customer's favourite category."""
 
-A_DAY = 10_000_000
-"""More events than a day holds; event_id is YYYYMMDD × this + the event's place among those of the visits of that
-day."""
+MOST_PER_DAY = 10_000_000
+"""More events than on any day. event_id is YYYYMMDD × this + the event's number within the visits of that day."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """Events in order of the visits that they belong to; `product` and `line` are -1 and 0 where there is none."""
+    """Events in order of their visits. `product` is -1 and `line` is 0 where there is none."""
 
     visit: np.ndarray
     kind: np.ndarray
@@ -57,8 +55,8 @@ class Events:
         return len(self.visit)
 
 
-class Interacting:
-    """Makes the events of visits."""
+class EventGenerator:
+    """Generator of the events of visits."""
 
     def __init__(
         self, randomness: Randomness, parameters: Parameters, customers: Customers, products: Products, baskets: Baskets
@@ -76,13 +74,8 @@ class Interacting:
         bits = self._randomness.bits("device", visits.key)
         return np.where(visits.buys, self._buying_devices(bits), self._devices(bits))
 
-    def of(self, visits: Visits) -> Events:
-        """The events of whole days of visits.
-
-        Notes
-        -----
-        A day's visits must be complete, because an event's id counts those before it on the day.
-        """
+    def events(self, visits: Visits) -> Events:
+        """Generate the events of visits. Visits must cover whole days, as an event's id is its number on the day."""
         bought = np.zeros(len(visits), dtype=np.int64)
         bought[visits.buys] = self._baskets.lines[visits.order[visits.buys]]
         rows = visits.products + bought
@@ -90,12 +83,12 @@ class Interacting:
         place = np.arange(len(visit)) - np.repeat(np.cumsum(rows) - rows, rows)
         pays = place >= visits.products[visit]
         bits = self._randomness.bits("look", visits.key[visit], place)
-        # The last looks of a visit that buys are at what it buys.
+        # The last looks of a buying visit are at the products that it buys.
         line = np.where(visits.buys[visit], place - (visits.products - bought)[visit], -1)
         line = np.where(pays, place - visits.products[visit], line)
-        product = self._looked_at(visits, visit, line, bits)
-        happens = self._flags(visits, visit, place, line, pays, bits)
-        look, kind = np.nonzero(happens)
+        product = self._viewed_products(visits, visit, line, bits)
+        occurs = self._flags(visits, visit, place, line, pays, bits)
+        look, kind = np.nonzero(occurs)
         at = self._moments(visits, visit, place, pays, bits, look, kind)
         visit = visit[look]
         return Events(
@@ -107,11 +100,11 @@ class Interacting:
             id=_ids(visits.start, visit),
         )
 
-    def _looked_at(self, visits: Visits, visit: np.ndarray, line: np.ndarray, bits: np.ndarray) -> np.ndarray:
-        """The product of each look: of the order where the visit buys or prepares one, else one of a category."""
+    def _viewed_products(self, visits: Visits, visit: np.ndarray, line: np.ndarray, bits: np.ndarray) -> np.ndarray:
+        """Product of each look: from the order if the visit buys or prepares one, else from a category."""
         baskets, week = self._baskets, self._products.week_of(visits.start)[visit]
         category = self._interest(visits)[visit]
-        # Looks that buy nothing are told apart by bits of their own.
+        # Looks that buy nothing have a line of -1, so their own bits distinguish them.
         draw = self._randomness.bits("looked at", visits.key[visit], line + 1 + part(bits, 32, 24))
         product = baskets.shelves.views.draw(draw, week, category, category + 1)
         ordered = np.flatnonzero(visits.order[visit] >= 0)
@@ -121,17 +114,17 @@ class Interacting:
         buys = line[ordered] >= 0
         any_line = part(bits[ordered], 40, 8) * baskets.lines[order] // 256
         wanted = baskets.product[baskets.begin[order] + np.where(buys, line[ordered], any_line)]
-        # What is not on sale yet can be looked for, but not looked at.
+        # Products that are not on sale yet cannot be viewed.
         prepares = ~visits.buys[visit[ordered]] & (part(bits[ordered], 48, 8) < 128)
         prepares &= self._products.on_sale[week[ordered], wanted]
         product[ordered] = np.where(buys | prepares, wanted, product[ordered])
         return product
 
     def _interest(self, visits: Visits) -> np.ndarray:
-        """The category that each visit is about: that of its order, else a favourite, else any."""
-        mind = self._randomness.bits("mind", visits.key)
-        favourite = part(mind, 0, 16) < FAVOURITE_VISITS * 65_536
-        category = np.where(favourite, self._customers.favourite[visits.customer], self._category(mind, 16))
+        """Category of each visit: that of its order, else the favourite, else any."""
+        bits = self._randomness.bits("mind", visits.key)
+        favourite = part(bits, 0, 16) < FAVOURITE_VISITS * 65_536
+        category = np.where(favourite, self._customers.favourite[visits.customer], self._category(bits, 16))
         ordered = np.flatnonzero(visits.order >= 0)
         first = self._baskets.product[self._baskets.begin[visits.order[ordered]]]
         category[ordered] = self._products.category[first]
@@ -140,24 +133,24 @@ class Interacting:
     def _flags(
         self, visits: Visits, visit: np.ndarray, place: np.ndarray, line: np.ndarray, pays: np.ndarray, bits: np.ndarray
     ) -> np.ndarray:
-        """Which kinds of events happen at each look, shape (looks, kinds)."""
-        mood = (
+        """Whether each kind of event happens at each look, shape (looks, kinds)."""
+        abandons = (
             part(self._randomness.bits("abandons", visits.key), 0, 16) < self._parameters.abandoned_cart_share * 65_536
         )
-        fills = (mood & ~visits.buys)[visit]
+        fills = (abandons & ~visits.buys)[visit]
         last = place == visits.products[visit] - 1
         buying = line >= 0
         more = part(bits, 0, 10)
-        happens = np.zeros((len(visit), len(KINDS)), dtype=bool)
-        happens[:, PURCHASE] = pays
-        happens[:, VIEW] = ~pays
-        happens[:, SEARCH] = ~pays & (part(bits, 10, 10) < SHARES[SEARCH])
-        happens[:, WISH] = ~pays & ~buying & (part(bits, 20, 10) < SHARES[WISH])
-        happens[:, CART] = ~pays & (
+        occurs = np.zeros((len(visit), len(KINDS)), dtype=bool)
+        occurs[:, PURCHASE] = pays
+        occurs[:, VIEW] = ~pays
+        occurs[:, SEARCH] = ~pays & (part(bits, 10, 10) < SHARES[SEARCH])
+        occurs[:, WISH] = ~pays & ~buying & (part(bits, 20, 10) < SHARES[WISH])
+        occurs[:, CART] = ~pays & (
             buying | (fills & (last | (more < SHARES[CART]))) | (visits.buys[visit] & (more < SPARE))
         )
-        happens[:, REMOVE] = happens[:, CART] & ~buying & (visits.buys[visit] | (part(bits, 30, 10) < SHARES[REMOVE]))
-        return happens
+        occurs[:, REMOVE] = occurs[:, CART] & ~buying & (visits.buys[visit] | (part(bits, 30, 10) < SHARES[REMOVE]))
+        return occurs
 
     def _moments(
         self,
@@ -169,25 +162,27 @@ class Interacting:
         look: np.ndarray,
         kind: np.ndarray,
     ) -> np.ndarray:
-        """When each event happens; the purchase of an order is when the order is placed."""
+        """Second of each event. Purchases happen when the order is placed."""
         usual = 30 + part(visits.key, 16, 16) * 150 // 65_536
         gaps = np.where(visits.gap < 0, usual, visits.gap)
         gap = gaps[visit]
         jitter = np.where(place > 0, part(bits, 56, 8) * (gap // 4) // 256, 0)
         paid = visits.start[visit] + visits.products[visit] * gap
         begins = np.where(pays, paid, visits.start[visit] + place * gap + jitter)
-        # A look is over before the search of the next one begins.
+        # A look ends before the search of the next one.
         moment = begins[look] + gap[look] * WITHIN_A_LOOK[kind] // 24
         return np.maximum(moment, visits.start[visit[look]])
 
 
 def _ids(start: np.ndarray, visit: np.ndarray) -> np.ndarray:
-    """Day of the visit's start and place among the events of that day's visits."""
+    """Event ids, from the day of the visit's start and the number within the events of that day's visits."""
     day = (start // season.DAY)[visit]
-    fresh = np.flatnonzero(np.concatenate([[True], day[1:] != day[:-1]])) if len(day) else np.zeros(0, dtype=np.int64)
-    place = np.arange(len(day)) - np.repeat(fresh, np.diff(np.concatenate([fresh, [len(day)]])))
+    day_starts = (
+        np.flatnonzero(np.concatenate([[True], day[1:] != day[:-1]])) if len(day) else np.zeros(0, dtype=np.int64)
+    )
+    place = np.arange(len(day)) - np.repeat(day_starts, np.diff(np.concatenate([day_starts, [len(day)]])))
     days = day.astype("datetime64[D]")
     months = days.astype("datetime64[M]")
     years = days.astype("datetime64[Y]").astype(np.int64) + 1970
     number = years * 10_000 + (months.astype(np.int64) % 12 + 1) * 100 + (days - months).astype(np.int64) + 1
-    return number * A_DAY + place + 1
+    return number * MOST_PER_DAY + place + 1

@@ -1,9 +1,8 @@
-"""What is planted: every assumption of the store in one place, with its source.
+"""Planted parameters: every assumption of the shop, with its source.
 
-The store that is imitated is a general online retailer in the USA that sells in USD to customers who sign in, with
-returns and reviews. Published figures of different shops disagree (RetailRocket counts anonymous visitors, of whom
-0.8 in a hundred views end in a purchase; UCI's shop counts sessions, of which 15.5 % buy): where they do, the field
-below says which one is followed.
+The shop is modelled on a general online retailer in the USA that sells in USD to customers who sign in, with returns
+and reviews. Published figures disagree: at RetailRocket, which counts anonymous visitors, 0.8 % of views end in a
+purchase; at UCI's shop 15.5 % of sessions do. Each field names the source that it follows.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from duckbook.errors import SettingError
 
 @dataclass(frozen=True)
 class Parameters:
-    """The planted parameters. Rates are per week of operational time unless they say otherwise; money is in USD.
+    """Planted parameters. Rates are per week of operational time unless stated otherwise; money is in USD.
 
-    Operational time is time in which the season is ironed out: a week of it passes faster in November than in
-    February (`duckbook.generate.shop.season`).
+    Operational time is calendar time without the season: a week of it passes faster in November than in February
+    (`duckbook.generate.shop.season`). The docstrings of the fields are part of the truth table.
     """
 
     # -- acquisition ------------------------------------------------------------------------------------------------
@@ -52,7 +51,7 @@ class Parameters:
     bgnbd_b: float = 2.426
     """Second parameter of it; CDNOW 2.426. A customer may drop out after each repeat purchase."""
 
-    # -- experiment: reminder mails --------------------------------------------------------------------------------
+    # -- experiment: reminder emails --------------------------------------------------------------------------------
     experiment_share: float = 0.5
     """Share of those who take part in the experiment that is treated, by chance (`shop.experiment`)."""
     experiment_uplift: float = 0.0
@@ -172,7 +171,7 @@ class Parameters:
     review_typo_share: float = 0.12
     """Share of texts that are typed in haste. Assumption."""
 
-    # -- slow change: events a year ----------------------------------------------------------------------------------
+    # -- slow change: events per year ---------------------------------------------------------------------------------
     moves_yearly: float = 0.085
     """Moves a year (US Census Bureau, Geographic Mobility 2022: 8.7 %)."""
     marital_yearly: float = 0.03
@@ -193,7 +192,7 @@ class Parameters:
                 raise SettingError(f"DUCKBOOK_PLANTED: {field.name}={value} must lie between {low} and {high}.")
 
     def rows(self) -> list[dict[str, str]]:
-        """Name, value, and meaning with its source of every parameter, for the truth table."""
+        """List name, value and meaning of every parameter for the truth table."""
         meaning = _meanings()
         return [
             {"parameter": field.name, "value": str(getattr(self, field.name)), "meaning": meaning[field.name]}
@@ -202,12 +201,12 @@ class Parameters:
 
 
 def planting(changes: str) -> Parameters:
-    """The planted parameters with changes, ``"bgnbd_r=0.3 spend_mean=60"``.
+    """Parse changes of planted parameters, such as ``"bgnbd_r=0.3 spend_mean=60"``.
 
     Raises
     ------
     SettingError
-        There is no such parameter, or it cannot have this value.
+        A parameter is unknown, or its value is not a number in its range.
     """
     known = [field.name for field in fields(Parameters) if isinstance(field.default, float)]
     values = {}
@@ -216,14 +215,14 @@ def planting(changes: str) -> Parameters:
             raise SettingError(f"DUCKBOOK_PLANTED: {name}={number} is not NAME=NUMBER, such as bgnbd_r=0.3.")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "duckbook.generate.shop.parameters has those that there are."
+            hint = f"did you mean {near[0]}?" if near else "duckbook.generate.shop.parameters lists them all."
             raise SettingError(f"DUCKBOOK_PLANTED: there is no planted number {name}; {hint}")
         values[name] = float(number)
     return Parameters(**values)
 
 
 def _meanings() -> dict[str, str]:
-    """What stands under each field above, so that assumptions and sources are written once."""
+    """Docstring of each field of `Parameters`."""
     body = ast.parse(inspect.getsource(Parameters)).body[0].body
     return {
         field.target.id: " ".join(text.value.value.split())
@@ -233,7 +232,7 @@ def _meanings() -> dict[str, str]:
 
 
 def _bounds(name: str) -> tuple[float, float]:
-    """The least and the greatest value that a planted number can have."""
+    """Smallest and largest value of a planted parameter."""
     if "correlation" in name:
         return -0.9, 0.9
     if "share" in name or name.startswith("unhappy"):
@@ -243,5 +242,5 @@ def _bounds(name: str) -> tuple[float, float]:
     factors = {"yearly_growth", "elasticity_sd", "visits_after_dropout", "experiment_uplift", "transit_zone_effect"}
     if name in factors or name.endswith("_yearly"):
         return 0.0, 5.0
-    # The mean of a gamma-gamma exists from a shape of one on; the others are shapes, rates, weeks, days and USD.
+    # The mean of a gamma-gamma needs a shape above 1. The others are shapes, rates, weeks, days and USD.
     return (1.01 if name == "spend_q" else 0.001), 10_000.0

@@ -1,8 +1,8 @@
-"""Pools of names, streets and cities that people are put together from.
+"""Pools of names, streets and cities.
 
-Names and their frequencies come from Faker's en_US tables, read once as pools (Faker makes 8,000 names a second, a
-gather from a pool some 50 million); cities are the largest ones of the USA and some small ones, weighted by population
-(US Census Bureau, 2023 estimates, thousands), with the first three digits of their postal codes and hours behind UTC.
+Names and their frequencies come from Faker's en_US tables, read once as pools: Faker makes 8,000 names per second, a
+gather about 50 million. Cities are the largest of the USA and some small ones, weighted by population (US Census
+Bureau, 2023 estimates), with the first three digits of their postal codes and hours behind UTC.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 
 class City(NamedTuple):
-    """A city; `population` in thousands, `offset` in hours of standard time behind UTC."""
+    """City. `population` is in thousands, `offset` in hours of standard time behind UTC."""
 
     name: str
     state: str
@@ -74,33 +74,33 @@ ZONES = {
     }.items()
     for state in states.split()
 }
-"""Carriers' zone of each state, by the miles between its largest cities here and the warehouse in Louisville, Kentucky:
-up to 150, 300, 600, 1,000, 1,400, 1,800 and more, as USPS and UPS have them, and beyond the sea."""
+"""Carrier zone of each state, by the miles from the warehouse in Louisville, Kentucky, to the state's largest `CITIES`.
+Zones 2 to 8 are those of USPS and UPS: up to 150, 300, 600, 1,000, 1,400, 1,800 and more miles. Zone 9 is Alaska and
+Hawaii."""
 
 GENDERS = ("female", "male", "nonbinary")
-"""The pools of given names that Faker has."""
+"""Faker's pools of given names."""
 
 SUBURBS = 1500
-"""Thousands of people that each city's surroundings add to its weight, so that the largest ones do not hold
-everyone."""
+"""Thousands of people added to each city's weight, so that the largest cities do not dominate."""
 
 
 class Pool(NamedTuple):
-    """Values and how often each is drawn."""
+    """Values and their weights."""
 
     values: tuple[str, ...]
     weights: np.ndarray
 
 
 def mean_zone() -> float:
-    """The zone of a mean customer, weighted as cities are drawn."""
+    """Mean zone of the customers."""
     weights = [city.population + SUBURBS for city in CITIES]
     return sum(w * ZONES[city.state] for w, city in zip(weights, CITIES, strict=True)) / sum(weights)
 
 
 @lru_cache
 def first_names(gender: str) -> Pool:
-    """Given names of `female`, `male` or `nonbinary` persons."""
+    """Given names of `female`, `male` or `nonbinary` people."""
     from faker.providers.person.en_US import Provider
 
     return _pool(getattr(Provider, f"first_names_{gender}"))
@@ -108,7 +108,7 @@ def first_names(gender: str) -> Pool:
 
 @lru_cache
 def all_first_names() -> tuple[str, ...]:
-    """The given names of all genders, one pool after the other."""
+    """Given names of all genders, pool by pool."""
     return tuple(name for gender in GENDERS for name in first_names(gender).values)
 
 
@@ -122,7 +122,7 @@ def last_names() -> Pool:
 
 @lru_cache
 def streets() -> Pool:
-    """Names of streets such as 'Oak Street'."""
+    """Street names such as 'Oak Street'."""
     from faker.providers.person.en_US import Provider
 
     trees = ("Oak", "Maple", "Cedar", "Pine", "Elm", "Washington", "Lake", "Hill", "Park", "Main", "Walnut", "Spring")

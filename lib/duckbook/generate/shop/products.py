@@ -1,7 +1,7 @@
-"""Products: what each one is, and its list price, asked price and availability in each week.
+"""Products: attributes, and list price, sale price and availability per week.
 
-A week runs from Monday to Sunday, UTC. Prices, promotions, launches and withdrawals take effect at the start of a week,
-so that a table of weeks × products says all that baskets need.
+Weeks run from Monday to Sunday, UTC. Prices, promotions, launches and withdrawals take effect at the start of a week,
+so that baskets need only tables of weeks × products.
 """
 
 from __future__ import annotations
@@ -17,50 +17,44 @@ from duckbook.generate.shop.parameters import Parameters
 from duckbook.generate.shop.randomness import Randomness, below, part, to_uniform
 
 PRICE_BANDS = (1000, 1500, 2200, 3200, 4600, 6600, 9500, 14000, 22000, 40000)
-"""Inner edges, in cents, of the price bands among which a customer's budget chooses."""
+"""Inner edges, in cents, of the price bands. A customer's budget selects a band."""
 
 FEWEST, MOST = 120, 5000
-"""Bounds of the number of products at the end of the history; in between it is one for 20 customers."""
+"""Bounds of the number of products at the end of the history; between them there is one per 20 customers."""
 
 DEPTHS = (0, 10, 15, 20, 25, 30)
-"""Depths of a promotion in percent of the list price."""
+"""Promotion depths in percent of the list price."""
 
 STEPS = (0, 0, 2, 3, 5, -3)
-"""Changes of the list price in percent, of which each half-yearly review takes one."""
+"""Changes of the list price in percent; each half-yearly review applies one."""
 
 
 class Products:
-    """All products launched up to a horizon, the same ones whatever the horizon is.
+    """Products launched up to a horizon. A later horizon only adds products.
 
     Parameters
     ----------
     randomness, parameters
-        The streams and what is planted.
+        Random streams and planted parameters.
     customers
-        Size of the store, which sets the number of products.
+        Size of the shop, which sets the number of products.
     span
-        The days that are looked at.
+        Simulated days.
 
     Attributes
     ----------
     subcategory, category, brand, adjective, noun : arrays of shape (products,)
-        Indices into the catalogue; product_id is the position plus one.
+        Indices into the catalogue. product_id is the position plus one.
     quality, elasticity, popularity : float arrays of shape (products,)
-        Latent values: quality as a normal score, price elasticity, and weight in demand at the first list price.
+        Latent values: quality as a normal score, price elasticity, and demand weight at the first list price.
     launched, withdrawn : int64 arrays of shape (products,)
-        Seconds since 1970; `withdrawn` is far in the future for products that stay.
+        Seconds since 1970. `withdrawn` is far in the future for products that stay.
     base, sale : int64 arrays of shape (weeks, products)
-        List price and asked price in cents.
+        List price and sale price in cents.
     on_sale : bool array of shape (weeks, products)
     """
 
-    def __init__(
-        self,
-        randomness: Randomness,
-        parameters: Parameters,
-        customers: int,
-        span: season.Span,
-    ) -> None:
+    def __init__(self, randomness: Randomness, parameters: Parameters, customers: int, span: season.Span) -> None:
         self._randomness = randomness
         self._parameters = parameters
         self.first_week = span.first - timedelta(days=span.first.weekday())
@@ -74,7 +68,7 @@ class Products:
         self._price()
 
     def week_of(self, second: np.ndarray) -> np.ndarray:
-        """Number of the week that holds a moment."""
+        """Index of the week that contains a second."""
         return (second - season.epoch(self.first_week)) // season.WEEK
 
     def week_start(self, week: np.ndarray) -> np.ndarray:
@@ -97,7 +91,7 @@ class Products:
         number = np.arange(self.count)
         bits = self._randomness.bits("product description", number)
         drawn = Lookup.weighted([item.demand for item in SUBCATEGORIES])(bits)
-        # Each subcategory opens with a product that is never withdrawn, so that there is always one to buy.
+        # Each subcategory keeps one product that is never withdrawn, so that there is always one to buy.
         self.anchor = number < len(SUBCATEGORIES)
         self.subcategory = np.where(self.anchor, number % len(SUBCATEGORIES), drawn)
         self.category = np.array([item.category for item in SUBCATEGORIES])[self.subcategory]
@@ -114,11 +108,11 @@ class Products:
         mean = planted.elasticity_mean
         self.elasticity = np.clip(mean + planted.elasticity_sd * spread, -5.0, max(mean, -0.6))
         rank = self._randomness.uniform("product popularity", number)
-        # Pareto weights, sorted, follow Zipf's law; the cut keeps a single product from being the whole shop.
+        # Sorted Pareto weights follow Zipf's law. The cap keeps one product from dominating the shop.
         zipf = np.minimum(exp(-planted.popularity_exponent * log(rank)), 60.0)
         self.popularity = zipf * exp(0.25 * self.quality)
         median = np.array([item.price for item in SUBCATEGORIES])[self.subcategory]
-        # Better goods cost more, which is what biases an elasticity read off a cross-section of products.
+        # Better products cost more, which biases an elasticity estimated from a cross-section of products.
         tier = normal()(self._randomness.uniform("product price", number))
         price = median * exp(0.40 * tier + 0.15 * self.quality)
         self.first_price = np.maximum((price).astype(np.int64), 2) * 100 - 1
@@ -136,7 +130,7 @@ class Products:
         life = self._randomness.uniform("product life", number)
         days = 90.0 - 420.0 * log(life)
         leaves = (chance < self._parameters.share_discontinued) & ~self.anchor
-        # A launch is on sale from the Monday after it.
+        # Sales begin on the Monday after the launch.
         begin = np.maximum(self.week_of(self.launched) + 1, 0)
         end = np.where(leaves, begin + (days / 7).astype(np.int64) + 1, 10**6)
         self.withdrawn = self.week_start(end)
@@ -173,7 +167,7 @@ class Products:
 
 
 def _promotion_factor(monday: date) -> float:
-    """How much more the store promotes in the week of that Monday: when demand is high anyway, as shops do."""
+    """Factor on the promotion share in the week of a Monday, higher when demand is high anyway."""
     since = (monday - season.thanksgiving(monday.year)).days
     if -3 <= since <= 4:
         return 4.0

@@ -1,8 +1,7 @@
-"""Randomness by counting: a number for each (seed, stream, entity, counter), and no state.
+"""Counter-based random numbers: one per (seed, stream, entity, counter), without state.
 
-A generator with a state gives other numbers when the work is cut in other chunks. Here each uniform is a hash of
-what it is for, so that any slice of the store, made by any number of threads, in any order and on any machine, has
-the same bytes.
+The numbers of a stateful generator depend on how the work is split. Here each number is a hash of its purpose, so that
+a slice of the shop has the same bytes for any number of threads, in any order and on any machine.
 
 The hash is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
 OOPSLA 2014, with the constants of Stafford's variant 13), which passes BigCrush on a plain counter.
@@ -21,12 +20,12 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 
 
 class Randomness:
-    """The streams of one seed.
+    """Random streams of one seed.
 
     Parameters
     ----------
     seed
-        Any integer; two seeds share no stream.
+        Any integer. Two seeds share no stream.
     """
 
     def __init__(self, seed: int) -> None:
@@ -39,11 +38,11 @@ class Randomness:
         Parameters
         ----------
         stream
-            Name of what is decided; two streams are independent.
+            Name of the decision. Two streams are independent.
         entity, shape (n,)
-            Keys of the things that it is decided for, any integers.
+            Integer keys.
         counter
-            Which of the entity's numbers, a scalar or an array of shape (n,).
+            Index of the number within the entity's, a scalar or an array of shape (n,).
 
         Returns
         -------
@@ -59,7 +58,7 @@ class Randomness:
         return _mix(key)
 
     def uniform(self, stream: str, entity: np.ndarray, counter: int | np.ndarray = 0) -> np.ndarray:
-        """A uniform number in the open interval (0, 1) for each entity, with 53 bits."""
+        """Uniform number in the open interval (0, 1) for each entity, with 53 bits."""
         return to_uniform(self.bits(stream, entity, counter))
 
     def _base(self, stream: str) -> np.uint64:
@@ -70,7 +69,7 @@ class Randomness:
 
 
 def to_uniform(bits: np.ndarray) -> np.ndarray:
-    """The open interval (0, 1) from 64 random bits."""
+    """Map 64 random bits to the open interval (0, 1)."""
     unit = (bits >> np.uint64(11)).astype(np.float64)
     unit += 0.5
     unit *= 2.0**-53
@@ -78,12 +77,12 @@ def to_uniform(bits: np.ndarray) -> np.ndarray:
 
 
 def part(bits: np.ndarray, shift: int, width: int) -> np.ndarray:
-    """`width` of the 64 bits as small integers: several cheap decisions from one hash."""
+    """Extract `width` bits as integers, so that one hash serves several decisions."""
     return ((bits >> np.uint64(shift)) & np.uint64((1 << width) - 1)).astype(np.int64)
 
 
 def below(bits: np.ndarray, size: np.ndarray | int) -> np.ndarray:
-    """Integers 0 … size-1 from the upper 32 bits, by multiplication (Lemire, 2019) and not by modulo."""
+    """Integers 0 … size-1 from the upper 32 bits, by multiplication (Lemire, 2019)."""
     upper = (bits >> np.uint64(32)).astype(np.int64)
     return (upper * size) >> 32
 

@@ -1,8 +1,8 @@
-"""The calendar: how much the store sells at each hour, and operational time, in which that is ironed out.
+"""Season: sales intensity by hour, and operational time, in which the intensity is constant.
 
-The shape follows the monthly and weekly pattern of US online retail (US Census Bureau, Monthly Retail Trade,
-electronic shopping, not adjusted; Adobe Digital Economy Index for Cyber Week). Hours are local to the customer; no
-daylight saving.
+The season follows the monthly and weekly pattern of US online retail (US Census Bureau, Monthly Retail Trade,
+electronic shopping, not adjusted; Adobe Digital Economy Index for Cyber Week). Hours are in the customer's local time,
+without daylight saving.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DAY = 86_400
 WEEK = 7 * DAY
 
 MONTHS = (0.90, 0.86, 0.93, 0.92, 0.97, 0.95, 0.99, 0.96, 0.94, 1.00, 1.16, 1.26)
-"""Sales of an ordinary day by month, before Cyber Week and the days before Christmas."""
+"""Sales of an ordinary day by month, without Cyber Week and the days before Christmas."""
 
 WEEKDAYS = (1.10, 1.06, 1.03, 1.01, 0.94, 0.89, 0.97)
 """Monday to Sunday: online sales are highest on Monday and lowest on Saturday."""
@@ -28,12 +28,12 @@ HOURS = (
     0.45, 0.27, 0.17, 0.13, 0.13, 0.20, 0.38, 0.62, 0.88, 1.12, 1.30, 1.38,
     1.40, 1.36, 1.32, 1.30, 1.28, 1.28, 1.36, 1.50, 1.62, 1.56, 1.22, 0.77,
 )  # fmt: skip
-"""Midnight to 23 h: a plateau over midday and a peak at 20 h."""
+"""Sales by hour from midnight, with a plateau over midday and a peak at 20 h."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """First day of the store, last day of its history, and the last day that is looked at."""
+    """First day of the shop, last day of its history, and last simulated day."""
 
     first: date
     history_end: date
@@ -52,7 +52,7 @@ def thanksgiving(year: int) -> date:
 
 
 def occasion(day: date) -> float:
-    """Factor of a special day on top of month and weekday; 1 on an ordinary one."""
+    """Factor of a special day on top of month and weekday; 1 on an ordinary day."""
     since = (day - thanksgiving(day.year)).days
     cyber_week = {-3: 1.15, -2: 1.20, -1: 1.30, 0: 1.75, 1: 3.10, 2: 1.75, 3: 1.80, 4: 2.95, 5: 1.60, 6: 1.20}
     if since in cyber_week:
@@ -70,13 +70,13 @@ def occasion(day: date) -> float:
 
 def daily(first: date, days: int) -> np.ndarray:
     """Sales intensity of each day, 1 on an average day of an average year."""
-    every = [first + timedelta(days=n) for n in range(days)]
-    values = [MONTHS[d.month - 1] * WEEKDAYS[d.weekday()] * occasion(d) for d in every]
+    dates = [first + timedelta(days=n) for n in range(days)]
+    values = [MONTHS[d.month - 1] * WEEKDAYS[d.weekday()] * occasion(d) for d in dates]
     return np.array(values) / _YEARLY_MEAN
 
 
 def _yearly_mean() -> float:
-    # A fixed stretch of four years, so that the measure does not depend on what is simulated.
+    # Four fixed years, so that the mean does not depend on the simulated days.
     first = date(2020, 1, 1)
     days = [first + timedelta(days=n) for n in range(1461)]
     return sum(MONTHS[d.month - 1] * WEEKDAYS[d.weekday()] * occasion(d) for d in days) / len(days)
@@ -86,18 +86,18 @@ _YEARLY_MEAN = _yearly_mean()
 
 
 class Clock:
-    """A monotone map between seconds since 1970 and operational weeks, linear within an hour.
+    """Monotone map between seconds since 1970 and operational weeks, linear within an hour.
 
     Parameters
     ----------
     first
-        The day at whose start the operational time is 0.
+        Day at whose start operational time is 0.
     days
-        How many days the map spans; moments beyond have no inverse.
+        Days that the map spans. Moments beyond have no inverse.
     growth
         Yearly growth of the intensity; 0 for the season alone.
     strength
-        Exponent on the season: 1 the season as it is, 0 none.
+        Factor on the deviations from an average day: 1 for the full season, 0 for none.
     """
 
     def __init__(self, first: date, days: int, growth: float = 0.0, strength: float = 1.0) -> None:
@@ -113,17 +113,17 @@ class Clock:
         self.end = self.start + days * DAY
 
     def weeks(self, second: np.ndarray) -> np.ndarray:
-        """Operational weeks at moments within the span."""
+        """Operational weeks at seconds within the span."""
         since = np.clip(second - self.start, 0, (len(self._edges) - 1) * HOUR - 1)
         hour = since // HOUR
         lower = self._edges[hour]
         return lower + (self._edges[hour + 1] - lower) * ((since - hour * HOUR) / HOUR)
 
     def second(self, weeks: np.ndarray) -> np.ndarray:
-        """The whole second at which operational weeks have passed; `end` or later where they lie beyond the span."""
+        """Second at which operational weeks have passed; `end` or later beyond the span."""
         hour = np.searchsorted(self._edges, weeks, side="right") - 1
         inside = np.minimum(hour, len(self._edges) - 2)
         lower = self._edges[inside]
         share = (weeks - lower) / (self._edges[inside + 1] - lower)
-        # Beyond the span the share exceeds one, and the moment lies after the end, which is all that callers ask.
+        # Beyond the span the share exceeds 1, so the result is after the end, which is all that callers need.
         return self.start + inside * HOUR + np.minimum(share * HOUR, 1e9).astype(np.int64)

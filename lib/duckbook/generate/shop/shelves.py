@@ -1,7 +1,7 @@
-"""Shelves: for each week, where a random number finds a product in proportion to its demand.
+"""Shelves: tables to draw products from, by week, in proportion to demand.
 
-A shelf is a long row of slots that hold product numbers, as many slots for a product as its share of demand asks for. A
-draw is one gather from a stretch of slots, and stretches (a subcategory, a price band, …) are contiguous.
+A shelf is an array of slots that hold product numbers. A product has slots in proportion to its demand. The slots of a
+group (a subcategory, a price band, …) are contiguous, so that a draw is one gather.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ BANDS = len(PRICE_BANDS) + 1
 
 
 class Shelf:
-    """Slots of all weeks in one order of products.
+    """Slots of all weeks, ordered by product group.
 
     Parameters
     ----------
     weights, shape (weeks, products)
-        Demand in each week; 0 where a product is not on sale.
+        Demand per week; 0 where a product is not on sale.
     group, shape (products,)
-        Number of the finest stretch that each product stands in, 0 … groups-1.
+        Finest group of each product, 0 … groups-1.
     groups
-        How many such stretches there are.
+        Number of groups.
     slots
-        About how many slots a week has.
+        Approximate number of slots per week.
     """
 
     def __init__(self, weights: np.ndarray, group: np.ndarray, groups: int, slots: int) -> None:
@@ -48,43 +48,43 @@ class Shelf:
         self._edges = edges[:, boundary] + begins[:, None]
 
     def draw(self, bits: np.ndarray, week: np.ndarray, low: np.ndarray | int, high: np.ndarray | int) -> np.ndarray:
-        """A product from the stretches low … high-1, or -1 where they are empty in that week."""
+        """Draw a product from the groups low … high-1, or -1 where they are empty in that week."""
         begin = self._edges[week, low]
         size = self._edges[week, high] - begin
-        found = self._slots[np.minimum(begin + below(bits, size), len(self._slots) - 1)].astype(np.int64)
-        return np.where(size > 0, found, -1)
+        product = self._slots[np.minimum(begin + below(bits, size), len(self._slots) - 1)].astype(np.int64)
+        return np.where(size > 0, product, -1)
 
 
 class Shelves:
-    """The three shelves of a store."""
+    """The three shelves of a shop."""
 
     def __init__(self, products: Products) -> None:
         self.products = products
         self._slots = max(4096, 1 << (12 * products.planned - 1).bit_length())
 
     @cached_property
-    def _looked_at(self) -> np.ndarray:
+    def _view_demand(self) -> np.ndarray:
         return np.where(self.products.on_sale, self.products.popularity, 0.0)
 
     @cached_property
-    def _bought(self) -> np.ndarray:
+    def _purchase_demand(self) -> np.ndarray:
         products = self.products
         relative = products.sale / products.first_price
-        return self._looked_at * exp(products.elasticity * log(relative))
+        return self._view_demand * exp(products.elasticity * log(relative))
 
     @cached_property
     def views(self) -> Shelf:
-        """By category: what people look at, which the price does not change."""
-        return Shelf(self._looked_at, self.products.category, len(CATEGORIES), self._slots)
+        """Views by category, independent of price."""
+        return Shelf(self._view_demand, self.products.category, len(CATEGORIES), self._slots)
 
     @cached_property
     def by_subcategory(self) -> Shelf:
-        """By subcategory and price band within it: what people buy."""
+        """Purchases by subcategory, then price band."""
         group = self.products.subcategory * BANDS + self.products.band
-        return Shelf(self._bought, group, len(SUBCATEGORIES) * BANDS, self._slots)
+        return Shelf(self._purchase_demand, group, len(SUBCATEGORIES) * BANDS, self._slots)
 
     @cached_property
     def by_price(self) -> Shelf:
-        """By price band and category within it: what people buy."""
+        """Purchases by price band, then category."""
         group = self.products.band * len(CATEGORIES) + self.products.category
-        return Shelf(self._bought, group, BANDS * len(CATEGORIES), self._slots)
+        return Shelf(self._purchase_demand, group, BANDS * len(CATEGORIES), self._slots)

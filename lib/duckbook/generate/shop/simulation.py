@@ -1,7 +1,7 @@
-"""The simulated store as a whole: the parts in the order in which one follows from another.
+"""The simulated shop as a whole, and the windows of days that land.
 
-The process is one, continuous in time and without an as-of date; a `Store` is a look at it from its first day to a
-last one. What a longer look shows of the same days is the same.
+The process is continuous in time and has no as-of date. A `Shop` is the process from the first day up to some last day;
+a later last day changes nothing about the days before it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from duckbook.generate.shop.baskets import Baskets
 from duckbook.generate.shop.customers import Customers
 from duckbook.generate.shop.dirt import Dirt
 from duckbook.generate.shop.fulfilment import Fulfilment
-from duckbook.generate.shop.interactions import Interacting
+from duckbook.generate.shop.interactions import EventGenerator
 from duckbook.generate.shop.parameters import Parameters
 from duckbook.generate.shop.products import Products
 from duckbook.generate.shop.purchases import Purchases
@@ -25,51 +25,51 @@ from duckbook.generate.shop.randomness import Randomness
 from duckbook.generate.shop.reviews import Reviews
 from duckbook.generate.shop.spool import Spool
 from duckbook.generate.shop.stock import Stock
-from duckbook.generate.shop.visits import LOOK_AHEAD, Visiting, closing
+from duckbook.generate.shop.visits import LOOK_AHEAD, VisitGenerator, closing_times
 
 HISTORY_YEARS = 3
 
 LATEST_DAYS = 30
-"""The history ends this many days before the first as-of date, and a landing of the latest days covers as many."""
+"""Days between the end of the history and the first as-of date, and days that a landing of the latest days covers."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """Days after `after` up to and with `until`."""
+    """Days after `after`, up to and including `until`."""
 
     after: date
     until: date
 
     @property
     def begin(self) -> int:
-        """First second."""
+        """First second of the window."""
         return season.epoch(self.after) + season.DAY
 
     @property
     def end(self) -> int:
-        """First second after it."""
+        """First second after the window."""
         return season.epoch(self.until) + season.DAY
 
 
-class Store:
-    """The store from its first day to a last one.
+class Shop:
+    """The shop from its first day to a last day.
 
     Parameters
     ----------
     customers
-        Customers at the end of the history.
+        Number of customers at the end of the history.
     seed
         Seed of every random choice.
     first_as_of
-        The first as-of date; the history ends 30 days before it.
+        First as-of date; the history ends 30 days before it.
     until
-        Last day that is looked at.
+        Last simulated day.
     dirt
         Share of records that land dirty.
     parameters
-        What is planted.
+        Planted parameters.
     folder
-        Where columns that outgrow the memory of a piece are kept, in files; the system's folder for them if None.
+        Folder for columns larger than one chunk; the system's temporary folder if None.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class Store:
         self.before_first = _years_before(end, HISTORY_YEARS)
         self.first = self.before_first + timedelta(days=1)
         self.until = until
-        # Visits of the last days prepare orders of the days after them.
+        # Visits of the last days prepare orders of the following days.
         self.span = season.Span(self.first, end, until + timedelta(days=LOOK_AHEAD + 1))
         self.randomness = Randomness(seed)
         self.spool = Spool(folder)
@@ -97,67 +97,67 @@ class Store:
 
     @cached_property
     def customers(self) -> Customers:
-        """Everyone who signs up."""
+        """Customers who sign up."""
         return Customers(self.randomness, self.parameters, self.size, self.span, self.spool)
 
     @cached_property
     def products(self) -> Products:
-        """Everything that is launched."""
+        """Products launched."""
         return Products(self.randomness, self.parameters, self.size, self.span)
 
     @cached_property
     def purchases(self) -> Purchases:
-        """Who orders when."""
+        """Customer and time of each order."""
         return Purchases(self.randomness, self.parameters, self.customers, self.span, self.spool)
 
     @cached_property
     def baskets(self) -> Baskets:
-        """What is ordered."""
+        """Lines and amounts of the orders."""
         parts = (self.customers, self.products, self.purchases)
         return Baskets(self.randomness, self.parameters, *parts, self.spool)
 
     @cached_property
     def fulfilment(self) -> Fulfilment:
-        """What becomes of it."""
+        """Shipping, delivery and returns."""
         parts = (self.customers, self.products, self.purchases, self.baskets)
         return Fulfilment(self.randomness, self.parameters, *parts, self.span, self.spool)
 
     @cached_property
     def reviews(self) -> Reviews:
-        """What is said about it."""
+        """Reviews of delivered lines."""
         parts = (self.customers, self.products, self.purchases, self.baskets, self.fulfilment)
         return Reviews(self.randomness, self.parameters, *parts, self.span, self.spool)
 
     @cached_property
     def stock(self) -> Stock:
-        """What is left on the shelves."""
+        """Stock by week and product."""
         return Stock(self.randomness, self.products, self.purchases, self.baskets, self.spool)
 
     @cached_property
     def closed(self):
-        """When accounts are closed, int64 array of shape (customers,)."""
-        return closing(self.randomness, self.parameters, self.customers, self.purchases, self.spool)
+        """Second in which each account is closed, int64 array of shape (customers,)."""
+        return closing_times(self.randomness, self.parameters, self.customers, self.purchases, self.spool)
 
     @cached_property
-    def visiting(self) -> Visiting:
-        """Makes visits."""
+    def visit_generator(self) -> VisitGenerator:
+        """Generator of visits."""
         parts = (self.customers, self.purchases, self.baskets, self.closed)
-        return Visiting(self.randomness, self.parameters, *parts, self.spool)
+        return VisitGenerator(self.randomness, self.parameters, *parts, self.spool)
 
     @cached_property
-    def interacting(self) -> Interacting:
-        """Makes the events of visits."""
+    def event_generator(self) -> EventGenerator:
+        """Generator of the events of visits."""
         parts = (self.customers, self.products, self.baskets)
-        return Interacting(self.randomness, self.parameters, *parts)
+        return EventGenerator(self.randomness, self.parameters, *parts)
 
-    def build(self) -> Store:
-        """Make all parts now, before several threads ask for them."""
-        _ = self.reviews, self.stock, self.visiting, self.interacting
+    def build(self) -> Shop:
+        """Compute all parts now, because cached properties are not safe across threads."""
+        _ = self.reviews, self.stock, self.visit_generator, self.event_generator
         return self
 
     @property
     def whole(self) -> Window:
-        """All days of this look."""
+        """All simulated days."""
         return Window(self.before_first, self.until)
 
 
@@ -167,14 +167,14 @@ def history_end(first_as_of: date) -> date:
 
 
 def quarters(first_as_of: date) -> list[Window]:
-    """The twelve quarters of the history, in order; the last one ends with it."""
+    """The twelve quarters of the history, in order."""
     end = history_end(first_as_of)
     ends = [_months_before(end, 3 * n) for n in range(4 * HISTORY_YEARS, -1, -1)]
     return [Window(after, until) for after, until in pairwise(ends)]
 
 
 def latest_window(as_of: date, landed: date) -> Window:
-    """What a landing of the latest days covers: 30 days, or all since the last landing where that is longer."""
+    """The 30 days up to the as-of date, or all days since the last landing if there are more."""
     return Window(min(as_of - timedelta(days=LATEST_DAYS), landed), as_of)
 
 
@@ -183,7 +183,7 @@ def _years_before(day: date, years: int) -> date:
 
 
 def _months_before(day: date, months: int) -> date:
-    """The same day of an earlier month, or its last day where it has none such; ends of months stay ends."""
+    """The same day of an earlier month, or that month's last day. The last day of a month maps to a last day."""
     is_last = (day + timedelta(days=1)).month != day.month
     count = day.year * 12 + day.month - 1 - months
     year, month = divmod(count, 12)

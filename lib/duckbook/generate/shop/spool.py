@@ -1,7 +1,7 @@
-"""Columns that are made a piece at a time: arrays in memory while they are one piece, read from files beyond that.
+"""Columns computed in chunks: arrays in memory if there is one chunk, memory-mapped files otherwise.
 
-A store of any size then takes the memory of some pieces. The files have no name, so that nothing is left of a load
-that is killed, and what has been read of them is let go of piece by piece.
+Memory then does not grow with the shop. The files are unnamed, so that a killed load leaves none behind, and the memory
+of what was read is released chunk by chunk.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 
 import numpy as np
 
-PIECE = 200_000
-"""Customers, orders or records that are worked on at once."""
+CHUNK = 200_000
+"""Customers, orders or records per chunk."""
 
 AT_ONCE = 2
-"""Pieces that are made side by side: numpy lets go of Python's lock while it reckons."""
+"""Chunks computed concurrently; numpy releases the GIL."""
 
 
 class Spool:
-    """Keeps the columns of one store.
+    """Storage for the columns of one shop.
 
     Parameters
     ----------
     folder
-        Where the files lie; the system's folder for temporary files if None. A store of a million customers fills
-        less than a gigabyte.
+        Folder of the files; the system's temporary folder if None. A shop of a million customers needs less than a
+        gigabyte.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -39,59 +39,59 @@ class Spool:
         self._mapped: list[mmap.mmap] = []
 
     def ranges(self, count: int) -> Iterator[slice]:
-        """Ranges of at most `PIECE` positions that cover `count` of them, in order; an empty one where there are none.
+        """Split `count` positions into ranges of at most `CHUNK`, with one empty range for 0 positions.
 
-        After each, the memory of what was read in it is let go of.
+        Release the memory of what was read after each range.
         """
-        for begin in range(0, max(count, 1), PIECE):
-            yield slice(begin, min(begin + PIECE, count))
+        for begin in range(0, max(count, 1), CHUNK):
+            yield slice(begin, min(begin + CHUNK, count))
             self.release()
 
     def columns(self, count: int, make: Callable[[slice], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Columns of which `make` makes the pieces, one for each of the `ranges` of `count` positions."""
+        """Compute columns of `count` positions, range by range."""
         return self.gather(self.pieces(count, make))
 
     def pieces(self, count: int, make: Callable[[slice], dict[str, np.ndarray]]) -> Iterator[dict[str, np.ndarray]]:
-        """What `make` makes of the `ranges` of `count` positions, in their order, some ranges at once."""
-        if count <= PIECE:
+        """Yield the results of `make` for the `ranges` of `count` positions in order, computing some concurrently."""
+        if count <= CHUNK:
             yield from map(make, self.ranges(count))
             return
-        coming: deque[Future] = deque()
+        pending: deque[Future] = deque()
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
-            for some in self.ranges(count):
-                coming.append(pool.submit(make, some))
-                if len(coming) > AT_ONCE:
-                    yield coming.popleft().result()
-            while coming:
-                yield coming.popleft().result()
+            for chunk in self.ranges(count):
+                pending.append(pool.submit(make, chunk))
+                if len(pending) > AT_ONCE:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
                 self.release()
         finally:
             pool.shutdown(cancel_futures=True)
 
     def gather(self, pieces: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Put columns together from their pieces, of which there is at least one.
+        """Concatenate columns from one or more pieces.
 
         Returns
         -------
         dict of str to array
-            Each column whole, and not to be written to. Columns may be of different lengths.
+            Whole columns, read-only. Their lengths may differ.
         """
-        coming = iter(pieces)
-        first, second = next(coming), next(coming, None)
+        pending = iter(pieces)
+        first, second = next(pending), next(pending, None)
         if second is None:
             return first
         with ExitStack() as opened:
             files = {name: opened.enter_context(tempfile.TemporaryFile(dir=self._folder)) for name in first}
-            for piece in chain((first, second), coming):
+            for piece in chain((first, second), pending):
                 for name, column in piece.items():
                     column.tofile(files[name])
             return {name: self._map(file, first[name]) for name, file in files.items()}
 
     def release(self) -> None:
-        """Let go of the memory of what was read; the files stay as they are and are read again when asked for."""
+        """Release the memory of what was read; the files stay."""
         for mapped in self._mapped:
-            # What the system does not offer, it does by itself when memory is short.
+            # Systems without madvise reclaim the memory by themselves when it is short.
             with suppress(AttributeError):
                 mapped.madvise(mmap.MADV_DONTNEED)
 

@@ -1,7 +1,6 @@
-"""Visits and what is done in them: views, searches, wishlist, cart and purchases.
+"""Visits: buying visits, visits that prepare an order, and visits that lead to none.
 
-A visit either ends in an order, or looks at what a coming order will hold, or is a visit like any other. The visits
-of a stretch of days are made from the keys of orders and of customers alone, so that no stretch depends on another.
+The visits of a period depend only on the keys of orders and customers, so that no period depends on another.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from duckbook.generate.shop.randomness import Randomness, part
 from duckbook.generate.shop.spool import Spool
 
 CELL = 4.0
-"""Operational weeks of a cell: visits that lead to no order are counted by customer and cell."""
+"""Operational weeks per cell. Visits that lead to no order are drawn per customer and cell."""
 
 MOST_IN_CELL = 64
 
-MOST_EAGER = 12.0
-"""Most visits of a customer relative to the mean, which bounds the cells of those who order every week."""
+MOST_ACTIVE = 12.0
+"""Most visits of a customer relative to the mean, which bounds the visits per cell."""
 
 FADED = 5.0
-"""After so many times its mean, interest that fades is over: a hundredth of it is cut off."""
+"""Multiple of its mean after which fading interest ends, which cuts off about one percent."""
 
 LOOK_AHEAD = 8
-"""Days after a stretch whose orders may have visits in it."""
+"""Days after a period whose orders may have visits in it."""
 
 DEVICES = ("desktop", "mobile", "tablet")
 
@@ -47,14 +46,14 @@ class Visits:
     customer : int64 array
         Position of the customer.
     key : uint64 array
-        Tells the visit and its random numbers; session_id is made of it.
+        Key of the visit's random numbers and of session_id.
     order : int64 array
-        Position of the order that the visit ends in, that it prepares (`buys` is false), or -1.
+        Position of the order that the visit places, or prepares if `buys` is false; else -1.
     buys : bool array
     gap : int64 array
-        Seconds between two products that are looked at; -1 where the visit decides it itself.
+        Seconds between two looks; -1 if the key decides them.
     products : int64 array
-        How many products are looked at.
+        Number of looks at products.
     """
 
     start: np.ndarray
@@ -69,8 +68,8 @@ class Visits:
         return len(self.start)
 
 
-class Visiting:
-    """Makes the visits of any stretch of days."""
+class VisitGenerator:
+    """Generator of the visits of any period."""
 
     def __init__(
         self,
@@ -87,15 +86,15 @@ class Visiting:
         self._closed = closed
         mean = parameters.bgnbd_r / parameters.bgnbd_alpha
 
-        def made(some: slice) -> dict[str, np.ndarray]:
-            # Visits are in proportion to orders: without that, customers who neither order nor drop out would pile up,
-            # and conversion would fall for as long as the store exists.
-            eager = np.where(customers.buys[some], np.minimum(customers.rate[some] / mean, MOST_EAGER), 0.0)
-            per_cell = parameters.visits_weekly * CELL * eager
+        def make(chunk: slice) -> dict[str, np.ndarray]:
+            # Visits are in proportion to orders. Otherwise customers who neither order nor drop out would accumulate,
+            # and conversion would fall for as long as the shop exists.
+            activity = np.where(customers.buys[chunk], np.minimum(customers.rate[chunk] / mean, MOST_ACTIVE), 0.0)
+            per_cell = parameters.visits_weekly * CELL * activity
             return {"per_cell": per_cell, "none": exp(-per_cell)}
 
         self._spool = spool
-        idle = spool.columns(len(customers), made)
+        idle = spool.columns(len(customers), make)
         self._per_cell, self._none = idle["per_cell"], idle["none"]
         self._welcomes = geometric(parameters.signup_visits)
         self._fade = parameters.interest_weeks
@@ -103,12 +102,12 @@ class Visiting:
         self._more_looks = Lookup.weighted([0.20, 0.22, 0.19, 0.14, 0.10, 0.07, 0.05, 0.03])
 
     def between(self, begin: int, end: int) -> Visits:
-        """The visits that start from `begin` on and before `end`, seconds since 1970."""
+        """Generate the visits that start from `begin` and before `end`, in seconds since 1970."""
         parts = [
             self._buying(begin, end),
             self._preparing(begin, end),
-            self._idle(*self._looking_around(begin, end)),
-            self._idle(*self._new(begin, end)),
+            self._idle(*self._browsing(begin, end)),
+            self._idle(*self._after_signup(begin, end)),
         ]
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
         inside = (joined[0] >= begin) & (joined[0] < end)
@@ -125,7 +124,7 @@ class Visiting:
         key = self._randomness.bits("buying visit", self._purchases.key[orders])
         looks = self._baskets.lines[orders] + self._more_looks(key, 48)
         who, placed = self._purchases.customer[orders], self._purchases.placed[orders]
-        # Someone who signs up in this visit has not looked around before it.
+        # The gap is short enough for the visit to start after the sign-up.
         signup = self._customers.signup[who]
         gap = np.minimum(25 + part(key, 0, 16) * 130 // 65_536, (placed - signup) // (looks + 1))
         return placed - gap * looks, who, key, orders, np.full(len(orders), True), gap, looks
@@ -135,7 +134,7 @@ class Visiting:
         count = Lookup.weighted(self._parameters.research_visits)(
             self._randomness.bits("preparing visits", self._purchases.key[orders])
         )
-        orders, nth = np.repeat(orders, count), _within(count)
+        orders, nth = np.repeat(orders, count), _number_within(count)
         key = self._randomness.bits("preparing visit", self._purchases.key[orders], nth + 1)
         days = part(key, 0, 16) * 7 >> 16
         ahead = days * season.DAY + (part(key, 16, 16) * 4 * season.HOUR >> 16) + 2 * season.HOUR
@@ -146,7 +145,7 @@ class Visiting:
         return tuple(column[known] for column in columns)
 
     def _idle(self, who: np.ndarray, start: np.ndarray, key: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Visits that lead to no order, of those customers who are still there."""
+        """Visits that lead to no order, without those of customers who have left."""
         dropped = self._purchases.dropped[who]
         stays = np.full(len(key), True)
         gone = np.flatnonzero(start >= dropped)
@@ -159,70 +158,72 @@ class Visiting:
         none = np.full(len(key), -1)
         return start, who, key, none, np.full(len(key), False), none, self._looks(key, 48) + 1
 
-    def _looking_around(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
-        """Who visits when, of the buyers, all through their time with the store."""
+    def _browsing(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        """Customer, start and key of visits of buyers, throughout their lifetime."""
         clock = self._purchases.clock
         low, high = clock.weeks(np.array([begin - 12 * season.HOUR, end])) // CELL
-        here = int(np.searchsorted(self._customers.signup, end))
+        signed_up = int(np.searchsorted(self._customers.signup, end))
         cells = range(int(low), int(high) + 1)
-        found = [self._of_cell(cell, some, begin, end) for some in self._spool.ranges(here) for cell in cells]
-        return _joined(found)
+        parts = [
+            self._visits_in_cell(cell, chunk, begin, end) for chunk in self._spool.ranges(signed_up) for cell in cells
+        ]
+        return _concatenate(parts)
 
-    def _of_cell(self, cell: int, some: slice, begin: int, end: int) -> tuple[np.ndarray, ...]:
+    def _visits_in_cell(self, cell: int, chunk: slice, begin: int, end: int) -> tuple[np.ndarray, ...]:
         customers, clock = self._customers, self._purchases.clock
-        luck = self._randomness.uniform("visits", customers.id[some], cell)
-        any_visit = np.flatnonzero(luck > self._none[some])
-        count = poisson(luck[any_visit], self._per_cell[some][any_visit])
-        who = np.repeat(any_visit + some.start, count)
-        entity = (customers.id[who] * 4096 + cell) * MOST_IN_CELL + _within(count)
+        draw = self._randomness.uniform("visits", customers.id[chunk], cell)
+        any_visit = np.flatnonzero(draw > self._none[chunk])
+        count = poisson(draw[any_visit], self._per_cell[chunk][any_visit])
+        who = np.repeat(any_visit + chunk.start, count)
+        entity = (customers.id[who] * 4096 + cell) * MOST_IN_CELL + _number_within(count)
         key = self._randomness.bits("visit", entity)
         share = self._randomness.uniform("visit time", entity)
         start = clock.second((cell + share) * CELL) + customers.offset[who]
         inside = (start >= begin) & (start < end)
         return who[inside], start[inside], key[inside]
 
-    def _new(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
-        """Who visits when, of those who have signed up some time before: interest that fades, of buyers and others."""
+    def _after_signup(self, begin: int, end: int) -> tuple[np.ndarray, ...]:
+        """Customer, start and key of visits after a sign-up, from interest that fades, of buyers and others."""
         signup, clock = self._customers.signup, self._purchases.clock
         day = np.array([begin - season.DAY])
         since = clock.second(np.maximum(clock.weeks(day) - FADED * self._fade, 0.0))[0] - season.DAY
         first, last = np.searchsorted(signup, [since, end])
-        found = []
-        for some in self._spool.ranges(int(last - first)):
-            some = slice(some.start + first, some.stop + first)
-            number, offset = self._customers.id[some], self._customers.offset[some]
+        parts = []
+        for chunk in self._spool.ranges(int(last - first)):
+            chunk = slice(chunk.start + first, chunk.stop + first)
+            number, offset = self._customers.id[chunk], self._customers.offset[chunk]
             count = self._welcomes(self._randomness.bits("welcome visits", number))
-            who = np.repeat(np.arange(some.start, some.stop), count)
-            key = self._randomness.bits("welcome visit", self._customers.id[who], _within(count) + 1)
+            who = np.repeat(np.arange(chunk.start, chunk.stop), count)
+            key = self._randomness.bits("welcome visit", self._customers.id[who], _number_within(count) + 1)
             wait = exponential(1_000_000.0)(key, 0) * (self._fade / 1_000_000.0)
-            weeks = np.repeat(clock.weeks(signup[some] - offset), count) + wait
+            weeks = np.repeat(clock.weeks(signup[chunk] - offset), count) + wait
             start = clock.second(weeks) + np.repeat(offset, count)
             inside = (start >= begin) & (start < end) & (wait < FADED * self._fade)
-            found.append((who[inside], start[inside], key[inside]))
-        return _joined(found)
+            parts.append((who[inside], start[inside], key[inside]))
+        return _concatenate(parts)
 
 
-def _joined(found: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+def _concatenate(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
-def _within(count: np.ndarray) -> np.ndarray:
-    """0, 1, … within each of the repeats of `np.repeat(…, count)`."""
+def _number_within(count: np.ndarray) -> np.ndarray:
+    """Number 0, 1, … within each group of `np.repeat(…, count)`."""
     ends = np.cumsum(count)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - count, count)
 
 
-def closing(
+def closing_times(
     randomness: Randomness, parameters: Parameters, customers: Customers, purchases: Purchases, spool: Spool
 ) -> np.ndarray:
-    """When customers who have dropped out close their account; `NEVER` where they do not, shape (customers,)."""
+    """Second in which customers who have dropped out close their account, or `NEVER`, shape (customers,)."""
     year = 365.25 * season.DAY
 
-    def made(some: slice) -> dict[str, np.ndarray]:
-        wait = -log(randomness.uniform("closing", customers.id[some])) * year / parameters.closed_yearly
-        dropped = purchases.dropped[some]
+    def make(chunk: slice) -> dict[str, np.ndarray]:
+        wait = -log(randomness.uniform("closing", customers.id[chunk])) * year / parameters.closed_yearly
+        dropped = purchases.dropped[chunk]
         gone = dropped < NEVER
         moment = np.where(gone, dropped, 0) + np.minimum(wait, 1e10).astype(np.int64) + 30 * season.DAY
         return {"closed": np.where(gone, moment, NEVER)}
 
-    return spool.columns(len(customers), made)["closed"]
+    return spool.columns(len(customers), make)["closed"]

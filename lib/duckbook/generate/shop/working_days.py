@@ -1,7 +1,6 @@
-"""Working days: when the warehouse ships, when carriers deliver, and the holidays on which neither does.
+"""Working days and hours of the warehouse and of carriers, and holidays.
 
-Days are counted from 1 January 1970 in local time. What is said of a day depends on its date alone, so that a longer
-look at the store shows the same days.
+Days are counted from 1 January 1970 in local time.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from duckbook.generate.shop import season
 from duckbook.generate.shop.distributions import Lookup
 
 WAREHOUSE_OFFSET = 5 * season.HOUR
-"""Standard time of the warehouse, in Louisville, Kentucky, behind UTC."""
+"""Seconds that standard time in Louisville, Kentucky, home of the warehouse, is behind UTC."""
 
 OPENS, CLOSES = 8, 18
-"""Hours between which the warehouse ships and takes returns, on any day but Sundays and federal holidays."""
+"""Opening hours of the warehouse, for shipments and returns, except on Sundays and federal holidays."""
 
 CARRIER_HOURS = (0,) * 9 + (5, 8, 11, 12, 12, 12, 11, 10, 8, 6, 3) + (0,) * 4
-"""Weights of the hours, local to the customer, in which parcels arrive: between 9 and 20 h, most around midday."""
+"""Weights of the delivery hours in the customer's local time: 9 to 20 h, with a peak at midday."""
 
 LAST_DELIVERY = 20 * season.HOUR
-"""Second of the day by which the carriers have finished."""
+"""Second of the day at which deliveries end."""
 
 AHEAD = 1000
-"""Days after the last one that is looked at in which something that was begun may still end."""
+"""Days after the last simulated one, for processes that end there."""
 
 
 def federal_holiday(day: date) -> bool:
-    """Whether a day is a federal holiday of the USA, on the day that the law names."""
+    """Whether a day is a US federal holiday, on its legal date."""
     fixed = {(1, 1), (6, 19), (7, 4), (11, 11), (12, 25)}
     # The third Monday of January and February, the first of September, the second of October.
     mondays = {(1, 3), (2, 3), (9, 1), (10, 2)}
@@ -41,27 +40,27 @@ def federal_holiday(day: date) -> bool:
 
 
 def warehouse_works(day: date) -> bool:
-    """Monday to Saturday, but for federal holidays."""
+    """Whether the warehouse works: Monday to Saturday, except federal holidays."""
     return day.weekday() < 6 and not federal_holiday(day)
 
 
 def is_day_off(day: date) -> bool:
-    """Whether nearly everybody has the day off: New Year, Thanksgiving and Christmas."""
+    """Whether nearly everyone has the day off: New Year, Thanksgiving and Christmas."""
     return (day.month, day.day) in {(1, 1), (12, 25)} or day == season.thanksgiving(day.year)
 
 
 def carriers_deliver(day: date) -> bool:
-    """Monday to Saturday, but for days off."""
+    """Whether carriers deliver: Monday to Saturday, except days off."""
     return day.weekday() < 6 and not is_day_off(day)
 
 
 class WorkingDays:
-    """The days of a span on which somebody works.
+    """Calendar of the working days in a span.
 
     Parameters
     ----------
     span
-        The days that are looked at.
+        Simulated days.
     works
         Whether a day is a working day.
     """
@@ -71,16 +70,16 @@ class WorkingDays:
         count = (span.horizon - first).days + AHEAD
         self._first = season.epoch(first) // season.DAY
         open_days = np.array([works(first + timedelta(days=n)) for n in range(count)])
-        # How many working days there are before each day, and which day the n-th of them is.
+        # The number of working days before each day, and the n-th working day.
         self._before = np.concatenate([[0], np.cumsum(open_days)])
         self._days = np.concatenate([np.flatnonzero(open_days), [count]]) + self._first
 
     def following(self, day: np.ndarray, days: np.ndarray | int = 0) -> np.ndarray:
-        """The first working day that is not before a day, or so many working days after it."""
+        """The first working day on or after a day, plus so many working days."""
         return self._days[np.minimum(self._before[self._place(day)] + days, len(self._days) - 1)]
 
     def after(self, second: np.ndarray, work: np.ndarray) -> np.ndarray:
-        """When so many seconds of work are done, from a moment on, between `OPENS` and `CLOSES` of the warehouse."""
+        """Second in which so many seconds of work are done, counting only the warehouse's opening hours."""
         local = second - WAREHOUSE_OFFSET
         day = local // season.DAY
         length = (CLOSES - OPENS) * season.HOUR
@@ -97,7 +96,7 @@ class WorkingDays:
 
 
 def time_of_day(hours: tuple[float, ...]) -> Lookup:
-    """Seconds since midnight, drawn by the weights of the hours: to be looked up with 16 bits."""
+    """Lookup of seconds since midnight, weighted by hour."""
     hour = Lookup.weighted(hours).values
     first = np.searchsorted(hour, np.arange(24))
     size = np.maximum(np.bincount(hour, minlength=24), 1)
