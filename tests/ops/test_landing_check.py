@@ -52,7 +52,7 @@ def test_a_status_of_unknown_meaning_is_reported_with_its_orders(shop):
     explained = shop.settings.model_copy(update={"order_statuses": "lost_in_post=cancelled"})
     found = {f.finding: f.rows for f in check(explained, shop.endpoints).findings if f.finding.startswith("status")}
     (finding,) = found
-    assert found[finding] == 2 and "'closed' means nothing that is known" in finding
+    assert found[finding] == 2 and "status 'closed' is unknown" in finding
 
 
 def test_all_reasons_that_would_stop_an_ingest_are_reported_at_once(shop):

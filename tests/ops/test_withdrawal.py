@@ -55,7 +55,9 @@ def text(rows: list[dict]) -> dict[str, dict]:
 @pytest.fixture(params=["small batches", "large batches"])
 def of_size(request) -> Iterator[None]:
     """The file of a large batch may keep its unchanged rows. The patch makes every batch large."""
-    with patch.multiple(batch_files, MANY_ROWS=0, FEW=1) if request.param == "large batches" else nullcontext():
+    with (
+        patch.multiple(batch_files, MANY_ROWS=0, FEW_UNCHANGED=1) if request.param == "large batches" else nullcontext()
+    ):
         yield
 
 

@@ -182,26 +182,24 @@ def forget(customer_ids, records, **_common) -> None:
     from duckbook.cli import terminal
     from duckbook.ingest import raw
     from duckbook.ops import person_erasure, remaining_copies
-    from duckbook.settings import settings
 
     chosen = settings()
     servers.preflight(chosen)
     with one_writer(chosen, "an erasure"):
         endpoints = servers.up(chosen)
         remaining_copies.check_warehouse(chosen)
-        tell = partial(terminal.show_doubts, terminal.console())
-        erasure = person_erasure.erase(chosen, endpoints, customer_ids, records.split(), tell)
+        show_doubts = partial(terminal.show_doubts, terminal.console())
+        erasure = person_erasure.erase(chosen, endpoints, customer_ids, records.split(), show_doubts)
         remaining_copies.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
     _run(_from_raw("forget"))
     with one_writer(chosen, "an erasure"):
         remaining_copies.remove(chosen, endpoints, sorted(erasure.people.ids))
         unreached = servers.vacuum(chosen)
-        found = remaining_copies.search(chosen, endpoints, erasure.people)
-    terminal.show_erasure(
-        terminal.console(), erasure, found, unreached, remaining_copies.files_with_ids(chosen, erasure.people)
-    )
-    if any(trace.found for trace in found):
+        traces = remaining_copies.search(chosen, endpoints, erasure.people)
+    numbered = remaining_copies.files_with_ids(chosen, erasure.people)
+    terminal.show_erasure(terminal.console(), erasure, traces, unreached, numbered)
+    if any(trace.found for trace in traces):
         sys.exit(1)
 
 

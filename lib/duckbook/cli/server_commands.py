@@ -127,7 +127,7 @@ def backup(folder, **_common) -> None:
         f"{made.kept:,} kept, {made.dropped:,} deleted, {made.size / 1e6:,.1f} MB in total."
     )
     if made.foreign:
-        click.echo(f"Left, for it is of no backup: {visible(', '.join(made.foreign[:5]))}.")
+        click.echo(f"Not part of a backup, and left as they are: {visible(', '.join(made.foreign[:5]))}.")
 
 
 LONGEST_RUNTIME = 103 - len("/kernel-00000000-0000-0000-0000-000000000000-ipc-5")

@@ -228,7 +228,7 @@ def show_erasure(
 
 
 def show_doubts(out: Console, doubts: list[Doubt]) -> None:
-    """List records that may be of people who are forgotten, with the command that erases them too."""
+    """List records that may be about erased people, with the command that erases them too."""
     from duckbook.ops.person_erasure import erase_command
 
     if not doubts:
@@ -242,7 +242,7 @@ def show_doubts(out: Console, doubts: list[Doubt]) -> None:
         text = doubt.text if len(doubt.text) <= MAX_RECORD_LENGTH else f"{doubt.text[:MAX_RECORD_LENGTH]}…"
         for line in (f"  {doubt.record}  {customer}{doubt.why}  ({doubt.source})", f"    {text}"):
             out.print(" ".join(line.split("\n")), markup=False, soft_wrap=True)
-    out.print("This erases those that are theirs, once the others are struck out:")
+    out.print("To erase those that are theirs, remove the others from this command and run it:")
     out.print(f"  {erase_command(doubts)}", markup=False, soft_wrap=True)
 
 

@@ -67,7 +67,7 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     folder = folder.expanduser().resolve()
     # The lock keeps ingests and erasures away between reading the log and the files that it names.
-    with transaction.alone(settings, client, "a backup"):
+    with transaction.exclusive(settings, client, "a backup"):
         chronicle = commit_log.read(client, bucket)
         if not chronicle.commits:
             raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
@@ -84,12 +84,12 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     return Backup(folder, number, as_of, len(missing), len(sums) - len(missing), dropped, size, foreign)
 
 
-def _claim(folder: Path, chronicle: Chronicle) -> None:
+def _claim(folder: Path, chronicle: History) -> None:
     """Check that a folder is empty or holds an earlier backup of this history; mark an empty one."""
     if (folder / STATE_FILE).is_file():
         state = _read_state(folder)
         earlier = chronicle.commits[: state["commit"]]
-        if len(earlier) < state["commit"] or Chronicle(earlier).digest != state["digest"]:
+        if len(earlier) < state["commit"] or History(earlier).digest != state["digest"]:
             raise BackupError(
                 f"{folder} holds the backup of another history, as of {state['as_of']}: name another folder. "
                 "Nothing was changed."
@@ -98,10 +98,10 @@ def _claim(folder: Path, chronicle: Chronicle) -> None:
         raise BackupError(f"{folder} holds files that are not a backup: name an empty or a new folder.")
     else:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_state(folder, Chronicle(), None)
+        _write_state(folder, History(), None)
 
 
-def _write_state(folder: Path, chronicle: Chronicle, landed: bytes | None) -> None:
+def _write_state(folder: Path, chronicle: History, landed: bytes | None) -> None:
     number = chronicle.commits[-1].number if chronicle.commits else 0
     state = {"format": FORMAT, "commit": number, "digest": chronicle.digest, "as_of": str(chronicle.as_of)}
     state |= {"landing": landed and landed.decode()}
@@ -129,7 +129,7 @@ def check(settings: Settings, folder: Path) -> None:
 ELSEWHERE = "restore into an empty data folder (DATA=folder). Nothing was changed."
 
 
-def _is_under_way(settings: Settings, chronicle: Chronicle) -> bool:
+def _is_under_way(settings: Settings, chronicle: History) -> bool:
     """Whether a restore of this backup was begun in the data folder and not finished, so that it may go on."""
     return read_json(settings.data / RESTORE_MARKER).get("digest") == chronicle.digest
 
@@ -158,7 +158,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     broken = next((key for key in sums if not _is_intact(folder / key, sums[key])), None)
     if broken:
         raise BackupError(f"{folder / broken} is missing or was changed, so the backup is incomplete: use another one.")
-    with transaction.alone(settings, client, "a restore") as lease:
+    with transaction.exclusive(settings, client, "a restore") as lease:
         _check_empty(settings, endpoints, client, chronicle, landed)
         write_private(settings.data / RESTORE_MARKER, json.dumps({"digest": chronicle.digest}))
         _transfer(sums, lambda key: storage.upload(client, folder / key, bucket, key))
@@ -172,7 +172,7 @@ def restore(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     return Backup(folder, chronicle.commits[-1].number, str(chronicle.as_of), len(sums) + len(commits), 0, 0, size)
 
 
-def _check_empty(settings: Settings, endpoints: Endpoints, client, chronicle: Chronicle, landed: str | None) -> None:
+def _check_empty(settings: Settings, endpoints: Endpoints, client, chronicle: History, landed: str | None) -> None:
     """Check that history and landing zone are empty, except for an unfinished restore of this backup."""
     bucket, existing = settings.s3_historic_bucket, commit_log.read(client, settings.s3_historic_bucket).commits
     under_way = _is_under_way(settings, chronicle)
@@ -216,14 +216,14 @@ def _read_state(folder: Path) -> dict:
     return state
 
 
-def _read(folder: Path) -> tuple[Chronicle, str | None]:
+def _read(folder: Path) -> tuple[History, str | None]:
     """Read the commits of a backup, and the text of its landing zone's manifest."""
     state = _read_state(folder)
     if not state["commit"]:
         raise BackupError(f"{folder} holds a backup that was begun and never finished: make it again.")
     try:
-        paths = [folder / commit_log.key_of(number) for number in range(1, state["commit"] + 1)]
-        chronicle = commit_log.linked({str(path): path.read_bytes() for path in paths})
+        paths = [folder / commit_log.commit_key(number) for number in range(1, state["commit"] + 1)]
+        chronicle = commit_log.parse({str(path): path.read_bytes() for path in paths})
     except OSError as error:
         raise BackupError(f"{folder} holds no complete backup ({error}): make one with `make backup`.") from None
     except IngestError as error:
@@ -233,14 +233,14 @@ def _read(folder: Path) -> tuple[Chronicle, str | None]:
     return chronicle, state["landing"]
 
 
-def _commit_sums(chronicle: Chronicle) -> dict[str, str]:
+def _commit_sums(chronicle: History) -> dict[str, str]:
     """Key of each commit's object → its SHA-256."""
     return {
         commit_log.commit_key(commit.number): sha256(commit.text.encode()).hexdigest() for commit in chronicle.commits
     }
 
 
-def _file_sums(chronicle: Chronicle) -> dict[str, str | None]:
+def _file_sums(chronicle: History) -> dict[str, str | None]:
     """Key of each file that the history names → its SHA-256; None if an earlier version wrote the commit."""
     return {key: batch.sha256.get(role) for batch in chronicle.batches for role, key in batch.files.items()}
 

@@ -81,7 +81,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     stops = [text for text in [_error_of(new_sources.check_complete, landed, chronicle, settings)] if text]
     new = new_sources.find_new(settings, endpoints, landed, chronicle, keep=False)
     findings = [Finding("", name, f"is not read: {why}", 1) for name, why in landed.ignored.items()]
-    findings += [Finding("", "", text, 0) for text in [new_sources.told_of(as_of)] if text]
+    findings += [Finding("", "", text, 0) for text in [new_sources.as_of_warning(as_of)] if text]
     landed_tables = {source.table for source in landed.sources}
     findings += [
         Finding(table.name, "", "is missing", 0)
@@ -104,7 +104,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         stops += [str(error) for error in read if isinstance(error, IngestError)]
         readings, unchanged = history.without_repeats([r for r in read if isinstance(r, Reading)], chronicle)
         stops += filter(None, [_error_of(new_sources.check_as_of, as_of, readings, chronicle)])
-        readings, _ = erased_people.hold_back(connection, readings, chronicle)
+        readings, _ = erased_people.remove_erased(connection, readings, chronicle)
         # Without orders there is no date, and `check_complete` has reported that they are missing.
         if readings and not as_of and "orders" in landed_tables:
             stops += filter(None, [_error_of(new_sources.newest_date, connection, readings, chronicle)])
@@ -118,7 +118,7 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         totals = landing_totals.totals(connection, list(zip(batches, readings, strict=True)), settings)
         try:
             counts = landing_limit.quarantined_after_ingest(connection, settings, endpoints, chronicle, batches, files)
-            stops += quarantine.sentences(counts, settings)
+            stops += quarantine.violations(counts, settings)
         except WarehouseError as error:
             stops.append(str(error))
     tables = []
@@ -159,7 +159,7 @@ def _error_of(function, *arguments) -> str:
     return ""
 
 
-def _findings_of_keys(connection, bucket: str, chronicle: Chronicle, readings: list[Reading]) -> Iterator[Finding]:
+def _findings_of_keys(connection, bucket: str, chronicle: History, readings: list[Reading]) -> Iterator[Finding]:
     """Report keys with conflicting records, and keys that a source no longer holds."""
     for name in dict.fromkeys(r.source.table for r in readings):
         table_readings = [r for r in readings if r.source.table == name]
@@ -180,8 +180,8 @@ def _findings_of_statuses(connection, readings: list[Reading], settings: Setting
     with_status = [r for r in readings if r.source.table == "orders" and r.readable and "status" in r.columns]
     if with_status:
         files = f"read_parquet({listed(str(r.path) for r in with_status)}, union_by_name = true)"
-        for word, rows in order_statuses.unexplained(connection, files, settings):
-            yield Finding("orders", "", order_statuses.sentence(word), rows)
+        for word, rows in order_statuses.unknown_words(connection, files, settings):
+            yield Finding("orders", "", order_statuses.describe(word), rows)
 
 
 def _findings(connection: duckdb.DuckDBPyConnection, r: Reading, counts: Iterable[Count]) -> Iterator[Finding]:
@@ -215,7 +215,7 @@ def _check_rows(
         alike = list(group)
         table = source_tables()[alike[0].source.table]
         faults = list(rejections.faults(table, alike[0].columns))
-        quarantined = [(f"quarantined: {fault.what}", fault.condition, fault.example) for fault in faults]
+        quarantined = [(f"quarantined: {fault.description}", fault.condition, fault.example) for fault in faults]
         conditions = [*quarantined, *_suspicious(table, alike[0].columns)]
         any_fault = " or ".join(f"({fault.condition})" for fault in faults) or "false"
         counts = ", ".join(

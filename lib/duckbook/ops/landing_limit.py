@@ -1,6 +1,6 @@
 """Predict whether a run would exceed the limit of quarantined rows.
 
-`quarantine.outstanding` counts as in a run, but over in-memory tables with only the rows of staging that it reads:
+`quarantine.counts` counts as in a run, but over in-memory tables with only the rows of staging that it reads:
 quarantined rows, and valid rows of the same keys. Rows that staging has built come from the warehouse. Later rows, or
 all rows if the warehouse cannot be read, come from the files of the history and of the landing zone.
 """
@@ -34,7 +34,7 @@ def quarantined_after_ingest(
     new: Sequence[Batch],
     files: Mapping[str, Path],
 ) -> list[dict]:
-    """Return what `quarantine.outstanding` would return after an ingest of new batches.
+    """Return what `quarantine.counts` would return after an ingest of new batches.
 
     Parameters
     ----------
@@ -64,14 +64,14 @@ def quarantined_after_ingest(
         table_batches = [batch for batch in batches if batch.table == name]
         arguments = (settings.s3_historic_bucket, name, table_batches, files, database, built_up_to.get(name, -1))
         for unreadable in raw.groups("unreadable", [batch for batch in table_batches if newest[batch.source] is batch]):
-            query = raw.selected(settings.s3_historic_bucket, name, "unreadable", unreadable, local=files)
+            query = raw.rows_query(settings.s3_historic_bucket, name, "unreadable", unreadable, local=files)
             connection.execute(f"insert into ecom_raw.unreadable by name {query}")
         _fill(connection, name, list(_row_queries(*arguments)), list(_unchanged_queries(*arguments)))
-    return quarantine.outstanding(connection, settings.mask_personal)
+    return quarantine.counts(connection, settings.mask_personal)
 
 
 def _attach_built(
-    connection, settings: Settings, endpoints: Endpoints, chronicle: Chronicle
+    connection, settings: Settings, endpoints: Endpoints, chronicle: History
 ) -> tuple[str, dict[str, int]]:
     """Attach the warehouse; return its database, and table → the last sequence that its staging was built of."""
     try:

@@ -243,7 +243,7 @@ def compare(
     """
     if left.published or right.published:
         schemas = tuple(schema for schema in schemas if schema == publisher.SCHEMA)
-    with closing(warehouse.engine(settings, closed=True)) as engine:
+    with closing(warehouse.engine(settings, trusted=True)) as engine:
         return [_compare_table(engine, left, right, table, sample) for table in _tables(left, right, schemas)]
 
 

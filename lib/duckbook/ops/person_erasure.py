@@ -117,17 +117,17 @@ def erase(
         warehouse.use_s3(engine, endpoints.s3)
         ids = _normalised(engine, customer_ids) if customer_ids or not records else []
         salt = chronicle.salt or erased_people.new_salt()
-        hashes = {erased_people.hashed(salt, customer_id): customer_id for customer_id in ids}
-        erased_people.name_people(engine, ids)
+        hashes = {erased_people.hash_id(salt, customer_id): customer_id for customer_id in ids}
+        erased_people.create_people_table(engine, ids)
         rewrite = _Rewrite(engine, bucket, chronicle, folder, ids, records)
         rewrite.run()
-        people, new = rewrite.people, sorted(set(hashes) - chronicle.forgotten)
+        people, new = rewrite.people, sorted(set(hashes) - chronicle.erased)
         if not rewrite.counts and new:
             unknown = ", ".join(hashes[person] for person in new)
             raise IngestError(f"The history has no customer_id {unknown}: check how the source writes it.")
         if not rewrite.counts:
             return Erasure(None, {}, (), people, tuple(rewrite.doubts))
-        mails = {erased_people.hashed_mail(salt, text) for text in people.texts if "@" in text}
+        mails = {erased_people.hash_email(salt, text) for text in people.texts if "@" in text}
         commit = Commit(
             number=chronicle.next_number,
             previous=chronicle.digest,
@@ -135,7 +135,7 @@ def erase(
             origins=(),
             fingerprints={},
             batches=(),
-            forgotten=Forgetting(salt, tuple(new), rewrite.amended, tuple(sorted(mails))),
+            forgotten=ErasedPeople(salt, tuple(new), rewrite.amended, tuple(sorted(mails))),
         )
         # Before the commit: afterwards the history no longer has the values to search by.
         on_doubts(rewrite.doubts)
@@ -144,7 +144,7 @@ def erase(
         transaction.upload(settings, client, rewrite.files, rewrite.replaced)
         lease.renew()
         commit_log.put(client, bucket, commit)
-        transaction.sweep(settings, client, Chronicle((*chronicle.commits, commit)))
+        transaction.sweep(settings, client, History((*chronicle.commits, commit)))
     return Erasure(commit.number, rewrite.counts, rewrite.sources, people, tuple(rewrite.doubts))
 
 
@@ -190,7 +190,7 @@ class _Rewrite:
         """Rewrite the files of all tables."""
         chosen = self._chosen()
         files = {name: list(self._files(name, "rows")) for name in source_tables()}
-        is_theirs = erased_people.is_of_a_person(erased_people.PERSON)
+        is_theirs = erased_people.names_a_person(erased_people.PERSON)
         if self.ids:
             self.people = mentions.find_details(self.engine, self.ids, files, is_theirs)
         for name, table in source_tables().items():
@@ -244,7 +244,7 @@ class _Rewrite:
                 records.setdefault(cell.file, set()).add(cell.number)
                 if cell.column and not in_key:
                     values.setdefault(cell.file, {}).setdefault(cell.column, set()).add(cell.number)
-            if not cell.mention.certain or (in_key and not erased_people.is_of_people(table)):
+            if not cell.mention.certain or (in_key and not erased_people.is_person_table(table)):
                 is_whole = cell.column is None or (cell.customer is None and erased_people.PERSON in table.column_names)
                 column = "" if is_whole and not in_key else f":{quote(cell.column, safe='')}"
                 doubtful.setdefault(f"{batches[cell.file].batch_id}:{cell.number}{column}", cell)
@@ -279,7 +279,7 @@ class _Rewrite:
                     erased_rows.add(number)
             if not erased_rows and not erased_values:
                 continue
-            path, whole = self._path(batch, "rows"), erased_people.is_of_people(table)
+            path, whole = self._path(batch, "rows"), erased_people.is_person_table(table)
             columns = erased_people.rewrite(
                 self.engine, table, address, batch.columns, path, erased_rows, erased_values
             )
@@ -328,11 +328,11 @@ class _Rewrite:
         if not files:
             return
         removed = "(_key, _row_hash) in (select key, hash from removed)"
-        if erased_people.is_of_people(table):
-            removed = f"({erased_people.is_of_a_person('_key')} or {removed})"
+        if erased_people.is_person_table(table):
+            removed = f"({erased_people.names_a_person('_key')} or {removed})"
         changed = "(_key, _row_hash) in (select key, was from rehashed)"
         counts = self.engine.execute(
-            f"select filename, count(*), count(*) filter ({removed}) from {mentions.read(list(files))} "
+            f"select filename, count(*), count(*) filter ({removed}) from {mentions.scan(list(files))} "
             f"where {removed} or {changed} group by filename order by filename"
         ).fetchall()
         latest = "select key, was, any_value(hash) as hash from rehashed group by key, was"

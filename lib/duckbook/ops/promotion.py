@@ -121,7 +121,7 @@ def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
 
 def _copy(target: Settings, connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
     """Replace the content of the four schemas by these tables, in one transaction."""
-    raw.refuse_others(connection)
+    raw.check_owner(connection)
     connection.execute("begin")
     existing = connection.execute(
         "select table_schema, table_name, if(table_type = 'VIEW', 'view', 'table') "

@@ -71,7 +71,7 @@ def scrub_logs(settings: Settings, people: People) -> None:
 
 def files_with_ids(settings: Settings, people: People) -> list[Path]:
     """List files of the run archive that mention ``customer_id`` and contain a number equal to one of the ids."""
-    ids = sorted(people.ids - mentions.telling_ids(people.ids))
+    ids = sorted(people.ids - mentions.distinctive_ids(people.ids))
     if not ids:
         return []
     number = re.compile(rf"(?<![\w.,-])(?:{'|'.join(map(re.escape, ids))})(?![\w.,-])")
@@ -162,7 +162,7 @@ def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
 def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People) -> Trace:
     bucket = settings.s3_historic_bucket
     batches = commit_log.read(storage.client(endpoints.s3), bucket).batches
-    is_theirs = erased_people.is_of_a_person(erased_people.PERSON)
+    is_theirs = erased_people.names_a_person(erased_people.PERSON)
     searched, found = 0, 0
     for name, table in source_tables().items():
         files = {
@@ -173,7 +173,7 @@ def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People
         found += sum(map(len, erased_people.rows_of_people(engine, files["rows"]).values()))
         mentioned = mentions.in_table(engine, people, table, files["rows"], files["unreadable"], is_theirs)
         found += sum(cell.mention.certain for cell in mentioned)
-        if erased_people.is_of_people(table) and files["sightings"]:
+        if erased_people.is_person_table(table) and files["sightings"]:
             keys = " union all ".join(f"select _key as customer_id from {literal(file)}" for file in files["sightings"])
             found += _count(engine, f"({keys})")
     return Trace("history", f"{searched} files", found)

@@ -48,7 +48,7 @@ def _published(settings: Settings) -> str:
 
 def _history(settings: Settings) -> str:
     """Describe the history as the newest run recorded it, which is faster than reading S3."""
-    here = provenance.store(settings)
+    here = provenance.data_folder(settings)
     lineage = next((r["lineage"] for r in run_archive.read_all(settings.runs, here) if r.get("lineage")), None)
     return f"{lineage['batches']:,} batches, {lineage['bytes'] / 1e6:,.1f} MB" if lineage else "not known before a run"
 

@@ -79,11 +79,11 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         transaction.upload(settings, client, remainder.files, [*remainder.replaced, *withdrawn_files])
         lease.renew()
         commit_log.put(client, bucket, commit)
-        transaction.sweep(settings, client, Chronicle((*chronicle.commits, commit)))
+        transaction.sweep(settings, client, History((*chronicle.commits, commit)))
     return Withdrawn(tuple(batches), as_of, remainder.kept)
 
 
-def _find_batches(chronicle: Chronicle, names: Iterable[str]) -> list[Batch]:
+def _find_batches(chronicle: History, names: Iterable[str]) -> list[Batch]:
     by_id = {batch.batch_id: batch for batch in chronicle.batches}
     found: dict[str, Batch] = {}
     for name in names:
@@ -141,7 +141,7 @@ class _Remainder:
     """The batches that remain, and their new files and amendments."""
 
     def __init__(
-        self, engine, bucket: str, chronicle: Chronicle, withdrawn: Sequence[Batch], redated: dict, folder: Path
+        self, engine, bucket: str, chronicle: History, withdrawn: Sequence[Batch], redated: dict, folder: Path
     ):
         self.engine, self.bucket, self.folder, self.withdrawn = engine, bucket, folder, withdrawn
         self.files: dict[str, Path] = {}
@@ -195,7 +195,7 @@ class _Remainder:
             appended=[
                 File(self._address(b, "rows"), b.columns, b.types, b.place) for b in remaining if "rows" in b.files
             ],
-            sighted=unchanged,
+            unchanged_before=unchanged,
             rows_landed=sum(batch.unchanged for batch in affected),
         )
         for batch in affected:
