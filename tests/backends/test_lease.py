@@ -268,7 +268,7 @@ def test_a_kernel_of_a_run_without_the_lease_commits_nothing(lakes, external_end
     with one_writer(theirs, "a run of the chain") as held:
         monkeypatch.setattr(lock, "_leases", [])  # As in another process.
         monkeypatch.setenv(lock.TOKEN, "token of an interrupted run")
-        with pytest.raises(LeaseError, match=r"This run holds the lake leased no more .*has it"):
+        with pytest.raises(LeaseError, match=r"This run no longer holds the lake leased .*has it"):
             raw.load(mine, endpoints)
         monkeypatch.setenv(lock.TOKEN, held.token)
         assert raw.load(mine, endpoints).commits == (1,)

@@ -373,7 +373,7 @@ def test_what_an_open_transaction_deletes_is_not_lost_where_no_snapshot_may_stay
         writer.execute(f"call ducklake_merge_adjacent_files('{lake.NAME}')")
         writer.execute("create table of_my_own.later (number integer)")
         pinned = {publication.snapshot for publication in publisher.publications(shared.settings)}
-        with pytest.raises(WarehouseError, match="has a transaction open on the lake lake, and what it deletes"):
+        with pytest.raises(WarehouseError, match="has a transaction open on the lake lake, and would lose its deletes"):
             lake.expire(writer, shared.settings, dsn, pinned, kept_for="0 seconds")
         lake.expire(writer, shared.settings, dsn, pinned)
         open_one.execute("delete from of_my_own.kept where number = 1")

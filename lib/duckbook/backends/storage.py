@@ -61,9 +61,9 @@ def preload(local: bool = True) -> None:
     client(S3Endpoint("http://127.0.0.1" if local else None, "us-east-1", "nobody", "nothing"))
 
 
-def prepare(settings: Settings, apart: bool) -> None:
-    """Preload for the fork server; in a process `apart` from it there are no forks."""
-    if not apart:
+def prepare(settings: Settings, trial: bool) -> None:
+    """Preload for the fork server; a `trial` call, in a child process, has nothing to do."""
+    if not trial:
         preload(settings.embedded_s3)
 
 

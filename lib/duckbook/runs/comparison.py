@@ -109,11 +109,8 @@ def _figures(old: dict[str, Any], new: dict[str, Any]) -> Iterable[tuple[str, ..
     for name in dict.fromkeys([*before, *after]):
         first, second = (side.get(name, {}).get("value") for side in (before, after))
         change = f"{100 * (second - first) / first:+.2f}%".replace("-", "−") if first and second is not None else ""
-        yield (
-            name,
-            *(page_charts.format_figure(side[name]) if name in side else ABSENT for side in (before, after)),
-            change,
-        )
+        figures = (page_charts.format_figure(side[name]) if name in side else ABSENT for side in (before, after))
+        yield name, *figures, change
 
 
 def _shown(value: Any) -> str:
