@@ -1,4 +1,4 @@
-"""The committed outputs: taken from an executed notebook, without what differs from run to run."""
+"""Committed outputs: copied from an executed notebook, without what differs between runs."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from duckbook.settings import ROOT, Settings, read_settings
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory) -> tuple[Path, Path]:
-    """A notebook, and the folder of a run that executed it with other parameters."""
+    """Return a notebook, and the folder of a run that executed it with other parameters."""
     folder = tmp_path_factory.mktemp("outputs")
-    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    settings = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
     file = write_chain(folder / "nb", "succeeds")
-    record = run(store, Request(generate=False, extra={"count": "7"}), Memory(), file)
+    record = run(settings, Request(generate=False, extra={"count": "7"}), Memory(), file)
     return folder / "nb" / "succeeds.ipynb", record.folder
 
 
-def test_a_notebook_keeps_its_source_and_takes_the_outputs(executed):
+def test_a_notebook_keeps_its_source_and_gets_the_outputs(executed):
     committed, folder = executed
     before, after = json.loads(committed.read_text("utf-8")), json.loads(committed_outputs._fresh(committed, folder))
     assert [cell["source"] for cell in after["cells"]] == [cell["source"] for cell in before["cells"]]
@@ -34,7 +34,7 @@ def test_a_notebook_keeps_its_source_and_takes_the_outputs(executed):
     assert after["cells"][-1]["outputs"] == [{"name": "stdout", "output_type": "stream", "text": ["hello 7\n"]}]
 
 
-def test_nothing_of_the_run_is_taken(executed):
+def test_metadata_of_the_run_is_not_copied(executed):
     text = committed_outputs._fresh(*executed)
     assert "papermill" not in text
     assert executed[1].name not in text
@@ -47,22 +47,22 @@ def test_cells_are_counted_as_run_all_cells_counts_them(executed):
 
 
 def test_an_output_that_names_this_machine_is_refused(executed):
-    with pytest.raises(ChainError, match=r"An output of succeeds\.ipynb holds '/home/me'"):
+    with pytest.raises(ChainError, match=r"An output of succeeds\.ipynb contains '/home/me'"):
         committed_outputs._refuse_traces(executed[0], '"text": "read /home/me/data"', ["/home/me"])
 
 
-def test_the_canonical_run_is_the_default_one_in_a_store_of_its_own(tmp_path, monkeypatch):
+def test_the_canonical_run_has_the_defaults_and_a_temporary_data_folder(tmp_path, monkeypatch):
     for name, value in committed_outputs.canonical_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
-    store = read_settings(None)
-    assert store.data.is_relative_to(tmp_path)
-    assert store.runs.is_relative_to(tmp_path)
+    settings = read_settings(None)
+    assert settings.data.is_relative_to(tmp_path)
+    assert settings.runs.is_relative_to(tmp_path)
     names = ("customers", "seed", "dirt", "planted", "first_as_of", "target")
-    assert [getattr(store, name) for name in names] == [Settings.model_fields[name].default for name in names]
+    assert [getattr(settings, name) for name in names] == [Settings.model_fields[name].default for name in names]
 
 
-def test_every_cell_can_be_told_from_the_others():
-    """Outputs are found again by the id of their cell."""
+def test_cell_ids_are_unique():
+    """Outputs are matched by the id of their cell."""
     for step in chain.read_chain():
         cells = json.loads(step.notebook.read_text("utf-8"))["cells"]
         ids = [cell["id"] for cell in cells]

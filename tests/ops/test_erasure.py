@@ -1,6 +1,6 @@
-"""A person is erased from a shop that spells her in every way, and then every byte that is left on disk is searched.
+"""Erase a person whom a shop spells in many ways, and then search every byte on disk.
 
-What is found afterwards is what the erasure has listed, and when somebody has decided upon that, nothing.
+The first erasure leaves only the records that it listed as doubtful; erasing those as well leaves nothing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ EVENTS = [
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory, endpoints) -> Shop:
-    """A shop whose sources have erased her already, and whose history, warehouse, archive and BI have not."""
+    """A shop whose sources have erased her already, and whose history, warehouse and archive have not."""
     shop = Shop(tmp_path_factory.mktemp("erasing"), endpoints, "erasing")
     shop.clear()
     for day in ("2026-05-31", "2026-06-30"):
@@ -87,7 +87,7 @@ def shop(tmp_path_factory, endpoints) -> Shop:
 
 
 def left(shop: Shop, servers_folder) -> list[str]:
-    """Where something of her stands: in the bytes of files, and in what is packed in them."""
+    """Return the names of files, objects and tables that mention her, compressed contents included."""
     texts = {}
     for folder in (shop.settings.data, servers_folder):
         for path in folder.rglob("*"):
@@ -111,17 +111,17 @@ def left(shop: Shop, servers_folder) -> list[str]:
 
 
 def erase(shop: Shop, *ids: str, records: tuple[str, ...] = ()) -> person_erasure.Erasure:
-    """What the command does, but for the build, and for what takes deleted rows off the disk."""
-    told = []
-    erasure = person_erasure.forget(shop.settings, shop.endpoints, ids, records, told.extend)
-    assert tuple(told) == erasure.doubts
+    """Erase as the command does, without the build and without `servers.vacuum`."""
+    listed = []
+    erasure = person_erasure.erase(shop.settings, shop.endpoints, ids, records, listed.extend)
+    assert tuple(listed) == erasure.doubts
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
     shop.check_row_counts()
     return erasure
 
 
-def test_every_byte_that_is_left_was_listed_and_then_none_is_left(shop, store_settings, endpoints):
+def test_every_trace_on_disk_was_listed_and_then_none_is_left(shop, store_settings, endpoints):
     folder = store_settings.data / "servers"
     before = left(shop, folder)
     assert {"ecom_raw.customers", "ecom_raw.orders", "ecom_raw.unreadable", "03_ingest.html"} <= set(before)
@@ -138,7 +138,7 @@ def test_every_byte_that_is_left_was_listed_and_then_none_is_left(shop, store_se
     listed = {doubt.record.split(":")[0] for doubt in erasure.doubts}
     batches = commit_log.read(shop.client, shop.settings.s3_historic_bucket).batches
     keys = {key for batch in batches if batch.batch_id in listed for key in batch.files.values()}
-    # What was deleted is on the disk until it is taken off.
+    # Deleted data stays on the disk until `servers.vacuum`.
     still = {name for name in left(shop, folder) if name.startswith(("history/", "ecom_raw.")) or ".html" in name}
     assert still <= keys | {"ecom_raw.orders", "ecom_raw.reviews", "ecom_raw.unreadable"}
     assert shop.query("select order_id, total_amount from ecom_raw.orders order by all") == amounts
@@ -150,7 +150,7 @@ def test_every_byte_that_is_left_was_listed_and_then_none_is_left(shop, store_se
     assert gift["customer_id"] == "8" and "shipping_address" not in gift
 
 
-def test_a_line_that_names_her_by_e_mail_alone_does_not_bring_her_back(shop, store_settings):
+def test_a_line_with_only_her_e_mail_does_not_bring_her_back(shop, store_settings):
     """After the test above."""
     later = {"customer_id": None, "email": E_MAIL, "city": "Gdynia"}
     shop.land("customers/date=2026-07-01/c.ndjson", lines(HIS | {"city": "Dallas"}, later), latest=True)
@@ -162,6 +162,6 @@ def test_a_line_that_names_her_by_e_mail_alone_does_not_bring_her_back(shop, sto
 
 
 @pytest.mark.parametrize("record", ["", "nothing", "orders:1", "orders-20260531-00001-0:1"])
-def test_a_record_that_is_none_is_told(shop, record):
+def test_an_unknown_record_is_an_error(shop, record):
     with pytest.raises(IngestError, match=r"has no record|by the customer_id"):
-        person_erasure.forget(shop.settings, shop.endpoints, [], [record])
+        person_erasure.erase(shop.settings, shop.endpoints, [], [record])

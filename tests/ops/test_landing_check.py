@@ -1,4 +1,4 @@
-"""`check` says what an ingest would do, and does none of it."""
+"""`check` reports what an ingest would do, and changes nothing."""
 
 import json
 from datetime import date
@@ -23,7 +23,7 @@ def table(report, name: str) -> dict:
     return next(row for row in report.tables if row["table"] == name)
 
 
-def test_what_would_be_set_aside_is_told_and_nothing_is_changed(shop):
+def test_rows_to_quarantine_are_reported_and_nothing_is_changed(shop):
     good = order(1, order_date="2026-06-01", total_amount="1.50", coupon="X")
     rows = [good, order(None), order(2, total_amount="12 EUR"), order(3, order_date="soon")]
     address = shop.land("orders/o.ndjson", lines(*rows, "{oops"))
@@ -33,29 +33,29 @@ def test_what_would_be_set_aside_is_told_and_nothing_is_changed(shop):
     assert table(report, "orders") == {
         "table": "orders", "found": 1, "new": 1, "landed": 5, "unreadable": 1, "quarantined": 3,
     }  # fmt: skip
-    told = {(f.source, f.finding, f.rows, f.example) for f in report.findings}
+    found = {(f.source, f.finding, f.rows, f.example) for f in report.findings}
     assert {
         (address, "quarantined: the record has no key", 1, ""),
         (address, "quarantined: total_amount is not a decimal(14,2)", 1, "12 EUR"),
         (address, "quarantined: order_date is not a timestamp", 1, "soon"),
         (address, "columns added", 1, "coupon"),
         (stray, "is not read: no source table has that name", 1, ""),
-    } <= told
+    } <= found
     assert shop.history_keys() == []
     assert not shop.settings.warehouse_path.exists()
     assert not list((shop.settings.data / "tmp").iterdir())
 
 
-def test_a_status_that_nobody_has_explained_is_told_with_its_orders(shop):
+def test_a_status_of_unknown_meaning_is_reported_with_its_orders(shop):
     for n, status in enumerate(("wc-failed", "Closed", "closed", "lost in post", None)):
         shop.land(f"orders/{n}.ndjson", lines(order(n, status=status)))
     explained = shop.settings.model_copy(update={"order_statuses": "lost_in_post=cancelled"})
-    told = {f.finding: f.rows for f in check(explained, shop.endpoints).findings if f.finding.startswith("status")}
-    (finding,) = told
-    assert told[finding] == 2 and "status 'closed' is unknown" in finding
+    found = {f.finding: f.rows for f in check(explained, shop.endpoints).findings if f.finding.startswith("status")}
+    (finding,) = found
+    assert found[finding] == 2 and "status 'closed' is unknown" in finding
 
 
-def test_everything_that_would_stop_an_ingest_is_told_at_once(shop):
+def test_all_reasons_that_would_stop_an_ingest_are_reported_at_once(shop):
     shop.land("customers/bad.json", json.dumps([{"customer_id": 1}]).encode()[:-3])
     shop.land("products/bad.json", b"<html>")
     stops = check(shop.settings, shop.endpoints).stops
@@ -63,11 +63,11 @@ def test_everything_that_would_stop_an_ingest_is_told_at_once(shop):
     assert stops[0].startswith("orders is missing")
 
 
-def told(report) -> set:
+def findings(report) -> set:
     return {(f.table, f.finding, f.rows, f.example) for f in report.findings}
 
 
-def test_totals_that_the_owner_knows_are_printed_per_currency(shop):
+def test_totals_are_computed_per_currency(shop):
     rows = [
         order(1, total_amount="30.00", currency="USD", order_date="2026-05-01T10:00:00"),
         order(1, total_amount="20.00", currency="USD", order_date="2026-05-01T10:00:00"),
@@ -87,29 +87,29 @@ def test_totals_that_the_owner_knows_are_printed_per_currency(shop):
     report = check(shop.settings.model_copy(update={"quarantine_limit": 1}), shop.endpoints)
     names = ("currency", "orders", "lines", "units", "items_amount", "orders_amount", "first_day", "last_day")
     found = [tuple(str(row[name]) for name in names) for row in report.totals]
-    # An order that would be quarantined counts for none, and its items have no currency then.
+    # A quarantined order is not counted, and its items have no currency.
     assert found == [
         ("", "0", "2", "4", "2.50", "None", "None", "None"),
         ("EUR", "1", "1", "7", "10.00", "10.00", "2026-06-02", "2026-06-02"),
         ("USD", "1", "2", "3", "20.00", "20.00", "2026-05-01", "2026-05-01"),
     ]
-    assert ("orders", "keys with several records that differ: the last counts", 1, "1") in told(report)
+    assert ("orders", "keys with several records that differ: the last counts", 1, "1") in findings(report)
 
 
-def test_what_may_be_a_mistake_is_told_and_stops_nothing(shop):
+def test_possible_mistakes_are_reported_and_stop_nothing(shop):
     future = {"order_date": "2099-01-01", "promised_at": "2099-01-01"}
     shop.land("orders/o.ndjson", lines(order(1), order(2) | future))
     shop.land_table("order_items", "order_id text, order_item_id int, quantity int", [("1", 1, -1), ("1", 2, 3)])
     report = check(shop.settings, shop.endpoints)
     assert {
         ("orders", "order_date is after today", 1, "2099-01-01"), ("order_items", "negative quantity", 1, "-1"),
-    } <= told(report)  # fmt: skip
+    } <= findings(report)  # fmt: skip
     assert not [f for f in report.findings if "promised_at" in f.finding and "after" in f.finding]
     assert report.stops == []
     assert str(shop.ingest(as_of=None).as_of) == "2026-03-01"
 
 
-def test_keys_and_objects_that_are_gone_are_told_and_stay(shop):
+def test_missing_keys_and_objects_are_reported_and_their_rows_stay(shop):
     shop.land("orders/o.ndjson", lines(order(1)))
     shop.land("orders/p.ndjson", lines(order(5)))
     shop.land("orders/q.ndjson", lines(order(6)), latest=True)
@@ -120,8 +120,8 @@ def test_keys_and_objects_that_are_gone_are_told_and_stay(shop):
     shop.land("orders/q.ndjson", lines(order(7)), latest=True)
     shop.take_away("orders/p.ndjson")
     report = check(shop.settings, shop.endpoints)
-    assert ("categories", "keys that are gone: their rows stay", 2, "2") in told(report)
-    assert ("orders", "is gone from the landing zone: its rows stay", 0, "") in told(report)
+    assert ("categories", "keys that are gone: their rows stay", 2, "2") in findings(report)
+    assert ("orders", "is gone from the landing zone: its rows stay", 0, "") in findings(report)
     shop.ingest()
     assert [row["gone"] for row in shop.query("select gone from ecom_raw.batches order by sequence")][-2:] == [0, 2]
     assert shop.newest("categories").keys() == {"1", "2", "3", "4"}
@@ -130,7 +130,7 @@ def test_keys_and_objects_that_are_gone_are_told_and_stay(shop):
     assert shop.query("select gone from ecom_raw.batches order by sequence desc limit 1") == [{"gone": 2}]
 
 
-def test_a_batch_of_a_day_that_has_not_come_stops_unless_the_day_is_asked_for(shop):
+def test_a_batch_of_a_future_day_stops_unless_as_of_allows_it(shop):
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
     address = shop.land("orders/date=2099-01-01/o.ndjson", lines(order(2)))
     (stop,) = check(shop.settings, shop.endpoints).stops
@@ -158,7 +158,7 @@ def test_after_an_ingest_nothing_is_new(shop):
     assert [finding for finding in report.findings if not finding.finding.startswith("is missing")] == []
 
 
-def test_a_table_that_is_not_required_and_missing_is_told_and_stops_nothing(shop):
+def test_a_missing_optional_table_is_reported_and_stops_nothing(shop):
     shop.land("orders/o.ndjson", lines(order(1)))
     report = check(shop.settings, shop.endpoints)
     missing = {finding.table for finding in report.findings if finding.finding.startswith("is missing")}
@@ -166,7 +166,7 @@ def test_a_table_that_is_not_required_and_missing_is_told_and_stops_nothing(shop
     assert report.stops == []
 
 
-def test_a_landing_zone_that_tells_no_date_stops_unless_one_is_given(shop):
+def test_a_landing_zone_without_a_date_stops_unless_one_is_given(shop):
     shop.land("orders/o.ndjson", lines({"order_id": 1}))
     (stop,) = check(shop.settings, shop.endpoints).stops
     assert "AS_OF=2026-06-30" in stop
@@ -189,7 +189,7 @@ def test_more_rows_than_the_quarantine_limit_stop_also_when_they_were_ingested_b
     assert check(shop.settings, shop.endpoints).stops == []
 
 
-def test_a_row_that_a_later_record_mends_stops_nothing_as_in_a_run(shop):
+def test_a_row_that_a_later_record_fixes_stops_nothing_as_in_a_run(shop):
     bad = [order(n, total_amount="12 EUR") for n in range(10)]
     shop.land("orders/date=2026-06-01/o.ndjson", lines(*bad))
     shop.land("orders/date=2026-06-02/o.ndjson", lines(*(order(n, total_amount="12") for n in range(7))))
@@ -201,23 +201,23 @@ def test_a_row_that_a_later_record_mends_stops_nothing_as_in_a_run(shop):
     assert stop.startswith("orders: 10 of the 10 rows")
     assert "for example total_amount: '12 EUR' is not a decimal(14,2). Fix them" in stop
     shop.ingest()
-    assert check(shop.settings, shop.endpoints).stops == [stop], "without a warehouse that has been staged, as well"
+    assert check(shop.settings, shop.endpoints).stops == [stop], "also without a staged warehouse"
     shop.land("orders/date=2026-06-02/o.ndjson", lines(*(order(n, total_amount="12") for n in range(7))))
     assert check(shop.settings, shop.endpoints).stops == []
 
 
-def test_a_view_that_is_as_it_was_is_not_new(shop):
+def test_an_unchanged_view_is_not_new(shop):
     schema = shop.settings.postgres_schema
     shop.land("orders/o.ndjson", lines(order(1)))
-    shop.land_table("held", "order_id text, order_item_id int, quantity text", [("1", 1, "2"), ("1", 2, "two")])
+    shop.land_table("items", "order_id text, order_item_id int, quantity text", [("1", 1, "2"), ("1", 2, "two")])
     with shop.postgres() as connection:
-        connection.execute(f"create view {schema}.latest_order_items as select * from {schema}.held")
+        connection.execute(f"create view {schema}.latest_order_items as select * from {schema}.items")
     before = check(shop.settings, shop.endpoints)
     shop.ingest()
     after = check(shop.settings, shop.endpoints)
     counts = ("found", "new", "landed", "quarantined")
-    told = [[table(report, "order_items")[name] for name in counts] for report in (before, after)]
-    assert told == [[2, 2, 2, 1], [2, 0, 0, 0]]
+    found = [[table(report, "order_items")[name] for name in counts] for report in (before, after)]
+    assert found == [[2, 2, 2, 1], [2, 0, 0, 0]]
     assert after.stops == before.stops != []
     assert after.totals == []
 
@@ -235,7 +235,7 @@ VALUES = (
 @pytest.mark.parametrize(
     "data_type", ["integer", "boolean", "timestamp", "decimal(14,2)", "decimal(18,6)", "decimal(4,2)"]
 )
-def test_what_is_told_to_be_quarantined_is_what_staging_cannot_cast(shop, data_type):
+def test_the_check_and_staging_agree_on_values_that_cannot_be_cast(shop, data_type):
     cast = cast_to(Column("v", data_type, "")).format("nullif(trim(v), '')")
     staging = rendered.macro("as_type", "v", data_type)
     with warehouse.engine(shop.settings) as connection:

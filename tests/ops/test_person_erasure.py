@@ -1,4 +1,4 @@
-"""A person who is forgotten: gone from the history and from all that is made of it, kept out, and no cent lost."""
+"""Erasing a person: out of the history and everything built from it, for good, and without losing money."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JUNE, MAY = "2026-06-30", "2026-05-31"
 
 @pytest.fixture(scope="module")
 def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("forgetting"), endpoints, "forgetting")
+    return Shop(tmp_path_factory.mktemp("erasing one"), endpoints, "erasingone")
 
 
 def customer(customer_id: object, **further) -> dict:
@@ -45,7 +45,7 @@ EVENTS = [("e-1", "7", "view"), ("e-2", "8", "view"), ("e-3", "7", "purchase")]
 
 @pytest.fixture
 def shop(one_shop) -> Shop:
-    """A shop of two customers, of whom Ada wants to be forgotten; her order has been seen again, unchanged."""
+    """A shop of two customers, of whom Ada is to be erased. Her order landed twice, unchanged."""
     return fill(one_shop)
 
 
@@ -62,8 +62,8 @@ def fill(shop: Shop) -> Shop:
 
 
 def erase(shop: Shop, *ids: str) -> person_erasure.Erasure:
-    """Forget people as the command does, up to raw."""
-    erasure = person_erasure.forget(shop.settings, shop.endpoints, ids or ("7",))
+    """Erase people as the command does, up to raw."""
+    erasure = person_erasure.erase(shop.settings, shop.endpoints, ids or ("7",))
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(shop.settings, shop.endpoints)
     shop.check_row_counts()
@@ -71,7 +71,7 @@ def erase(shop: Shop, *ids: str) -> person_erasure.Erasure:
 
 
 def everything_in_the_history(shop: Shop) -> str:
-    """All that the objects below ``history/`` hold, named by a commit or not, as one text."""
+    """Return the content of all objects below ``history/`` as one text, whether a commit names them or not."""
     bucket, texts = shop.settings.s3_historic_bucket, []
     with warehouse.engine(shop.settings) as engine:
         warehouse.use_s3(engine, shop.endpoints.s3)
@@ -90,7 +90,7 @@ def everything_in_raw(shop: Shop) -> str:
 
 
 def _rows_of(connection, table: str) -> str:
-    """The rows of a table, in an order of their own, and with their columns in one."""
+    """Return the rows of a table as text, with rows and columns sorted."""
     names = sorted(name for name, *_ in connection.execute(f"describe {table}").fetchall())
     return repr(sorted(map(repr, connection.execute(f"select {', '.join(names)} from {table}").fetchall())))
 
@@ -100,20 +100,20 @@ HER_OWN = (EMAIL, STREET, PHONE, "Ada")
 
 @pytest.fixture(scope="module", params=["small", "large"])
 def erased(request, tmp_path_factory, endpoints) -> tuple[Shop, dict, person_erasure.Erasure]:
-    """A shop in which Ada was forgotten, what was known of it before, and what the erasure tells."""
-    # The file of a large batch keeps the few rows that its sightings name: here of all batches, however many.
+    """Return a shop from which Ada was erased, its content before, and the erasure."""
+    # The file of a large batch may keep its unchanged rows. The patch makes every batch large.
     with patch.multiple(batch_files, MANY_ROWS=0, FEW_UNCHANGED=1) if request.param == "large" else nullcontext():
         shop = fill(Shop(tmp_path_factory.mktemp("erased"), endpoints, f"erased{request.param}"))
     known = {"texts": everything_in_the_history(shop) + everything_in_raw(shop)}
-    known |= {"amounts": shop.query(AMOUNTS), "led to": shop.query(LED_TO)}
+    known |= {"amounts": shop.query(AMOUNTS), "originals": shop.query(ORIGINALS)}
     return shop, known, erase(shop)
 
 
 AMOUNTS = "select order_id, total_amount, order_date from ecom_raw.orders order by all"
 
-LED_TO = (
-    "select count(*) as n from ecom_raw.sightings as seen semi join ecom_raw.orders as rows "
-    "on seen._key = rows._key and seen._row_hash = rows._row_hash where table_name = 'orders'"
+ORIGINALS = (
+    "select count(*) as n from ecom_raw.sightings as unchanged semi join ecom_raw.orders as rows "
+    "on unchanged._key = rows._key and unchanged._row_hash = rows._row_hash where table_name = 'orders'"
 )
 
 
@@ -127,7 +127,7 @@ def test_nothing_of_the_person_is_left_in_the_history_or_in_raw(erased):
     assert {row["customer_id"] for row in shop.raw("customers")} == {"8"}
 
 
-def test_orders_events_and_reviews_stay_and_lose_whose_they_are(erased):
+def test_orders_events_and_reviews_stay_without_the_person(erased):
     shop, before, _ = erased
     assert shop.query(AMOUNTS) == before["amounts"]
     (hers,) = (row for row in shop.raw() if row["order_id"] == "o-1")
@@ -142,12 +142,12 @@ def test_orders_events_and_reviews_stay_and_lose_whose_they_are(erased):
     assert "review_text" not in review
 
 
-def test_sightings_still_lead_to_the_rows_that_were_seen(erased):
+def test_unchanged_rows_still_refer_to_their_originals(erased):
     shop, before, _ = erased
-    assert shop.query(LED_TO) == before["led to"] == [{"n": 1}]
+    assert shop.query(ORIGINALS) == before["originals"] == [{"n": 1}]
 
 
-def test_the_hash_that_is_kept_does_not_tell_the_id(erased):
+def test_the_kept_hash_does_not_reveal_the_id(erased):
     shop = erased[0]
     chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
     (person,) = chronicle.erased
@@ -156,7 +156,7 @@ def test_the_hash_that_is_kept_does_not_tell_the_id(erased):
     assert '"7"' not in json.dumps(chronicle.commits[-1].forgotten.people)
 
 
-def test_what_lands_later_does_not_bring_the_person_back(shop):
+def test_later_landings_do_not_bring_the_person_back(shop):
     erase(shop)
     new = order("o-3", customer_id="7", shipping_address=STREET, total_amount="5.00")
     shop.land("orders/date=2026-07-01/o.ndjson", lines(HERS, HIS | {"status": "shipped"}, new, BROKEN), latest=True)
@@ -169,12 +169,12 @@ def test_what_lands_later_does_not_bring_the_person_back(shop):
     assert {row["customer_id"] for row in shop.raw("customers")} == {"8"}
     amounts = shop.query("select order_id, customer_id from ecom_raw.orders where total_amount = '5.00'")
     assert amounts == [{"order_id": "o-3", "customer_id": None}]
-    # Her first order is still told to be what it was.
+    # Her first order is recognised as unchanged.
     (flows,) = (row for row in report.tables if row["table"] == "orders")
     assert (flows["appended"], flows["unchanged"], flows["unreadable"]) == (1, 2, 1)
 
 
-def test_an_event_without_an_id_that_was_seen_again_is_known_when_its_person_is_forgotten(shop):
+def test_an_unchanged_event_without_an_id_is_recognised_after_its_person_is_erased(shop):
     columns, nameless = "event_id text, customer_id text, event_type text", (None, "7", "view")
     for day in ("2026-06-29", JUNE):
         shop.land_table("latest_interactions", columns, [nameless], day)
@@ -185,7 +185,7 @@ def test_an_event_without_an_id_that_was_seen_again_is_known_when_its_person_is_
     assert (batch.appended, batch.unchanged) == (0, 1)
 
 
-def test_a_rebuild_gives_what_the_days_gave(shop):
+def test_a_rebuild_equals_the_daily_loads(shop):
     erase(shop)
     shop.land("orders/date=2026-07-01/o.ndjson", lines(HERS | {"status": "delivered"}), latest=True)
     shop.ingest(date(2026, 7, 1))
@@ -195,8 +195,8 @@ def test_a_rebuild_gives_what_the_days_gave(shop):
     assert everything_in_raw(shop) == by_days
 
 
-def test_a_warehouse_that_was_loaded_before_is_made_anew_when_it_is_next_loaded(shop):
-    person_erasure.forget(shop.settings, shop.endpoints, ["7"])
+def test_a_warehouse_that_was_loaded_before_is_rebuilt_by_the_next_load(shop):
+    person_erasure.erase(shop.settings, shop.endpoints, ["7"])
     assert EMAIL in everything_in_raw(shop)
     report = raw.load(shop.settings, shop.endpoints)
     assert report.commits == (1, 2)
@@ -208,7 +208,7 @@ def test_an_erasure_that_is_killed_before_its_commit_has_not_happened(shop, monk
     before = everything_in_the_history(shop)
     monkeypatch.setattr(commit_log, "put", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        person_erasure.forget(shop.settings, shop.endpoints, ["7"])
+        person_erasure.erase(shop.settings, shop.endpoints, ["7"])
     monkeypatch.undo()
     shop.ingest()
     assert everything_in_the_history(shop) == before
@@ -223,14 +223,14 @@ def test_an_erasure_that_is_killed_after_its_commit_is_finished_by_the_next_inge
 
     monkeypatch.setattr(commit_log, "put", put_and_die)
     with pytest.raises(KeyboardInterrupt):
-        person_erasure.forget(shop.settings, shop.endpoints, ["7"])
+        person_erasure.erase(shop.settings, shop.endpoints, ["7"])
     monkeypatch.undo()
     assert EMAIL in everything_in_the_history(shop)
     shop.ingest()
     assert [text for text in HER_OWN if text in everything_in_the_history(shop) + everything_in_raw(shop)] == []
 
 
-def test_sources_that_never_name_a_person_are_left_alone(shop):
+def test_sources_without_a_person_are_left_alone(shop):
     shop.clear()
     shop.land(f"customers/date={MAY}/c.ndjson", lines(ADA, BOB))
     shop.land(f"orders/date={MAY}/o.ndjson", lines({"order_id": "o-1", "order_date": MAY}))
@@ -240,8 +240,8 @@ def test_sources_that_never_name_a_person_are_left_alone(shop):
     assert [row["review_text"] for row in shop.raw("reviews")] == ["good"]
 
 
-def test_what_others_have_too_is_not_taken_for_hers(shop):
-    """A date, and the e-mail of a clerk, in columns that nobody declared."""
+def test_values_that_others_share_are_not_taken_for_hers(shop):
+    """A date, and the e-mail of a clerk, in undeclared columns."""
     shop.clear()
     clerk = {"clerk": "clerk@shop.example", "seen": "2026-06-30 10:00:00"}
     shop.land(f"customers/date={MAY}/c.ndjson", lines(ADA | clerk, BOB | clerk))
@@ -257,7 +257,7 @@ def test_what_others_have_too_is_not_taken_for_hers(shop):
     ]  # fmt: skip
 
 
-def test_one_more_person_is_forgotten_with_the_same_salt_and_the_first_stays_so(shop):
+def test_a_second_person_is_erased_with_the_same_salt_and_the_first_stays_erased(shop):
     erase(shop, "7")
     erase(shop, "8")
     chronicle = commit_log.read(shop.client, shop.settings.s3_historic_bucket)
@@ -267,14 +267,14 @@ def test_one_more_person_is_forgotten_with_the_same_salt_and_the_first_stays_so(
     assert shop.query("select count(*) as n from ecom_raw.orders where customer_id is null") == [{"n": 3}]
 
 
-def test_who_is_forgotten_twice_is_forgotten_once_and_who_is_not_known_is_told(shop):
+def test_a_second_erasure_changes_nothing_and_an_unknown_person_is_an_error(shop):
     assert erase(shop).number == 2
     assert erase(shop).number is None
-    with pytest.raises(IngestError, match="knows nobody whose customer_id is 99"):
-        person_erasure.forget(shop.settings, shop.endpoints, ["99"])
+    with pytest.raises(IngestError, match="has no customer_id 99"):
+        person_erasure.erase(shop.settings, shop.endpoints, ["99"])
 
 
-def test_addresses_that_runs_have_left_are_masked(tmp_path):
+def test_addresses_in_the_run_archive_are_masked(tmp_path):
     page = tmp_path / "run" / "index.html"
     page.parent.mkdir()
     page.write_text(f"<td>{EMAIL}</td><td>8@example.org</td>")
@@ -293,7 +293,7 @@ def test_addresses_that_runs_have_left_are_masked(tmp_path):
         ("total_amount: 'twelve' is not a decimal(18,2)", "total_amount: 'twelve' is not a decimal(18,2)"),
     ],
 )
-def test_what_a_page_quotes_of_a_record_is_masked(tmp_path, text, masked):
+def test_records_quoted_on_pages_are_masked(tmp_path, text, masked):
     settings = Settings(data=tmp_path, _env_file=None)
     with warehouse.engine(settings) as engine:
         shown = engine.execute(f"select {masking.mask_sql(settings, '?::varchar')}", [text]).fetchone()[0]
@@ -302,18 +302,18 @@ def test_what_a_page_quotes_of_a_record_is_masked(tmp_path, text, masked):
     assert shown == masked
 
 
-# Backups, which must not keep who was forgotten.
+# Backups, which must not keep an erased person.
 
 
 @pytest.fixture
 def empty(endpoints, tmp_path) -> Shop:
-    """A store without a history, into which one can be restored."""
+    """A shop without a history, into which one can be restored."""
     shop = Shop(tmp_path / "restored", endpoints, "restored")
     shop.clear()
     return shop
 
 
-def test_a_store_that_is_restored_has_the_same_history_and_raw(shop, empty, tmp_path):
+def test_a_restored_shop_has_the_same_history_and_raw(shop, empty, tmp_path):
     made = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     assert (made.commit, made.kept, made.dropped) == (1, 0, 0)
     restored = backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
@@ -324,7 +324,7 @@ def test_a_store_that_is_restored_has_the_same_history_and_raw(shop, empty, tmp_
     assert everything_in_the_history(empty) == everything_in_the_history(shop)
 
 
-def test_a_second_backup_takes_what_is_new_and_drops_who_was_forgotten(shop, tmp_path):
+def test_a_second_backup_copies_new_files_and_drops_an_erased_person(shop, tmp_path):
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     again = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     assert (again.copied, again.dropped) == (0, 0)
@@ -338,7 +338,7 @@ def test_a_second_backup_takes_what_is_new_and_drops_who_was_forgotten(shop, tmp
     assert files == named
 
 
-def test_a_backup_that_is_killed_leaves_the_one_before(shop, empty, tmp_path, monkeypatch):
+def test_a_killed_backup_leaves_the_previous_one(shop, empty, tmp_path, monkeypatch):
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     shop.land("orders/date=2026-07-01/o.ndjson", lines(HIS | {"status": "delivered"}), latest=True)
     shop.ingest(date(2026, 7, 1))
@@ -359,28 +359,28 @@ def test_the_backup_of_another_history_is_left_as_it_is(shop, empty, tmp_path):
     assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == before
 
 
-def test_a_log_that_was_damaged_is_repaired_by_the_next_backup_and_not_restored(shop, empty, tmp_path):
+def test_a_damaged_commit_log_is_repaired_by_the_next_backup_and_not_restored(shop, empty, tmp_path):
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     commit = tmp_path / "kept" / commit_log.commit_key(1)
     whole = commit.read_bytes()
     for damaged in (b"", whole[:-20], whole.replace(b"2026", b"2025", 1)):
         commit.write_bytes(damaged)
-        with pytest.raises(BackupError, match="log of commits"):
+        with pytest.raises(BackupError, match="commit log"):
             backup.restore(empty.settings, empty.endpoints, tmp_path / "kept")
         again = backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
         assert (again.copied, commit.read_bytes()) == (1, whole)
 
 
-def test_a_folder_with_a_history_of_somebodys_own_is_no_backup(shop, tmp_path):
+def test_a_folder_with_other_files_below_history_is_no_backup(shop, tmp_path):
     precious = tmp_path / "mine" / "history" / "thesis.txt"
     precious.parent.mkdir(parents=True)
     precious.write_text("five years")
-    with pytest.raises(BackupError, match="holds something else"):
+    with pytest.raises(BackupError, match="holds files that are not a backup"):
         backup.back_up(shop.settings, shop.endpoints, tmp_path / "mine")
     assert precious.read_text() == "five years"
 
 
-def test_a_first_backup_that_was_killed_is_no_backup_until_it_is_made_again(shop, empty, tmp_path, monkeypatch):
+def test_a_killed_first_backup_is_no_backup_until_it_is_made_again(shop, empty, tmp_path, monkeypatch):
     monkeypatch.setattr(backup, "_fetch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
@@ -391,7 +391,7 @@ def test_a_first_backup_that_was_killed_is_no_backup_until_it_is_made_again(shop
     assert backup.restore(empty.settings, empty.endpoints, tmp_path / "kept").commit == 1
 
 
-def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(shop, empty, tmp_path):
+def test_an_incomplete_backup_and_a_shop_that_is_not_empty_are_refused(shop, empty, tmp_path):
     backup.back_up(shop.settings, shop.endpoints, tmp_path / "kept")
     empty.land(f"orders/date={MAY}/o.ndjson", lines(HIS))
     empty.ingest()
@@ -401,14 +401,14 @@ def test_a_backup_that_is_not_whole_and_a_store_that_is_not_empty_are_refused(sh
     broken.write_bytes(b"something else")
     with pytest.raises(BackupError, match="is missing or was changed"):
         backup.restore(shop.settings, shop.endpoints, tmp_path / "kept")
-    with pytest.raises(BackupError, match="holds no whole backup"):
+    with pytest.raises(BackupError, match="holds no complete backup"):
         backup.restore(shop.settings, shop.endpoints, tmp_path)
-    with pytest.raises(BackupError, match="holds something else"):
+    with pytest.raises(BackupError, match="holds files that are not a backup"):
         backup.back_up(shop.settings, shop.endpoints, tmp_path)
 
 
 def test_a_backup_with_any_file_cut_changed_or_lost_is_not_restored(shop, empty, tmp_path):
-    """Each file of every kind: the record with the landing zone's, the log, rows, sightings, unreadable lines."""
+    """Each kind of file: the state file with the manifest, commits, rows, unchanged rows, unreadable lines."""
     shop.client.put_object(Bucket=shop.settings.s3_historic_bucket, Key=manifest.KEY, Body=b'{"seed": 42}')
     shop.land(f"orders/date={JUNE}/b.ndjson", lines(HERS))
     shop.ingest()
@@ -418,10 +418,10 @@ def test_a_backup_with_any_file_cut_changed_or_lost_is_not_restored(shop, empty,
     finally:
         storage.delete(shop.client, shop.settings.s3_historic_bucket, manifest.KEY)
     files = sorted(path for path in kept.rglob("*") if path.is_file())
-    assert {path.name for path in files} >= {backup.TOLD, "00000002.json", "rows.parquet", "unreadable.parquet"}
+    assert {path.name for path in files} >= {backup.STATE_FILE, "00000002.json", "rows.parquet", "unreadable.parquet"}
     for path in files:
         whole = path.read_bytes()
-        place = whole.find(b"42") if path.name == backup.TOLD else len(whole) // 2
+        place = whole.find(b"42") if path.name == backup.STATE_FILE else len(whole) // 2
         turned = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]
         for damaged in (b"", whole[: len(whole) // 2], whole[:-1], turned, whole + b"x", None):
             path.unlink() if damaged is None else path.write_bytes(damaged)
@@ -431,47 +431,47 @@ def test_a_backup_with_any_file_cut_changed_or_lost_is_not_restored(shop, empty,
     assert empty.history_keys() == []
 
 
-def test_a_whole_store_is_forgotten_in_backed_up_restored_and_goes_on(soak, start_store, tmp_path):
-    """The commands, over a generated store: a person is gone from everywhere, and days and backups go on."""
+def test_a_generated_shop_is_erased_from_backed_up_restored_and_goes_on(soak, start_store, tmp_path):
+    """The commands on a generated shop: a person is erased everywhere, and days and backups go on."""
     if not soak:
         pytest.skip("two minutes of work: make soak")
     store = start_store("whole", customers=200)
 
-    def do(*arguments: str, data=store, **environment: str) -> str:
+    def run(*arguments: str, data=store, **environment: str) -> str:
         process = duckbook(data, *arguments, **environment)
-        said, told = process.communicate()
-        assert process.returncode == 0, said + told
-        return said
+        output, errors = process.communicate()
+        assert process.returncode == 0, output + errors
+        return output
 
-    def totals(of: Settings) -> dict:
-        with warehouse.open_warehouse(of, read_only=True) as connection:
+    def totals(settings: Settings) -> dict:
+        with warehouse.open_warehouse(settings, read_only=True) as connection:
             query = "select sum(revenue), sum(units), count(*) from ecom_marts.fct_order_details"
             unknown = "select sum(orders) from ecom_marts.dim_customers where is_unknown"
             return {"sold": connection.execute(query).fetchone(), "unknown": connection.execute(unknown).fetchone()[0]}
 
-    do("run", "--customers", "200", "--until", "publish", DUCKBOOK_BI="true")
-    do("run", "--only", "bi")
+    run("run", "--customers", "200", "--until", "publish", DUCKBOOK_BI="true")
+    run("run", "--only", "bi")
     before = totals(store)
     with warehouse.open_warehouse(store, read_only=True) as connection:
         query = "select customer_id, orders from ecom_marts.dim_customers where email is not null order by orders desc"
         person, orders = connection.execute(query).fetchone()
-    said = do("forget", person)
-    assert "Searched for remaining copies" in said
+    output = run("forget", person)
+    assert "Searched for remaining copies" in output
     after = totals(store)
     assert after["sold"] == before["sold"]
     assert after["unknown"] == before["unknown"] + orders
-    do("latest", "--as-of", "2026-07-04")  # days were missed
-    do("forget", person)
-    do("backup", str(tmp_path / "kept"))
+    run("latest", "--as-of", "2026-07-04")  # days were missed
+    run("forget", person)
+    run("backup", str(tmp_path / "kept"))
     restored = start_store("again")
-    do("restore", str(tmp_path / "kept"), data=restored)
+    run("restore", str(tmp_path / "kept"), data=restored)
     assert totals(restored) == totals(store)
-    do("latest", data=restored)
-    do("latest")
+    run("latest", data=restored)
+    run("latest")
     assert totals(restored) == totals(store)
 
 
-def test_people_are_looked_for_by_the_key_that_dbt_gives_them_and_by_that_of_old_publications():
+def test_people_are_searched_by_current_and_former_surrogate_keys():
     key = rendered.macro("surrogate_key", ["id"])
     with duckdb.connect() as connection:
         connection.execute("create table people as select unnest(['7', 'A-1']) as id")

@@ -1,4 +1,4 @@
-"""A backup is put into an empty data folder and into no other, and a command that fails leaves no server behind."""
+"""A backup is restored into an empty data folder only, and a failing command leaves no server behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from landing_zone import AS_OF, Shop, lines, order
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory, endpoints):
-    """A shop with a history of two commits, and the folder of its backup."""
+    """Return a shop with a history of two commits, and the folder of its backup."""
     shop = Shop(tmp_path_factory.mktemp("backed up"), endpoints, "backedup")
     shop.clear()
     for day in ("2026-05-31", "2026-06-30"):
@@ -34,52 +34,52 @@ def empty(endpoints, tmp_path) -> Shop:
 
 
 def restore(shop: Shop, folder) -> None:
-    """As the command does, up to raw."""
+    """Restore as the command does, up to raw."""
     backup.check(shop.settings, folder)
     assert backup.restore(shop.settings, shop.endpoints, folder).as_of == str(AS_OF)
     raw.rebuild(shop.settings, shop.endpoints)
-    backup.end(shop.settings)
+    backup.finish_restore(shop.settings)
 
 
-def test_a_data_folder_that_holds_a_store_is_left_as_it_is(kept, empty):
+def test_a_data_folder_in_use_is_left_as_it_is(kept, empty):
     shop, folder = kept
     before = shop.dump()
-    with pytest.raises(BackupError, match=r"holds a store already \(warehouse.duckdb\): restore into an empty"):
+    with pytest.raises(BackupError, match=r"is in use \(warehouse.duckdb exists\): restore into an empty"):
         restore(shop, folder)
     assert shop.dump() == before
-    # Its own history is one as well, where the warehouse is lost.
+    # Its history alone is enough to refuse.
     shop.lose_warehouse()
     with pytest.raises(BackupError, match="holds a history already, of 2 commits: restore into an empty data folder"):
         restore(shop, folder)
     raw.load(shop.settings, shop.endpoints)
     restore(empty, folder)
     assert empty.dump() == before
-    with pytest.raises(BackupError, match="holds a store already"):
+    with pytest.raises(BackupError, match="is in use"):
         restore(empty, folder)
 
 
 @pytest.mark.parametrize("killed_in", ["upload", "put_bytes", "rebuild"])
-def test_a_restore_that_is_killed_goes_on_when_it_is_done_again(kept, empty, monkeypatch, killed_in):
+def test_a_killed_restore_goes_on_when_it_is_run_again(kept, empty, monkeypatch, killed_in):
     shop, folder = kept
     with monkeypatch.context() as patched:
-        done, module = [], raw if killed_in == "rebuild" else storage
-        does = getattr(module, killed_in)
+        calls, module = [], raw if killed_in == "rebuild" else storage
+        original = getattr(module, killed_in)
 
         def killed(*arguments, **options):
-            done.append(does(*arguments, **options))
+            calls.append(original(*arguments, **options))
             raise KeyboardInterrupt
 
         patched.setattr(module, killed_in, killed)
         with pytest.raises(KeyboardInterrupt):
             restore(empty, folder)
-    assert done
+    assert calls
     restore(empty, folder)
     assert empty.dump() == shop.dump()
-    assert not (empty.settings.data / backup.BEGUN).exists()
+    assert not (empty.settings.data / backup.RESTORE_MARKER).exists()
 
 
-def test_a_backup_is_not_landed_over_data_that_are_there(kept, empty, monkeypatch):
-    """The store in the backup was generated, and would be landed again."""
+def test_a_backup_is_not_landed_over_existing_data(kept, empty, monkeypatch):
+    """The shop in the backup was generated and would be landed again."""
     _, folder = kept
     chosen = manifest.choose(empty.settings, empty.endpoints)
     manifest.write(empty.settings, empty.endpoints, manifest.Manifest(**chosen))
@@ -91,18 +91,18 @@ def test_a_backup_is_not_landed_over_data_that_are_there(kept, empty, monkeypatc
     storage.delete(empty.client, empty.settings.s3_historic_bucket, manifest.KEY)
 
 
-def test_a_folder_that_is_not_there_is_told_and_no_server_started(tmp_path):
+def test_a_missing_folder_is_an_error_and_no_server_is_started(tmp_path):
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
     process = duckbook(store, "restore", str(tmp_path / "nowhere"))
-    _, told = process.communicate(timeout=60)
-    assert (process.returncode, told) == (
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (
         1,
         f"There is no folder {tmp_path}/nowhere: name the one into which `make backup` wrote.\n",
     )
     assert not store.data.exists()
 
 
-def test_a_backup_drops_what_it_has_copied_and_leaves_what_somebody_else_has_put_beside_it(kept, tmp_path):
+def test_a_backup_drops_only_files_that_it_could_have_written(kept, tmp_path):
     shop, _ = kept
     folder = tmp_path / "kept"
     backup.back_up(shop.settings, shop.endpoints, folder)
@@ -115,11 +115,11 @@ def test_a_backup_drops_what_it_has_copied_and_leaves_what_somebody_else_has_put
     (folder / "history" / "elsewhere").symlink_to(tmp_path)
     made = backup.back_up(shop.settings, shop.endpoints, folder)
     assert (made.copied, made.dropped) == (0, len(ours))
-    assert made.left == tuple(sorted((*theirs, "history/elsewhere")))
+    assert made.foreign == tuple(sorted((*theirs, "history/elsewhere")))
     assert all((folder / key).is_file() for key in theirs)
 
 
-def test_raw_is_not_made_of_a_history_that_is_gone(kept, empty):
+def test_raw_is_not_rebuilt_from_a_missing_history(kept, empty):
     empty.land("orders/date=2026-06-30/o.ndjson", lines(order("o-1")))
     empty.ingest()
     before = empty.dump()
@@ -129,7 +129,7 @@ def test_raw_is_not_made_of_a_history_that_is_gone(kept, empty):
     assert empty.dump() == before
 
 
-def test_servers_that_a_command_started_which_fails_are_stopped_again(tmp_path):
+def test_a_failing_command_stops_the_servers_that_it_started(tmp_path):
     store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
     with pytest.raises(BackupError), server_state.on_error(store):
         backup.back_up(store, servers.up(store), tmp_path / "kept")
@@ -143,8 +143,8 @@ def test_servers_that_a_command_started_which_fails_are_stopped_again(tmp_path):
         servers.down(store)
 
 
-def test_every_command_that_may_start_servers_stops_them_where_it_fails():
-    """A run leaves them to whoever resumes it; the others start none, or have nothing else to do."""
+def test_every_command_that_may_start_servers_stops_them_on_failure():
+    """A run leaves them up for a resume; the other commands start none, or only that."""
     others = {"run", "latest", "resume", "down", "status", "list", "show", "compare", "report", "clean"}
     others |= {"outputs", "stale"}
     wrapped = {name for name, command in commands.cli.commands.items() if hasattr(command.callback, "__wrapped__")}

@@ -1,4 +1,4 @@
-"""A batch that is withdrawn has never been: what is left is what a history without it holds, and it stays away."""
+"""Withdrawing a batch leaves the history as if it had never been ingested, and it is not read again."""
 
 import random
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def take_out(shop: Shop, *names: str):
 
 
 def staged(shop: Shop, table: str = "orders") -> dict[str, dict]:
-    """Key → content that staging takes for the newest."""
+    """Return key → content of the rows that staging takes as the newest."""
     with warehouse.open_warehouse(shop.settings) as connection:
         rendered.stage(connection)
     rows = shop.query(f"""
@@ -54,14 +54,14 @@ def text(rows: list[dict]) -> dict[str, dict]:
 
 @pytest.fixture(params=["small batches", "large batches"])
 def of_size(request) -> Iterator[None]:
-    """The file of a large batch keeps the few rows that its sightings name: here of all batches, however many."""
+    """The file of a large batch may keep its unchanged rows. The patch makes every batch large."""
     with (
         patch.multiple(batch_files, MANY_ROWS=0, FEW_UNCHANGED=1) if request.param == "large batches" else nullcontext()
     ):
         yield
 
 
-def test_rows_of_a_withdrawn_batch_count_no_more_and_those_that_others_saw_again_stay(shop, of_size):
+def test_rows_of_a_withdrawn_batch_go_except_those_unchanged_in_other_batches(shop, of_size):
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1), order(2)))
     address = shop.land(BAD, lines(order(1, "wrong"), order(2), order(3), order(4, "wrong"), "{oops"))
     shop.land("orders/date=2026-06-03/o.ndjson", lines(order(3), order(1, "wrong"), order(5)))
@@ -74,31 +74,31 @@ def test_rows_of_a_withdrawn_batch_count_no_more_and_those_that_others_saw_again
     assert staged(shop) == text([order(1, "wrong"), order(2), order(3), order(5)])
     assert shop.query("from ecom_raw.unreadable") == []
     assert not [key for key in shop.history_keys() if done.batches[0].batch_id in key]
-    assert shop.ingest().number is None, "it is remembered"
+    assert shop.ingest().number is None, "it stays withdrawn"
     assert staged(shop).keys() == {"1", "2", "3", "5"}
     with pytest.raises(IngestError, match="withdrawn already"):
         take_out(shop, done.batches[0].batch_id)
 
 
-def test_what_was_withdrawn_leaves_the_disk_with_the_next_erasure(shop, store_settings):
+def test_withdrawn_rows_leave_the_disk_with_the_next_erasure(shop, store_settings):
     address = shop.land(BAD, lines(*(order(f"withdrawn-{n}") for n in range(50))))
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
     shop.ingest()
     (key,) = (key for key in shop.history_keys() if "batch=orders-20260602" in key)
     body = storage.get_bytes(shop.client, shop.settings.s3_historic_bucket, key)
 
-    def lies_on_the_disk() -> bool:
+    def is_on_disk() -> bool:
         files = (path for path in (store_settings.data / "servers").rglob("*") if path.is_file())
         return any(body in path.read_bytes() for path in files)
 
-    assert lies_on_the_disk()
+    assert is_on_disk()
     take_out(shop, address)
     assert storage.get_bytes(shop.client, shop.settings.s3_historic_bucket, key) is None
     servers.vacuum(store_settings)
-    assert not lies_on_the_disk()
+    assert not is_on_disk()
 
 
-def test_a_withdrawn_batch_comes_in_again_when_it_is_landed_anew(shop):
+def test_a_withdrawn_batch_is_ingested_when_it_is_landed_again(shop):
     shop.land("orders/o.ndjson", lines(order(1)))
     address = shop.land(BAD, lines(order(2)))
     table = f"postgres:{shop.settings.postgres_schema}.order_items"
@@ -114,7 +114,7 @@ def test_a_withdrawn_batch_comes_in_again_when_it_is_landed_anew(shop):
     assert (len(shop.raw()), len(shop.raw("order_items"))) == (2, 1)
 
 
-def test_the_as_of_date_goes_back_with_the_batch_that_told_it(shop):
+def test_the_as_of_date_goes_back_with_the_batch_that_set_it(shop):
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
     shop.land("customers/c.ndjson", lines({"customer_id": 1}))
     address = shop.land("orders/date=2099-01-01/o.ndjson", lines(order(2)))
@@ -127,7 +127,7 @@ def test_the_as_of_date_goes_back_with_the_batch_that_told_it(shop):
     assert shop.ingest(as_of=None).as_of == date(2026, 6, 2)
 
 
-def test_rows_that_were_seen_again_count_where_a_batch_without_a_date_has_moved_before_them(shop, of_size):
+def test_unchanged_rows_count_after_a_batch_without_a_date_moved_before_them(shop, of_size):
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1, "a"), order(2, "a")))
     shop.ingest(as_of=None)
     address = shop.land("orders/date=2026-06-20/o.ndjson", lines(order(9)))
@@ -141,7 +141,7 @@ def test_rows_that_were_seen_again_count_where_a_batch_without_a_date_has_moved_
     assert shop.newest() == staged(shop)
 
 
-def test_a_batch_of_repeats_alone_that_moves_lets_the_rows_count_that_follow_it_then(shop, of_size):
+def test_rows_count_that_follow_a_moved_batch_of_unchanged_rows(shop, of_size):
     shop.land("orders/date=2026-06-05/o.ndjson", lines(order(1, "a")))
     shop.land("orders/date=2026-06-08/o.ndjson", lines(order(9)))
     shop.ingest(as_of=None)
@@ -157,8 +157,8 @@ def test_a_batch_of_repeats_alone_that_moves_lets_the_rows_count_that_follow_it_
     assert shop.newest() == staged(shop)
 
 
-def test_the_as_of_date_goes_back_with_the_orders_that_told_it_by_their_dates(shop):
-    """Read as staging reads them: 23:30 five hours west of Greenwich is the next day there."""
+def test_the_as_of_date_goes_back_with_the_order_dates_that_set_it(shop):
+    """Dates are read as staging reads them: 23:30 five hours west of Greenwich is the next day in UTC."""
     shop.land("orders/a.ndjson", lines(order(1) | {"order_date": "2026-05-31 23:30:00-05:00"}))
     assert shop.ingest(as_of=None).as_of == date(2026, 6, 1)
     address = shop.land("orders/b.ndjson", lines(order(2) | {"order_date": "2026-06-20T10:00+02:00"}))
@@ -166,16 +166,16 @@ def test_the_as_of_date_goes_back_with_the_orders_that_told_it_by_their_dates(sh
     assert take_out(shop, address).as_of == date(2026, 6, 1)
 
 
-def test_a_batch_that_nobody_knows_is_told(shop):
+def test_an_unknown_batch_is_an_error(shop):
     shop.land("orders/o.ndjson", lines(order(1)))
     shop.ingest()
-    with pytest.raises(IngestError, match="no batch orders-1: take a batch_id"):
+    with pytest.raises(IngestError, match="no batch orders-1: name a batch_id"):
         take_out(shop, "orders-1")
 
 
-def test_what_is_left_is_what_a_history_without_the_batch_holds(shop, of_size, soak):
+def test_the_remainder_equals_a_history_without_the_batch(shop, of_size, soak):
     if not soak:
-        pytest.skip("in make soak: a history of each of many random sequences, with the batch and without")
+        pytest.skip("in make soak: many random sequences, with the batch and without")
     for seed in range(12):
         chance = random.Random(seed)
         days = list(range(1, 6))
@@ -184,7 +184,7 @@ def test_what_is_left_is_what_a_history_without_the_batch_holds(shop, of_size, s
         }
         reviews = {day: lines(*({"review_text": chance.choice("xy")} for _ in range(3))) for day in days}
         arrival, bad = chance.sample(days, len(days)), chance.choice(days)
-        # One has no date of its own, and may take that of the batch which is withdrawn.
+        # The batch without a date may take that of the withdrawn one.
         undated = chance.choice([day for day in days if day != bad])
         paths = {day: f"date=2026-05-0{day}/o.ndjson" if day != undated else "undated.ndjson" for day in days}
         states = []

@@ -111,7 +111,7 @@ def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
     backup.restore(empty.settings, empty.endpoints, kept)
     refused(empty.settings, small_disk, lambda: raw.load(empty.settings, empty.endpoints), free=0)
     assert {table: len(rows) for table, rows in empty.dump().items()} == dumped[1]
-    refused(shop.settings, small_disk, lambda: person_erasure.forget(*of_shop, ["7"]))
+    refused(shop.settings, small_disk, lambda: person_erasure.erase(*of_shop, ["7"]))
     remaining_copies.discard_warehouse(shop.settings)
     raw.load(*of_shop)
     shop.check_row_counts()

@@ -148,7 +148,7 @@ def test_every_row_of_every_table_is_that_of_duckdb(shared):
     """Two days by increments in the lake are one full build in a file."""
     with parity.open_side(shared.settings, "duckdb") as left, parity.open_side(shared.settings, "lake") as right:
         found = compare(shared.settings, left, right)
-    assert {table.table: table.told for table in found if not table.equal} == {}
+    assert {table.table: table.summary for table in found if not table.equal} == {}
     assert len(found) > 70
     assert sum(table.rows[0] for table in found) > 10_000
 
@@ -249,7 +249,7 @@ def test_a_difference_is_found_and_shown(shared, tmp_path):
     assert found["ecom_marts.dim_locations"].columns == {"town": ("VARCHAR", None), "city": (None, "VARCHAR")}
     changes = found["ecom_marts.fct_product_changes"]
     assert (changes.columns, changes.changed) == ({"product_key": ("VARCHAR", "BIGINT")}, 0)
-    assert found["ecom_marts.fct_funnel"].told == "missing on the left"
+    assert found["ecom_marts.fct_funnel"].summary == "missing on the left"
 
     run = duckbook(shared.local, "parity", str(copy), "duckdb", "--schema", "ecom_marts")
     told, wrong = run.communicate(timeout=300)
@@ -422,5 +422,5 @@ def test_raw_is_made_again_from_the_history_alone(shared):
     with parity.open_side(shared.settings, "duckdb") as left, parity.open_side(shared.settings, "lake") as right:
         found = {table.table: table for table in compare(shared.settings, left, right, ("ecom_raw",))}
     del found["ecom_raw.quarantine"]  # dbt's
-    assert {name: table.told for name, table in found.items() if not table.equal} == {}
+    assert {name: table.summary for name, table in found.items() if not table.equal} == {}
     assert len(found) >= 13

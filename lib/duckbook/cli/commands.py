@@ -165,7 +165,7 @@ def restore(folder, **_common) -> None:
         endpoints = servers.up(settings())
         restored = backup.restore(settings(), endpoints, folder)
         raw.rebuild(settings(), endpoints)
-        backup.end(settings())
+        backup.finish_restore(settings())
     click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
     _run(_from_raw("restore"))
 
@@ -181,8 +181,7 @@ def forget(customer_ids, records, **_common) -> None:
     from duckbook.backends.lock import one_writer
     from duckbook.cli import terminal
     from duckbook.ingest import raw
-    from duckbook.ops import person_erasure as forgetting
-    from duckbook.ops import remaining_copies
+    from duckbook.ops import person_erasure, remaining_copies
 
     chosen = settings()
     servers.preflight(chosen)
@@ -190,15 +189,15 @@ def forget(customer_ids, records, **_common) -> None:
         endpoints = servers.up(chosen)
         remaining_copies.check_warehouse(chosen)
         show_doubts = partial(terminal.show_doubts, terminal.console())
-        erasure = forgetting.forget(chosen, endpoints, customer_ids, records.split(), show_doubts)
+        erasure = person_erasure.erase(chosen, endpoints, customer_ids, records.split(), show_doubts)
         remaining_copies.discard_warehouse(chosen)
         raw.load(chosen, endpoints)
     _run(_from_raw("forget"))
     with one_writer(chosen, "an erasure"):
         remaining_copies.remove(chosen, endpoints, sorted(erasure.people.ids))
         unreached = servers.vacuum(chosen)
-        traces = remaining_copies.look(chosen, endpoints, erasure.people)
-    numbered = remaining_copies.numbered(chosen, erasure.people)
+        traces = remaining_copies.search(chosen, endpoints, erasure.people)
+    numbered = remaining_copies.files_with_ids(chosen, erasure.people)
     terminal.show_erasure(terminal.console(), erasure, traces, unreached, numbered)
     if any(trace.found for trace in traces):
         sys.exit(1)

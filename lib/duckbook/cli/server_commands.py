@@ -126,8 +126,8 @@ def backup(folder, **_common) -> None:
         f"Backed up {made.commit} commits, as of {made.as_of}, into {made.folder}: {made.copied:,} objects copied, "
         f"{made.kept:,} kept, {made.dropped:,} deleted, {made.size / 1e6:,.1f} MB in total."
     )
-    if made.left:
-        click.echo(f"Not part of a backup, and left as they are: {visible(', '.join(made.left[:5]))}.")
+    if made.foreign:
+        click.echo(f"Not part of a backup, and left as they are: {visible(', '.join(made.foreign[:5]))}.")
 
 
 LONGEST_RUNTIME = 103 - len("/kernel-00000000-0000-0000-0000-000000000000-ipc-5")

@@ -29,7 +29,7 @@ def parity(left, right, schemas, sample, **_common) -> None:
     with parity.open_side(settings(), left) as first, parity.open_side(settings(), right) as second:
         tables = parity.compare(settings(), first, second, schemas or parity.SCHEMAS, sample)
     terminal.show_parity(terminal.console(), left, right, tables)
-    if not parity.holds(tables):
+    if not parity.all_equal(tables):
         sys.exit(1)
 
 
@@ -44,7 +44,7 @@ def promote(to, source, **_common) -> None:
     from duckbook.cli import terminal
     from duckbook.ops import parity, promotion
 
-    written = parity.of_target(settings(), to) if to in parity.TARGETS else settings()
+    written = parity.with_target(settings(), to) if to in parity.TARGETS else settings()
     with one_writer(written, "a promotion"):
         promoted = promotion.promote(settings(), source, to)
     terminal.show_parity(terminal.console(), source, to, promoted.parity)

@@ -201,7 +201,7 @@ def show_erasure(
     for name, justify in (("place", "left"), ("contents", "left"), ("found", "right")):
         table.add_column(name, justify=justify)
     for trace in traces:
-        table.add_row(trace.place, trace.looked_at, f"{trace.found:,}", style="bold red" if trace.found else None)
+        table.add_row(trace.place, trace.searched, f"{trace.found:,}", style="bold red" if trace.found else None)
     show_table(out, table)
     if erasure.sources:
         out.print(
@@ -229,7 +229,7 @@ def show_erasure(
 
 def show_doubts(out: Console, doubts: list[Doubt]) -> None:
     """List records that may be about erased people, with the command that erases them too."""
-    from duckbook.ops.person_erasure import command
+    from duckbook.ops.person_erasure import erase_command
 
     if not doubts:
         return
@@ -243,7 +243,7 @@ def show_doubts(out: Console, doubts: list[Doubt]) -> None:
         for line in (f"  {doubt.record}  {customer}{doubt.why}  ({doubt.source})", f"    {text}"):
             out.print(" ".join(line.split("\n")), markup=False, soft_wrap=True)
     out.print("To erase those that are theirs, remove the others from this command and run it:")
-    out.print(f"  {command(doubts)}", markup=False, soft_wrap=True)
+    out.print(f"  {erase_command(doubts)}", markup=False, soft_wrap=True)
 
 
 def show_parity(out: Console, left: str, right: str, tables: list[TableParity]) -> None:
@@ -274,7 +274,7 @@ def show_parity(out: Console, left: str, right: str, tables: list[TableParity]) 
 
 
 def _parity_row(table: TableParity) -> tuple[str, ...]:
-    return table.table, *("–" if rows is None else _count(rows) for rows in table.rows), table.told
+    return table.table, *("–" if rows is None else _count(rows) for rows in table.rows), table.summary
 
 
 def _value(value: str | None) -> str:

@@ -1,1 +1,1 @@
-"""Backup, erase a person, withdraw a batch, parity, promote, status."""
+"""Backup, erasure, withdrawal, landing check, parity, promotion and status."""

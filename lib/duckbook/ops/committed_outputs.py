@@ -1,9 +1,8 @@
-"""The committed outputs of the notebooks: those of the default run, refreshed by running it again.
+"""Refresh the committed outputs of the notebooks from a canonical run.
 
-The run has the default parameters, so that a reader sees what `make pipeline` makes, and a store of its own that is
-thrown away. A committed
-notebook keeps its own source and takes the outputs of the executed one, without what differs from run to run: injected
-parameters, times, and papermill's notes.
+The canonical run has the default parameters, so a reader sees what `make pipeline` produces, and a temporary data
+folder. A committed notebook keeps its source and takes the outputs of the executed one, without what differs between
+runs: injected parameters, times and papermill's metadata.
 """
 
 from __future__ import annotations
@@ -22,24 +21,25 @@ from duckbook.runs.supervisor import Listener
 from duckbook.settings import ROOT, Settings, read_settings
 
 LIGHT = ("explore", "learn", "bi", "check")
-"""Groups on request whose notebooks are held with the chain: they cost it seconds."""
+"""Groups on request that are refreshed with the chain because they take seconds."""
 
 SCIENCE = "science"
+
 PLANTED = "experiment_uplift=0.4"
-"""The group that wants libraries of its own, and an effect for its experiment to find."""
+"""Effect that the experiment of the science notebooks should detect."""
 
 
 def canonical_environment(folder: Path, customers: int | None = None, planted: str = "") -> dict[str, str]:
-    """The environment of the canonical run.
+    """Return the environment variables of the canonical run.
 
     Parameters
     ----------
     folder
-        An empty folder that the run may fill: its store and its archive.
+        An empty folder for the run's data folder and archive.
     customers
-        None: as many as by default.
+        None for the default number.
     planted
-        Planted parameters to change.
+        Planted parameters that differ from the defaults.
     """
     defaults = Settings.model_fields
     return {
@@ -55,68 +55,66 @@ def canonical_environment(folder: Path, customers: int | None = None, planted: s
 
 
 def is_canonical(step: Step) -> bool:
-    """Whether the committed outputs of a step are those of the default run, and nbval compares them."""
+    """Whether a step's committed outputs come from the default run, with which nbval compares them."""
     return not step.on_request or step.group in LIGHT
 
 
 def is_science(step: Step) -> bool:
-    """Whether the committed outputs of a step are those of the run with an effect in it, which nbval compares apart."""
+    """Whether a step's committed outputs come from the run with a planted effect, which nbval compares separately."""
     return step.group == SCIENCE
 
 
 def refresh(
-    listening: Callable[[], AbstractContextManager[Listener]],
+    make_listener: Callable[[], AbstractContextManager[Listener]],
     customers: int | None = None,
     *,
     science: bool = False,
 ) -> Iterator[str]:
-    """Run the canonical run and take its outputs into the notebooks.
+    """Execute the canonical run and copy its outputs into the committed notebooks.
 
     Parameters
     ----------
-    listening
-        Makes what shows the progress of a run.
+    make_listener
+        Returns the listener that shows the progress of a run.
     customers
-        None: as many as by default.
+        None for the default number.
     science
-        Whether the notebooks are those of data science, and only they; else those of the chain, and the light ones on
-        request.
+        Refresh the science notebooks only, instead of the chain and the light groups.
 
     Yields
     ------
     str
-        A line for each notebook: whether its outputs changed.
+        One line per notebook: whether its outputs changed.
 
     Raises
     ------
     SettingError
-        Settings name servers of a person's own, which the canonical run must not touch.
+        The settings name external servers, which the canonical run must not touch.
     ChainError
-        The run failed, or an output holds something of this machine; no notebook is changed then.
+        The run failed, or an output names this machine or run. No notebook is changed.
     """
     from duckbook.backends import servers
     from duckbook.runs.request import Request
     from duckbook.runs.runner import run
 
     with tempfile.TemporaryDirectory(prefix="duckbook-outputs-") as name:
-        store = Path(name)
-        os.environ.update(canonical_environment(store, customers, PLANTED if science else ""))
+        os.environ.update(canonical_environment(Path(name), customers, PLANTED if science else ""))
         settings = read_settings()
         if not (settings.embedded_postgres and settings.embedded_s3):
             raise SettingError(
-                "The canonical run takes the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
+                "The canonical run uses the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
             )
         steps = read_chain(CHAIN_FILE)
-        done = [step for step in steps if (is_science(step) if science else is_canonical(step))]
-        groups = [group for group in ((SCIENCE,) if science else LIGHT) if any(step.group == group for step in done)]
+        chosen = [step for step in steps if (is_science(step) if science else is_canonical(step))]
+        groups = [group for group in ((SCIENCE,) if science else LIGHT) if any(step.group == group for step in chosen)]
         executed, traces = {}, [name, str(ROOT), "127.0.0.1"]
         try:
             for request in (Request(), *(Request(only=group) for group in groups)):
-                with listening() as listener:
+                with make_listener() as listener:
                     record = run(settings, request, listener)
                 if record.record["status"] != run_archive.SUCCEEDED:
-                    raise ChainError(f"The canonical run failed, so no output was taken. {record.record['error']}")
-                executed |= {s: record.folder for s in done if (record.folder / s.notebook.name).exists()}
+                    raise ChainError(f"The canonical run failed, so no output was refreshed. {record.record['error']}")
+                executed |= {s: record.folder for s in chosen if (record.folder / s.notebook.name).exists()}
                 traces.append(record.record["run_id"])
             fresh = {s.notebook: _signed(_fresh(s.notebook, folder), s, steps) for s, folder in executed.items()}
             for notebook, text in fresh.items():
@@ -127,16 +125,16 @@ def refresh(
         changed = notebook.read_text("utf-8") != text
         if changed:
             notebook.write_text(text, "utf-8")
-        yield f"{notebook.name}: {'refreshed' if changed else 'as it was'}"
+        yield f"{notebook.name}: {'refreshed' if changed else 'unchanged'}"
 
 
 def _fresh(notebook: Path, run_folder: Path) -> str:
-    """The committed notebook with the outputs of the executed one."""
+    """Return the text of the committed notebook with the outputs of the executed one."""
     import nbformat
 
     committed = nbformat.read(notebook, as_version=4)
     executed = {cell["id"]: cell for cell in nbformat.read(run_folder / notebook.name, as_version=4).cells}
-    # Counted as Run All Cells counts in a fresh kernel: nbval takes a cell without a count for one that never ran.
+    # Count as Run All Cells does in a new kernel. nbval skips cells without a count.
     for count, cell in enumerate((cell for cell in committed.cells if cell.cell_type == "code"), start=1):
         cell.outputs = [_numbered(output, count) for output in executed[cell["id"]].outputs]
         cell.execution_count = count
@@ -144,7 +142,7 @@ def _fresh(notebook: Path, run_folder: Path) -> str:
 
 
 def _signed(text: str, step: Step, steps: list[Step]) -> str:
-    """The text of a notebook with the sums of what its outputs come of, by which stale ones are told."""
+    """Add the checksums of the outputs' sources, from which `staleness` finds stale outputs."""
     import nbformat
 
     notebook = nbformat.reads(text, as_version=4)
@@ -153,7 +151,6 @@ def _signed(text: str, step: Step, steps: list[Step]) -> str:
 
 
 def _numbered(output: Any, count: int) -> Any:
-    """An output with the count of its cell, where it has one."""
     if "execution_count" in output:
         output.execution_count = count
     return output
@@ -163,5 +160,5 @@ def _refuse_traces(notebook: Path, text: str, traces: list[str]) -> None:
     for trace in traces:
         if trace in text:
             raise ChainError(
-                f"An output of {notebook.name} holds {trace!r}, which differs by run or machine: do not show it."
+                f"An output of {notebook.name} contains {trace!r}, which differs by run or machine: do not show it."
             )

@@ -1,7 +1,6 @@
-"""A look at a landing zone before it is ingested: what would be read, what is missing, what would be set aside.
+"""Check a landing zone before ingesting it: what would be read, what is missing, what would be quarantined.
 
-Nothing is changed: sources are read into a folder of their own that is deleted afterwards, neither the history nor a
-warehouse is written, and on servers of a person's own nothing is made.
+Nothing is changed. Sources are read into a temporary folder; the history, the warehouse and the servers are only read.
 """
 
 from __future__ import annotations
@@ -26,14 +25,12 @@ from duckbook.source_tables import SourceTable, source_tables
 from duckbook.sql import listed, literal, quoted
 from duckbook.transform import quarantine, rejections
 
-EXAMPLES = 3
-
-FILES_AT_ONCE = 200
+FILES_PER_QUERY = 200
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a person should know before an ingest; `rows` says how many rows or objects it concerns."""
+    """Something to know before an ingest. `rows` is the number of rows or objects concerned."""
 
     table: str
     source: str
@@ -49,15 +46,14 @@ class CheckReport:
     Attributes
     ----------
     tables
-        One a source table: table, found, new (numbers of sources), landed, unreadable, quarantined (rows of the new
-        ones; the last are those that staging would set aside beside the unreadable ones). A source that was read and is
-        as it was is not new.
+        One row per source table: table; found and new, in sources; landed, unreadable and quarantined, in rows of the
+        new sources. Unreadable rows are not counted as quarantined, and unchanged sources are not new.
     findings
-        What would be set aside and why, what contradicts itself, what drifts, what is missing or gone or not read.
+        Rows that would be quarantined and why, contradictions, drift, and sources that are missing or not read.
     totals
-        As `landing_totals.totals`, of the new sources.
+        `landing_totals.totals` of the new sources.
     stops
-        Sentences for which an ingest would fail; none when it would succeed.
+        One sentence per reason for which an ingest would fail.
     """
 
     tables: list[dict]
@@ -67,36 +63,36 @@ class CheckReport:
 
 
 def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -> CheckReport:
-    """Look at the landing zone.
+    """Read the new sources as an ingest would, and report.
 
     Parameters
     ----------
     as_of
-        Last day of data, as a run is to be given it; None where its sources tell it.
+        Last day of the data, as it would be given to a run; None to take it from the sources.
 
     Raises
     ------
     ServerError
-        Postgres or the object store does not answer.
+        Postgres or the object storage does not answer.
     """
     client = storage.client(endpoints.s3)
     chronicle = commit_log.read(client, settings.s3_historic_bucket)
     landed = sources.discover(settings, endpoints, client)
-    stops = [text for text in [_stop(new_sources.check_complete, landed, chronicle, settings)] if text]
+    stops = [text for text in [_error_of(new_sources.check_complete, landed, chronicle, settings)] if text]
     new = new_sources.find_new(settings, endpoints, landed, chronicle, keep=False)
     findings = [Finding("", name, f"is not read: {why}", 1) for name, why in landed.ignored.items()]
-    findings += [Finding("", "", told, 0) for told in [new_sources.as_of_warning(as_of)] if told]
-    found = {source.table for source in landed.sources}
+    findings += [Finding("", "", text, 0) for text in [new_sources.as_of_warning(as_of)] if text]
+    landed_tables = {source.table for source in landed.sources}
     findings += [
         Finding(table.name, "", "is missing", 0)
         for table in source_tables().values()
-        if table.name not in found and not table.required
+        if table.name not in landed_tables and not table.required
     ]
-    here = {source.name for source in landed.sources}
+    landed_names = {source.name for source in landed.sources}
     findings += [
         Finding(batch.table, name, "is gone from the landing zone: its rows stay", 0)
         for name, batch in chronicle.newest.items()
-        if name not in here and not name.startswith(f"s3://{settings.s3_latest_bucket}/")
+        if name not in landed_names and not name.startswith(f"s3://{settings.s3_latest_bucket}/")
     ]
     data_folder.claim(settings.data)
     (settings.data / "tmp").mkdir(parents=True, exist_ok=True)
@@ -106,36 +102,36 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
     ):
         read = new_sources.read_all(connection, client, new, Path(folder), stop=False)
         stops += [str(error) for error in read if isinstance(error, IngestError)]
-        readings, same = history.without_repeats([r for r in read if isinstance(r, Reading)], chronicle)
-        stops += filter(None, [_stop(new_sources.check_as_of, as_of, readings, chronicle)])
+        readings, unchanged = history.without_repeats([r for r in read if isinstance(r, Reading)], chronicle)
+        stops += filter(None, [_error_of(new_sources.check_as_of, as_of, readings, chronicle)])
         readings, _ = erased_people.remove_erased(connection, readings, chronicle)
-        # Without orders there is no date to be told, and that they are missing is told already.
-        if readings and not as_of and "orders" in found:
-            stops += filter(None, [_stop(new_sources.newest_date, connection, readings, chronicle)])
+        # Without orders there is no date, and `check_complete` has reported that they are missing.
+        if readings and not as_of and "orders" in landed_tables:
+            stops += filter(None, [_error_of(new_sources.newest_date, connection, readings, chronicle)])
         batches, files = _batches(connection, readings, chronicle, as_of)
-        counted = _count(connection, readings)
-        counts = {id(r): counted.get(str(r.path), (0, []))[0] for r in readings}
+        checked = _check_rows(connection, readings)
+        quarantined = {id(r): checked.get(str(r.path), (0, []))[0] for r in readings}
         findings += _findings_of_keys(connection, settings.s3_historic_bucket, chronicle, readings)
         findings += _findings_of_statuses(connection, readings, settings)
         for r in readings:
-            findings += _findings(connection, r, counted.get(str(r.path), (0, []))[1])
+            findings += _findings(connection, r, checked.get(str(r.path), (0, []))[1])
         totals = landing_totals.totals(connection, list(zip(batches, readings, strict=True)), settings)
         try:
-            held = landing_limit.outstanding(connection, settings, endpoints, chronicle, batches, files)
-            stops += quarantine.violations(held, settings)
+            counts = landing_limit.quarantined_after_ingest(connection, settings, endpoints, chronicle, batches, files)
+            stops += quarantine.violations(counts, settings)
         except WarehouseError as error:
             stops.append(str(error))
     tables = []
     for name in source_tables():
-        mine = [r for r in readings if r.source.table == name]
+        table_readings = [r for r in readings if r.source.table == name]
         tables.append(
             {
                 "table": name,
                 "found": sum(s.table == name for s in landed.sources),
-                "new": sum(s.table == name for s in new) - sum(r.source.table == name for r in same),
-                "landed": sum(r.landed for r in mine),
-                "unreadable": sum(r.unreadable[1] for r in mine if r.unreadable),
-                "quarantined": sum(counts[id(r)] for r in mine),
+                "new": sum(s.table == name for s in new) - sum(r.source.table == name for r in unchanged),
+                "landed": sum(r.landed for r in table_readings),
+                "unreadable": sum(r.unreadable[1] for r in table_readings if r.unreadable),
+                "quarantined": sum(quarantined[id(r)] for r in table_readings),
             }
         )
     return CheckReport(tables, findings, totals, stops)
@@ -144,30 +140,31 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
 def _batches(
     connection, readings: Sequence[Reading], chronicle: History, as_of: date | None
 ) -> tuple[list[Batch], batch_files.Files]:
-    """What was read as the batches that an ingest would make of it, each with all of its rows; and their files."""
+    """Return the batches that an ingest would make of the readings, with all of their rows, and their files."""
     if not as_of:
         try:
             as_of = new_sources.newest_date(connection, readings, chronicle)
         except IngestError:
-            as_of = new_sources.tomorrow()  # The ingest would fail for it.
-    made = [batch_files.as_batch(connection, r, n, as_of) for n, r in enumerate(readings, chronicle.next_sequence)]
-    return [batch for batch, _ in made], {key: path for _, files in made for key, path in files.items()}
+            as_of = new_sources.tomorrow()  # Any date will do: the ingest would fail.
+    pairs = [batch_files.as_batch(connection, r, n, as_of) for n, r in enumerate(readings, chronicle.next_sequence)]
+    return [batch for batch, _ in pairs], {key: path for _, files in pairs for key, path in files.items()}
 
 
-def _stop(step, *arguments) -> str:
+def _error_of(function, *arguments) -> str:
+    """Call a function and return the message of its `IngestError`, or an empty text."""
     try:
-        step(*arguments)
+        function(*arguments)
     except IngestError as error:
         return str(error)
     return ""
 
 
 def _findings_of_keys(connection, bucket: str, chronicle: History, readings: list[Reading]) -> Iterator[Finding]:
-    """Keys that contradict themselves in a source, and those that a source held before and holds no more."""
+    """Report keys with conflicting records, and keys that a source no longer holds."""
     for name in dict.fromkeys(r.source.table for r in readings):
-        mine = [r for r in readings if r.source.table == name]
-        conflicting = batch_files.find_conflicting(connection, mine)
-        for r in mine:
+        table_readings = [r for r in readings if r.source.table == name]
+        conflicting = batch_files.find_conflicting(connection, table_readings)
+        for r in table_readings:
             keys, example = conflicting.get(str(r.path), (0, ""))
             if keys:
                 yield Finding(
@@ -179,64 +176,66 @@ def _findings_of_keys(connection, bucket: str, chronicle: History, readings: lis
 
 
 def _findings_of_statuses(connection, readings: list[Reading], settings: Settings) -> Iterator[Finding]:
-    """Words for the status of an order that mean nothing that is known."""
-    told = [r for r in readings if r.source.table == "orders" and r.readable and "status" in r.columns]
-    if told:
-        files = f"read_parquet({listed(str(r.path) for r in told)}, union_by_name = true)"
+    """Report order statuses of unknown meaning."""
+    with_status = [r for r in readings if r.source.table == "orders" and r.readable and "status" in r.columns]
+    if with_status:
+        files = f"read_parquet({listed(str(r.path) for r in with_status)}, union_by_name = true)"
         for word, rows in order_statuses.unknown_words(connection, files, settings):
             yield Finding("orders", "", order_statuses.describe(word), rows)
 
 
-def _findings(connection: duckdb.DuckDBPyConnection, r: Reading, counted: Iterable[Counted]) -> Iterator[Finding]:
+def _findings(connection: duckdb.DuckDBPyConnection, r: Reading, counts: Iterable[Count]) -> Iterator[Finding]:
     table, name = r.source.table, r.source.name
     for kind, columns in r.drift.items():
         if columns:
             yield Finding(table, name, f"columns {kind}", len(columns), ", ".join(columns))
     if r.unreadable:
-        found = connection.execute(
+        reasons = connection.execute(
             "select regexp_replace(reason, ' at (character|byte) [0-9]+$', '') as why, count(*), any_value(original) "
             f"from {literal(str(r.unreadable[0]))} group by why order by why"
         ).fetchall()
-        yield from (Finding(table, name, f"unreadable: {why}", rows, text[:80]) for why, rows, text in found)
-    yield from (Finding(table, name, what, rows, (text or "")[:80]) for what, rows, text in counted if rows)
+        yield from (Finding(table, name, f"unreadable: {why}", rows, text[:80]) for why, rows, text in reasons)
+    yield from (Finding(table, name, finding, rows, (text or "")[:80]) for finding, rows, text in counts if rows)
 
 
-Counted = tuple[str, int, str | None]
-"""What was looked for, in how many rows it was found, and an example."""
+Count = tuple[str, int, str | None]
+"""A finding in words, its number of rows, and an example."""
 
 
-def _count(connection: duckdb.DuckDBPyConnection, readings: Iterable[Reading]) -> dict[str, tuple[int, list[Counted]]]:
-    """File → how many rows staging would set aside, and what is told of its rows; files that are alike at once."""
+def _check_rows(
+    connection: duckdb.DuckDBPyConnection, readings: Iterable[Reading]
+) -> dict[str, tuple[int, list[Count]]]:
+    """Return file → its number of rows to quarantine, and its counts. Files of the same columns share a query."""
 
-    def told(r: Reading) -> tuple[str, tuple[str, ...]]:
+    def layout(r: Reading) -> tuple[str, tuple[str, ...]]:
         return r.source.table, r.columns
 
-    found = {}
-    for _, group in groupby(sorted((r for r in readings if r.readable), key=told), key=told):
+    results = {}
+    for _, group in groupby(sorted((r for r in readings if r.readable), key=layout), key=layout):
         alike = list(group)
         table = source_tables()[alike[0].source.table]
         faults = list(rejections.faults(table, alike[0].columns))
         quarantined = [(f"quarantined: {fault.description}", fault.condition, fault.example) for fault in faults]
-        asked = [*quarantined, *_remarkable(table, alike[0].columns)]
+        conditions = [*quarantined, *_suspicious(table, alike[0].columns)]
         any_fault = " or ".join(f"({fault.condition})" for fault in faults) or "false"
         counts = ", ".join(
             f"count(*) filter ({condition}), any_value({example}) filter ({condition})"
-            for _, condition, example in asked
+            for _, condition, example in conditions
         )
-        for n in range(0, len(alike), FILES_AT_ONCE):
-            files = listed(str(r.path) for r in alike[n : n + FILES_AT_ONCE])
+        for n in range(0, len(alike), FILES_PER_QUERY):
+            files = listed(str(r.path) for r in alike[n : n + FILES_PER_QUERY])
             rows = connection.execute(
                 f"select filename, count(*) filter ({any_fault}){', ' if counts else ''}{counts} "
                 f"from read_parquet({files}, filename = true) group by filename"
             ).fetchall()
-            for file, set_aside, *values in rows:
-                each = zip((what for what, *_ in asked), values[::2], values[1::2], strict=True)
-                found[file] = (set_aside, list(each))
-    return found
+            for file, rejected, *values in rows:
+                each = zip((finding for finding, *_ in conditions), values[::2], values[1::2], strict=True)
+                results[file] = (rejected, list(each))
+    return results
 
 
-def _remarkable(table: SourceTable, columns: Collection[str]) -> Iterator[tuple[str, str, str]]:
-    """What is ingested as it is and may be a mistake: in words, as a condition, and the expression of an example."""
+def _suspicious(table: SourceTable, columns: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield values that are ingested but may be mistakes: finding, condition, and expression of an example."""
     tomorrow = literal(str(new_sources.tomorrow()))
     for column in table.columns:
         if column.name not in columns:

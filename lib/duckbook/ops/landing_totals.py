@@ -1,7 +1,6 @@
-"""Totals that the owner of a shop knows by heart, of what is new in its landing zone: they betray a wrong export.
+"""Totals of the new sources of a landing zone. The shop's owner knows them, so they reveal a wrong export.
 
-Of each key the record counts that staging would take among these: the newest that is not to be quarantined. Cancelled
-orders are included.
+Only the record of each key that staging would take is counted: the newest one that can be cast. Cancelled orders count.
 """
 
 from __future__ import annotations
@@ -78,49 +77,50 @@ order by 1
 def totals(
     connection: duckdb.DuckDBPyConnection, read: Sequence[tuple[Batch, Reading]], settings: Settings
 ) -> list[dict]:
-    """Orders, lines, units, amounts and the first and last day of what was read, a row a currency.
+    """Compute orders, lines, units, amounts, first and last day per currency.
 
     Parameters
     ----------
     read
-        What was read, and the batches that an ingest would make of it.
+        Readings, each with the batch that an ingest would make of it.
 
     Returns
     -------
     list of dict
-        currency (empty where no record names one), orders, lines, units, items_amount, orders_amount, first_day,
-        last_day; none where neither orders nor their items were read.
+        currency (empty if no record names one), orders, lines, units, items_amount, orders_amount, first_day,
+        last_day. Empty if neither orders nor order items were read.
     """
-    mine = {name: [(b, r) for b, r in read if b.table == name and r.readable] for name in COLUMNS}
-    if not any(mine.values()):
+    by_table = {name: [(b, r) for b, r in read if b.table == name and r.readable] for name in COLUMNS}
+    if not any(by_table.values()):
         return []
-    query = TOTALS.format(**{name: _newest(name, found, settings) for name, found in mine.items()})
-    result = connection.execute(query)
+    queries = {name: _newest(name, table_read, settings) for name, table_read in by_table.items()}
+    result = connection.execute(TOTALS.format(**queries))
     names = [column[0] for column in result.description]
     return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
 
 
 def _newest(name: str, read: Sequence[tuple[Batch, Reading]], settings: Settings) -> str:
-    """A query for the records of a table that staging takes: of each key the newest sound one."""
+    """Return a query for the newest valid record of each key of a table."""
     table, columns = source_tables()[name], COLUMNS[name]
     if not read:
         return f"select {', '.join(f'null as {column}' for column in ('key', *columns))} where false"
     selects = []
-    for place, (batch, r) in enumerate(sorted(read, key=lambda one: one[0].place)):
-        # An order is found by its id as a key is written, whatever its column says.
-        taken = {c: typed(table, r.columns, c) for c in columns}
-        if "order_id" in taken and "order_id" in r.columns:
-            taken["order_id"] = normalised(quoted("order_id"))
-        # A version without a time of its own counts as made by the end of the day of its batch.
-        told = typed(table, r.columns, table.update_time) if table.update_time else "null"
+    for place, (batch, r) in enumerate(sorted(read, key=lambda pair: pair[0].place)):
+        # Items find their order by the normalised key, not by the typed column.
+        values = {c: typed(table, r.columns, c) for c in columns}
+        if "order_id" in values and "order_id" in r.columns:
+            values["order_id"] = normalised(quoted("order_id"))
+        # A version without an update time counts as of the end of its batch's day.
+        updated = typed(table, r.columns, table.update_time) if table.update_time else "null"
         selects.append(
-            f"select {key(table, r.columns)} as key, {', '.join(f'{value} as {c}' for c, value in taken.items())}, "
-            f"coalesce({told}, {literal(str(batch.batch_date))}::date + interval 1 day) as told, {place} as place, "
-            f"{row_number(r.columns)} as number from read_parquet({literal(str(r.path))}, file_row_number = true) "
+            f"select {key(table, r.columns)} as key, {', '.join(f'{value} as {c}' for c, value in values.items())}, "
+            f"coalesce({updated}, {literal(str(batch.batch_date))}::date + interval 1 day) as updated, "
+            f"{place} as place, {row_number(r.columns)} as number "
+            f"from read_parquet({literal(str(r.path))}, file_row_number = true) "
             f"where ({rejection(table, r.columns)}) is null"
         )
-    newest = "row_number() over (partition by key order by told desc, place desc, number desc) = 1"
-    # Where items are numbered anew, the latest batch that holds an order replaces all of them.
+    newest = "row_number() over (partition by key order by updated desc, place desc, number desc) = 1"
+    # If items are renumbered, the latest batch that holds an order replaces all of its items.
     if settings.order_items_renumbered and name == "order_items":
         newest += " and place = max(place) over (partition by order_id)"
     return f"select * from ({' union all '.join(selects)}) qualify {newest}"

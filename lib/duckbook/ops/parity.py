@@ -1,12 +1,11 @@
-"""Two targets held against each other, table by table: columns, rows, the sum of every number, keys, and values.
+"""Compare two targets table by table: columns, row counts, sums of numbers, keys and values.
 
-Each side reckons a digest of every row, or of a sample of keys, and both are put beside each other in a DuckDB of ours:
-a table is equal when every row of it is.
+Each side computes a digest of every row, or of the rows of sampled keys. The digests are compared in a local DuckDB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -31,21 +30,21 @@ SCHEMAS = ("ecom_raw", "ecom_staging", "ecom_intermediate", "ecom_marts")
 TARGETS = get_args(Settings.model_fields["target"].annotation)
 
 NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-"""Types whose sums are exact; those of DECIMAL are as well, and those of DOUBLE and FLOAT are made so."""
+"""Integer types, whose sums are exact, as are those of DECIMAL. DOUBLE and FLOAT are summed as decimals."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two; a context that closes its connection.
+    """One side of a comparison. As a context manager it closes its connection.
 
     Parameters
     ----------
     name
-        How a person calls it.
+        Name as the user gave it.
     connection
-        What its tables are read by.
+        Connection by which its tables are read.
     published
-        Whether it is a publication, which holds the marts alone.
+        Whether it is a publication, which has only the marts.
     """
 
     name: str
@@ -60,27 +59,27 @@ class Side:
 
     @cached_property
     def tables(self) -> dict[str, dict[str, str]]:
-        """``SCHEMA.TABLE`` → column → type, in the order of the columns; views are tables here."""
+        """``SCHEMA.TABLE`` → column → type, in the order of the columns. Views are included."""
         rows = self.connection.execute(
             "select table_schema || '.' || table_name, column_name, data_type from system.information_schema.columns "
             "where table_catalog = current_database() and list_contains(?, table_schema) "
             "and not starts_with(table_name, '_') order by table_schema, table_name, ordinal_position",
             [list(SCHEMAS)],
         ).fetchall()
-        found: dict[str, dict[str, str]] = {}
+        tables: dict[str, dict[str, str]] = {}
         for table, column, data_type in rows:
-            found.setdefault(table, {})[column] = data_type
-        return found
+            tables.setdefault(table, {})[column] = data_type
+        return tables
 
     def totals(self, table: str, columns: dict[str, str]) -> tuple[int, dict[str, str]]:
-        """The rows of a table, and the sum of each of its numbers, exactly and as text."""
+        """Return the row count of a table and the exact sum of each numeric column, as text."""
         sums = {column: _sum(column, data_type) for column, data_type in columns.items() if _is_number(data_type)}
         selected = ", ".join(["count(*)", *(f"cast({expression} as varchar)" for expression in sums.values())])
         rows, *values = self.connection.execute(f"select {selected} from {table}").fetchone()
         return rows, dict(zip(sums, values, strict=True))
 
     def digests(self, table: str, key: list[str], columns: list[str], every: int):
-        """Arrow batches of key_digest, row_digest and their number; a row's is 0 but for one in `every` keys."""
+        """Return Arrow batches of key_digest, row_digest and number; row_digest is 0 except for one in `every` keys."""
         row = _digest(columns)
         sampled = row if every == 1 else f"case when key_digest % {every} = 0 then {row} else 0 end"
         query = f"select key_digest, {sampled} as row_digest from (select *, {_digest(key)} as key_digest from {table})"
@@ -88,50 +87,50 @@ class Side:
         return self.connection.execute(counted).fetch_record_batch(100_000)
 
     def row(self, table: str, key: list[str], digest: int, columns: list[str]) -> dict[str, str | None]:
-        """A row of a key's digest, its values as text; empty where there is none."""
+        """Return a row with this key digest, its values as text; empty if there is none."""
         listed = ", ".join(f"cast({quoted(column)} as varchar)" for column in columns)
         query = f"select {listed} from {table} where {_digest(key)} = ? order by all limit 1"
-        found = self.connection.execute(query, [digest]).fetchone()
-        return dict(zip(columns, found, strict=True)) if found else {}
+        values = self.connection.execute(query, [digest]).fetchone()
+        return dict(zip(columns, values, strict=True)) if values else {}
 
 
 def open_side(settings: Settings, name: str) -> Side:
-    """Open what a person names.
+    """Open one side of a comparison.
 
     Parameters
     ----------
     name
-        A target; the path of a DuckDB file; the name of a publication of the settings' target, or
+        A target, the path of a DuckDB file, the name of a publication of the settings' target, or
         ``TARGET:PUBLICATION``.
 
     Raises
     ------
     DuckbookError
-        There is none, or it cannot be opened; the sentence says what can be named.
+        There is no such side, or it cannot be opened.
     """
     if name in TARGETS:
-        return Side(name, warehouse.open_warehouse(of_target(settings, name), read_only=True))
+        return Side(name, warehouse.open_warehouse(with_target(settings, name), read_only=True))
     if name.endswith(".duckdb"):
         return Side(name, _file(settings, Path(name)))
     target, colon, run_id = name.rpartition(":")
     if colon and target not in TARGETS:
-        raise DuckbookError(f"{name}: there is no target {target!r}; there are {', '.join(TARGETS)}.")
+        raise DuckbookError(f"{name}: there is no target {target!r}; the targets are {', '.join(TARGETS)}.")
     try:
-        found = publisher.published(of_target(settings, target or settings.target), run_id=run_id)
+        published = publisher.published(with_target(settings, target or settings.target), run_id=run_id)
     except DuckbookError as error:
         raise DuckbookError(
             f"{name} is no target ({', '.join(TARGETS)}), no file that ends in .duckdb, and no publication: {error}"
         ) from None
-    return Side(name, found.connection, published=True)
+    return Side(name, published.connection, published=True)
 
 
-def of_target(settings: Settings, target: str) -> Settings:
-    """The settings with another target.
+def with_target(settings: Settings, target: str) -> Settings:
+    """Return the settings with another target.
 
     Raises
     ------
     WarehouseError
-        It is MotherDuck, and there is no token.
+        The target is MotherDuck and there is no token.
     """
     if target == "motherduck" and settings.motherduck_token is None:
         raise WarehouseError("motherduck needs a token: set MOTHERDUCK_TOKEN.")
@@ -154,7 +153,7 @@ def _is_number(data_type: str) -> bool:
 
 
 def _sum(column: str, data_type: str) -> str:
-    # A sum of floating-point numbers depends on their order, and so differs between two that are equal.
+    # A floating-point sum depends on the order of the rows, so equal tables could have different sums.
     return (
         f"sum(cast({quoted(column)} as decimal(38, 6)))"
         if data_type in ("DOUBLE", "FLOAT")
@@ -163,7 +162,7 @@ def _sum(column: str, data_type: str) -> str:
 
 
 def _digest(columns: list[str]) -> str:
-    """MD5 and not DuckDB's own hash, which another version of DuckDB, such as MotherDuck's, may reckon otherwise."""
+    """Digest columns by MD5: DuckDB's own hash may differ between versions, such as MotherDuck's."""
     values = ", ".join(f"coalesce(cast({quoted(column)} as varchar), chr(30))" for column in columns)
     return digest(f"concat_ws(chr(31), {values})")
 
@@ -173,7 +172,7 @@ MOST_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that differs, or a row that one side lacks (`column` is then empty and the value of that side None)."""
+    """A value that differs, or a row that one side lacks: `column` is then empty and that side's value None."""
 
     key: str
     column: str
@@ -183,20 +182,20 @@ class Difference:
 
 @dataclass(frozen=True)
 class TableParity:
-    """A table on two sides.
+    """Comparison of one table.
 
     Parameters
     ----------
     rows
-        Left and right; None where a side lacks the table.
+        Row counts, left and right; None if a side lacks the table.
     columns
-        Column → its types, left and right, of those that differ; None where a side lacks it.
+        Column → its types, left and right, if they differ; None if a side lacks the column.
     sums
-        Column → its sums, left and right, of those that differ.
+        Column → its sums, left and right, if they differ.
     only_left, only_right, changed
-        Keys that one side lacks, and keys whose rows differ.
+        Numbers of keys that one side lacks, and of keys whose rows differ.
     examples
-        A few of them.
+        A few of the differences.
     """
 
     table: str
@@ -210,13 +209,13 @@ class TableParity:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs."""
+        """Whether the table is the same on both sides."""
         different = self.columns or self.sums or self.only_left or self.only_right or self.changed
         return self.rows[0] == self.rows[1] and not different
 
     @property
-    def told(self) -> str:
-        """What differs, in a few words."""
+    def summary(self) -> str:
+        """The differences in a few words."""
         if None in self.rows:
             return f"missing on the {'left' if self.rows[0] is None else 'right'}"
         parts = [f"column {name}: {left or 'none'}, {right or 'none'}" for name, (left, right) in self.columns.items()]
@@ -231,28 +230,21 @@ def compare(
     right: Side,
     schemas: tuple[str, ...] = SCHEMAS,
     sample: int | None = None,
-    listener: Callable[[TableParity], object] = lambda _: None,
 ) -> list[TableParity]:
-    """Hold two sides against each other.
+    """Compare the tables of two sides.
 
     Parameters
     ----------
     schemas
-        Which schemas; of a publication the marts alone count.
+        Schemas to compare. Publications have only the marts.
     sample
-        About how many keys of a table have their rows looked at; None: all of them. Keys, rows, and sums are always
-        those of the whole table.
-    listener
-        Is called with each table as it is done.
+        Approximate number of keys per table whose rows are compared; None for all. Keys, row counts and sums are
+        always those of the whole table.
     """
     if left.published or right.published:
         schemas = tuple(schema for schema in schemas if schema == publisher.SCHEMA)
-    found = []
     with closing(warehouse.engine(settings, trusted=True)) as engine:
-        for table in _tables(left, right, schemas):
-            found.append(_compare_table(engine, left, right, table, sample))
-            listener(found[-1])
-    return found
+        return [_compare_table(engine, left, right, table, sample) for table in _tables(left, right, schemas)]
 
 
 def _tables(left: Side, right: Side, schemas: tuple[str, ...]) -> Iterator[str]:
@@ -264,16 +256,16 @@ def _tables(left: Side, right: Side, schemas: tuple[str, ...]) -> Iterator[str]:
 
 
 def _compare_table(engine, left: Side, right: Side, table: str, sample: int | None) -> TableParity:
-    of_left, of_right = left.tables.get(table), right.tables.get(table)
-    if of_left is None or of_right is None:
+    types_left, types_right = left.tables.get(table), right.tables.get(table)
+    if types_left is None or types_right is None:
         rows = tuple(side.totals(table, {})[0] if side.tables.get(table) else None for side in (left, right))
         return TableParity(table, rows, {}, {})
-    names = dict.fromkeys([*of_left, *of_right])
-    columns = {n: (of_left.get(n), of_right.get(n)) for n in names if of_left.get(n) != of_right.get(n)}
-    shared = {name: data_type for name, data_type in of_left.items() if name in of_right}
-    # Of another type on the other side, a column may be no number there; its values are compared all the same.
-    alike = {name: data_type for name, data_type in shared.items() if name not in columns}
-    (rows_left, sums_left), (rows_right, sums_right) = (side.totals(table, alike) for side in (left, right))
+    names = dict.fromkeys([*types_left, *types_right])
+    columns = {n: (types_left.get(n), types_right.get(n)) for n in names if types_left.get(n) != types_right.get(n)}
+    shared = {name: data_type for name, data_type in types_left.items() if name in types_right}
+    # A column of another type may not be numeric on the other side: compare its values, not its sum.
+    same_type = {name: data_type for name, data_type in shared.items() if name not in columns}
+    (rows_left, sums_left), (rows_right, sums_right) = (side.totals(table, same_type) for side in (left, right))
     sums = {n: (sums_left[n], sums_right[n]) for n in sums_left if sums_left[n] != sums_right[n]}
     key = [column for column in _key(table) if column in shared] or list(shared)
     every = 1 if sample is None else max(1, max(rows_left, rows_right) // max(sample, 1))
@@ -288,12 +280,12 @@ def _compare_table(engine, left: Side, right: Side, table: str, sample: int | No
 
 
 def _differences(engine) -> tuple[tuple[int, int, int], list[int]]:
-    """How many keys are only left, only right, or have other rows; and the digests of a few of each."""
+    """Count keys that are only left, only right, or have different rows; return a few key digests of each."""
     engine.execute(
         """
         create or replace temp table d as
         with
-        unlike as (
+        different as (
             select coalesce(l.key_digest, r.key_digest) as key_digest
             from l
             full outer join r
@@ -306,30 +298,30 @@ def _differences(engine) -> tuple[tuple[int, int, int], list[int]]:
                 when key_digest not in (select key_digest from r) then 'left'
                 when key_digest not in (select key_digest from l) then 'right'
                 else 'changed'
-            end as what
-        from (select distinct key_digest from unlike)
+            end as kind
+        from (select distinct key_digest from different)
         """
     )
-    counted = dict(engine.execute("select what, count(*) from d group by what").fetchall())
-    numbered = "row_number() over (partition by what order by key_digest)"
-    few = f"select key_digest from d qualify {numbered} <= {MOST_EXAMPLES} order by what, key_digest"
+    counts = dict(engine.execute("select kind, count(*) from d group by kind").fetchall())
+    numbered = "row_number() over (partition by kind order by key_digest)"
+    few = f"select key_digest from d qualify {numbered} <= {MOST_EXAMPLES} order by kind, key_digest"
     digests = [digest for (digest,) in engine.execute(few).fetchall()]
-    return tuple(counted.get(what, 0) for what in ("left", "right", "changed")), digests
+    return tuple(counts.get(kind, 0) for kind in ("left", "right", "changed")), digests
 
 
 def _examples(left: Side, right: Side, table: str, key: list[str], columns: list[str], digest: int):
-    mine, other = (side.row(table, key, digest, columns) for side in (left, right))
-    shown = ", ".join(f"{column} {(mine or other).get(column)}" for column in key[:4])
-    if not mine or not other:
-        yield Difference(shown, "", "a row" if mine else None, "a row" if other else None)
+    row_left, row_right = (side.row(table, key, digest, columns) for side in (left, right))
+    shown = ", ".join(f"{column} {(row_left or row_right).get(column)}" for column in key[:4])
+    if not row_left or not row_right:
+        yield Difference(shown, "", "a row" if row_left else None, "a row" if row_right else None)
         return
     for column in columns:
-        if mine[column] != other[column]:
-            yield Difference(shown, column, mine[column], other[column])
+        if row_left[column] != row_right[column]:
+            yield Difference(shown, column, row_left[column], row_right[column])
 
 
 def _key(table: str) -> tuple[str, ...]:
-    """What tells the rows of a table from one another: the grain of a model, the place of a row of raw; else all."""
+    """Return the columns that identify a row: batch and row number in raw, the grain of a model; empty if unknown."""
     schema, name = table.split(".")
     if schema == "ecom_raw" and name in source_tables():
         return tuple(column for column in ROW_COLUMNS if column in ("_batch_id", "_row_number"))
@@ -338,17 +330,17 @@ def _key(table: str) -> tuple[str, ...]:
 
 @cache
 def _grains() -> dict[str, tuple[str, ...]]:
-    """Model → the columns of its grain, as the YAML beside it says."""
+    """Model → the columns of its grain, from its YAML."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    found = {}
+    grains = {}
     for file in sorted(path for kind in ("models", "seeds") for path in (ROOT / "dbt" / kind).rglob("*.yml")):
-        told = yaml.load(file.read_text("utf-8"), Loader=loader) or {}
-        for model in (*told.get("models", ()), *told.get("seeds", ())):
+        properties = yaml.load(file.read_text("utf-8"), Loader=loader) or {}
+        for model in (*properties.get("models", ()), *properties.get("seeds", ())):
             meta = model.get("config", {}).get("meta", model.get("meta", {}))
-            found[model["name"]] = tuple(meta.get("grain", ()))
-    return found
+            grains[model["name"]] = tuple(meta.get("grain", ()))
+    return grains
 
 
-def holds(found: list[TableParity]) -> bool:
-    """Whether two sides are equal: every table is, and there is one."""
-    return bool(found) and all(table.equal for table in found)
+def all_equal(tables: list[TableParity]) -> bool:
+    """Whether there are tables and all of them are equal."""
+    return bool(tables) and all(table.equal for table in tables)

@@ -1,8 +1,8 @@
-"""Forgetting a person: erased from the history in S3, from which every warehouse is made, and kept out from then on.
+"""Erase people from the history in S3, from which every warehouse is built, and keep them out of it.
 
-Files that hold the person are written anew beside the old ones; one commit names them, together with a salted hash of
-the person's id; then the old ones are deleted. An erasure that is killed has therefore either happened, and the next
-ingest deletes what is left of it, or not. A warehouse that was loaded before is made anew when it is next loaded.
+Files that mention the person are rewritten under new keys. One commit names the new files and a salted hash of the
+person's id; then the old files are deleted. A killed erasure has therefore either not happened, or the next ingest
+deletes the old files. A warehouse that was loaded before is rebuilt by its next load.
 """
 
 from __future__ import annotations
@@ -31,20 +31,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A record of the history that may be of the person: left as it is until somebody decides.
+    """A record of the history that may mention the person and is kept until the user decides.
 
     Attributes
     ----------
     record
-        How it is named to have it erased: ``BATCH:NUMBER``, and ``:COLUMN`` of a value in somebody else's row.
+        Its name in `make forget RECORDS=`: ``BATCH:NUMBER``, or ``BATCH:NUMBER:COLUMN`` for a value in another
+        person's row.
     why
-        What is the same.
+        What matched.
     customer
-        The customer that it names, if any.
+        The customer that the record names, if any.
     text
-        What stands there.
+        The matching text.
     can_be_erased
-        False of a part of the key, by which the record is known.
+        False for a part of the record's key.
     """
 
     record: str
@@ -62,15 +63,15 @@ class Erasure:
     Attributes
     ----------
     number
-        Number of the commit; None when these people had been forgotten before.
+        Number of the commit; None if these people had been erased before.
     rows
-        Source table → rows, sightings and lines that held them.
+        Source table → number of rows, unchanged rows and unreadable lines that mentioned them.
     sources
-        Where these had been read: the landing zone is its sources' own, and still holds them there.
+        Sources of these rows. The landing zone belongs to its owners and still holds them.
     people
-        What tells of them, by which everything else can be searched; never written down.
+        Their identifying values, by which everything else can be searched. Never written to disk.
     doubts
-        Records that may be theirs.
+        Records that may mention them.
     """
 
     number: int | None
@@ -80,12 +81,12 @@ class Erasure:
     doubts: tuple[Doubt, ...] = ()
 
 
-def forget(
+def erase(
     settings: Settings,
     endpoints: Endpoints,
     customer_ids: Sequence[str],
     records: Sequence[str] = (),
-    tell: Callable[[list[Doubt]], object] = lambda _: None,
+    on_doubts: Callable[[list[Doubt]], object] = lambda _: None,
 ) -> Erasure:
     """Erase people from the history, and keep them out of it.
 
@@ -93,15 +94,15 @@ def forget(
     ----------
     records
         Further records to erase, as `Doubt.record` names them.
-    tell
-        Called with what is doubtful before anything is erased: afterwards nothing is known that it could be found by.
+    on_doubts
+        Called with the doubtful records before anything is erased: afterwards they can no longer be found.
 
     Raises
     ------
     IngestError
-        There is no history, or none of it names one of these people, or has such a record.
+        There is no history, or it has no such person or record.
     ServerError
-        The object store does not answer; nothing is erased then.
+        The object storage does not answer. Nothing is erased.
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     with (
@@ -112,20 +113,20 @@ def forget(
         chronicle = commit_log.read(client, bucket)
         transaction.sweep(settings, client, chronicle)
         if not chronicle.commits:
-            raise IngestError("There is no history yet, so there is nobody in it to forget.")
+            raise IngestError("There is no history yet, so there is nobody to erase from it.")
         warehouse.use_s3(engine, endpoints.s3)
-        ids = normalised(engine, customer_ids) if customer_ids or not records else []
+        ids = _normalised(engine, customer_ids) if customer_ids or not records else []
         salt = chronicle.salt or erased_people.new_salt()
         hashes = {erased_people.hash_id(salt, customer_id): customer_id for customer_id in ids}
         erased_people.create_people_table(engine, ids)
-        rewriting = _Rewriting(engine, bucket, chronicle, folder, ids, records)
-        rewriting.do()
-        people, unknown = rewriting.people, sorted(set(hashes) - chronicle.erased)
-        if not rewriting.found and unknown:
-            named = ", ".join(hashes[person] for person in unknown)
-            raise IngestError(f"The history knows nobody whose customer_id is {named}: see how the source writes it.")
-        if not rewriting.found:
-            return Erasure(None, {}, (), people, tuple(rewriting.doubts))
+        rewrite = _Rewrite(engine, bucket, chronicle, folder, ids, records)
+        rewrite.run()
+        people, new = rewrite.people, sorted(set(hashes) - chronicle.erased)
+        if not rewrite.counts and new:
+            unknown = ", ".join(hashes[person] for person in new)
+            raise IngestError(f"The history has no customer_id {unknown}: check how the source writes it.")
+        if not rewrite.counts:
+            return Erasure(None, {}, (), people, tuple(rewrite.doubts))
         mails = {erased_people.hash_email(salt, text) for text in people.texts if "@" in text}
         commit = Commit(
             number=chronicle.next_number,
@@ -134,35 +135,35 @@ def forget(
             origins=(),
             fingerprints={},
             batches=(),
-            forgotten=ErasedPeople(salt, tuple(unknown), rewriting.amended, tuple(sorted(mails))),
+            forgotten=ErasedPeople(salt, tuple(new), rewrite.amended, tuple(sorted(mails))),
         )
-        # First, because the commit takes away what all else can be searched by.
-        tell(rewriting.doubts)
+        # Before the commit: afterwards the history no longer has the values to search by.
+        on_doubts(rewrite.doubts)
         remaining_copies.scrub_archive(settings.runs, people)
         remaining_copies.scrub_logs(settings, people)
-        transaction.upload(settings, client, rewriting.files, rewriting.replaced)
+        transaction.upload(settings, client, rewrite.files, rewrite.replaced)
         lease.renew()
         commit_log.put(client, bucket, commit)
         transaction.sweep(settings, client, History((*chronicle.commits, commit)))
-    return Erasure(commit.number, rewriting.found, rewriting.sources, people, tuple(rewriting.doubts))
+    return Erasure(commit.number, rewrite.counts, rewrite.sources, people, tuple(rewrite.doubts))
 
 
-def command(doubts: Sequence[Doubt]) -> str:
-    """What erases these records."""
+def erase_command(doubts: Sequence[Doubt]) -> str:
+    """Return the command that erases these records."""
     return f"make forget RECORDS={shlex.quote(' '.join(doubt.record for doubt in doubts if doubt.can_be_erased))}"
 
 
-def normalised(engine: duckdb.DuckDBPyConnection, customer_ids: Sequence[str]) -> list[str]:
-    """Ids without what a source's type adds to them, as the history tells people by."""
+def _normalised(engine: duckdb.DuckDBPyConnection, customer_ids: Sequence[str]) -> list[str]:
+    """Return ids as the keys of the history write them."""
     query = f"select distinct {rows.normalised('id')} from (select unnest(?::varchar[]) as id) order by 1"
-    found = [value for (value,) in engine.execute(query, [list(customer_ids)]).fetchall() if value]
-    if not found:
-        raise IngestError("Name the person by the customer_id that the source gives, such as `duckbook forget 1234`.")
-    return found
+    ids = [value for (value,) in engine.execute(query, [list(customer_ids)]).fetchall() if value]
+    if not ids:
+        raise IngestError("Name the person by the customer_id of the source, such as `duckbook forget 1234`.")
+    return ids
 
 
-class _Rewriting:
-    """The files of the history that hold people, written anew into a folder."""
+class _Rewrite:
+    """Writes the files of the history that mention people into a folder, without them."""
 
     def __init__(
         self,
@@ -175,7 +176,7 @@ class _Rewriting:
     ) -> None:
         self.engine, self.bucket, self.chronicle, self.folder = engine, bucket, chronicle, folder
         self.ids, self.records = ids, records
-        self.found: dict[str, int] = {}
+        self.counts: dict[str, int] = {}
         self.files: dict[str, Path] = {}
         self.replaced: list[str] = []
         self.amended: dict[str, dict[str, Any]] = {}
@@ -185,32 +186,32 @@ class _Rewriting:
         self._erased: set[tuple[str, int]] = set()
         self._batches = {batch.batch_id: batch for batch in chronicle.batches}
 
-    def do(self) -> None:
-        """Go through all tables."""
+    def run(self) -> None:
+        """Rewrite the files of all tables."""
         chosen = self._chosen()
-        files = {name: list(self._of(name, "rows")) for name in source_tables()}
+        files = {name: list(self._files(name, "rows")) for name in source_tables()}
         is_theirs = erased_people.names_a_person(erased_people.PERSON)
         if self.ids:
             self.people = mentions.find_details(self.engine, self.ids, files, is_theirs)
         for name, table in source_tables().items():
             self.engine.execute("create or replace temp table rehashed (key varchar, was ubigint, hash ubigint)")
             self.engine.execute("create or replace temp table removed (key varchar, hash ubigint)")
-            certain, values = self._look(name, is_theirs) if self.ids else ({}, {})
+            certain, values = self._search(name, is_theirs) if self.ids else ({}, {})
             self._rows(name, table, files[name], certain, values, chosen)
-            self._sightings(name, table)
+            self._unchanged(name, table)
             self._lines(name, certain, chosen)
         if missing := set(chosen) - self._erased:
-            named = ", ".join(f"{batch_id}:{number}" for batch_id, number in sorted(missing))
-            raise IngestError(f"The history has no record {named}: name it as `make forget` lists it.")
+            unknown = ", ".join(f"{batch_id}:{number}" for batch_id, number in sorted(missing))
+            raise IngestError(f"The history has no record {unknown}: name it as `make forget` lists it.")
         self.sources = tuple(sorted({self._batches[batch_id].source for batch_id in self.amended}))
 
-    def _of(self, name: str, role: str) -> dict[str, Batch]:
-        """Address → batch, of the files of a role."""
-        mine = (batch for batch in self._batches.values() if batch.table == name and role in batch.files)
-        return {f"s3://{self.bucket}/{batch.files[role]}": batch for batch in mine}
+    def _files(self, name: str, role: str) -> dict[str, Batch]:
+        """Return address → batch for the files of a role."""
+        batches = (batch for batch in self._batches.values() if batch.table == name and role in batch.files)
+        return {f"s3://{self.bucket}/{batch.files[role]}": batch for batch in batches}
 
     def _chosen(self) -> dict[tuple[str, int], set[str]]:
-        """Batch and number → columns that somebody has decided upon; none: the whole record."""
+        """Parse `records`: batch and row number → columns to erase, or none for the whole record."""
         chosen: dict[tuple[str, int], set[str]] = {}
         for record in self.records:
             batch_id, _, rest = record.partition(":")
@@ -220,40 +221,38 @@ class _Rewriting:
                 raise IngestError(f"The history has no record {record}: name it as `make forget` lists it.")
             if column in source_tables()[batch.table].key:
                 raise IngestError(
-                    f"{record} is a part of the key by which the record is known: have it changed at its source."
+                    f"{record} is a part of the record's key and cannot be erased: have it changed at its source."
                 )
             chosen.setdefault((batch_id, int(number)), set()).update({column} - {""})
         return chosen
 
-    def _look(self, name: str, is_theirs: str) -> tuple[dict[str, set[int]], dict[str, dict[str, set[int]]]]:
-        """Find what mentions people otherwise than by customer_id; what is doubtful is kept apart.
+    def _search(self, name: str, is_theirs: str) -> tuple[dict[str, set[int]], dict[str, dict[str, set[int]]]]:
+        """Find records that mention people other than by customer_id; collect the doubtful ones in `doubts`.
 
         Returns
         -------
         tuple
-            File → the numbers of records that are theirs; and file → column → numbers of values to erase.
+            File → numbers of records to erase; and file → column → numbers of rows whose value is to be erased.
         """
         table, records, values = source_tables()[name], {}, {}
         doubtful: dict[str, Cell] = {}
-        held = {role: self._of(name, role) for role in ("rows", "unreadable")}
-        batches = held["rows"] | held["unreadable"]
-        for cell in mentions.in_table(
-            self.engine, self.people, table, list(held["rows"]), list(held["unreadable"]), is_theirs
-        ):
-            of_key = cell.column in table.key
+        rows_files, line_files = self._files(name, "rows"), self._files(name, "unreadable")
+        batches = rows_files | line_files
+        for cell in mentions.in_table(self.engine, self.people, table, list(rows_files), list(line_files), is_theirs):
+            in_key = cell.column in table.key
             if cell.of_them or (cell.mention.certain and cell.column is None):
                 records.setdefault(cell.file, set()).add(cell.number)
-                if cell.column and not of_key:
+                if cell.column and not in_key:
                     values.setdefault(cell.file, {}).setdefault(cell.column, set()).add(cell.number)
-            if not cell.mention.certain or (of_key and not erased_people.is_person_table(table)):
+            if not cell.mention.certain or (in_key and not erased_people.is_person_table(table)):
                 is_whole = cell.column is None or (cell.customer is None and erased_people.PERSON in table.column_names)
-                column = "" if is_whole and not of_key else f":{quote(cell.column, safe='')}"
+                column = "" if is_whole and not in_key else f":{quote(cell.column, safe='')}"
                 doubtful.setdefault(f"{batches[cell.file].batch_id}:{cell.number}{column}", cell)
         for record, cell in doubtful.items():
-            of_key = cell.column in table.key
-            if of_key or cell.number not in records.get(cell.file, ()):
-                why = f"{cell.mention.why}, in a key: have it changed at its source" if of_key else cell.mention.why
-                self.doubts.append(Doubt(record, batches[cell.file].source, why, cell.customer, cell.text, not of_key))
+            in_key = cell.column in table.key
+            if in_key or cell.number not in records.get(cell.file, ()):
+                why = f"{cell.mention.why}, in a key: have it changed at its source" if in_key else cell.mention.why
+                self.doubts.append(Doubt(record, batches[cell.file].source, why, cell.customer, cell.text, not in_key))
         return records, values
 
     def _rows(
@@ -265,32 +264,33 @@ class _Rewriting:
         values: Mapping[str, Mapping[str, set[int]]],
         chosen: Mapping[tuple[str, int], set[str]],
     ) -> None:
-        files = self._of(name, "rows")
-        held = erased_people.rows_of_people(self.engine, addresses)
+        files = self._files(name, "rows")
+        by_id = erased_people.rows_of_people(self.engine, addresses)
         for address in addresses:
             batch = files[address]
-            gone = {*held.get(address, ()), *certain.get(address, ())}
-            lost = {column: set(numbers) for column, numbers in values.get(address, {}).items()}
-            there = self._numbers(address, batch, [number for of, number in chosen if of == batch.batch_id])
-            for number in there:
+            erased_rows = {*by_id.get(address, ()), *certain.get(address, ())}
+            erased_values = {column: set(numbers) for column, numbers in values.get(address, {}).items()}
+            chosen_numbers = [number for batch_id, number in chosen if batch_id == batch.batch_id]
+            for number in self._numbers(address, batch, chosen_numbers):
                 self._erased.add((batch.batch_id, number))
                 for column in chosen[batch.batch_id, number]:
-                    lost.setdefault(column, set()).add(number)
+                    erased_values.setdefault(column, set()).add(number)
                 if not chosen[batch.batch_id, number]:
-                    gone.add(number)
-            if not gone and not lost:
+                    erased_rows.add(number)
+            if not erased_rows and not erased_values:
                 continue
             path, whole = self._path(batch, "rows"), erased_people.is_person_table(table)
-            columns = erased_people.rewrite(self.engine, table, address, batch.columns, path, gone, lost)
-            self._remember_hashes(table, batch, address, path)
-            sighted = self._sighted(batch)
-            changed = gone.union(*lost.values()) - sighted
-            self._amend(
-                batch, "rows", path, len(changed), len(gone - sighted) if whole else 0, "appended", {"columns": columns}
+            columns = erased_people.rewrite(
+                self.engine, table, address, batch.columns, path, erased_rows, erased_values
             )
+            self._record_hashes(table, batch, address, path)
+            unchanged = self._unchanged_numbers(batch)
+            changed = erased_rows.union(*erased_values.values()) - unchanged
+            removed = len(erased_rows - unchanged) if whole else 0
+            self._amend(batch, "rows", path, len(changed), removed, "appended", {"columns": columns})
 
     def _numbers(self, address: str, batch: Batch, numbers: list[int]) -> list[int]:
-        """Which of some numbers are of rows of a file."""
+        """Return those of some row numbers that a file has."""
         if not numbers:
             return []
         number = rows.row_number(batch.columns)
@@ -298,17 +298,17 @@ class _Rewriting:
             f"select {number} from read_parquet({literal(address)}, file_row_number = true) "
             f"where {number} in (select unnest(?::bigint[])) order by 1"
         )
-        return [found for (found,) in self.engine.execute(query, [numbers]).fetchall()]
+        return [value for (value,) in self.engine.execute(query, [numbers]).fetchall()]
 
-    def _sighted(self, batch: Batch) -> set[int]:
-        """The numbers of those rows in a batch's file of rows that its sightings name."""
+    def _unchanged_numbers(self, batch: Batch) -> set[int]:
+        """Return the numbers of unchanged rows that are also in the batch's file of rows."""
         if not batch.with_sightings:
             return set()
-        seen = literal(f"s3://{self.bucket}/{batch.files['sightings']}")
-        return {number for (number,) in self.engine.execute(f"select _row_number from {seen}").fetchall()}
+        file = literal(f"s3://{self.bucket}/{batch.files['sightings']}")
+        return {number for (number,) in self.engine.execute(f"select _row_number from {file}").fetchall()}
 
-    def _remember_hashes(self, table: SourceTable, batch: Batch, address: str, path: Path) -> None:
-        """What the hash of a row was and is, and which rows are gone, for the sightings of them."""
+    def _record_hashes(self, table: SourceTable, batch: Batch, address: str, path: Path) -> None:
+        """Fill `rehashed` and `removed`, by which the files of unchanged rows are rewritten."""
         key = rows.any_key(table, batch.columns, rows.whole_numbers(batch.types))
         number = rows.row_number(batch.columns)
         now = "_row_number" if erased_people.is_person_table(table) else number
@@ -323,36 +323,36 @@ class _Rewriting:
             "using (number)"
         )
 
-    def _sightings(self, name: str, table: SourceTable) -> None:
-        files = self._of(name, "sightings")
+    def _unchanged(self, name: str, table: SourceTable) -> None:
+        files = self._files(name, "sightings")
         if not files:
             return
-        gone = "(_key, _row_hash) in (select key, hash from removed)"
+        removed = "(_key, _row_hash) in (select key, hash from removed)"
         if erased_people.is_person_table(table):
-            gone = f"({erased_people.names_a_person('_key')} or {gone})"
+            removed = f"({erased_people.names_a_person('_key')} or {removed})"
         changed = "(_key, _row_hash) in (select key, was from rehashed)"
-        counted = self.engine.execute(
-            f"select filename, count(*), count(*) filter ({gone}) from {mentions.scan(list(files))} "
-            f"where {gone} or {changed} group by filename order by filename"
+        counts = self.engine.execute(
+            f"select filename, count(*), count(*) filter ({removed}) from {mentions.scan(list(files))} "
+            f"where {removed} or {changed} group by filename order by filename"
         ).fetchall()
         latest = "select key, was, any_value(hash) as hash from rehashed group by key, was"
-        for address, count, lost in counted:
+        for address, count, removed_count in counts:
             batch, path = files[address], self._path(files[address], "sightings")
             query = (
-                "select seen._key, coalesce(now.hash, seen._row_hash) as _row_hash, seen._row_number "
-                f"from (from {literal(address)} where not {gone}) as seen "
-                f"left join ({latest}) as now on seen._key = now.key and seen._row_hash = now.was"
+                "select before._key, coalesce(now.hash, before._row_hash) as _row_hash, before._row_number "
+                f"from (from {literal(address)} where not {removed}) as before "
+                f"left join ({latest}) as now on before._key = now.key and before._row_hash = now.was"
             )
             self.engine.execute(f"copy ({query} order by _row_number) to {literal(str(path))} {PARQUET}")
-            self._amend(batch, "sightings", path, count, lost, "unchanged")
+            self._amend(batch, "sightings", path, count, removed_count, "unchanged")
 
     def _lines(self, name: str, certain: Mapping[str, set[int]], chosen: Mapping) -> None:
-        for address, batch in self._of(name, "unreadable").items():
+        for address, batch in self._files(name, "unreadable").items():
             numbers = set(certain.get(address, ()))
-            asked = [number for of, number in chosen if of == batch.batch_id]
-            if asked:
+            chosen_numbers = [number for batch_id, number in chosen if batch_id == batch.batch_id]
+            if chosen_numbers:
                 query = f"select row_number from {literal(address)} where row_number in (select unnest(?::bigint[]))"
-                numbers |= {number for (number,) in self.engine.execute(query, [asked]).fetchall()}
+                numbers |= {number for (number,) in self.engine.execute(query, [chosen_numbers]).fetchall()}
                 self._erased |= {(batch.batch_id, number) for number in numbers}
             if numbers:
                 path = self._path(batch, "unreadable")
@@ -365,12 +365,12 @@ class _Rewriting:
         return folder / f"{role}.parquet"
 
     def _amend(
-        self, before: Batch, role: str, path: Path, count: int, gone: int, flow: str, further: dict | None = None
+        self, before: Batch, role: str, path: Path, count: int, removed: int, flow: str, further: dict | None = None
     ) -> None:
-        """Note what is different of a batch: `gone` of the `count` rows that held people are there no more."""
+        """Record how a batch changes: of `count` rows that mentioned people, `removed` were removed."""
         batch_id = before.batch_id
-        batch = self._batches[batch_id]  # as it is after what was amended so far
-        left = getattr(batch, flow) - gone
+        batch = self._batches[batch_id]  # With earlier amendments of this erasure.
+        left = getattr(batch, flow) - removed
         files = {key: value for key, value in batch.files.items() if key != role}
         sums = {key: value for key, value in batch.sha256.items() if key != role}
         if left:
@@ -379,7 +379,7 @@ class _Rewriting:
             with path.open("rb") as content:
                 sums[role] = file_digest(content, "sha256").hexdigest()
         self.replaced.append(batch.files[role])
-        self.found[batch.table] = self.found.get(batch.table, 0) + count
-        values = {flow: left, "landed": batch.landed - gone, "files": files, "sha256": sums} | (further or {})
+        self.counts[batch.table] = self.counts.get(batch.table, 0) + count
+        values = {flow: left, "landed": batch.landed - removed, "files": files, "sha256": sums} | (further or {})
         self._batches[batch_id] = replace(batch, **values)
         self.amended[batch_id] = self.amended.get(batch_id, {}) | values

@@ -1,8 +1,8 @@
-"""Promotion: the warehouse of one target copied to another, proven equal, and published there.
+"""Promotion: copy the warehouse of one target to another, verify that they are equal, and publish.
 
-Tables are copied as they are, in one transaction, with what dbt has noted on them, so that increments go on from there;
-views are made by dbt, because they name the database that they stand in. Nothing is published unless every row is the
-same.
+Tables are copied in one transaction, with the comments in which dbt notes what they were built of, so that increments
+continue on the target. dbt creates the views, because they name their database. Nothing is published unless every row
+is equal.
 """
 
 from __future__ import annotations
@@ -27,63 +27,56 @@ if TYPE_CHECKING:
     import duckdb
 
 FILE = "promoted_from"
-"""The database that a local warehouse is attached as beside the one that it is copied to."""
+"""Name under which a local warehouse is attached to the target."""
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What was proven, and what readers of the target now take."""
+    """The comparison of both warehouses, and the new publication."""
 
     parity: list[TableParity]
     publication: Publication
 
 
 def promote(settings: Settings, source: str, to: str) -> Promotion:
-    """Copy the warehouse of a target to another one, hold both against each other, and publish.
-
-    Parameters
-    ----------
-    settings
-        Name the store.
-    source, to
-        Two targets.
+    """Copy the warehouse of one target to another, compare both, and publish.
 
     Raises
     ------
     WarehouseError
-        There is nothing to copy, the other target cannot be opened, or they are not equal afterwards; readers see what
-        they saw before.
+        There is nothing to copy, the other target cannot be opened, or the two differ afterwards. Readers keep the
+        publication that they had.
     PublishError, QuarantineError
-        As `publish.publish`.
+        As `publisher.publish`.
     """
     for name in (source, to):
         if name not in parity.TARGETS:
-            raise WarehouseError(f"{name} is no target: there are {', '.join(parity.TARGETS)}.")
+            raise WarehouseError(f"{name} is no target: the targets are {', '.join(parity.TARGETS)}.")
     if source == to:
         raise WarehouseError(f"{source} cannot be promoted to itself: name another target with TO=.")
-    origin, target = parity.of_target(settings, source), parity.of_target(settings, to)
+    origin, target = parity.with_target(settings, source), parity.with_target(settings, to)
     with closing(warehouse.open_warehouse(origin, read_only=True)) as connection:
         tables = _definitions(connection)
     if not tables:
-        raise WarehouseError(f"The warehouse of {source} holds nothing: `make pipeline TARGET={source}` first.")
+        raise WarehouseError(f"The warehouse of {source} is empty: run `make pipeline TARGET={source}` first.")
     warehouse.preflight(target)
     with closing(warehouse.open_warehouse(target)) as connection:
         _copy(target, connection, _attach(connection, origin), tables)
-    made = dbt_runner.invoke(target, ["run", "--select", "config.materialized:view", "--no-write-json"])
-    if not made.success:
-        raise WarehouseError(f"dbt could not make the views of {to}: {made.exception or 'see `dbt run` in dbt/'}.")
+    views = dbt_runner.invoke(target, ["run", "--select", "config.materialized:view", "--no-write-json"])
+    if not views.success:
+        raise WarehouseError(f"dbt could not create the views of {to}: {views.exception or 'see `dbt run` in dbt/'}.")
     with parity.open_side(settings, source) as left, parity.open_side(settings, to) as right:
-        found = parity.compare(settings, left, right)
-    if not parity.holds(found):
-        wrong = [f"{table.table} ({table.told})" for table in found if not table.equal]
+        compared = parity.compare(settings, left, right)
+    if not parity.all_equal(compared):
+        different = [f"{table.table} ({table.summary})" for table in compared if not table.equal]
         raise WarehouseError(
-            f"{to} differs from {source} in {', '.join(wrong[:5])}, so nothing was published: "
+            f"{to} differs from {source} in {', '.join(different[:5])}, so nothing was published: "
             f"`make parity A={source} B={to}` shows the rows."
         )
-    # The tests of the marts were passed by the very rows that are there now.
+    # The target has exactly the rows that passed the tests, so their results count for it too.
     shutil.copytree(dbt_runner.target(origin) / "layers", dbt_runner.target(target) / "layers", dirs_exist_ok=True)
     name = f"promoted-{clock.now()[:19].replace(':', '')}"
-    return Promotion(found, publisher.publish(target, name, keep=settings.keep_publications))
+    return Promotion(compared, publisher.publish(target, name, keep=settings.keep_publications))
 
 
 @dataclass(frozen=True)
@@ -94,19 +87,19 @@ class _Definition:
 
 
 def _definitions(connection: duckdb.DuckDBPyConnection) -> list[_Definition]:
-    """The tables of a warehouse with their columns (name, type, whether it may be null) and comments."""
-    of_ours = (
+    """Return the tables of a warehouse with their columns (name, type, nullable) and comments."""
+    in_schemas = (
         "table_catalog = current_database() and list_contains(?, table_schema) and not starts_with(table_name, '_')"
     )
     tables = connection.execute(
         "select table_schema, table_name, table_comment from system.information_schema.tables "
-        f"where {of_ours} and table_type = 'BASE TABLE' order by 1, 2",
+        f"where {in_schemas} and table_type = 'BASE TABLE' order by 1, 2",
         [list(parity.SCHEMAS)],
     ).fetchall()
     columns: dict[tuple[str, str], list] = {}
     for schema, name, *column in connection.execute(
         "select table_schema, table_name, column_name, data_type, is_nullable = 'YES' "
-        f"from system.information_schema.columns where {of_ours} order by 1, 2, ordinal_position",
+        f"from system.information_schema.columns where {in_schemas} order by 1, 2, ordinal_position",
         [list(parity.SCHEMAS)],
     ).fetchall():
         columns.setdefault((schema, name), []).append(tuple(column))
@@ -114,7 +107,7 @@ def _definitions(connection: duckdb.DuckDBPyConnection) -> list[_Definition]:
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
-    """Attach what is copied, read-only, to the connection that it is copied on; the name of its database."""
+    """Attach the origin read-only to the target's connection; return the name of its database."""
     if origin.target == "lake":
         warehouse.use_lake(connection, origin, servers.up(origin), read_only=True)
         return lake.NAME
@@ -127,16 +120,16 @@ def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
 
 
 def _copy(target: Settings, connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
-    """Make the tables anew, all or none; what stood in their schemas besides is dropped."""
+    """Replace the content of the four schemas by these tables, in one transaction."""
     raw.check_owner(connection)
     connection.execute("begin")
-    standing = connection.execute(
+    existing = connection.execute(
         "select table_schema, table_name, if(table_type = 'VIEW', 'view', 'table') "
         "from system.information_schema.tables "
         "where table_catalog = current_database() and list_contains(?, table_schema)",
         [list(parity.SCHEMAS)],
     ).fetchall()
-    for schema, name, kind in standing:
+    for schema, name, kind in existing:
         connection.execute(f"drop {kind} {schema}.{quoted(name)}")
     for table in tables:
         listed = ", ".join(

@@ -1,8 +1,8 @@
-"""Where else than in the history a person stands: removed when the person is forgotten, and looked for to prove it.
+"""Remove the copies of an erased person's data outside the history, and search for any that remain.
 
-The warehouse is made anew in a new file, because a database file keeps what was deleted from it until its place is
-taken. Publications that were made before go, also the ones that one could go back to; so do features, which
-`make science` makes again. What runs have left is searched for the person's addresses.
+The warehouse is rebuilt in a new file, because a database file keeps deleted rows until their space is reused. Earlier
+publications are removed, and so are features, which `make science` computes again. E-mails, addresses, phones and names
+in the run archive and the server logs are masked.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ KEYS_OF_PEOPLE = """
     union all
     select md5(id) from people
 """
-"""The surrogate keys of people, as dbt makes them now, and as it made them of what was published before."""
+"""Surrogate keys of people: as dbt computes them now, and as earlier publications have them."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A place that was looked through, and how many rows or texts of it still name the person."""
+    """A place that was searched, and the number of its rows or texts that still name the person."""
 
     place: str
-    looked_at: str
+    searched: str
     found: int
 
 
 def scrub_archive(runs: Path, people: People) -> int:
-    """Mask what tells of people in whatever runs have left; how many files had it."""
+    """Mask values that identify people in the files of the run archive; return the number of changed files."""
     pattern, changed = people.pattern(), 0
     for file, text in _texts(runs) if pattern else ():
         clean = pattern.sub(MASK, text)
@@ -58,7 +58,7 @@ def scrub_archive(runs: Path, people: People) -> int:
 
 
 def scrub_logs(settings: Settings, people: People) -> None:
-    """Mask what tells of people in the logs of the embedded servers, which go on writing to the same files."""
+    """Mask values that identify people in the server logs, in place because the servers hold them open."""
     pattern = people.pattern()
     for file in (settings.data / "servers").glob("*.log*") if pattern else ():
         text = file.read_text("utf-8", errors="surrogateescape")
@@ -69,8 +69,8 @@ def scrub_logs(settings: Settings, people: People) -> None:
                 log.truncate()
 
 
-def numbered(settings: Settings, people: People) -> list[Path]:
-    """Files of the archive that tell of customers by customer_id and hold a number that is the id of one of them."""
+def files_with_ids(settings: Settings, people: People) -> list[Path]:
+    """List files of the run archive that mention ``customer_id`` and contain a number equal to one of the ids."""
     ids = sorted(people.ids - mentions.distinctive_ids(people.ids))
     if not ids:
         return []
@@ -79,36 +79,36 @@ def numbered(settings: Settings, people: People) -> list[Path]:
 
 
 def _texts(runs: Path) -> Iterator[tuple[Path, str]]:
-    """The files of an archive that hold text; dbt's cache of what it parsed is none."""
+    """Yield the text files of an archive with their text."""
     for file in sorted(runs.rglob("*")) if runs.exists() else ():
         if file.is_file() and not file.is_symlink() and b"\0" not in (content := file.read_bytes()):
             yield file, content.decode("utf-8", errors="surrogateescape")
 
 
 def check_warehouse(settings: Settings) -> None:
-    """See that the warehouse file is ours to remove.
+    """Check that the warehouse file may be deleted.
 
     Raises
     ------
     WarehouseError
-        It was in the data folder before duckbook came.
+        It was in the data folder before duckbook.
     """
     path, data = settings.warehouse_path, settings.data
     if path.exists() and data_folder.is_data_folder(data) and not data_folder.made_by_duckbook(data, path.name):
         raise WarehouseError(
-            f"{path} was there before duckbook, so it is not deleted, and deleted rows would stay in it: take what is "
-            "yours out of it, delete it, and try again."
+            f"{path} was there before duckbook, so it is not deleted, and deleted rows would stay in it: copy your own "
+            "tables out of it, delete it, and try again."
         )
 
 
 def discard_warehouse(settings: Settings) -> None:
-    """Remove the warehouse file, to be made again from the history, also where another target is worked on."""
+    """Delete the warehouse file, also if the target is another one. It can be rebuilt from the history."""
     for name in ("", ".wal"):
         settings.warehouse_path.with_name(f"{settings.warehouse_path.name}{name}").unlink(missing_ok=True)
 
 
 def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None:
-    """Remove publications that are not the current one, here and in BI, and features of the person."""
+    """Remove earlier publications, here and in BI, and features of these people."""
     current = publisher.current(settings)
     for publication in publisher.publications(settings):
         if current is None or publication.run_id != current.run_id:
@@ -128,11 +128,8 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
         bi.publish_bi(settings.model_copy(update={"keep_publications": 1}), endpoints, grace=timedelta(0))
 
 
-def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace]:
-    """Look for people everywhere but in the landing zone, which is its sources' own.
-
-    Records that may be theirs, and may not, are not counted.
-    """
+def search(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace]:
+    """Search every place except the landing zone, which belongs to its owners. Doubtful records are not counted."""
     with warehouse.engine(settings) as engine:
         warehouse.use_s3(engine, endpoints.s3)
         erased_people.create_people_table(engine, people.ids)
@@ -141,19 +138,19 @@ def look(settings: Settings, endpoints: Endpoints, people: People) -> list[Trace
         traces += _in_lake(settings, endpoints, engine)
         traces += _in_bi(settings, endpoints, engine)
         features = _features(settings)
-        held = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in features)
-        traces.append(Trace("features", f"{len(features)} files", held))
+        found = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in features)
+        traces.append(Trace("features", f"{len(features)} files", found))
     pattern = people.pattern()
-    # One at a time: an archive may be larger than what memory holds.
-    looked = [
+    # One file at a time: an archive may be larger than memory.
+    matches = [
         pattern is not None and bool(pattern.search(text) or people.in_text(text, with_names=False))
         for _, text in _texts(settings.runs)
     ]
-    return [*traces, Trace("archive of runs", f"{len(looked)} files", sum(looked))]
+    return [*traces, Trace("archive of runs", f"{len(matches)} files", sum(matches))]
 
 
 def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
-    """Rows of a relation that name one of `people`, by whatever column does."""
+    """Count the rows of a relation that name one of `people` by id or by surrogate key."""
     names = {name.lower() for name, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
     by_id = [erased_people.names_a_person(quoted(name)) for name in (erased_people.PERSON,) if name in names]
     by_key = [f"customer_key::varchar in ({KEYS_OF_PEOPLE})"] if "customer_key" in names else []
@@ -166,20 +163,20 @@ def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People
     bucket = settings.s3_historic_bucket
     batches = commit_log.read(storage.client(endpoints.s3), bucket).batches
     is_theirs = erased_people.names_a_person(erased_people.PERSON)
-    looked, found = 0, 0
+    searched, found = 0, 0
     for name, table in source_tables().items():
         files = {
             role: [f"s3://{bucket}/{b.files[role]}" for b in batches if b.table == name and role in b.files]
             for role in ("rows", "sightings", "unreadable")
         }
-        looked += sum(map(len, files.values()))
+        searched += sum(map(len, files.values()))
         found += sum(map(len, erased_people.rows_of_people(engine, files["rows"]).values()))
         mentioned = mentions.in_table(engine, people, table, files["rows"], files["unreadable"], is_theirs)
         found += sum(cell.mention.certain for cell in mentioned)
         if erased_people.is_person_table(table) and files["sightings"]:
-            seen = " union all ".join(f"select _key as customer_id from {literal(file)}" for file in files["sightings"])
-            found += _count(engine, f"({seen})")
-    return Trace("history", f"{looked} files", found)
+            keys = " union all ".join(f"select _key as customer_id from {literal(file)}" for file in files["sightings"])
+            found += _count(engine, f"({keys})")
+    return Trace("history", f"{searched} files", found)
 
 
 def _in_warehouse(settings: Settings, people: People) -> Trace:
@@ -203,23 +200,23 @@ def _in_warehouse(settings: Settings, people: People) -> Trace:
 def _in_publications(settings: Settings, engine) -> Trace:
     if settings.target != "duckdb":
         with publisher.published(settings) as published:
-            return _of_views(published, engine)
+            return _in_views(published, engine)
     files = sorted((settings.data / "published").glob("*/*.parquet"))
     found = sum(_count(engine, f"read_parquet({literal(str(file))})") for file in files)
     return Trace("publications", f"{len(files)} files", found)
 
 
 def _in_lake(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
-    """Files of the lake, those of snapshots before the present one too; also where another target is worked on."""
+    """Search the files of all snapshots of the lake, also if the target is another one."""
     bucket, prefix = lake.data_path(settings).removeprefix("s3://").split("/", 1)
     stored = storage.list_objects(storage.client(endpoints.s3), bucket, prefix)
-    keys = [found.key for found in stored if found.key.endswith(".parquet")]
-    held = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
-    again = " (make forget TARGET=lake)" if held and settings.target != "lake" else ""
-    return [Trace("lake", f"{len(keys)} files{again}", held)] if keys or settings.target == "lake" else []
+    keys = [item.key for item in stored if item.key.endswith(".parquet")]
+    found = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
+    advice = " (make forget TARGET=lake)" if found and settings.target != "lake" else ""
+    return [Trace("lake", f"{len(keys)} files{advice}", found)] if keys or settings.target == "lake" else []
 
 
-def _of_views(published: publisher.Published, engine) -> Trace:
+def _in_views(published: publisher.Published, engine) -> Trace:
     people = [name for (name,) in engine.execute("select id from people").fetchall()]
     erased_people.create_people_table(published.connection, people)
     marts = published.publication.marts
@@ -232,7 +229,7 @@ def _features(settings: Settings) -> list[Path]:
 
 
 def _is_in_bi(settings: Settings, endpoints: Endpoints) -> bool:
-    """Whether the marts were ever handed to BI."""
+    """Whether marts were ever published to BI."""
     from duckbook.publish import bi
 
     return bool(bi.schemas(settings, endpoints) or _objects(settings, endpoints))
@@ -243,7 +240,7 @@ def _objects(settings: Settings, endpoints: Endpoints) -> list[str]:
         stored = storage.list_objects(storage.client(endpoints.s3), settings.s3_marts_bucket)
     except ServerError:
         return []
-    return [found.key for found in stored if found.key.endswith(".parquet")]
+    return [item.key for item in stored if item.key.endswith(".parquet")]
 
 
 def _in_bi(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
@@ -252,7 +249,7 @@ def _in_bi(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
     keys, schemas = _objects(settings, endpoints), bi.schemas(settings, endpoints)
     bucket = settings.s3_marts_bucket
     in_s3 = sum(_count(engine, f"read_parquet({literal(f's3://{bucket}/{key}')})") for key in keys)
-    told = [Trace("BI, Parquet in S3", f"{len(keys)} objects", in_s3)]
+    traces = [Trace("BI, Parquet in S3", f"{len(keys)} objects", in_s3)]
     found, tables = 0, 0
     if schemas:
         bi.attach_as_owner(engine, settings, endpoints)
@@ -262,4 +259,4 @@ def _in_bi(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
             [bi.ATTACHED, schemas],
         ).fetchall()
         tables, found = len(names), sum(_count(engine, name) for (name,) in names)
-    return [*told, Trace("BI, Postgres", f"{tables} tables", found)]
+    return [*traces, Trace("BI, Postgres", f"{tables} tables", found)]

@@ -1,4 +1,4 @@
-"""A look at a store: what runs, what there is, and how the newest run ended. It starts and opens nothing."""
+"""Status of a shop: servers, warehouse, publication, history and newest run. Starts no server and opens no database."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from duckbook.settings import Settings
 
 
 def lines(settings: Settings) -> list[tuple[str, str]]:
-    """What there is, as pairs of a name and a text, in well under a second."""
-    told = [(server["name"], f"{server['state']} {server['address']}".strip()) for server in servers.status(settings)]
-    told += [("warehouse", _warehouse(settings)), ("published", _published(settings)), ("history", _history(settings))]
-    return told + _runs(settings)
+    """Return the status as pairs of a name and a text."""
+    found = [(server["name"], f"{server['state']} {server['address']}".strip()) for server in servers.status(settings)]
+    found += [("warehouse", _warehouse(settings)), ("published", _published(settings)), ("history", _history(settings))]
+    return found + _runs(settings)
 
 
 def _warehouse(settings: Settings) -> str:
@@ -25,10 +25,10 @@ def _warehouse(settings: Settings) -> str:
         return f"the lake {settings.lake_schema}, its files below {lake.data_path(settings)}"
     path = settings.warehouse_path
     if not path.exists():
-        return "none yet: make pipeline makes it"
-    told = path.stat()
-    written = datetime.fromtimestamp(told.st_mtime, UTC)
-    return f"{path.name}, {told.st_size / 1e6:,.1f} MB, written {written:%Y-%m-%d %H:%M} UTC"
+        return "none yet: make pipeline builds it"
+    stat = path.stat()
+    written = datetime.fromtimestamp(stat.st_mtime, UTC)
+    return f"{path.name}, {stat.st_size / 1e6:,.1f} MB, written {written:%Y-%m-%d %H:%M} UTC"
 
 
 def _published(settings: Settings) -> str:
@@ -39,18 +39,17 @@ def _published(settings: Settings) -> str:
     publication = publisher.current(settings)
     if publication is None:
         return "nothing yet"
-    told = f"{len(publication.marts)} marts of run {publication.run_id}, as of {publication.as_of}"
-    kept = f"{told}; {len(publisher.publications(settings))} publications"
+    current = f"{len(publication.marts)} marts of run {publication.run_id}, as of {publication.as_of}"
+    kept = f"{current}; {len(publisher.publications(settings))} publications"
     if settings.target == "lake":
         return f"{kept}, this one at snapshot {publication.snapshot}"
     return f"{kept}, {size_of(settings.data / 'published') / 1e6:,.1f} MB"
 
 
 def _history(settings: Settings) -> str:
-    """What the newest run that looked at the history told of it, for asking S3 takes longer than a look."""
+    """Describe the history as the newest run recorded it, which is faster than reading S3."""
     here = provenance.data_folder(settings)
-    told = (r["lineage"] for r in run_archive.read_all(settings.runs, here) if r.get("lineage"))
-    lineage = next(told, None)
+    lineage = next((r["lineage"] for r in run_archive.read_all(settings.runs, here) if r.get("lineage")), None)
     return f"{lineage['batches']:,} batches, {lineage['bytes'] / 1e6:,.1f} MB" if lineage else "not known before a run"
 
 
@@ -62,10 +61,10 @@ def _runs(settings: Settings) -> list[tuple[str, str]]:
     record = run_archive.read(newest)
     seconds = "" if record["seconds"] is None else f" in {record['seconds']:.1f} s"
     as_of = f", as of {record['as_of']}" if record["as_of"] else ""
-    told = [("newest run", f"{record['run_id']} {run_archive.kind(record)} {record['status']}{seconds}{as_of}")]
+    found = [("newest run", f"{record['run_id']} {run_archive.kind(record)} {record['status']}{seconds}{as_of}")]
     if record["error"]:
-        told.append(("", record["error"]))
+        found.append(("", record["error"]))
     kept = run_archive.read_all(settings.runs, here)
     over = f"; {len(kept) - settings.keep_runs} more than DUCKBOOK_KEEP_RUNS: make prune"
-    told_size = f"{len(kept)} runs, {sum(size_of(settings.runs / run['run_id']) for run in kept) / 1e6:,.1f} MB"
-    return [*told, ("archive", told_size + (over if len(kept) > settings.keep_runs else ""))]
+    archive = f"{len(kept)} runs, {sum(size_of(settings.runs / run['run_id']) for run in kept) / 1e6:,.1f} MB"
+    return [*found, ("archive", archive + (over if len(kept) > settings.keep_runs else ""))]

@@ -1,10 +1,10 @@
-"""Withdrawing batches: taken out of the history, as if they had never been ingested, and not read again.
+"""Withdraw batches: remove them from the history as if they had never been ingested.
 
-A batch that saw rows of a withdrawn one again names them by their keys alone: it gets these rows itself. So does one
-that has another before it now, because a batch without a date had taken that of the withdrawn one. What is left of the
-history is written beside what was there, one commit names it, and the files of the withdrawn batches are deleted after
-it. A warehouse that was loaded before is made anew when it is next loaded. The source stays in the landing zone; it
-comes in again once it is landed anew.
+Another batch that held some of a withdrawn batch's rows unchanged has only their keys, so these rows are copied into
+its own files. The same holds after a batch without a date, which took its date from the withdrawn one, moves to an
+earlier place. The new files are written next to the old ones, one commit names them, and then the files of the
+withdrawn batches are deleted. A warehouse that was loaded before is rebuilt by its next load. The source stays in the
+landing zone and is not read again until it is landed again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Withdrawn:
-    """What was withdrawn: the batches, the as-of date after it, and how many of their rows other batches had seen."""
+    """The withdrawn batches, the new as-of date, and how many of their rows other batches keep."""
 
     batches: tuple[Batch, ...]
     as_of: date
@@ -40,19 +40,19 @@ class Withdrawn:
 
 
 def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> Withdrawn:
-    """Take batches out of the history.
+    """Remove batches from the history.
 
     Parameters
     ----------
     names
-        Batch ids, or addresses of sources, whose newest batch is meant.
+        Batch ids, or addresses of sources, which stand for their newest batch.
 
     Raises
     ------
     IngestError
         The history has no such batch.
     ServerError
-        The object store does not answer; nothing is withdrawn then.
+        The object storage does not answer. Nothing is withdrawn.
     """
     bucket, client = settings.s3_historic_bucket, storage.client(endpoints.s3)
     with (
@@ -63,37 +63,37 @@ def withdraw(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         chronicle = commit_log.read(client, bucket)
         transaction.sweep(settings, client, chronicle)
         warehouse.use_s3(engine, endpoints.s3)
-        batches = _named(chronicle, names)
+        batches = _find_batches(chronicle, names)
         as_of, redated = _redated(engine, bucket, chronicle, batches)
-        left = _Left(engine, bucket, chronicle, batches, redated, folder)
-        for table in dict.fromkeys([batch.table for batch in batches if "rows" in batch.files] + left.moved):
-            left.keep_rows_of(table)
+        remainder = _Remainder(engine, bucket, chronicle, batches, redated, folder)
+        for table in dict.fromkeys([batch.table for batch in batches if "rows" in batch.files] + remainder.moved):
+            remainder.restore_rows(table)
         put_at = {
             f"s3://{place}/{stored.key}": stored.put_at.isoformat()
             for place in (settings.s3_historic_bucket, settings.s3_latest_bucket)
             for stored in storage.list_objects(client, place, PREFIX)
         }
-        withdrawal = Withdrawal({b.batch_id: put_at.get(b.source, "") for b in batches}, left.amended)
+        withdrawal = Withdrawal({b.batch_id: put_at.get(b.source, "") for b in batches}, remainder.amended)
         commit = Commit(chronicle.next_number, chronicle.digest, as_of, (), {}, (), withdrawn=withdrawal)
-        files_of_them = [key for batch in batches for key in batch.files.values()]
-        transaction.upload(settings, client, left.files, [*left.replaced, *files_of_them])
+        withdrawn_files = [key for batch in batches for key in batch.files.values()]
+        transaction.upload(settings, client, remainder.files, [*remainder.replaced, *withdrawn_files])
         lease.renew()
         commit_log.put(client, bucket, commit)
         transaction.sweep(settings, client, History((*chronicle.commits, commit)))
-    return Withdrawn(tuple(batches), as_of, left.kept)
+    return Withdrawn(tuple(batches), as_of, remainder.kept)
 
 
-def _named(chronicle: History, names: Iterable[str]) -> list[Batch]:
-    known = {batch.batch_id: batch for batch in chronicle.batches}
+def _find_batches(chronicle: History, names: Iterable[str]) -> list[Batch]:
+    by_id = {batch.batch_id: batch for batch in chronicle.batches}
     found: dict[str, Batch] = {}
     for name in names:
-        batch = known.get(name) or chronicle.newest.get(name)
+        batch = by_id.get(name) or chronicle.newest.get(name)
         if batch is None:
-            again = name in chronicle.withdrawn or name in chronicle.last_read
+            is_withdrawn = name in chronicle.withdrawn or name in chronicle.last_read
             raise IngestError(
                 f"{name} has been withdrawn already."
-                if again
-                else f"The history has no batch {name}: take a batch_id of ecom_raw.batches, or the address of its "
+                if is_withdrawn
+                else f"The history has no batch {name}: name a batch_id of ecom_raw.batches or the address of its "
                 "source, such as s3://historic-ecom/json/orders/date=2026-06-30/orders.ndjson."
             )
         found[batch.batch_id] = batch
@@ -103,19 +103,19 @@ def _named(chronicle: History, names: Iterable[str]) -> list[Batch]:
 def _redated(
     engine: duckdb.DuckDBPyConnection, bucket: str, chronicle: History, batches: Sequence[Batch]
 ) -> tuple[date, dict[str, dict[str, Any]]]:
-    """The as-of date without these batches, and what is different then of others that took theirs from them."""
-    gone, as_of, redated, told = {batch.batch_id for batch in batches}, None, {}, set()
-    live = {batch.batch_id: batch for batch in chronicle.batches if batch.batch_id not in gone}
+    """Return the as-of date without these batches, and batch id → new dates of batches that took theirs from them."""
+    ids, as_of, redated, withdrawn_dates = {batch.batch_id for batch in batches}, None, {}, set()
+    kept = {batch.batch_id: batch for batch in chronicle.batches if batch.batch_id not in ids}
     for commit in chronicle.commits:
-        withdrawn = [b for b in commit.batches if b.batch_id in gone]
-        told |= {b.batch_date for b in withdrawn if b.declared}
-        told |= set(filter(None, _order_dates(engine, bucket, withdrawn)))
-        mine = [live[b.batch_id] for b in commit.batches if b.batch_id in live]
+        withdrawn = [b for b in commit.batches if b.batch_id in ids]
+        withdrawn_dates |= {b.batch_date for b in withdrawn if b.declared}
+        withdrawn_dates |= set(filter(None, _order_dates(engine, bucket, withdrawn)))
+        remaining = [kept[b.batch_id] for b in commit.batches if b.batch_id in kept]
         now = commit.as_of
-        if now in told:
-            dates = [as_of, *(b.batch_date for b in mine if b.declared), *_order_dates(engine, bucket, mine)]
+        if now in withdrawn_dates:
+            dates = [as_of, *(b.batch_date for b in remaining if b.declared), *_order_dates(engine, bucket, remaining)]
             now = max(filter(None, dates), default=now)
-        for batch in mine:
+        for batch in remaining:
             if now != commit.as_of == batch.as_of:
                 dated = {} if batch.declared else {"batch_date": now}
                 redated[batch.batch_id] = {"as_of": now} | dated
@@ -124,7 +124,7 @@ def _redated(
 
 
 def _order_dates(engine, bucket: str, batches: Iterable[Batch]) -> list[date]:
-    """The last day of the orders of batches that declare no date."""
+    """Return the last order date of the batches that declare no date, as a list of at most one."""
     files = [
         f"s3://{bucket}/{batch.files['rows']}"
         for batch in batches
@@ -137,17 +137,19 @@ def _order_dates(engine, bucket: str, batches: Iterable[Batch]) -> list[date]:
     return list(engine.execute(query, [new_sources.tomorrow()]).fetchone())
 
 
-class _Left:
-    """What is left of the history without some batches, as far as it differs from what was there."""
+class _Remainder:
+    """The batches that remain, and their new files and amendments."""
 
-    def __init__(self, engine, bucket: str, chronicle: History, gone: Sequence[Batch], redated: dict, folder: Path):
-        self.engine, self.bucket, self.folder, self.gone = engine, bucket, folder, gone
+    def __init__(
+        self, engine, bucket: str, chronicle: History, withdrawn: Sequence[Batch], redated: dict, folder: Path
+    ):
+        self.engine, self.bucket, self.folder, self.withdrawn = engine, bucket, folder, withdrawn
         self.files: dict[str, Path] = {}
         self.replaced: list[str] = []
         self.amended: dict[str, dict[str, Any]] = {name: dict(values) for name, values in redated.items()}
         self.kept = 0
-        ids = {batch.batch_id for batch in gone}
-        # A batch that gets an earlier date may come to stand before others that were compared without it.
+        ids = {batch.batch_id for batch in withdrawn}
+        # A batch with an earlier date may now precede batches that were compared without it.
         self.moved = [batch.table for batch in chronicle.batches if "batch_date" in redated.get(batch.batch_id, {})]
         self.batches = [
             replace(batch, **redated.get(batch.batch_id, {}))
@@ -155,93 +157,96 @@ class _Left:
             if batch.batch_id not in ids
         ]
 
-    def keep_rows_of(self, table: str) -> None:
-        """Give the batches of a table the rows that they saw again in one that is gone, or that has moved."""
-        mine = [batch for batch in self.batches if batch.table == table]
-        sighted = [batch for batch in mine if "sightings" in batch.files]
-        gone = [batch for batch in self.gone if batch.table == table] + (mine if table in self.moved else [])
-        files = [self._address(batch, "rows") for batch in gone if "rows" in batch.files]
-        if not sighted or not files:
+    def restore_rows(self, table: str) -> None:
+        """Copy unchanged rows into the batches of a table whose originals are in a withdrawn or moved batch."""
+        remaining = [batch for batch in self.batches if batch.table == table]
+        with_unchanged = [batch for batch in remaining if "sightings" in batch.files]
+        origins = [batch for batch in self.withdrawn if batch.table == table]
+        origins += remaining if table in self.moved else []
+        files = [self._address(batch, "rows") for batch in origins if "rows" in batch.files]
+        if not with_unchanged or not files:
             return
         read = f"read_parquet({listed(files)}, union_by_name = true, hive_partitioning = false)"
         key = ", _key" if "_key" in self._columns_of(read) else ""
-        self.engine.execute(f"create or replace temp table lost as select distinct on (_row_hash{key}) * from {read}")
-        seen = {batch.batch_id: self._seen_again(batch) for batch in sighted}
-        seen = {name: path for name, path in seen.items() if path}
-        if not seen:
+        self.engine.execute(
+            f"create or replace temp table originals as select distinct on (_row_hash{key}) * from {read}"
+        )
+        paths = {batch.batch_id: self._write_restored(batch) for batch in with_unchanged}
+        restored = {batch_id: path for batch_id, path in paths.items() if path}
+        if not restored:
             return
-        # Asked as if they landed now: which of them are what precedes them among what is left?
-        landed = [
-            File(str(seen[b.batch_id]), self._columns(seen[b.batch_id]), b.types, b.place)
-            for b in sighted
-            if b.batch_id in seen
-        ]
-        others = [
+        # Compare as if these rows landed now: which are still unchanged against the remaining history?
+        affected = [batch for batch in with_unchanged if batch.batch_id in restored]
+        unchanged = [
             (
-                str(seen[b.batch_id].with_name("others.parquet"))
-                if b.batch_id in seen
+                str(restored[b.batch_id].with_name("others.parquet"))
+                if b.batch_id in restored
                 else self._address(b, "sightings"),
-                b,
+                b.place,
             )
-            for b in sighted
+            for b in with_unchanged
         ]
         versions.find_unchanged(
             self.engine,
             source_tables()[table],
-            landed=landed,
-            appended=[File(self._address(b, "rows"), b.columns, b.types, b.place) for b in mine if "rows" in b.files],
-            unchanged_before=[(path, batch.place) for path, batch in others],
-            rows_landed=sum(batch.unchanged for batch in sighted if batch.batch_id in seen),
+            landed=[
+                File(str(restored[b.batch_id]), self._columns(restored[b.batch_id]), b.types, b.place) for b in affected
+            ],
+            appended=[
+                File(self._address(b, "rows"), b.columns, b.types, b.place) for b in remaining if "rows" in b.files
+            ],
+            unchanged_before=unchanged,
+            rows_landed=sum(batch.unchanged for batch in affected),
         )
-        for batch in sighted:
-            if batch.batch_id in seen:
-                self._give(batch, seen[batch.batch_id])
+        for batch in affected:
+            self._add_rows(batch, restored[batch.batch_id])
 
-    def _seen_again(self, batch: Batch) -> Path | None:
-        """Write the rows that are gone and that a batch has seen again, and its other sightings; None: no rows."""
+    def _write_restored(self, batch: Batch) -> Path | None:
+        """Write the rows that a batch holds unchanged from `originals`, and its other unchanged rows; None if none."""
         folder = self.folder / batch.batch_id
         folder.mkdir()
-        path, sightings = folder / "seen.parquet", literal(self._address(batch, "sightings"))
-        columns = self._columns_of("lost")
-        lost = "lost.* exclude (_row_number)" if "_row_number" in columns else "lost.*"
-        # Rows without a key of their own may be equal and still be two.
-        key = "(lost._key is null or lost._key = seen._key)" if "_key" in columns else "true"
+        path, unchanged = folder / "restored.parquet", literal(self._address(batch, "sightings"))
+        columns = self._columns_of("originals")
+        original = "originals.* exclude (_row_number)" if "_row_number" in columns else "originals.*"
+        # Distinct rows may be equal if they have no key.
+        key = "(originals._key is null or originals._key = unchanged._key)" if "_key" in columns else "true"
         (count,) = self.engine.execute(
-            f"copy (select {lost}, seen._row_number from lost inner join {sightings} as seen "
-            f"on lost._row_hash = seen._row_hash and {key} order by seen._row_number) to {literal(str(path))} {PARQUET}"
+            f"copy (select {original}, unchanged._row_number from originals inner join {unchanged} as unchanged "
+            f"on originals._row_hash = unchanged._row_hash and {key} order by unchanged._row_number) "
+            f"to {literal(str(path))} {PARQUET}"
         ).fetchone()
-        others = f"select * from {sightings} where _row_number not in (select _row_number from {literal(str(path))})"
+        others = f"select * from {unchanged} where _row_number not in (select _row_number from {literal(str(path))})"
         self.engine.execute(
             f"copy ({others} order by _row_number) to {literal(str(folder / 'others.parquet'))} {PARQUET}"
         )
         return path if count else None
 
-    def _give(self, batch: Batch, seen: Path) -> None:
-        """Make rows of a batch of those that are no longer what precedes them."""
-        file, number = literal(str(seen)), "_row_number"
-        # Where its own file holds what it saw again, what is asked for stands beside itself: it is given all.
-        still = (
+    def _add_rows(self, batch: Batch, restored: Path) -> None:
+        """Add restored rows to a batch, except those that are still unchanged."""
+        file, number = literal(str(restored)), "_row_number"
+        # A batch whose own file has its unchanged rows would be compared with itself: add all of them.
+        still_unchanged = (
             ""
             if batch.with_sightings
             else f"where {number} not in (select row_number from unchanged where file = {file})"
         )
-        given = f"(select * from {file} {still})"
-        (count,) = self.engine.execute(f"select count(*) from {given}").fetchone()
+        added = f"(select * from {file} {still_unchanged})"
+        (count,) = self.engine.execute(f"select count(*) from {added}").fetchone()
         if not count:
             return
         written, flows = {}, {"appended": batch.appended + count, "unchanged": batch.unchanged - count}
-        sightings = literal(self._address(batch, "sightings"))
-        queries = {"sightings": f"select * from {sightings} where {number} not in (select {number} from {given})"}
+        unchanged = literal(self._address(batch, "sightings"))
+        queries = {"sightings": f"select * from {unchanged} where {number} not in (select {number} from {added})"}
         columns = batch.columns
         if not batch.with_sightings:
-            queries["rows"] = f"select * from {given}"
+            queries["rows"] = f"select * from {added}"
             if "rows" in batch.files:
-                held = literal(self._address(batch, "rows"))
-                queries["rows"] = f"select * from {held} union all by name select * from {given}"
-            columns = tuple(dict.fromkeys((*(columns if "rows" in batch.files else ()), *self._columns(seen))))
+                rows = literal(self._address(batch, "rows"))
+                queries["rows"] = f"select * from {rows} union all by name select * from {added}"
+            columns = tuple(dict.fromkeys((*(columns if "rows" in batch.files else ()), *self._columns(restored))))
         for role, query in queries.items():
             if role == "rows" or flows["unchanged"]:
-                path = seen.with_name(f"{role}.parquet")
+                path = restored.with_name(f"{role}.parquet")
                 self.engine.execute(f"copy ({query} order by {number}) to {literal(str(path))} {PARQUET}")
                 key = file_key(batch.table, batch.batch_id, role)
                 written[role], self.files[key] = key, path
