@@ -33,7 +33,7 @@ def test_the_last_whole_month_is_compared_with_the_month_and_the_year_before():
     frame = sums("2024-01-01", m2025_05=(50, 500.0), m2026_04=(80, 900.0), m2026_05=(100, 850.5), m2026_06=(3, 9.0))
     for as_of in ("2026-05-31", "2026-06-29"):
         assert card(frame, as_of, "Orders") == {
-            "name": "Orders", "definition": "cancelled ones included", "period": "May 2026", "shown": "100",
+            "name": "Orders", "definition": "including cancelled orders", "period": "May 2026", "shown": "100",
             "month_before": "+25.0% on April 2026", "year_before": "+100.0% on May 2025",
         }  # fmt: skip
     assert card(frame, "2026-06-29", "Revenue")["month_before"] == "−5.5% on April 2026"

@@ -44,7 +44,6 @@ class Holding:
     content: dict[str, Any]
     etag: str
     seconds_left: float
-    left: float
 
     @property
     def holder(self) -> str:
