@@ -54,12 +54,12 @@ def main() -> None:
     asked = parser.parse_args().what
 
     from duckbook.settings import settings
-    from duckbook.transform import dbt_layers
+    from duckbook.transform import dbt_layers, dbt_runner
 
     seconds = 0.0
     for layer in dbt_layers.SELECTION:
         # As the chain's notebooks do, whose kernels have the project parsed before they begin.
-        dbt_layers.prepare(settings())
+        dbt_runner.prepare(settings())
         began = perf_counter()
         dbt_layers.build(settings(), layer, full_refresh=asked == "build_anew")
         seconds += perf_counter() - began

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import struct
 import sys
-import threading
 import time
 from pathlib import Path
-from queue import Empty
 
 import nbformat
 import psutil
 import pytest
-from duckbook.errors import ChainError
+from duckbook.redaction import Redactor
 from duckbook.runs import fork_server
+from duckbook.runs.execution import START_SECONDS, CellFailed, execute
 from duckbook.runs.fork_server import ForkServer
-from duckbook.runs.kernels import MESSAGE_TIMEOUT, START_SECONDS, Kernel, QuickClient, environment
-from jupyter_client.channels import HBChannel
+from duckbook.runs.kernels import Kernel, environment
 from nbclient import NotebookClient
 
 IMPORTS = ("duckbook.analysis.notebook", "duckbook.backends.warehouse", "pandas", "sql.magic")
@@ -39,7 +36,7 @@ def server(env):
 
 def answers(kernel: Kernel, *cells: str) -> list[list[dict]]:
     document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    client = NotebookClient(document, km=kernel.ready(), timeout=60)
+    client = NotebookClient(document, km=kernel.manager, timeout=60)
     client.execute(cleanup_kc=False)
     client.kc.stop_channels()
     return [[output.get("data", output) for output in cell.outputs] for cell in document.cells]
@@ -57,7 +54,7 @@ def test_kernels_of_one_fork_server_are_fresh_and_draw(server, env, tmp_path):
     for _ in range(2):
         kernel = Kernel(tmp_path, env, IMPORTS, fork_server=server)
         found = answers(kernel, *cells)
-        assert kernel._process.ppid() == server.pid
+        assert kernel.process.ppid() == server.pid
         kernel.stop()
         assert found[0][0]["text"] == f"{tmp_path} 7 False False\n"
         assert any("image/png" in output for output in found[2])
@@ -70,8 +67,8 @@ def test_a_forked_kernel_is_warm_in_a_fraction_of_the_time(server, env, tmp_path
     kernels = [Kernel(tmp_path, env, IMPORTS, fork_server=parent) for parent in (server, None)]
     cpu_seconds = []
     for kernel in kernels:
-        kernel.ready()
-        times = kernel._process.cpu_times()
+        answers(kernel, "1")
+        times = kernel.process.cpu_times()
         cpu_seconds.append(times.user + times.system)
         kernel.stop()
     assert cpu_seconds[0] < cpu_seconds[1] / 2
@@ -80,17 +77,14 @@ def test_a_forked_kernel_is_warm_in_a_fraction_of_the_time(server, env, tmp_path
 @pytest.mark.skipif(not fork_server.SUPPORTED, reason="forking after imports is safe only on Linux")
 def test_kernels_share_what_a_function_prepared_before_they_were_forked(env, tmp_path):
     module = tmp_path / "prepared_for_kernels.py"
-    statement = "calls.append((os.getpid(), settings.seed, trial))"
-    module.write_text(f"import os\ncalls = []\ndef prepare(settings, trial):\n    {statement}\n")
+    module.write_text("import os\ncalls = []\ndef prepare(settings):\n    calls.append((os.getpid(), settings.seed))\n")
     path = {"PYTHONPATH": str(tmp_path)}
-    server = ForkServer(["duckbook.analysis.notebook", "prepared_for_kernels:prepare"], 1, env | path)
-    calls = "[]"
-    while calls == "[]":
-        kernel = Kernel(tmp_path, env | path, fork_server=server)
-        calls = answers(kernel, "import prepared_for_kernels; prepared_for_kernels.calls")[0][0]["text/plain"]
-        kernel.stop()
+    server = ForkServer(["duckbook.analysis.notebook", "prepared_for_kernels:prepare"], 2, env | path)
+    kernel = Kernel(tmp_path, env | path, fork_server=server)
+    calls = answers(kernel, "import prepared_for_kernels; prepared_for_kernels.calls")[0][0]["text/plain"]
+    kernel.stop()
     server.close()
-    assert calls == f"[({server.pid}, 7, False)]"
+    assert calls == f"[({server.pid}, 7)]"
 
 
 def test_a_kernel_is_started_when_the_fork_server_is_gone(env, tmp_path):
@@ -98,30 +92,22 @@ def test_a_kernel_is_started_when_the_fork_server_is_gone(env, tmp_path):
     gone.close()
     kernel = Kernel(tmp_path, env, fork_server=gone)
     assert answers(kernel, "print(1 + 1)")[0][0]["text"] == "2\n"
-    assert kernel._process.ppid() == os.getpid()
+    assert kernel.process.ppid() == os.getpid()
     kernel.stop()
 
 
-def test_a_kernel_warms_without_errors_where_threads_start_late(env, tmp_path, monkeypatch):
-    """On a busy machine a heartbeat would be stopped before it has begun, and then never end."""
-    errors, beats = [], HBChannel._async_run
-
-    async def late(channel: HBChannel) -> None:
-        time.sleep(1)
-        await beats(channel)
-
-    monkeypatch.setattr(HBChannel, "_async_run", late)
-    monkeypatch.setattr(threading, "excepthook", errors.append)
-    kernel = Kernel(tmp_path, env)
-    kernel.ready()
-    kernel.stop()
-    assert errors == []
+def test_a_kernel_imports_before_its_notebook_and_leaves_what_it_cannot_import_to_the_notebook(env, tmp_path):
+    code = "import sys; print('colorsys' in sys.modules, [name for name in dir() if 'import' in name])"
+    for imports in (("colorsys",), ("colorsys", "no_such_module")):
+        kernel = Kernel(tmp_path, env, imports)
+        assert answers(kernel, code)[0][0]["text"] == "True []\n"
+        kernel.stop()
 
 
 def test_a_stopped_kernel_leaves_no_process_and_no_file(env, tmp_path):
     kernel = Kernel(tmp_path, env)
     child = int(answers(kernel, "import subprocess; print(subprocess.Popen(['sleep', '600']).pid)")[0][0]["text"])
-    folder, own = kernel._folder, kernel._process.pid
+    folder, own = kernel._folder, kernel.process.pid
     kernel.sample()
     kernel.stop()
     time.sleep(0.1)
@@ -138,7 +124,7 @@ def test_a_kernel_that_is_killed_while_it_starts_is_gone(env, tmp_path):
     kernel.kill("interrupted")
     kernel.stop()
     assert kernel.kill_reason == "interrupted"
-    assert kernel._process is None or not kernel._process.is_running()
+    assert not kernel.process.is_running()
 
 
 @pytest.mark.skipif(not fork_server.SUPPORTED, reason="forking after imports is safe only on Linux")
@@ -153,70 +139,15 @@ def test_output_of_the_first_cell_is_never_lost(server, env, tmp_path):
 
 def test_a_kernel_that_cannot_start_is_reported_at_once(env, tmp_path):
     (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit(1)")
+    kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")], metadata={"kernelspec": kernelspec})
+    nbformat.write(document, tmp_path / "in.ipynb")
+    kernel = Kernel(tmp_path, env | {"PYTHONPATH": str(tmp_path)})
     started = time.monotonic()
-    with pytest.raises(ChainError, match="A kernel did not start: it ended before it answered"):
-        Kernel(tmp_path, env | {"PYTHONPATH": str(tmp_path)}).ready()
+    with pytest.raises(CellFailed, match="The kernel failed: Kernel died before replying to kernel_info"):
+        execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, kernel, Redactor([]))
+    kernel.stop()
     assert time.monotonic() - started < START_SECONDS / 2
-
-
-class FakeClient(QuickClient):
-    """A client whose kernel answers slowly, and whose first IOPub messages may be lost."""
-
-    def __init__(self, seconds: float = 0.0, lost: int = 0, lives: bool = True):
-        super().__init__()
-        self.requests: list[str] = []
-        self._seconds, self._lost, self._lives = seconds, lost, lives
-        self._idle_at = 0.0
-        self._replies: list[tuple[float, dict]] = []
-        self._statuses: list[tuple[float, dict]] = []
-
-    def kernel_info(self) -> str:
-        self.requests.append(f"request {len(self.requests)}")
-        self._idle_at = max(self._idle_at, time.monotonic()) + self._seconds
-        parent = {"parent_header": {"msg_id": self.requests[-1]}}
-        self._replies.append((self._idle_at, parent))
-        if len(self.requests) > self._lost:
-            self._statuses += [
-                (self._idle_at, parent | {"content": {"execution_state": is_}}) for is_ in ("busy", "idle")
-            ]
-        return self.requests[-1]
-
-    async def get_shell_msg(self, timeout: float) -> dict:
-        return await self._next(self._replies, timeout)
-
-    async def get_iopub_msg(self, timeout: float) -> dict:
-        return await self._next(self._statuses, timeout)
-
-    async def is_alive(self) -> bool:
-        return self._lives
-
-    async def _next(self, queue: list[tuple[float, dict]], timeout: float) -> dict:
-        wait = queue[0][0] - time.monotonic() if queue else timeout + 1
-        await asyncio.sleep(max(0.0, min(wait, timeout)))
-        if wait > timeout:
-            raise Empty
-        return queue.pop(0)[1]
-
-
-@pytest.mark.parametrize("lost", [0, 1, 2])
-@pytest.mark.parametrize("seconds", [0.0, 0.5, 1.5, 3.0])
-def test_a_client_is_ready_once_a_kernel_answers_even_if_messages_are_lost(seconds, lost):
-    client = FakeClient(seconds=seconds * MESSAGE_TIMEOUT, lost=lost)
-    asyncio.run(client.wait_for_ready(timeout=60 * MESSAGE_TIMEOUT))
-    assert len(client.requests) >= lost + 1
-
-
-@pytest.mark.parametrize(
-    ("client", "error"),
-    [
-        (FakeClient(lost=1000), "it did not answer within 2 s"),
-        (FakeClient(99, lives=False), "it ended before it answered"),
-    ],
-)
-def test_a_client_reports_whether_a_kernel_has_ended_or_is_silent(client, error):
-    with pytest.raises(RuntimeError, match=error):
-        asyncio.run(client.wait_for_ready(timeout=2))
-    assert len(client.requests) <= 2 / MESSAGE_TIMEOUT + 2
 
 
 def test_a_chart_is_as_large_as_its_figure_and_those_of_others_are_cut(env, tmp_path):

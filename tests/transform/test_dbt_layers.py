@@ -18,7 +18,7 @@ import pytest
 from duckbook.backends import warehouse
 from duckbook.errors import TransformError, WarehouseLocked
 from duckbook.settings import ROOT, Settings
-from duckbook.transform import dbt_cache, dbt_layers, dbt_runner, reconciliation
+from duckbook.transform import dbt_layers, dbt_runner, reconciliation
 from raw_rows import Raw
 from shop import copy_of
 
@@ -89,9 +89,24 @@ def test_more_than_the_memory_holds_is_built_anew_one_node_at_a_time(
     assert ("--threads" in asked) == alone
 
 
-def test_a_new_store_parses_nothing_that_another_store_of_the_checkout_parsed(built_shop, tmp_path):
-    dbt_layers.prepare(Settings(data=tmp_path, _env_file=None))
-    assert json.loads((tmp_path / "dbt" / "perf_info.json").read_text())["parsed_path_count"] == 0
+def test_a_new_data_folder_parses_nothing_that_another_one_of_the_checkout_parsed(built_shop, tmp_path):
+    assert dbt_runner.parse(Settings(data=tmp_path, _env_file=None)).success
+    parsed = (dbt_runner.PROJECT / "target" / "parsed").glob("*/perf_info.json")
+    newest = max(parsed, key=lambda file: file.stat().st_mtime)
+    assert json.loads(newest.read_text())["parsed_path_count"] == 0
+
+
+def test_a_manifest_that_was_prepared_is_that_of_the_settings_and_is_used_once(built_shop, tmp_path, monkeypatch):
+    shop = copy_of(built_shop[0], tmp_path)
+    dbt_runner.prepare(shop)
+    renumbered = shop.model_copy(update={"order_items_renumbered": True})
+    assert dbt_runner.invoke(renumbered, ["ls", "--select", "stg_orders"]).success
+    parses = []
+    monkeypatch.setattr(dbt_runner, "parse", lambda *_: parses.append(1) or SimpleNamespace(success=False))
+    assert dbt_runner.invoke(shop, ["ls", "--select", "stg_orders"]).result == ["duckbook.staging.stg_orders"]
+    assert not parses
+    assert not dbt_runner.invoke(shop, ["ls"]).success
+    assert parses
 
 
 def test_a_checkout_that_was_moved_and_one_with_the_same_store_find_their_seeds(built_shop, tmp_path):
@@ -104,66 +119,6 @@ def test_a_checkout_that_was_moved_and_one_with_the_same_store_find_their_seeds(
     here.parent.rename(there.parent)
     for project in (there, dbt_runner.PROJECT):
         assert dbt_runner.invoke(shop, seeds, project).success
-
-
-def test_a_project_parsed_beforehand_is_built_from_once_and_not_after_a_change(built_shop, tmp_path):
-    shop, _ = built_shop
-    project = tmp_path / "dbt"
-    shutil.copytree(dbt_runner.PROJECT, project, ignore=shutil.ignore_patterns("target"))
-    assert not dbt_runner.is_parsed(shop, project)
-    dbt_runner.preparse(shop, project)
-    assert dbt_runner.is_parsed(shop, project)
-    assert "model.duckbook.stg_orders" in dbt_runner.take_parsed(shop, project).nodes
-    assert dbt_runner.take_parsed(shop, project) is None
-    dbt_runner.preparse(shop, project)
-    (project / "models" / "marts" / "new.sql").write_text("select 1 as one", "utf-8")
-    assert not dbt_runner.is_parsed(shop, project)
-    assert dbt_runner.take_parsed(shop, project) is None
-    dbt_runner.preparse(shop, project)
-    assert dbt_runner.take_parsed(shop.model_copy(update={"order_items_renumbered": True}), project) is None
-
-
-def test_a_project_parsed_beforehand_has_the_macros_compiled_that_its_builds_call(built_shop):
-    from dbt_common.clients.jinja import template_cache
-
-    shop, _ = built_shop
-    template_cache.clear()
-    dbt_runner.preparse(shop)
-    macros = dbt_runner.take_parsed(shop).macros
-    compiled = {name for name, macro in macros.items() if macro.macro_sql in template_cache.file_cache}
-    assert {"macro.dbt.materialization_test_default", "macro.dbt_duckdb.duckdb__create_schema"} <= compiled
-    assert len(compiled) < len(macros) / 2
-
-
-def test_a_project_parsed_beforehand_has_its_models_and_tests_compiled(built_shop, monkeypatch):
-    from dbt.clients.jinja import get_template
-    from dbt_common.clients.jinja import MacroFuzzEnvironment
-
-    dbt_runner.preparse(built_shop[0])
-    nodes = dbt_runner.take_parsed(built_shop[0]).nodes.values()
-    monkeypatch.delattr(MacroFuzzEnvironment, "_parse")
-    monkeypatch.delattr("jinja2.Environment._parse")
-    rendered = [get_template(node.raw_code, {}, node) for node in nodes if node.resource_type in ("model", "test")]
-    assert len(rendered) > 150
-    with pytest.raises(Exception, match="_parse"):
-        get_template("{{ another }}", {})
-
-
-def test_a_template_that_is_compiled_once_renders_what_it_is_given():
-    from dbt.clients.jinja import get_rendered
-
-    dbt_cache.enable()
-    text = "{{ number }}"
-    assert [get_rendered(text, {"number": number}) for number in (1, 2)] == ["1", "2"]
-    assert [get_rendered(text, {"number": number}, native=True) for number in (1, 2)] == [1, 2]
-
-
-def test_types_that_are_made_once_leave_text_text_and_numbers_numbers():
-    from dbt_common.clients import agate_helper
-
-    dbt_cache.enable()
-    for value in ("007", 7, "008", 8):
-        assert agate_helper.table_from_data_flat([{"id": value}], ["id"]).rows[0][0] == value
 
 
 def test_the_three_builds_leave_no_model_seed_or_test_out_and_do_none_twice(built_shop, tmp_path):

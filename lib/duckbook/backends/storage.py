@@ -56,15 +56,9 @@ def _session(local: bool) -> boto3.Session:
     return boto3.Session(botocore_session=botocore.session.Session(session_vars=no_config))
 
 
-def preload(local: bool = True) -> None:
+def prepare(settings: Settings) -> None:
     """Load boto3's description of S3 for later clients of this process and of its forks."""
-    client(S3Endpoint("http://127.0.0.1" if local else None, "us-east-1", "nobody", "nothing"))
-
-
-def prepare(settings: Settings, trial: bool) -> None:
-    """Preload for the fork server; a `trial` call, in a child process, has nothing to do."""
-    if not trial:
-        preload(settings.embedded_s3)
+    client(S3Endpoint("http://127.0.0.1" if settings.embedded_s3 else None, "us-east-1", "nobody", "nothing"))
 
 
 def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):

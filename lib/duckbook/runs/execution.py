@@ -30,6 +30,9 @@ from duckbook.runs.kernels import Kernel
 
 ENGINE = "duckbook"
 
+START_SECONDS = 120
+"""How long a kernel may take to start and import, unless it ends before."""
+
 REPLY_SECONDS = 10
 """How long to wait for the reply of an idle kernel: an interrupt inside ipykernel's own code loses the reply."""
 
@@ -182,7 +185,7 @@ class Engine(NBClientEngine):
         )
         manager.notebook_start()
         try:
-            Client(manager, km=kernel.ready(), startup_timeout=60, timeout=None, log=_SILENT).execute()
+            Client(manager, km=kernel.manager, startup_timeout=START_SECONDS, timeout=None, log=_SILENT).execute()
         except RuntimeError as error:
             # The kernel ended, or did not answer, before the first cell.
             raise manager.failed(f"The kernel failed: {error}") from None

@@ -17,20 +17,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterable
-from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import psutil
-from jupyter_client.provisioning import KernelProvisionerFactory, LocalProvisioner
-
-PROVISIONER = "duckbook-fork-server"
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning import LocalProvisioner
 
 SUPPORTED = sys.platform == "linux"
-
-POLL_SECONDS = 0.1
 
 KERNEL_IMPORTS = (
     *("ipykernel.kernelapp", "ipykernel.zmqshell", "ipykernel.debugger", "IPython.core.completerlib"),
@@ -45,9 +40,8 @@ class ForkServer:
     Parameters
     ----------
     imports
-        Modules to import, the most urgent first. A name ``module:function`` is a function to call instead, with the
-        settings and whether this is the trial call: first in a child process, so that slow work does not delay
-        kernels, then in the server, whose kernels inherit what the function keeps in memory.
+        Modules to import, the most urgent first. A name ``module:function`` is a function to call with the settings;
+        kernels that are forked later inherit what it keeps in memory.
     urgent
         Number of imports to finish before the first kernel is forked.
     env
@@ -72,88 +66,53 @@ class ForkServer:
         """Process id of the server, which leads its own process group."""
         return self._process.pid
 
-    def fork(self, argv: list[str], cwd: str, env: dict[str, str], function: str | None = None) -> int:
-        """Fork a kernel, or a process that calls a function, and return its process id.
-
-        Parameters
-        ----------
-        function
-            The function, ``module:function``, which takes `argv`; None for a kernel.
+    def fork(self, argv: list[str], cwd: str, env: dict[str, str]) -> int:
+        """Fork a kernel, and return its process id.
 
         Raises
         ------
         OSError
             The server is gone.
         """
-        request = {"argv": argv, "cwd": cwd, "env": env, "function": function}
+        assert self._process.stdin and self._process.stdout
         with self._lock:
             try:
-                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.write(json.dumps({"argv": argv, "cwd": cwd, "env": env}) + "\n")
                 self._process.stdin.flush()
                 return int(self._process.stdout.readline())
             except ValueError as error:
                 raise OSError("the fork server is gone") from error
 
     def close(self) -> None:
-        """Kill the server and its pending calls. Kernels it forked go on."""
-        if self._process.returncode is None:
-            with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        """Kill the server. Kernels it forked go on."""
+        self._process.kill()
+        self._process.wait()
         # A thread that waits in `fork` holds the lock until it reads the end of the pipe.
-        with self._lock:
-            for pipe in (self._process.stdin, self._process.stdout):
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        with self._lock, contextlib.suppress(OSError):
+            self._process.communicate()
 
 
-class ForkedProcess:
-    """A forked kernel with the `Popen` methods that `LocalProvisioner` calls; its parent is the fork server."""
+class ForkedProcess(psutil.Process):
+    """A forked kernel with the attributes of `Popen` that `LocalProvisioner` uses; its parent is the fork server."""
 
     stdin = stdout = stderr = None
-
-    def __init__(self, pid: int):
-        self.pid = pid
-        self.returncode: int | None = None
-        self._process: psutil.Process | None = None
-        with contextlib.suppress(psutil.Error):
-            self._process = psutil.Process(pid)
 
     def poll(self) -> int | None:
         """Return None while it runs, then 1: only its parent can read the true exit status."""
         with contextlib.suppress(psutil.Error):
-            if self._process and self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+            if self.is_running() and self.status() != psutil.STATUS_ZOMBIE:
                 return None
-        self.returncode = 1
-        return self.returncode
-
-    def wait(self) -> int:
-        """Wait until it has ended."""
-        while self.poll() is None:
-            time.sleep(0.05)
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to this process only."""
-        os.kill(self.pid, number)
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self.send_signal(signal.SIGKILL)
-
-    def terminate(self) -> None:
-        """Send SIGTERM."""
-        self.send_signal(signal.SIGTERM)
+        return 1
 
 
 class ForkServerProvisioner(LocalProvisioner):
-    """Forks the kernel of a manager that has a `fork_server`; starts any other."""
+    """Forks the kernel of a manager that has a `fork_server`; starts any other. Registered in pyproject.toml."""
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork or start the kernel."""
         server: ForkServer | None = getattr(self.parent, "fork_server", None)
         if server is not None:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, psutil.Error):
                 argv = cmd[cmd.index("ipykernel_launcher") + 1 :]
                 self.pid = self.pgid = server.fork(argv, str(kwargs["cwd"]), kwargs["env"])
                 self.process = ForkedProcess(self.pid)
@@ -162,13 +121,8 @@ class ForkServerProvisioner(LocalProvisioner):
         return await super().launch_kernel(cmd, **kwargs)
 
 
-KernelProvisionerFactory.provisioners[PROVISIONER] = EntryPoint(
-    PROVISIONER, "duckbook.runs.fork_server:ForkServerProvisioner", KernelProvisionerFactory.GROUP_NAME
-)
-
-
 def main() -> None:
-    """Import, and fork a process per line of stdin until it closes."""
+    """Import, and fork a kernel per line of stdin until it closes."""
     urgent, *names = sys.argv[1:]
     # Imported modules are never garbage, and collecting would copy shared pages in every kernel.
     gc.disable()
@@ -180,67 +134,39 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for name in (*KERNEL_IMPORTS, *names[: int(urgent)]):
-        _import(name)
+        _load(name)
     pending = names[int(urgent) :]
-    trial_calls: list[tuple[str, int]] = []
-    requests = sys.stdin.buffer.raw
-    unfinished_line = b""
     while True:
-        if (pending or trial_calls) and not select.select([requests], [], [], 0 if pending else POLL_SECONDS)[0]:
-            if trial_calls and not psutil.pid_exists(trial_calls[0][1]):
-                _call(trial_calls.pop(0)[0], trial=False)
-            elif pending and ":" in pending[0]:
-                trial_calls.append((pending[0], _call_in_child(pending.pop(0), answers)))
-            elif pending:
-                _import(pending.pop(0))
+        # A client sends no second request before it has the answer, so none waits in the buffer.
+        if pending and not select.select([sys.stdin], [], [], 0)[0]:
+            _load(pending.pop(0))
             continue
-        received = requests.read(1 << 16)
-        if not received:
+        request = sys.stdin.readline()
+        if not request:
             return
-        *lines, unfinished_line = (unfinished_line + received).split(b"\n")
-        for line in lines:
-            request = json.loads(line)
-            gc.freeze()
-            pid = os.fork()
-            if pid == 0:
-                gc.enable()
-                answers.close()
-                _run_child(**request)
-            answers.write(f"{pid}\n")
-            answers.flush()
+        gc.freeze()
+        pid = os.fork()
+        if pid == 0:
+            gc.enable()
+            answers.close()
+            _run_kernel(**json.loads(request))
+        answers.write(f"{pid}\n")
+        answers.flush()
 
 
-def _import(name: str) -> None:
-    # The notebook that needs the module reports why it cannot be imported.
+def _load(name: str) -> None:
+    """Import a module or call a function; the notebook that needs it reports why it fails."""
     with contextlib.suppress(Exception):
-        __import__(name)
+        module, _, function = name.partition(":")
+        imported = importlib.import_module(module)
+        if function:
+            from duckbook.settings import settings
+
+            getattr(imported, function)(settings())
 
 
-def _call(name: str, trial: bool) -> None:
-    # The step that needs the preparation reports why it fails.
-    with contextlib.suppress(Exception):
-        from duckbook.settings import settings
-
-        module, function = name.split(":")
-        getattr(importlib.import_module(module), function)(settings(), trial)
-
-
-def _call_in_child(name: str, answers: TextIO) -> int:
-    """Make the trial call of a function in a child process, and return the child's process id."""
-    if pid := os.fork():
-        return pid
-    with contextlib.suppress(BaseException):
-        answers.close()
-        sys.stdin.close()
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        # The step that runs now goes first.
-        os.nice(5)
-        _call(name, trial=True)
-    os._exit(0)
-
-
-def _run_child(argv: list[str], cwd: str, env: dict[str, str], function: str | None) -> None:
-    """Run a kernel, or call a function, in this forked process, and exit."""
+def _run_kernel(argv: list[str], cwd: str, env: dict[str, str]) -> None:
+    """Run a kernel in this forked process, and exit."""
     status = 1
     try:
         os.setsid()
@@ -252,15 +178,11 @@ def _run_child(argv: list[str], cwd: str, env: dict[str, str], function: str | N
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(env)
-        if function is None:
-            sys.argv = ["ipykernel_launcher", *argv]
+        sys.argv = ["ipykernel_launcher", *argv]
 
-            from ipykernel.kernelapp import IPKernelApp
+        from ipykernel.kernelapp import IPKernelApp
 
-            IPKernelApp.launch_instance(argv=argv)
-        else:
-            module, name = function.split(":")
-            getattr(importlib.import_module(module), name)(argv)
+        IPKernelApp.launch_instance(argv=argv)
         status = 0
     finally:
         os._exit(status)

@@ -1,8 +1,4 @@
-"""Kernels: a fresh one per notebook, started and warmed while the step before it still runs.
-
-Warming a kernel imports the notebook's modules before the notebook begins. After its one notebook a kernel is killed
-with its process group, so that nothing leaks into the next.
-"""
+"""Kernels: a fresh one per notebook, killed with its process group after it, so that nothing leaks into the next."""
 
 from __future__ import annotations
 
@@ -12,40 +8,43 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from queue import Empty
 
 import psutil
-from jupyter_client.asynchronous import AsyncKernelClient
-from jupyter_client.blocking import BlockingKernelClient
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-from duckbook.errors import ChainError
 from duckbook.runs.chain import Step
 from duckbook.runs.codebase import imported_by
-from duckbook.runs.fork_server import PROVISIONER, SUPPORTED, ForkServer
+from duckbook.runs.fork_server import SUPPORTED, ForkServer
 from duckbook.settings import Settings
-
-START_SECONDS = 120
-"""How long a kernel may take to start and import, unless it ends before."""
-
-MESSAGE_TIMEOUT = 0.25
-"""How long to wait for a message before checking that the kernel is alive, and asking again."""
 
 
 class CurrentInterpreter(KernelSpecManager):
-    """Kernel specs for the interpreter that runs the chain; installed kernels are ignored."""
+    """Kernel specs for the interpreter that runs the chain; installed kernels are ignored.
+
+    Parameters
+    ----------
+    imports
+        Modules to import when a kernel starts. A notebook reports why one of its modules cannot be imported.
+    """
+
+    def __init__(self, imports: Iterable[str]):
+        super().__init__()
+        self._imports = tuple(imports)
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Return the same spec for every name."""
-        # The log level silences a notice about unencrypted TCP; a history in memory saves opening a database.
-        options = ["--IPKernelApp.log_level=40", "--HistoryManager.hist_file=:memory:"]
+        # An expression that defines no name and has no value to show.
+        imports = f"None if [__import__('importlib').import_module(name) for name in {self._imports!r}] else None"
+        options = [
+            "--IPKernelApp.log_level=40",  # silences a notice about unencrypted TCP
+            "--HistoryManager.hist_file=:memory:",  # saves opening a database
+            f"--IPKernelApp.exec_lines={imports}",
+        ]
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", *options]
-        provisioner = {"kernel_provisioner": {"provisioner_name": PROVISIONER}}
+        provisioner = {"kernel_provisioner": {"provisioner_name": "duckbook-fork-server"}}
         return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python", metadata=provisioner)
 
 
@@ -55,42 +54,8 @@ class ForkServerKernelManager(KernelManager):
     fork_server: ForkServer | None = None
 
 
-class QuickClient(AsyncKernelClient):
-    """A client that is ready at the kernel's first answer."""
-
-    async def wait_for_ready(self, timeout: float | None = None) -> None:
-        """Wait for a reply on the shell channel and the idle status on the IOPub channel.
-
-        jupyter_client's own method then listens for another fifth of a second per notebook.
-
-        Raises
-        ------
-        RuntimeError
-            The kernel has ended, or does not answer within `timeout` seconds.
-        """
-        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-        request_ids, has_replied = {self.kernel_info()}, False
-        while time.monotonic() < deadline:
-            try:
-                if not has_replied:
-                    await self.get_shell_msg(timeout=MESSAGE_TIMEOUT)
-                    has_replied = True
-                elif _is_idle_status(await self.get_iopub_msg(timeout=MESSAGE_TIMEOUT), request_ids):
-                    return
-            except Empty:
-                if not await self.is_alive():
-                    raise RuntimeError("it ended before it answered") from None
-                # Messages sent before the channel is connected are lost, and so is an answer that a signal interrupts.
-                request_ids.add(self.kernel_info())
-        raise RuntimeError(f"it did not answer within {timeout:g} s")
-
-
-def _is_idle_status(message: dict, request_ids: set[str]) -> bool:
-    return message["parent_header"].get("msg_id") in request_ids and message["content"].get("execution_state") == "idle"
-
-
 class Kernel:
-    """A kernel for one notebook, which starts in the background; `ready` waits for it.
+    """A kernel for one notebook, which imports while the step before it still runs.
 
     Parameters
     ----------
@@ -102,6 +67,11 @@ class Kernel:
         Called with its process id and the folder of its sockets.
     fork_server
         Server to fork the kernel from; None to start it.
+
+    Raises
+    ------
+    OSError
+        No further process can be started.
     """
 
     def __init__(
@@ -119,110 +89,47 @@ class Kernel:
             transport="ipc",
             ip=str(self._folder / "k"),
             connection_file=str(self._folder / "kernel.json"),
-            kernel_spec_manager=CurrentInterpreter(),
+            kernel_spec_manager=CurrentInterpreter(imports),
             kernel_name="python3",
+            client_class="jupyter_client.asynchronous.AsyncKernelClient",
         )
         self.manager.fork_server = fork_server
-        self.manager.client_factory = QuickClient
         self.usage: dict[str, float] = {}
         self.kill_reason: str | None = None
-        self._process: psutil.Process | None = None
-        self._failure: Exception | None = None
-        self._imports = tuple(imports)
-        self._on_start = on_start
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._start, args=(cwd, env), daemon=True)
-        self._thread.start()
-
-    def _start(self, cwd: Path, env: dict[str, str]) -> None:
-        try:
-            with self._lock:
-                if self.kill_reason:
-                    return
-                self.manager.start_kernel(cwd=str(cwd), env=env)
-                self._process = psutil.Process(self.manager.provisioner.pid)
-                self._on_start(self._process.pid, self._folder)
-            self._warm()
-        except Exception as error:
-            self._failure = error
-
-    def _warm(self) -> None:
-        client = BlockingKernelClient(parent=self.manager)
-        client.load_connection_info(self.manager.get_connection_info())
-        # jupyter_client's heartbeat opens sockets endlessly if it is stopped before it has begun.
-        client.start_channels(hb=False)
-        try:
-            # An expression defines no name. The notebook reports why a module cannot be imported.
-            code = f"[__import__('importlib').import_module(name) for name in {self._imports!r}]"
-            client.execute(code, silent=True, store_history=False)
-            deadline = time.monotonic() + START_SECONDS
-            while not self._has_answered(client):
-                if self.is_dead():
-                    raise RuntimeError("it ended before it answered")
-                if time.monotonic() > deadline:
-                    raise RuntimeError(f"it did not answer within {START_SECONDS} s")
-        finally:
-            client.stop_channels()
-
-    @staticmethod
-    def _has_answered(client: BlockingKernelClient) -> bool:
-        try:
-            client.get_shell_msg(timeout=MESSAGE_TIMEOUT)
-        except Empty:
-            return False
-        return True
-
-    def ready(self) -> KernelManager:
-        """Wait until the kernel is warm, and return its manager.
-
-        Raises
-        ------
-        ChainError
-            The kernel did not start.
-        """
-        self._thread.join()
-        if self._failure is not None and self.kill_reason is None:
-            self.stop()
-            raise ChainError(f"A kernel did not start: {self._failure}. Try `.venv/bin/python -m ipykernel_launcher`.")
-        return self.manager
+        self.manager.start_kernel(cwd=str(cwd), env=env)
+        self.process = psutil.Process(self.manager.provisioner.pid)
+        on_start(self.process.pid, self._folder)
 
     def is_dead(self) -> bool:
         """Whether its process has ended."""
-        process = self._process
         try:
-            return process is not None and (not process.is_running() or process.status() == psutil.STATUS_ZOMBIE)
+            return not self.process.is_running() or self.process.status() == psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return True
 
     def sample(self) -> None:
         """Update `usage` with the peak memory and the MB read from and written to files."""
         with contextlib.suppress(psutil.Error):
-            if self._process is not None:
-                resident = round(self._process.memory_info().rss / 1e6, 1)
-                self.usage["peak_rss_mb"] = max(self.usage.get("peak_rss_mb", 0.0), resident)
-                # Not on macOS.
-                if hasattr(self._process, "io_counters"):
-                    counters = self._process.io_counters()
-                    self.usage["read_mb"] = round(counters.read_chars / 1e6, 1)
-                    self.usage["written_mb"] = round(counters.write_chars / 1e6, 1)
+            resident = round(self.process.memory_info().rss / 1e6, 1)
+            self.usage["peak_rss_mb"] = max(self.usage.get("peak_rss_mb", 0.0), resident)
+            # Not on macOS.
+            if hasattr(self.process, "io_counters"):
+                counters = self.process.io_counters()
+                self.usage["read_mb"] = round(counters.read_chars / 1e6, 1)
+                self.usage["written_mb"] = round(counters.write_chars / 1e6, 1)
 
-    def kill(self, reason: str | None = None) -> None:
-        """Kill the kernel and its process group."""
-        self.kill_reason = self.kill_reason or reason or "stopped"
-        with self._lock:
-            process = self._process
-        if process is None:
-            return
+    def kill(self, reason: str = "stopped") -> None:
+        """Kill the kernel and its process group; the first reason is kept."""
+        self.kill_reason = self.kill_reason or reason
         # Embedded servers that the kernel started have process groups of their own, and go on.
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
         with contextlib.suppress(psutil.Error):
-            process.wait(5)
+            self.process.wait(5)
 
     def stop(self) -> None:
         """Kill the kernel and remove its sockets and files."""
         self.kill()
-        self._thread.join(5)
         with contextlib.suppress(Exception):
             self.manager.cleanup_resources()
         shutil.rmtree(self._folder, ignore_errors=True)

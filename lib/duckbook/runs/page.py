@@ -10,13 +10,16 @@ import contextlib
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duckbook.analysis import headlines, page_charts
 from duckbook.backends import clock
 from duckbook.files import write_private
 from duckbook.runs import comparison, durations, facts, run_archive
 from duckbook.transform import reconciliation
+
+if TYPE_CHECKING:
+    from nbconvert import HTMLExporter
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -28,11 +31,6 @@ MARKS = {
     run_archive.RUNNING: "…",
     run_archive.WAITING: "·",
 }
-
-IMAGES = {"image/png", "image/jpeg"}
-
-NO_ALT_TEXT = "No description has been provided for this image"
-"""Alternative text of images without one; charts get theirs from `plotting.show`."""
 
 
 def write_all(folder: Path) -> None:
@@ -104,38 +102,20 @@ def write_step(folder: Path, notebook: str) -> Path:
     executed = nbformat.read(source, as_version=4)
     failed = [cell for cell in executed.cells if cell.metadata.get("papermill", {}).get("status") == "failed"]
     failing = [nbformat.v4.new_notebook(metadata=executed.metadata, cells=[cell]) for cell in failed[:1]]
-    body, *cell = (Markup(_as_html(part)) for part in (executed, *failing))
+    body, *cell = (Markup(_exporter().from_notebook_node(part)[0]) for part in (executed, *failing))
     page = source.with_suffix(".html")
     context = {"name": source.stem, "error": step.get("error"), "pygments": _pygments()}
     write_private(page, _render("notebook.html.j2", body=body, failing=next(iter(cell), None), **context))
     return page
 
 
-def _as_html(notebook: Any) -> str:
-    """The cells of a notebook as HTML, without the page in which nbconvert loads scripts."""
-    from nbconvert.exporters import TemplateExporter
-
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            for kind in output.get("data", ()):
-                if kind in IMAGES:
-                    output.metadata.setdefault(kind, {}).setdefault("alt", NO_ALT_TEXT)
-    # HTMLExporter also searches the HTML for images without alternative text, which takes three quarters of its time.
-    return TemplateExporter.from_notebook_node(_exporter(), notebook)[0]
-
-
 @lru_cache(maxsize=1)
-def _exporter() -> Any:
+def _exporter() -> HTMLExporter:
+    """Exporter of a notebook's cells, without the page in which nbconvert loads scripts."""
     from nbconvert import HTMLExporter
-    from nbconvert.filters import Highlight2HTML
 
-    exporter = HTMLExporter(template_name="basic")
-    exporter.exclude_input_prompt = exporter.exclude_output_prompt = exporter.exclude_anchor_links = True
-    exporter.register_filter("highlight_code", Highlight2HTML(pygments_lexer="ipython3", parent=exporter))
-    # Cleaning takes a second per run, and only affects code, which pygments escapes, and raw cells.
-    exporter.exclude_raw = True
-    exporter.register_filter("clean_html", lambda html: html)
-    return exporter
+    exclude = {f"exclude_{part}": True for part in ("input_prompt", "output_prompt", "anchor_links", "raw")}
+    return HTMLExporter(template_name="basic", **exclude)
 
 
 @lru_cache(maxsize=1)

@@ -179,7 +179,7 @@ def _execute(settings, request, archived: Run, steps, parameters, listener, fork
     watchdog = Watchdog(archived.folder)
     if fork_server is not None:
         watchdog.watch(fork_server.pid)
-    writer = ArchiveWriter(environment, archived, steps, watchdog, settings.data, fork_server)
+    writer = ArchiveWriter(environment, archived, steps, watchdog, settings.data)
     supervisor = Supervisor(
         archived,
         steps,
@@ -234,7 +234,7 @@ def _run_steps(settings, request, archived: Run, steps, parameters, supervisor: 
     supervisor.warm()
     if any(step.group not in chain.READERS for step in steps):
         with ThreadPoolExecutor(1) as background:
-            background.submit(storage.preload)  # takes half a second, while the servers start
+            background.submit(storage.prepare, settings)  # takes half a second, while the servers start
             endpoints = servers.up(settings)
         supervisor.secrets[:] = redaction.secrets_of(settings, endpoints)
         archived.scrub = redaction.Redactor(supervisor.secrets).scrub

@@ -52,9 +52,14 @@ class Listener(Protocol):
 @dataclass
 class _Task:
     step: Step
-    kernel: Kernel
+    starting: Future[Kernel]
     deadline: float
     redactor: Redactor
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """Its kernel; None while the kernel starts, or if it did not start."""
+        return self.starting.result() if self.starting.done() and not self.starting.exception() else None
 
 
 @dataclass
@@ -90,7 +95,9 @@ class Supervisor:
     parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     poll: Callable[[], None] = lambda: None
     explain: Callable[[str], str] = str
-    _warm: dict[str, Kernel] = field(default_factory=dict)
+    _warm: dict[str, Future[Kernel]] = field(default_factory=dict)
+    # A signal interrupts the main thread only, and must not lose a kernel that has just started.
+    _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
     def warm(self) -> None:
         """Start the kernel of the next step in the background."""
@@ -98,9 +105,10 @@ class Supervisor:
         if waiting and waiting[0].name not in self._warm:
             self._warm[waiting[0].name] = self._new_kernel(waiting[0])
 
-    def _new_kernel(self, step: Step) -> Kernel:
+    def _new_kernel(self, step: Step) -> Future[Kernel]:
         environment = self.environment | {"DUCKBOOK_RUN_STEP": step.name}
-        return Kernel(step.notebook.parent, environment, imports_of(step), self.watchdog.watch, self.fork_server)
+        arguments = (step.notebook.parent, environment, imports_of(step), self.watchdog.watch, self.fork_server)
+        return self._starter.submit(Kernel, *arguments)
 
     def run_steps(self) -> str | None:
         """Run the steps until all are done or one fails; independent steps run even after a failure.
@@ -130,9 +138,10 @@ class Supervisor:
                     done, _ = wait(tasks, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                     self.poll()
                     for task in tasks.values():
-                        task.kernel.sample()
-                        if time.monotonic() > task.deadline:
-                            task.kernel.kill(TIMEOUT)
+                        if task.kernel is not None:
+                            task.kernel.sample()
+                            if time.monotonic() > task.deadline:
+                                task.kernel.kill(TIMEOUT)
                     for future in done:
                         task = tasks.pop(future)
                         if self._finish(future, task) not in {run_archive.SUCCEEDED, run_archive.SKIPPED}:
@@ -157,14 +166,18 @@ class Supervisor:
         return ready[: max(0, MAX_PARALLEL - running)]
 
     def _start(self, step: Step) -> _Task:
-        kernel = self._warm.pop(step.name, None)
-        if kernel is not None and kernel.is_dead():
-            kernel.stop()
-            kernel = None
-        kernel = kernel or self._new_kernel(step)
+        task = _Task(
+            step,
+            self._warm.pop(step.name, None) or self._new_kernel(step),
+            time.monotonic() + step.timeout,
+            Redactor(self.secrets),
+        )
+        if task.starting.done() and (task.kernel is None or task.kernel.is_dead()):
+            self._stop(task.starting)
+            task.starting = self._new_kernel(step)
         self.run.step_started(step.name)
         self.listener.step_started(step)
-        return _Task(step, kernel, time.monotonic() + step.timeout, Redactor(self.secrets))
+        return task
 
     def _execute(self, task: _Task) -> str | None:
         from duckbook.runs import execution
@@ -174,7 +187,7 @@ class Supervisor:
             step.notebook.resolve(),
             (self.run.folder / step.notebook.name).resolve(),
             self.parameters.get(step.name, {}),
-            task.kernel,
+            task.starting.result(),
             task.redactor,
             on_cell=lambda cell: self.listener.cell_started(step, cell),
         )
@@ -188,7 +201,8 @@ class Supervisor:
         elif (error := future.result()) is not None:
             # The notebook ended early because there are too few data.
             status = run_archive.SKIPPED
-        if task.kernel.kill_reason == TIMEOUT:
+        kernel = task.kernel
+        if kernel is not None and kernel.kill_reason == TIMEOUT:
             cell = getattr(failure, "cell", None)
             where = f" in cell {cell}" if cell else ""
             error = (
@@ -198,11 +212,16 @@ class Supervisor:
         if task.redactor.hits and failure is None:
             status = run_archive.FAILED
             error = "A secret was found in the output and was replaced by ***: do not print it in the notebook."
-        task.kernel.sample()
-        task.kernel.stop()
-        self.run.step_ended(task.step.name, status, error=error, **task.kernel.usage)
-        self.listener.step_ended(task.step, self.run.step(task.step.name))
+        if kernel is not None:
+            kernel.sample()
+        self._end(task, status, error)
         return status
+
+    def _end(self, task: _Task, status: str, error: str | None) -> None:
+        self._stop(task.starting)
+        usage = task.kernel.usage if task.kernel else {}
+        self.run.step_ended(task.step.name, status, error=error, **usage)
+        self.listener.step_ended(task.step, self.run.step(task.step.name))
 
     def _redact_reports(self, task: _Task) -> None:
         for report in (self.run.folder / "facts" / task.step.name).glob("*.json"):
@@ -210,18 +229,22 @@ class Supervisor:
 
     def _abandon(self, tasks: dict[Future, _Task]) -> None:
         for task in tasks.values():
-            task.kernel.kill("interrupted")
+            with contextlib.suppress(Exception):
+                task.starting.result(timeout=10).kill("interrupted")
         for future, task in tasks.items():
             cell = None
             with contextlib.suppress(Exception):
                 cell = getattr(future.exception(timeout=10), "cell", None)
-            task.kernel.stop()
             self._redact_reports(task)
-            error = f"It was stopped in cell {cell}." if cell else "It was stopped."
-            self.run.step_ended(task.step.name, run_archive.INTERRUPTED, error=error, **task.kernel.usage)
-            self.listener.step_ended(task.step, self.run.step(task.step.name))
+            self._end(task, run_archive.INTERRUPTED, f"It was stopped in cell {cell}." if cell else "It was stopped.")
 
     def discard(self) -> None:
         """Stop warmed kernels that no step used."""
         while self._warm:
-            self._warm.popitem()[1].stop()
+            self._stop(self._warm.popitem()[1])
+
+    @staticmethod
+    def _stop(starting: Future[Kernel]) -> None:
+        """Stop a kernel, or none if it did not start."""
+        with contextlib.suppress(Exception):
+            starting.result(timeout=10).stop()

@@ -83,14 +83,12 @@ def build(
             _require_schema_before(connection, name)
             if _exceeds_memory(connection, settings, name, full_refresh):
                 arguments += ["--threads", "1"]
-        # dbt would write its manifest twice per run, which takes a second; `archive` writes it once.
-        arguments.append("--no-write-json")
         if not unit_tests:
             arguments += ["--exclude-resource-type", "unit_test"]
         _results_file(settings, name).unlink(missing_ok=True)
         arguments += ["--full-refresh"] if full_refresh else []
         lock.check_lease(settings)
-        outcome = dbt_runner.invoke(settings, arguments, manifest=dbt_runner.take_parsed(settings))
+        outcome = dbt_runner.invoke(settings, arguments)
         results = list(getattr(outcome.result, "results", ()))
         if results:
             outcome.result.write(str(_results_file(settings, name)))
@@ -107,20 +105,6 @@ def build(
     return Build(layer, tuple(m for p in parts for m in p.models), tuple(t for p in parts for t in p.tests))
 
 
-def prepare(settings: Settings, disk_only: bool = False) -> None:
-    """Parse the project ahead for the next build of this process, or of a process forked from it.
-
-    Takes seconds if the project was never parsed in this checkout. Opens no warehouse.
-
-    Parameters
-    ----------
-    disk_only
-        Skip an up-to-date project: only dbt's file on disk outlives this process.
-    """
-    if not (disk_only and dbt_runner.is_parsed(settings)):
-        dbt_runner.preparse(settings)
-
-
 def archive(settings: Settings, run_dir: Path) -> Path:
     """Write dbt's artifacts of the newest builds into ``dbt/`` in a run's folder.
 
@@ -135,17 +119,9 @@ def archive(settings: Settings, run_dir: Path) -> Path:
     TransformError
         Nothing has been built yet, or dbt could not write the documentation.
     """
-    from dbt.parser.manifest import write_manifest
-
     results = _merged_results(settings)
     target = dbt_runner.target(settings)
-    manifest = dbt_runner.take_parsed(settings)
-    if manifest is None:
-        outcome = dbt_runner.invoke(settings, ["parse", "--no-write-json"])
-        manifest = outcome.result
-    if manifest is not None:
-        write_manifest(manifest, str(target))  # builds skip it
-        outcome = dbt_runner.invoke(settings, ["docs", "generate", "--static", "--no-compile"], manifest=manifest)
+    outcome = dbt_runner.invoke(settings, ["docs", "generate", "--static", "--no-compile"])
     if not outcome.success:
         raise TransformError(f"dbt could not write the documentation: {failures.error_text(outcome.exception)}")
     folder = run_dir / "dbt"
