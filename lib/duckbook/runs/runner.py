@@ -18,16 +18,19 @@ from typing import Any
 
 from duckbook import redaction
 from duckbook.backends import disk_space, lock, manifest, server_state, servers, storage
+from duckbook.backends.lease import Lease
 from duckbook.backends.lock import one_writer
 from duckbook.backends.signals import unstoppable
 from duckbook.errors import ChainError, DuckbookError, reason
 from duckbook.runs import chain, codebase, kernels, notification, prerequisites, provenance, run_archive
 from duckbook.runs.archive_writer import ArchiveWriter
+from duckbook.runs.chain import Step
+from duckbook.runs.fork_server import ForkServer
 from duckbook.runs.request import Request
 from duckbook.runs.run_archive import Run
 from duckbook.runs.supervisor import Listener, Supervisor
 from duckbook.runs.watchdog import Watchdog
-from duckbook.settings import Settings
+from duckbook.settings import Endpoints, Settings
 
 
 def run(
@@ -56,9 +59,8 @@ def run(
     KeyboardInterrupt
         The run was stopped and recorded as interrupted.
     """
-    all_steps = chain.read_chain(chain_file)
     steps = chain.select(
-        all_steps,
+        chain.read_chain(chain_file),
         first=request.first,
         last=request.last,
         only=request.only,
@@ -66,35 +68,25 @@ def run(
         leave_out=request.leave_out,
         always=("bi",) if settings.bi else (),
     )
-    with notification.on_refusal(settings):
-        _check_target(settings)
-    with kernels.start_fork_server(settings, steps) as fork_server:
-        parameters = chain.check(steps, request.given, request.extra)
-        with server_state.on_error(settings) as begun:
-            with notification.on_refusal(settings):
-                _preflight(settings, checks)
-                as_of = prerequisites.check(settings, request, steps)
-            with one_writer(settings, "a run of the chain") as lease:
-                run_archive.interrupt_killed(settings.runs)
-                redactor = redaction.Redactor(redaction.secrets_of(settings))
-                archived = Run.begin(
-                    settings.runs,
-                    target=settings.target,
-                    as_of=as_of.isoformat() if as_of else request.given.get("as_of"),
-                    parameters=redactor.scrub(request.parameters(settings, _generates(steps))),
-                    steps=[(step.name, step.notebook.name) for step in steps],
-                    request=redactor.scrub(request.as_record),
-                    kind=request.kind,
-                    store=provenance.data_folder(settings),
-                    git=provenance.git(),
-                    versions=provenance.versions(),
-                    code=codebase.checksums(chain_file),
-                    readers=provenance.readers(settings),
-                )
-                begun.set()  # Leave the servers up for `resume`.
-                listener.run_started(steps)
-                _execute(settings, request, archived, steps, parameters, listener, fork_server, lease)
-    return archived
+
+    def begin(as_of: date | None) -> Run:
+        redactor = redaction.Redactor(redaction.secrets_of(settings))
+        return Run.begin(
+            settings.runs,
+            target=settings.target,
+            as_of=as_of.isoformat() if as_of else request.given.get("as_of"),
+            parameters=redactor.scrub(request.parameters(settings, _generates(steps))),
+            steps=[(step.name, step.notebook.name) for step in steps],
+            request=redactor.scrub(request.as_record),
+            kind=request.kind,
+            store=provenance.data_folder(settings),
+            git=provenance.git(),
+            versions=provenance.versions(),
+            code=codebase.checksums(chain_file),
+            readers=provenance.readers(settings),
+        )
+
+    return _run(settings, request, listener, checks, steps, steps, begin)
 
 
 def resume(
@@ -126,8 +118,26 @@ def resume(
     request = Request.of_run(record)
     known = {step.name: step for step in chain.read_chain(chain_file)}
     steps = [known[entry["name"]] for entry in record["steps"] if entry["name"] in known]
-    succeeded = {entry["name"] for entry in record["steps"] if entry["status"] == run_archive.SUCCEEDED}
-    remaining = [step for step in steps if step.name not in succeeded]
+    first, why = provenance.resume_from(record, steps, chain_file)
+
+    def begin(_as_of: date | None) -> Run:
+        updated = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
+        return Run.reopen(folder, first, why, **updated)
+
+    remaining = steps[[step.name for step in steps].index(first) :]
+    return _run(settings, request, listener, checks, steps, remaining, begin)
+
+
+def _run(
+    settings: Settings,
+    request: Request,
+    listener: Listener,
+    checks: Sequence[Callable[[Settings], object]],
+    steps: list[Step],
+    remaining: list[Step],
+    begin: Callable[[date | None], Run],
+) -> Run:
+    """Check everything, begin the recorded run, and execute its remaining steps."""
     with notification.on_refusal(settings):
         _check_target(settings)
     with kernels.start_fork_server(settings, remaining) as fork_server:
@@ -135,21 +145,14 @@ def resume(
         with server_state.on_error(settings) as begun:
             with notification.on_refusal(settings):
                 _preflight(settings, checks)
-                first, _ = provenance.resume_from(record, steps, chain_file)
-                prerequisites.check(settings, request, _from(first, steps))
+                as_of = prerequisites.check(settings, request, remaining)
             with one_writer(settings, "a run of the chain") as lease:
                 run_archive.interrupt_killed(settings.runs)
-                first, why = provenance.resume_from(record, steps, chain_file)
-                updated = {"code": codebase.checksums(chain_file), "readers": provenance.readers(settings)}
-                archived = Run.reopen(folder, first, why, **updated)
-                begun.set()
-                listener.run_started(_from(first, steps))
+                archived = begin(as_of)
+                begun.set()  # Leave the servers up for `resume`.
+                listener.run_started(remaining)
                 _execute(settings, request, archived, steps, parameters, listener, fork_server, lease)
     return archived
-
-
-def _from(first: str, steps: list[chain.Step]) -> list[chain.Step]:
-    return steps[[step.name for step in steps].index(first) :]
 
 
 def _check_target(settings: Settings) -> None:
@@ -171,7 +174,16 @@ def _preflight(settings: Settings, checks: Sequence[Callable[[Settings], object]
         warehouse.preflight(settings)
 
 
-def _execute(settings, request, archived: Run, steps, parameters, listener, fork_server, lease) -> None:
+def _execute(
+    settings: Settings,
+    request: Request,
+    archived: Run,
+    steps: list[Step],
+    parameters: dict[str, dict[str, Any]],
+    listener: Listener,
+    fork_server: ForkServer | None,
+    lease: Lease | None,
+) -> None:
     record = archived.record
     environment = kernels.settings_environment(settings)
     environment |= {"DUCKBOOK_RUN_ID": record["run_id"], "DUCKBOOK_RUN_DIR": str(archived.folder)}
@@ -228,7 +240,14 @@ def _execute(settings, request, archived: Run, steps, parameters, listener, fork
             watchdog.dismiss()
 
 
-def _run_steps(settings, request, archived: Run, steps, parameters, supervisor: Supervisor) -> str | None:
+def _run_steps(
+    settings: Settings,
+    request: Request,
+    archived: Run,
+    steps: list[Step],
+    parameters: dict[str, dict[str, Any]],
+    supervisor: Supervisor,
+) -> str | None:
     """Start the servers, find the as-of date, run the steps, and return the name of the one that failed, or None."""
     record = archived.record
     supervisor.warm()
@@ -256,7 +275,7 @@ def _run_steps(settings, request, archived: Run, steps, parameters, supervisor: 
     return failed
 
 
-def _reads_earlier_publication(steps: list[chain.Step]) -> bool:
+def _reads_earlier_publication(steps: list[Step]) -> bool:
     return "publish" not in {step.name for step in steps} and any("publish" in step.needs for step in steps)
 
 
@@ -270,7 +289,7 @@ def _check_publication_unchanged(record: dict[str, Any]) -> None:
         )
 
 
-def _generates(steps: list[chain.Step]) -> bool:
+def _generates(steps: list[Step]) -> bool:
     return any(step.group == "generate" for step in steps)
 
 
@@ -296,7 +315,7 @@ def _record_page_error(archived: Run, write: Callable[[], object]) -> None:
             archived.save()
 
 
-def _as_of(settings: Settings, endpoints, request: Request) -> date | None:
+def _as_of(settings: Settings, endpoints: Endpoints, request: Request) -> date | None:
     """The as-of date of the run; None if ingestion derives it from data that others landed."""
     if not request.generate:
         return request.as_of
