@@ -96,7 +96,11 @@ class Kernel:
         self.manager.fork_server = fork_server
         self.usage: dict[str, float] = {}
         self.kill_reason: str | None = None
-        self.manager.start_kernel(cwd=str(cwd), env=env)
+        try:
+            self.manager.start_kernel(cwd=str(cwd), env=env)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
         self.process = psutil.Process(self.manager.provisioner.pid)
         on_start(self.process.pid, self._folder)
 

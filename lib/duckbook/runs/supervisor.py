@@ -98,6 +98,7 @@ class Supervisor:
     _warm: dict[str, Future[Kernel]] = field(default_factory=dict)
     # A signal interrupts the main thread only, and must not lose a kernel that has just started.
     _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _is_over: bool = False
 
     def warm(self) -> None:
         """Start the kernel of the next step in the background."""
@@ -106,9 +107,14 @@ class Supervisor:
             self._warm[waiting[0].name] = self._new_kernel(waiting[0])
 
     def _new_kernel(self, step: Step) -> Future[Kernel]:
+        return self._starter.submit(self._start_kernel, step)
+
+    def _start_kernel(self, step: Step) -> Kernel:
         environment = self.environment | {"DUCKBOOK_RUN_STEP": step.name}
-        arguments = (step.notebook.parent, environment, imports_of(step), self.watchdog.watch, self.fork_server)
-        return self._starter.submit(Kernel, *arguments)
+        kernel = Kernel(step.notebook.parent, environment, imports_of(step), self.watchdog.watch, self.fork_server)
+        if self._is_over:
+            kernel.stop()
+        return kernel
 
     def run_steps(self) -> str | None:
         """Run the steps until all are done or one fails; independent steps run even after a failure.
@@ -148,6 +154,7 @@ class Supervisor:
                             failed.append(task.step.name)
                         afterwards.submit(self.after_step, task.step.name)
             except BaseException:
+                self._is_over = True
                 self._abandon(tasks)
                 raise
             finally:
@@ -239,7 +246,8 @@ class Supervisor:
             self._end(task, run_archive.INTERRUPTED, f"It was stopped in cell {cell}." if cell else "It was stopped.")
 
     def discard(self) -> None:
-        """Stop warmed kernels that no step used."""
+        """Stop warmed kernels that no step used, and start no more."""
+        self._is_over = True
         while self._warm:
             self._stop(self._warm.popitem()[1])
 
