@@ -12,10 +12,12 @@ import asyncio
 import json
 import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nbclient.exceptions import CellExecutionComplete, CellExecutionError, DeadKernelError
+from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
@@ -56,7 +58,9 @@ class CellFailed(ChainError):
 class ExecutionManager(NotebookExecutionManager):
     """Execution manager that redacts secrets and does not complete cells that failed or never ran."""
 
-    def __init__(self, nb, redactor: Redactor, on_cell=None, **kwargs):
+    def __init__(
+        self, nb: NotebookNode, redactor: Redactor, on_cell: Callable[[int], None] | None = None, **kwargs: Any
+    ):
         super().__init__(nb, progress_bar=False, **kwargs)
         self.redactor = redactor
         self.on_cell = on_cell
@@ -64,7 +68,7 @@ class ExecutionManager(NotebookExecutionManager):
         self.failure: CellFailed | None = None
         self.skip_reason: str | None = None
 
-    def save(self, **kwargs) -> None:
+    def save(self, **kwargs: Any) -> None:
         """Redact secrets and save atomically, readable by the owner only."""
         if kwargs.get("nb"):
             self.nb = kwargs["nb"]
@@ -75,7 +79,7 @@ class ExecutionManager(NotebookExecutionManager):
             write_private(Path(self.output_path), json.dumps(self.nb, ensure_ascii=False) + "\n")
         self.last_save_time = self.now()
 
-    def cell_start(self, cell, cell_index=None, **kwargs) -> None:
+    def cell_start(self, cell: NotebookNode, cell_index: int = 0, **kwargs: Any) -> None:
         """Record the start of a code cell; ignore text cells."""
         if cell.cell_type != "code":
             return
@@ -84,7 +88,7 @@ class ExecutionManager(NotebookExecutionManager):
             self.on_cell(self._code_number(cell_index))
         super().cell_start(cell, cell_index, **kwargs)
 
-    def cell_complete(self, cell, cell_index=None, **kwargs) -> None:
+    def cell_complete(self, cell: NotebookNode, cell_index: int = 0, **kwargs: Any) -> None:
         """Mark a cell completed, unless its kernel never answered: papermill calls this for killed cells too."""
         if cell.cell_type != "code":
             cell.metadata.papermill["status"] = self.COMPLETED
@@ -94,7 +98,7 @@ class ExecutionManager(NotebookExecutionManager):
             super().cell_complete(cell, cell_index, **kwargs)
             self.output_path = path
 
-    def notebook_complete(self, **kwargs) -> None:
+    def notebook_complete(self, **kwargs: Any) -> None:
         """Mark the cell that was running as failed; leave those never run pending."""
         if self.running is not None:
             self.cell_exception(self.nb.cells[self.running])
@@ -130,7 +134,7 @@ class Client(PapermillNotebookClient):
 
     has_lost_reply = False
 
-    def process_message(self, msg, cell, cell_index) -> Any:
+    def process_message(self, msg: dict[str, Any], cell: NotebookNode, cell_index: int) -> Any:
         """Wait at most `REPLY_SECONDS` for the reply once the cell has completed."""
         try:
             return super().process_message(msg, cell, cell_index)
@@ -138,7 +142,7 @@ class Client(PapermillNotebookClient):
             asyncio.get_running_loop().call_later(REPLY_SECONDS, self._give_up, self.task_poll_for_reply)
             raise
 
-    def _give_up(self, reply: asyncio.Future) -> None:
+    def _give_up(self, reply: asyncio.Future[Any]) -> None:
         # False if the reply came. nbclient treats a cancelled wait as a dead kernel.
         self.has_lost_reply = self.has_lost_reply or reply.cancel()
 
@@ -164,7 +168,7 @@ class Client(PapermillNotebookClient):
             manager.running = None
             manager.cell_complete(self.nb.cells[index], cell_index=index)
 
-    def execute(self, **kwargs) -> Any:
+    def execute(self, **kwargs: Any) -> Any:
         """Execute the notebook, and close the client's sockets."""
         try:
             return super().execute(cleanup_kc=False, **kwargs)
@@ -177,7 +181,9 @@ class Engine(NBClientEngine):
     """papermill engine that runs a notebook in a kernel given to it."""
 
     @classmethod
-    def execute_notebook(cls, nb, kernel_name, output_path=None, **kwargs):
+    def execute_notebook(
+        cls, nb: NotebookNode, kernel_name: str, output_path: str | None = None, **kwargs: Any
+    ) -> NotebookNode:
         """Execute a parameterized notebook with the kernel, redactor and listener in `kwargs`."""
         kernel: Kernel = kwargs.pop("kernel")
         manager = ExecutionManager(
@@ -206,7 +212,12 @@ papermill_engines.register(ENGINE, Engine)
 
 
 def execute(
-    notebook: Path, output: Path, parameters: dict[str, Any], kernel: Kernel, redactor: Redactor, on_cell=None
+    notebook: Path,
+    output: Path,
+    parameters: dict[str, Any],
+    kernel: Kernel,
+    redactor: Redactor,
+    on_cell: Callable[[int], None] | None = None,
 ) -> str | None:
     """Execute a notebook and save the executed copy.
 

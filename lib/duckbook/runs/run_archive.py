@@ -70,7 +70,14 @@ class Run:
 
     @classmethod
     def begin(
-        cls, runs: Path, *, target: str, as_of: str | None, parameters: dict, steps: Iterable[tuple[str, str]], **more
+        cls,
+        runs: Path,
+        *,
+        target: str,
+        as_of: str | None,
+        parameters: dict[str, Any],
+        steps: Iterable[tuple[str, str]],
+        **more: Any,
     ) -> Run:
         """Create the folder of a new run and write its first ``run.json``.
 
@@ -113,7 +120,7 @@ class Run:
         write_private(self.folder / RESERVE, b"\0" * RESERVE_BYTES)
 
     @classmethod
-    def reopen(cls, folder: Path, first: str, why: str, **more) -> Run:
+    def reopen(cls, folder: Path, first: str, why: str, **more: Any) -> Run:
         """Resume an ended run: the steps from `first` on wait again.
 
         Parameters
@@ -276,7 +283,7 @@ def latest(runs: Path, data_folder: str | None = None) -> Path | None:
             return pointer.resolve() if (pointer / "run.json").exists() else None
         return None
     newest = max(read_all(runs, data_folder), key=_last_started, default=None)
-    return newest and runs / newest["run_id"]
+    return runs / newest["run_id"] if newest else None
 
 
 def find(runs: Path, run_id: str, data_folder: str) -> Path:

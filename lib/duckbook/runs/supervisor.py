@@ -130,7 +130,7 @@ class Supervisor:
             A signal asked the run to stop. The kernels are stopped and the steps marked first.
         """
         failed: list[str] = []
-        tasks: dict[Future, _Task] = {}
+        tasks: dict[Future[str | None], _Task] = {}
         with ThreadPoolExecutor(MAX_PARALLEL) as workers, ThreadPoolExecutor(1) as afterwards:
             try:
                 while True:
@@ -175,7 +175,7 @@ class Supervisor:
     def _start(self, step: Step) -> _Task:
         task = _Task(
             step,
-            self._warm.pop(step.name, None) or self._new_kernel(step),
+            self._warm.pop(step.name) if step.name in self._warm else self._new_kernel(step),
             time.monotonic() + step.timeout,
             Redactor(self.secrets),
         )
@@ -199,7 +199,7 @@ class Supervisor:
             on_cell=lambda cell: self.listener.cell_started(step, cell),
         )
 
-    def _finish(self, future: Future, task: _Task) -> str:
+    def _finish(self, future: Future[str | None], task: _Task) -> str:
         status, error = run_archive.SUCCEEDED, None
         failure = future.exception()
         if failure is not None:
@@ -234,7 +234,7 @@ class Supervisor:
         for report in (self.run.folder / "facts" / task.step.name).glob("*.json"):
             write_private(report, task.redactor.text(report.read_text("utf-8")))
 
-    def _abandon(self, tasks: dict[Future, _Task]) -> None:
+    def _abandon(self, tasks: dict[Future[str | None], _Task]) -> None:
         for task in tasks.values():
             with contextlib.suppress(Exception):
                 task.starting.result(timeout=10).kill("interrupted")

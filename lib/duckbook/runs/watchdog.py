@@ -42,6 +42,8 @@ class Watchdog:
             text=True,
             start_new_session=True,
         )
+        assert self._process.stdin
+        self._pipe = self._process.stdin
 
     def watch(self, pid: int, folder: Path | None = None) -> None:
         """Register a process group to kill if the run is killed.
@@ -60,13 +62,13 @@ class Watchdog:
         """End the watchdog, because the run has recorded how it ended."""
         self._send(FINISHED)
         with contextlib.suppress(OSError):
-            self._process.stdin.close()
+            self._pipe.close()
         self._process.wait(10)
 
     def _send(self, line: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(f"{line}\n")
-            self._process.stdin.flush()
+            self._pipe.write(f"{line}\n")
+            self._pipe.flush()
 
 
 def main() -> None:
