@@ -190,10 +190,11 @@ format: $(VENV)/.ready-dev ## format the Python, the notebooks and the SQL
 api: $(VENV)/.ready-dev ## write docs/api.md again from the docstrings
 	@$(BIN)/python tests/api_page.py
 
-lint: $(VENV)/.ready-dev ## check the style of the Python, the notebooks and the SQL, and the order of the library's folders
+lint: $(VENV)/.ready-dev ## check the style of the Python, the notebooks and the SQL, and the types and the folders of the library
 	@$(BIN)/ruff format --check lib tests notebooks conftest.py
 	@$(BIN)/ruff check lib tests notebooks conftest.py
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/mypy
 	@cd dbt && ../$(BIN)/sqlfluff lint models
 
 UV_COMPILE := --quiet --universal --upgrade --python-version 3.11 --no-annotate --no-header --generate-hashes

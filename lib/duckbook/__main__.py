@@ -14,7 +14,7 @@ def main() -> None:
     commands.main()
 
 
-def _stop(*_signal) -> None:
+def _stop(*_signal: object) -> None:
     # Exit at once: an exception raised during an import may be lost, or shown as a traceback.
     os.write(2, b"Stopped.\n")
     os._exit(130)

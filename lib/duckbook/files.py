@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from duckbook.errors import ServerError
 
@@ -34,7 +35,7 @@ def write_private(path: Path, content: str | bytes) -> None:
         raise
 
 
-def read_json(path: Path) -> dict:
+def read_json(path: Path) -> dict[str, Any]:
     """Read the object in a JSON file; return an empty one if the file does not exist.
 
     Raises
@@ -43,7 +44,8 @@ def read_json(path: Path) -> dict:
         The file cannot be read, or is not JSON.
     """
     try:
-        return json.loads(path.read_text("utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return content
     except FileNotFoundError:
         return {}
     except PermissionError:

@@ -57,7 +57,7 @@ ORDER_STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", 
 
 def status_words(value: str) -> str:
     """Normalize ``WORD=STATUS`` pairs; each word is spelled as staging looks it up."""
-    statuses = {}
+    statuses: dict[str, str] = {}
     for pair in filter(None, (text.strip() for text in value.split(","))):
         word, _, status = (part.strip().lower() for part in pair.partition("="))
         word = re.sub(r"[\s_-]+", "_", word).removeprefix("wc_")
@@ -375,6 +375,11 @@ class Settings(BaseSettings):
         """Return the values of the secret settings, longest first."""
         values = (getattr(self, name) for name in type(self).model_fields)
         return sorted((v.get_secret_value() for v in values if isinstance(v, SecretStr)), key=len, reverse=True)
+
+
+def revealed(secret: SecretStr | None) -> str:
+    """Return the value of a secret setting, or an empty text if it is not set."""
+    return secret.get_secret_value() if secret else ""
 
 
 def variables() -> dict[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -116,5 +116,5 @@ def timestamp(text: str) -> str:
     return cast_to(Column("", "timestamp", "")).format(text)
 
 
-def _column(column: dict) -> Column:
+def _column(column: dict[str, Any]) -> Column:
     return Column(column["name"], column["data_type"], column["description"], **column.get("meta", {}))

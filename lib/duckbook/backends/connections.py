@@ -8,12 +8,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import urllib.request
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from duckbook.errors import ServerError, first_line
 from duckbook.redaction import Redactor
 from duckbook.settings import S3Endpoint, Settings
+
+if TYPE_CHECKING:
+    from duckbook.backends.postgres_connection import Connection
 
 REACH_SECONDS = 0.8
 QUICK_SECONDS = 2
@@ -51,7 +56,7 @@ def postgres_address(dsn: str) -> tuple[str, int] | None:
 
 
 @contextmanager
-def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = ANSWER_SECONDS):
+def postgres(dsn: str, setting: str = "DUCKBOOK_POSTGRES_DSN", seconds: int = ANSWER_SECONDS) -> Iterator[Connection]:
     """Open a Postgres connection in autocommit for the block.
 
     Parameters
@@ -108,11 +113,11 @@ def check_schema(
         Postgres does not accept the connection, or does not allow the schema.
     """
     with postgres(dsn, setting, QUICK_SECONDS) as connection:
-        usable, creatable = connection.execute(
+        [(usable, creatable)] = connection.execute(
             "select (select has_schema_privilege(oid, 'usage') from pg_namespace where nspname = %s),"
             " has_database_privilege(current_database(), 'create')",
             [schema],
-        ).fetchone()
+        ).fetchall()
         if usable is None and not creatable:
             problem = f"it does not exist and user {connection.info.user} may not create it"
         elif usable is False:
@@ -159,8 +164,8 @@ def s3_endpoint(settings: Settings) -> S3Endpoint:
         There are no credentials.
     """
     region, key = settings.s3_region, settings.s3_access_key_id
-    if key:
-        secret, token = settings.s3_secret_access_key, settings.s3_session_token
+    secret, token = settings.s3_secret_access_key, settings.s3_session_token
+    if key and secret is not None:
         return S3Endpoint(
             settings.s3_endpoint,
             region or DEFAULT_REGION,
@@ -177,7 +182,7 @@ def s3_endpoint(settings: Settings) -> S3Endpoint:
         frozen = credentials.get_frozen_credentials() if credentials else None
     except BotoCoreError as error:
         raise ServerError(f"The AWS credentials of this machine cannot be read: {error}. Correct them there.") from None
-    if frozen is None or not frozen.access_key:
+    if frozen is None or not frozen.access_key or not frozen.secret_key:
         raise ServerError(
             "There are no S3 credentials: set DUCKBOOK_S3_ACCESS_KEY_ID and DUCKBOOK_S3_SECRET_ACCESS_KEY, "
             "or AWS's own variables, profile or role."
@@ -201,9 +206,10 @@ def check_s3_reachable(settings: Settings) -> None:
     """
     setting = "DUCKBOOK_S3_ENDPOINT" if settings.s3_endpoint else "DUCKBOOK_S3_REGION"
     url = urlsplit(settings.s3_endpoint or f"https://s3.{settings.s3_region}.amazonaws.com")
-    behind_proxy = url.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(url.hostname)
+    host = url.hostname or ""
+    behind_proxy = url.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host)
     if not behind_proxy:
-        check_reachable(url.hostname, url.port or (443 if url.scheme == "https" else 80), setting)
+        check_reachable(host, url.port or (443 if url.scheme == "https" else 80), setting)
 
 
 def s3_error_message(code: str, text: str, bucket: str, setting: str) -> str:

@@ -102,7 +102,7 @@ def exists(settings: Settings, dsn: str) -> bool:
 
     with connections.postgres(dsn, "the Postgres of the lake's catalog") as connection:
         table = f'"{settings.lake_schema}".ducklake_snapshot'
-        return connection.execute("select to_regclass(%s) is not null", [table]).fetchone()[0]
+        return bool(connection.execute("select to_regclass(%s) is not null", [table]).fetchall()[0][0])
 
 
 def expire(
@@ -171,4 +171,4 @@ def _open_transaction(settings: Settings, dsn: str, kept_for: str) -> str | None
             "order by session.xact_start limit 1",
             [settings.lake_schema, kept_for],
         ).fetchone()
-    return session and f"{session[0]} at {session[1] or 'this machine'}, since {session[2] or 'some time'},"
+    return f"{session[0]} at {session[1] or 'this machine'}, since {session[2] or 'some time'}," if session else None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -25,6 +25,9 @@ from duckbook.backends import storage
 from duckbook.backends.clock import now
 from duckbook.errors import LeaseError, ServerError
 from duckbook.files import write_private
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 PREFIX = "history/_lease/"
 
@@ -52,7 +55,7 @@ class Holding:
         return f"{what[0].upper()}{what[1:]} of {data} on {host}, since {since},"
 
 
-def find(client, bucket: str, name: str) -> Holding | None:
+def find(client: S3Client, bucket: str, name: str) -> Holding | None:
     """Return who holds a lease, or None if it is free or expired.
 
     Raises
@@ -64,7 +67,7 @@ def find(client, bucket: str, name: str) -> Holding | None:
     return holding if holding and holding.seconds_left > 0 else None
 
 
-def _read(client, bucket: str, name: str) -> Holding | None:
+def _read(client: S3Client, bucket: str, name: str) -> Holding | None:
     try:
         response = client.get_object(Bucket=bucket, Key=f"{PREFIX}{name}.json")
         content = json.loads(response["Body"].read())
@@ -96,11 +99,13 @@ class Lease:
         Duration without renewal.
     """
 
-    def __init__(self, client, bucket: str, name: str, what: str, token_file: Path, seconds: float = SECONDS) -> None:
+    def __init__(
+        self, client: S3Client, bucket: str, name: str, what: str, token_file: Path, seconds: float = SECONDS
+    ) -> None:
         self.client, self.bucket, self.key, self.name = client, bucket, f"{PREFIX}{name}.json", name
         self.token_file, self.token = token_file, token_hex(8)
-        self.content = {"token": self.token, "what": what, "host": socket.gethostname(), "data": str(token_file.parent)}
-        self.content |= {"since": now(), "seconds": seconds}
+        self.content: dict[str, Any] = {"token": self.token, "what": what, "since": now(), "seconds": seconds}
+        self.content |= {"host": socket.gethostname(), "data": str(token_file.parent)}
         self._etag, self._expires, self._lost = "", 0.0, ""
         self._lock, self._released = threading.Lock(), threading.Event()
 
@@ -189,10 +194,11 @@ class Lease:
     def _put(self, etag: str | None) -> bool:
         """Replace the version with this ETag, or create the object; return whether no other process was faster."""
         body = json.dumps(self.content | {"version": token_hex(4)}).encode()
-        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        condition: dict[str, Any] = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         requested_at = time.monotonic()
         try:
-            put = {"Bucket": self.bucket, "Key": self.key, "Body": body, "ContentType": "application/json"}
+            put: dict[str, Any] = {"Bucket": self.bucket, "Key": self.key, "Body": body}
+            put["ContentType"] = "application/json"
             try:
                 self._etag = self.client.put_object(**put, **condition)["ETag"]
             except ClientError as error:
@@ -222,6 +228,6 @@ class Lease:
 
     def _saved_tokens(self) -> list[str]:
         try:
-            return json.loads(self.token_file.read_text("utf-8"))
+            return list(json.loads(self.token_file.read_text("utf-8")))
         except (OSError, ValueError):
             return []

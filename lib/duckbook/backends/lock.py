@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from duckbook.backends import data_folder
@@ -139,7 +140,7 @@ def _name(settings: Settings) -> str:
     return f"lake-{settings.lake_schema}"
 
 
-def _holder(path) -> str:
+def _holder(path: Path) -> str:
     try:
         content = json.loads(path.read_text("utf-8"))
         return f"{content['what']} (process {content['pid']}, since {content['since']})".capitalize()

@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duckbook.backends import storage
 from duckbook.errors import LandingError
 from duckbook.files import write_private
 from duckbook.settings import Endpoints, S3Endpoint, Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 KEY = "landing.json"
 
@@ -42,8 +45,8 @@ class Manifest:
     seed: int
     dirt: float
     first_as_of: date
-    history: list[dict] | None = None
-    latest: dict[str, list[dict]] = field(default_factory=dict)
+    history: list[dict[str, Any]] | None = None
+    latest: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     planted: str = ""
 
     @property
@@ -115,7 +118,7 @@ def _copy(settings: Settings) -> Path:
 
 
 @lru_cache(maxsize=4)
-def _client(s3: S3Endpoint):
+def _client(s3: S3Endpoint) -> S3Client:
     # Creating a client takes 40 ms, and the manifest is read often.
     return storage.client(s3)
 
@@ -149,7 +152,7 @@ def choose(
     dirt: float | None = None,
     planted: str | None = None,
     as_of: date | None = None,
-) -> dict:
+) -> dict[str, Any]:
     """Return the parameters to generate with: as given, else as set, else as landed before, else the default.
 
     Parameters
@@ -169,7 +172,8 @@ def choose(
 
 def requested(settings: Settings, landed: Manifest | None, given: Mapping[str, Any], as_of: date | None) -> Manifest:
     """Return the manifest that `choose` decides on, given the landed one."""
-    chosen = {name: given.get(name) for name in FIXED} | {"first_as_of": None if landed and landed.complete else as_of}
+    chosen: dict[str, Any] = {name: given.get(name) for name in FIXED}
+    chosen["first_as_of"] = None if landed and landed.complete else as_of
     for name, value in chosen.items():
         if value is None:
             source = landed if landed and name not in settings.model_fields_set else settings

@@ -11,11 +11,11 @@ import base64
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duckbook.backends import connections
 from duckbook.errors import ServerError, WarehouseError, first_line
-from duckbook.settings import Settings
+from duckbook.settings import Settings, revealed
 
 if TYPE_CHECKING:
     import duckdb
@@ -42,7 +42,7 @@ def check(settings: Settings, extensions: Path) -> None:
     WarehouseError
         A check failed. The message does not contain the token.
     """
-    check_token(settings.motherduck_token.get_secret_value())
+    check_token(revealed(settings.motherduck_token))
     check_version()
     if settings.motherduck_database in TAKEN_NAMES:
         raise WarehouseError(
@@ -89,7 +89,7 @@ def check_token(token: str, now: float | None = None) -> None:
         )
 
 
-def _decoded(part: str) -> object:
+def _decoded(part: str) -> Any:
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
 
 
@@ -145,9 +145,9 @@ def open_database(settings: Settings, config: dict[str, str]) -> duckdb.DuckDBPy
     """
     import duckdb
 
-    token, database = settings.motherduck_token.get_secret_value(), settings.motherduck_database
+    token, database = revealed(settings.motherduck_token), settings.motherduck_database
     try:
-        connection = duckdb.connect("md:", config=config | {"motherduck_token": token})
+        connection = duckdb.connect("md:", config={**config, "motherduck_token": token})
         connection.execute(f"create database if not exists {database}")
     except duckdb.Error as error:
         raise WarehouseError(
@@ -160,7 +160,7 @@ def attach_database(connection: duckdb.DuckDBPyConnection, settings: Settings) -
     """Attach the database of the warehouse to a local connection, read-only; return its name."""
     database = settings.motherduck_database
     connection.execute("load motherduck")
-    connection.execute("set motherduck_token = ?", [settings.motherduck_token.get_secret_value()])
+    connection.execute("set motherduck_token = ?", [revealed(settings.motherduck_token)])
     connection.execute(f"attach 'md:{database}' as {database} (read_only)")
     return database
 

@@ -54,7 +54,7 @@ def run_concurrently(
             finally:
                 running.discard(cursor)
 
-    futures: list[Future] = []
+    futures: list[Future[Output]] = []
     with ThreadPoolExecutor(at_once) as pool:
         try:
             for value in inputs:
@@ -69,7 +69,7 @@ def run_concurrently(
     return [future.result() for future in futures]
 
 
-def _stop(running: set[duckdb.DuckDBPyConnection], futures: Collection[Future]) -> None:
+def _stop(running: set[duckdb.DuckDBPyConnection], futures: Collection[Future[Output]]) -> None:
     """Interrupt repeatedly until nothing runs, because an interrupt between two queries is lost."""
     import duckdb
 

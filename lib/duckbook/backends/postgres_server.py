@@ -110,7 +110,8 @@ class PostgresServer:
     @property
     def port(self) -> int | None:
         """Port of the server, or None before its first start."""
-        return files.read_json(self._ports_file).get("port")
+        port: int | None = files.read_json(self._ports_file).get("port")
+        return port
 
     @property
     def address(self) -> str | None:
@@ -193,7 +194,8 @@ class PostgresServer:
                 for names in changed:
                     connection.execute(sql.SQL("vacuum (full, analyze) {}").format(sql.Identifier(*names)))
                 # Recycled segments keep their old content until they are full.
-                for _ in range(connection.execute("select count(*) + 1 from pg_ls_waldir()").fetchone()[0]):
+                [(segments,)] = connection.execute("select count(*) from pg_ls_waldir()").fetchall()
+                for _ in range(segments + 1):
                     connection.execute("checkpoint")
                     connection.execute("select pg_switch_wal()")
                 connection.execute("checkpoint")
@@ -311,9 +313,10 @@ class PostgresServer:
         return nobody.pw_uid
 
 
-def _succeeds(words: list, user: int | None = None) -> bool:
-    identity = {} if user is None else {"user": user, "group": processes.group_of(user), "extra_groups": []}
+def _succeeds(words: list[str | Path], user: int | None = None) -> bool:
+    group, extra = (None, None) if user is None else (processes.group_of(user), ())
     try:
-        return subprocess.run(words, capture_output=True, check=False, **identity).returncode == 0
+        done = subprocess.run(words, capture_output=True, check=False, user=user, group=group, extra_groups=extra)
+        return done.returncode == 0
     except OSError:
         return False

@@ -7,10 +7,15 @@ import shlex
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from duckbook.backends import connections
 from duckbook.errors import ServerError, SettingError
 from duckbook.settings import S3Endpoint, Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from pydantic import SecretStr
 
 MIN_FREE = {"data": 100 * 2**20, "runs": 20 * 2**20}
 """Free bytes needed to start a run: about what a small one writes. The disk may still fill up during the run."""
@@ -30,10 +35,14 @@ def check(settings: Settings) -> None:
     for name in ("data", "runs"):
         _check_folder(f"DUCKBOOK_{name.upper()}", getattr(settings, name), MIN_FREE[name])
     with ThreadPoolExecutor() as pool:
-        checks = [_check_postgres] * (not settings.embedded_postgres) + [_check_s3] * (not settings.embedded_s3)
-        checks += [_check_bi] * (settings.bi and settings.bi_postgres_dsn is not None)
-        checks += [_check_lake] * (settings.target == "lake" and settings.lake_dsn is not None)
-        for future in [pool.submit(function, settings) for function in checks]:
+        checks = [] if settings.embedded_s3 else [pool.submit(_check_s3, settings)]
+        if dsn := settings.postgres_dsn:
+            checks.append(pool.submit(_check_postgres, dsn, "POSTGRES", settings.postgres_schema))
+        if settings.bi and (dsn := settings.bi_postgres_dsn):  # Every run publishes to it at its end.
+            checks.append(pool.submit(_check_postgres, dsn, "BI_POSTGRES"))
+        if settings.target == "lake" and (dsn := settings.lake_dsn):
+            checks.append(pool.submit(_check_postgres, dsn, "LAKE", settings.lake_schema))
+        for future in checks:
             future.result()
 
 
@@ -68,30 +77,17 @@ def _check_folder(setting: str, folder: Path, min_free: int) -> None:
         )
 
 
-def _check_postgres(settings: Settings) -> None:
-    dsn = settings.postgres_dsn.get_secret_value()
-    address = connections.postgres_address(dsn)
-    if address:
-        connections.check_reachable(*address, "DUCKBOOK_POSTGRES_DSN")
-    connections.check_schema(dsn, settings.postgres_schema)
-
-
-def _check_bi(settings: Settings) -> None:
-    # Every run publishes to it at its end.
-    dsn, setting = settings.bi_postgres_dsn.get_secret_value(), "DUCKBOOK_BI_POSTGRES_DSN"
+def _check_postgres(secret: SecretStr, name: str, schema: str | None = None) -> None:
+    """Check a Postgres, and the schema to use in it; `name` is the middle of its settings' names."""
+    dsn, setting = secret.get_secret_value(), f"DUCKBOOK_{name}_DSN"
     address = connections.postgres_address(dsn)
     if address:
         connections.check_reachable(*address, setting)
+    if schema is not None:
+        connections.check_schema(dsn, schema, setting, f"DUCKBOOK_{name}_SCHEMA")
+        return
     with connections.postgres(dsn, setting, connections.QUICK_SECONDS):
         pass
-
-
-def _check_lake(settings: Settings) -> None:
-    dsn, setting = settings.lake_dsn.get_secret_value(), "DUCKBOOK_LAKE_DSN"
-    address = connections.postgres_address(dsn)
-    if address:
-        connections.check_reachable(*address, setting)
-    connections.check_schema(dsn, settings.lake_schema, setting, "DUCKBOOK_LAKE_SCHEMA")
 
 
 def _check_s3(settings: Settings) -> None:
@@ -117,7 +113,7 @@ def _check_s3(settings: Settings) -> None:
             raise ServerError(_no_answer(settings, error)) from None
 
 
-def _check_write_access(client, bucket: str) -> None:
+def _check_write_access(client: S3Client, bucket: str) -> None:
     """Start an upload and abort it: this needs the right to write, and leaves nothing behind."""
     key = "history/.duckbook-preflight"
     upload = client.create_multipart_upload(Bucket=bucket, Key=key)

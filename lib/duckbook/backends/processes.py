@@ -171,7 +171,12 @@ class Daemon:
 
 
 def run(
-    words: list[str], log: Path, cwd: Path, owner: int | None = None, env: dict[str, str] | None = None, **options
+    words: list[str],
+    log: Path,
+    cwd: Path,
+    owner: int | None = None,
+    env: dict[str, str] | None = None,
+    start_new_session: bool = False,
 ) -> int:
     """Run a command with its output in a log file; return its exit status."""
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -184,8 +189,10 @@ def run(
             cwd=cwd,
             env=environment(**(env or {})),
             check=False,
-            **({} if owner is None else {"user": owner, "group": group_of(owner), "extra_groups": []}),
-            **options,
+            user=owner,
+            group=None if owner is None else group_of(owner),
+            extra_groups=None if owner is None else [],
+            start_new_session=start_new_session,
         ).returncode
     finally:
         os.close(output)

@@ -126,7 +126,8 @@ class S3Server:
     @property
     def port(self) -> int | None:
         """Port of S3, or None before the first start."""
-        return files.read_json(self._ports_file).get("s3")
+        port: int | None = files.read_json(self._ports_file).get("s3")
+        return port
 
     @property
     def address(self) -> str | None:
@@ -222,11 +223,19 @@ class S3Server:
             )
         command = [str(find_weed()), "shell", *parts]
         script = "lock\nvolume.vacuum -garbageThreshold=0.0000001\nunlock\n"
-        options = {"cwd": self.config, "env": processes.environment(), "capture_output": True, "text": True}
         is_gone = False
         for _ in processes.poll(time.monotonic() + START_SECONDS, pause=0.5):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                subprocess.run(command, input=script, timeout=START_SECONDS, check=False, **options)
+                subprocess.run(
+                    command,
+                    input=script,
+                    timeout=START_SECONDS,
+                    check=False,
+                    cwd=self.config,
+                    env=processes.environment(),
+                    capture_output=True,
+                    text=True,
+                )
             # Run once more after that: another file may have been compacted before its last deletions.
             if is_gone:
                 return
@@ -313,7 +322,7 @@ class S3Server:
         for _ in processes.poll(deadline):
             if self.daemon.find() is None:
                 return False
-            if processes.is_listening(self.port) and self._sentinel_is_readable():
+            if self.port and processes.is_listening(self.port) and self._sentinel_is_readable():
                 return True
         return False
 

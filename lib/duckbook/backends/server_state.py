@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
@@ -15,6 +15,9 @@ from duckbook.errors import DuckbookError
 
 if TYPE_CHECKING:
     from duckbook.settings import Settings
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -40,14 +43,14 @@ def on_error(settings: Settings) -> Iterator[Event]:
         raise
 
 
-def command(function: Callable) -> Callable:
+def command(function: Callable[Arguments, Result]) -> Callable[Arguments, Result | None]:
     """Decorate a command so that it stops the servers it started if it fails or is interrupted.
 
     An interrupt is handled once, even if DuckDB or dbt turn it into another error.
     """
 
     @functools.wraps(function)
-    def wrapper(*arguments, **options):
+    def wrapper(*arguments: Arguments.args, **options: Arguments.kwargs) -> Result | None:
         from duckbook.settings import settings
 
         result = None

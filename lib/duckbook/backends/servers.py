@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from duckbook.backends import data_folder
 from duckbook.backends.postgres_server import PostgresServer
 from duckbook.backends.s3_server import SECRET_NAMES, S3Server
 from duckbook.errors import ServerError
-from duckbook.settings import Endpoints, Settings
+from duckbook.settings import Endpoints, Settings, revealed
 
 LOCK_SECONDS = 180
 
@@ -67,7 +67,7 @@ def connect(settings: Settings) -> Endpoints:
 
 def down(settings: Settings) -> list[str]:
     """Stop the embedded servers of this data folder, whatever the settings say; return the names of those that ran."""
-    servers = _embedded(settings)
+    servers: Sequence[PostgresServer | S3Server] = _embedded(settings)
     if not servers:
         return []
     with _locked(settings), ThreadPoolExecutor() as pool:
@@ -75,14 +75,15 @@ def down(settings: Settings) -> list[str]:
     return [server.name for server, was_running in zip(servers, stopped, strict=True) if was_running]
 
 
-def status(settings: Settings) -> list[dict]:
+def status(settings: Settings) -> list[dict[str, str]]:
     """Return name, state (running, stopped or external) and address of Postgres and S3."""
     rows = [{"name": name, "state": "stopped", "address": ""} for name in ("postgres", "s3")]
-    for row, server in zip(rows, _embedded(settings), strict=False):
+    servers: Sequence[PostgresServer | S3Server] = _embedded(settings)
+    for row, server in zip(rows, servers, strict=False):
         if server.is_running():
-            row |= {"state": "running", "address": server.address}
+            row |= {"state": "running", "address": server.address or ""}
     postgres, s3 = rows
-    if not settings.embedded_postgres:
+    if settings.postgres_dsn is not None:
         from duckbook.backends import connections
 
         address = connections.postgres_address(settings.postgres_dsn.get_secret_value())
@@ -147,7 +148,7 @@ def _start(settings: Settings) -> tuple[PostgresServer | None, S3Server | None]:
     if owner != os.geteuid():
         # Root could, but would leave files there that the owner cannot open.
         raise ServerError(f"{_folder(settings)} belongs to another user (id {owner}): work as that user.")
-    postgres, s3 = _embedded(settings)
+    postgres, s3 = _servers(settings)
     wanted = [
         server for server, needed in ((postgres, settings.embedded_postgres), (s3, settings.embedded_s3)) if needed
     ]
@@ -163,10 +164,12 @@ def _start(settings: Settings) -> tuple[PostgresServer | None, S3Server | None]:
 
 def _embedded(settings: Settings) -> tuple[()] | tuple[PostgresServer, S3Server]:
     """Return the embedded servers of the data folder, or nothing if it never had any."""
+    return _servers(settings) if files.read_json(_folder(settings) / "secrets.json") else ()
+
+
+def _servers(settings: Settings) -> tuple[PostgresServer, S3Server]:
     folder = _folder(settings)
     known = files.read_json(folder / "secrets.json")
-    if not known:
-        return ()
     keys = {name: known[name] for name in SECRET_NAMES}
     s3 = S3Server(folder, known["s3_access_key_id"], known["s3_secret_access_key"], keys)
     return PostgresServer(folder, known["postgres_password"]), s3
@@ -219,9 +222,9 @@ def _locked(settings: Settings) -> Iterator[None]:
 def _endpoints(settings: Settings, postgres: PostgresServer | None, s3: S3Server | None) -> Endpoints:
     from duckbook.backends import connections
 
-    dsn = postgres.dsn if postgres else settings.postgres_dsn.get_secret_value()
-    lake_dsn = settings.lake_dsn.get_secret_value() if settings.lake_dsn else None
-    return Endpoints(dsn, s3.endpoint if s3 else connections.s3_endpoint(settings), lake_dsn)
+    dsn = postgres.dsn if postgres else revealed(settings.postgres_dsn)
+    s3_endpoint = s3.endpoint if s3 else connections.s3_endpoint(settings)
+    return Endpoints(dsn, s3_endpoint, revealed(settings.lake_dsn) or None)
 
 
 def _prepare(settings: Settings, endpoints: Endpoints, s3: S3Server | None) -> None:

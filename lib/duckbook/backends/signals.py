@@ -46,19 +46,21 @@ def unstoppable() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     if threading.current_thread() is not threading.main_thread():  # Signals interrupt the main thread only.
         yield nullcontext
         return
-    ignored_until, raised = float("inf"), None
+    ignored_until = float("inf")
+    raised: BaseException | None = None
 
-    def handle(number: int, frame) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         nonlocal ignored_until, raised
         if time.monotonic() < ignored_until or deferred_by_import(number, frame):
             return
         ignored_until = time.monotonic() + IGNORE_SECONDS
-        if not callable(before[number]):
-            signal.signal(number, before[number])
+        handler = before[number]
+        if not callable(handler):
+            signal.signal(number, handler)
             signal.raise_signal(number)
             return
         try:
-            before[number](number, frame)
+            handler(number, frame)
         except BaseException as exception:
             raised = exception
             raise

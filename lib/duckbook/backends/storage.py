@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from ipaddress import ip_address
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import boto3
 import botocore.session
@@ -22,6 +22,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from duckbook.errors import ServerError
 from duckbook.settings import S3Endpoint, Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 CONNECTIONS = 16
 
@@ -52,7 +55,7 @@ def _session(local: bool) -> boto3.Session:
     """
     if not local:
         return boto3.Session()
-    no_config = {"profile": (None, [], None, None), "config_file": (None, [], os.devnull, None)}
+    no_config: dict[str, Any] = {"profile": (None, [], None, None), "config_file": (None, [], os.devnull, None)}
     return boto3.Session(botocore_session=botocore.session.Session(session_vars=no_config))
 
 
@@ -61,7 +64,7 @@ def prepare(settings: Settings) -> None:
     client(S3Endpoint("http://127.0.0.1" if settings.embedded_s3 else None, "us-east-1", "nobody", "nothing"))
 
 
-def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
+def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60) -> S3Client:
     """Return a boto3 client with timeouts and retries.
 
     Parameters
@@ -71,8 +74,8 @@ def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
     seconds
         Read timeout.
     """
-    local = s3.url is not None and _is_loopback(s3.host.rsplit(":", 1)[0])
-    config = Config(
+    local = s3.host is not None and _is_loopback(s3.host.rsplit(":", 1)[0])
+    config = Config(  # type: ignore[call-arg]  # The stubs lack ignore_configured_endpoint_urls.
         connect_timeout=min(3, seconds),
         read_timeout=seconds,
         retries={"mode": "standard", "total_max_attempts": attempts},
@@ -83,7 +86,7 @@ def client(s3: S3Endpoint, attempts: int = 4, seconds: float = 60):
         response_checksum_validation="when_required",
         # Only the settings say where S3 is; DuckDB would ignore AWS_ENDPOINT_URL.
         ignore_configured_endpoint_urls=True,
-        **({"proxies": {}} if local else {}),
+        proxies={} if local else None,
     )
     return _session(local).client(
         "s3",
@@ -118,7 +121,7 @@ def _named_errors(action: str) -> Iterator[None]:
         raise ServerError(f"S3 cannot {action}: {str(error).rstrip('.')}. To go on, {remedy}.") from error
 
 
-def list_objects(client, bucket: str, prefix: str = "") -> list[StoredObject]:
+def list_objects(client: S3Client, bucket: str, prefix: str = "") -> list[StoredObject]:
     """Return the objects whose keys start with `prefix`, sorted by key; none if the bucket does not exist."""
     objects: list[StoredObject] = []
     with _named_errors(f"list s3://{bucket}/{prefix}"):
@@ -135,13 +138,13 @@ def list_objects(client, bucket: str, prefix: str = "") -> list[StoredObject]:
     return sorted(objects)
 
 
-def put_bytes(client, bucket: str, key: str, data: bytes) -> None:
+def put_bytes(client: S3Client, bucket: str, key: str, data: bytes) -> None:
     """Write an object, atomically."""
     with _named_errors(f"write s3://{bucket}/{key}"):
         client.put_object(Bucket=bucket, Key=key, Body=data)
 
 
-def get_bytes(client, bucket: str, key: str) -> bytes | None:
+def get_bytes(client: S3Client, bucket: str, key: str) -> bytes | None:
     """Return an object's content, or None if it does not exist."""
     with _named_errors(f"read s3://{bucket}/{key}"):
         try:
@@ -152,7 +155,7 @@ def get_bytes(client, bucket: str, key: str) -> bytes | None:
             raise
 
 
-def read_head(client, bucket: str, key: str, n: int) -> bytes:
+def read_head(client: S3Client, bucket: str, key: str, n: int) -> bytes:
     """Return the first `n` bytes of an object, fewer if it is shorter."""
     with _named_errors(f"read s3://{bucket}/{key}"):
         try:
@@ -166,30 +169,30 @@ def read_head(client, bucket: str, key: str, n: int) -> bytes:
             return body.read(n)
 
 
-def upload(client, path: Path, bucket: str, key: str) -> None:
+def upload(client: S3Client, path: Path, bucket: str, key: str) -> None:
     """Upload a file with the media type of the key's suffix, in parts if it is very large."""
     from boto3.s3.transfer import TransferConfig
 
     media_type = MEDIA_TYPES.get(Path(key).suffix)
-    options = {"ExtraArgs": {"ContentType": media_type}} if media_type else {}
+    extra = {"ContentType": media_type} if media_type else None
     config = TransferConfig(multipart_threshold=MULTIPART_BYTES)
     with _named_errors(f"write s3://{bucket}/{key}"):
-        client.upload_file(str(path), bucket, key, Config=config, **options)
+        client.upload_file(str(path), bucket, key, ExtraArgs=extra, Config=config)
 
 
-def download(client, bucket: str, key: str, path: Path) -> None:
+def download(client: S3Client, bucket: str, key: str, path: Path) -> None:
     """Download an object to a file."""
     with _named_errors(f"read s3://{bucket}/{key}"):
         client.download_file(bucket, key, str(path))
 
 
-def delete(client, bucket: str, key: str) -> None:
+def delete(client: S3Client, bucket: str, key: str) -> None:
     """Delete an object if it exists."""
     with _named_errors(f"delete s3://{bucket}/{key}"):
         client.delete_object(Bucket=bucket, Key=key)
 
 
-def delete_prefix(client, bucket: str, prefix: str) -> int:
+def delete_prefix(client: S3Client, bucket: str, prefix: str) -> int:
     """Delete the objects whose keys start with `prefix`; return how many there were.
 
     Each takes a request, because not every server can delete several at once.
@@ -202,7 +205,7 @@ def delete_prefix(client, bucket: str, prefix: str) -> int:
     return len(keys)
 
 
-def ensure_bucket(client, bucket: str) -> None:
+def ensure_bucket(client: S3Client, bucket: str) -> None:
     """Create a bucket if it is missing.
 
     Raises
@@ -217,7 +220,8 @@ def ensure_bucket(client, bucket: str) -> None:
             raise
         region = client.meta.region_name
         # AWS needs the region, except us-east-1, which it rejects here; other servers ignore it.
-        location = {"CreateBucketConfiguration": {"LocationConstraint": region}} if region != "us-east-1" else {}
+        located = {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        location: dict[str, Any] = located if region != "us-east-1" else {}
         try:
             client.create_bucket(Bucket=bucket, **location)
         except ClientError as create_error:

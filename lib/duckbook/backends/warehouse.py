@@ -51,6 +51,9 @@ class DatabaseConnection:
         self.close()
 
 
+Connection = duckdb.DuckDBPyConnection | DatabaseConnection
+"""A connection to the warehouse of any target."""
+
 EXTENSIONS = ("httpfs", "postgres_scanner", "ducklake", "motherduck")
 
 LANDING_DATABASE = "landing_postgres"
@@ -90,7 +93,7 @@ def _platform() -> str:
     """Return the platform for which this DuckDB's extensions are built."""
     # Not on duckdb's default connection, which all threads share.
     with duckdb.connect() as connection:
-        return connection.execute("pragma platform").fetchone()[0]
+        return str(connection.execute("pragma platform").fetchall()[0][0])
 
 
 def engine_config(settings: Settings, trusted: bool = False) -> dict[str, str]:
@@ -119,19 +122,19 @@ def engine_config(settings: Settings, trusted: bool = False) -> dict[str, str]:
 
 def engine(settings: Settings, trusted: bool = False) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB in UTC, without a warehouse; `trusted` as in `engine_config`."""
-    return _in_utc(duckdb.connect(":memory:", config=engine_config(settings, trusted)))
+    return _in_utc(duckdb.connect(":memory:", config={**engine_config(settings, trusted)}))
 
 
-def halve_memory_limit(connection: duckdb.DuckDBPyConnection) -> None:
+def halve_memory_limit(connection: Connection) -> None:
     """Halve the memory limit of an engine that only streams rows, to leave memory to concurrent processes."""
-    (limit,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone()
+    [(limit,)] = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchall()
     connection.execute(f"set memory_limit = {literal(f'{limit // 2}B')}")
 
 
 @contextlib.contextmanager
 def limit_threads(connection: duckdb.DuckDBPyConnection, least: int = 1, most: int | None = None) -> Iterator[None]:
     """Keep the threads of an engine between two bounds during the block."""
-    (current,) = connection.execute("select current_setting('threads')").fetchone()
+    [(current,)] = connection.execute("select current_setting('threads')").fetchall()
     connection.execute(f"set threads = {max(least, min(current, most or current))}")
     try:
         yield
@@ -139,9 +142,7 @@ def limit_threads(connection: duckdb.DuckDBPyConnection, least: int = 1, most: i
         connection.execute(f"set threads = {current}")
 
 
-def open_warehouse(
-    settings: Settings, read_only: bool = False, trusted: bool = False
-) -> duckdb.DuckDBPyConnection | DatabaseConnection:
+def open_warehouse(settings: Settings, read_only: bool = False, trusted: bool = False) -> Connection:
     """Open the warehouse of the target.
 
     Parameters
@@ -166,8 +167,8 @@ def open_warehouse(
         raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        config = engine_config(settings, trusted) | FILE_CONFIG
-        return _in_utc(duckdb.connect(str(path), read_only=read_only, config=config))
+        config = engine_config(settings, trusted)
+        return _in_utc(duckdb.connect(str(path), read_only=read_only, config={**config, **FILE_CONFIG}))
     except duckdb.IOException as error:
         holder = re.search(r"Conflicting lock is held in .*?\(PID (\d+)\)", str(error))
         if holder is None:
@@ -241,7 +242,7 @@ def use_lake(
     lake.attach(connection, settings, options, read_only=read_only, snapshot=snapshot)
 
 
-def use_s3(connection: duckdb.DuckDBPyConnection, s3: S3Endpoint) -> None:
+def use_s3(connection: Connection, s3: S3Endpoint) -> None:
     """Load httpfs and create the secret for S3."""
     connection.execute("load httpfs")
     secret = {"key_id": s3.access_key_id, "secret": s3.secret_access_key, "region": s3.region}
@@ -280,10 +281,10 @@ def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) 
     _create_secret(
         connection, secret, "postgres", {names[key]: str(value) for key, value in parts.items() if key in names}
     )
-    return make_dsn(**{key: value for key, value in parts.items() if key not in names})
+    return make_dsn(None, **{key: value for key, value in parts.items() if key not in names})
 
 
-def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:
+def _create_secret(connection: Connection, name: str, kind: str, values: dict[str, str]) -> None:
     options = ", ".join(f"{key} {literal(value)}" for key, value in values.items())
     connection.execute(f"create or replace temporary secret {name} (type {kind}, {options})")
 

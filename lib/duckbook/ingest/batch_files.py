@@ -95,7 +95,7 @@ def _threads_for(tables: Mapping[str, Sequence[Reading]], history: History) -> t
 
 
 def _append_table(
-    connection,
+    connection: duckdb.DuckDBPyConnection,
     bucket: str,
     history: History,
     as_of: date,
@@ -126,13 +126,13 @@ def _append_table(
     return batches, files
 
 
-def find_conflicting(connection, readings: Sequence[Reading]) -> dict[str, tuple[int, str]]:
+def find_conflicting(connection: duckdb.DuckDBPyConnection, readings: Sequence[Reading]) -> dict[str, tuple[int, str]]:
     """Run `versions.find_conflicting` on readings of one table."""
     files = [File(str(r.path), r.columns, r.types, ANY_PLACE) for r in readings if r.readable]
     return versions.find_conflicting(connection, source_tables()[readings[0].source.table], files) if files else {}
 
 
-def find_gone(connection, bucket: str, history: History, r: Reading) -> tuple[int, str]:
+def find_gone(connection: duckdb.DuckDBPyConnection, bucket: str, history: History, r: Reading) -> tuple[int, str]:
     """Run `versions.find_gone` on a source that was read before; keys always leave sources of the latest days."""
     before = None if r.source.latest else history.newest.get(r.source.name)
     if before is None:
@@ -143,7 +143,14 @@ def find_gone(connection, bucket: str, history: History, r: Reading) -> tuple[in
     return versions.find_gone(connection, source_tables()[before.table], landed, files, paths.get("sightings"))
 
 
-def _find_unchanged(connection, bucket: str, history: History, name: str, readings, places) -> dict[str, int]:
+def _find_unchanged(
+    connection: duckdb.DuckDBPyConnection,
+    bucket: str,
+    history: History,
+    name: str,
+    readings: Sequence[Reading],
+    places: Sequence[Place],
+) -> dict[str, int]:
     """Make the temp table `unchanged`; return the number of unchanged rows per file."""
     before = [batch for batch in history.batches if batch.table == name]
 
@@ -245,7 +252,7 @@ def as_batch(
     return batch, {keys[role]: path for role, path in local.items()}
 
 
-def _write_files(connection, r: Reading, unchanged: int) -> tuple[Files, dict[str, int]]:
+def _write_files(connection: duckdb.DuckDBPyConnection, r: Reading, unchanged: int) -> tuple[Files, dict[str, int]]:
     """Write the new, unchanged and unreadable rows to a file each; return the file and the row count per role.
 
     Rows are counted as they are written, so that the check of the flows is independent. A file of rows that is kept
@@ -272,7 +279,9 @@ def _write_files(connection, r: Reading, unchanged: int) -> tuple[Files, dict[st
     for role, query in queries.items():
         if role == "sightings" or unchanged < r.readable:
             local[role] = r.path.with_name(f"{role}.parquet")
-            (counts[role],) = connection.execute(f"copy ({query}) to {literal(str(local[role]))} {PARQUET}").fetchone()
+            [(counts[role],)] = connection.execute(
+                f"copy ({query}) to {literal(str(local[role]))} {PARQUET}"
+            ).fetchall()
     return local, counts
 
 

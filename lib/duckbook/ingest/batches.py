@@ -14,6 +14,7 @@ from datetime import date
 from functools import cached_property
 from hashlib import md5
 from secrets import token_hex
+from typing import Any
 
 FLOWS = ("landed", "appended", "unchanged", "unreadable")
 """Row counts of a batch; the first is the sum of the others."""
@@ -52,7 +53,7 @@ def is_in_origin(source: str, origin: str) -> bool:
     return source == origin or source.startswith((f"{origin}/", f"{origin}."))
 
 
-def _from_json(name: str, value: object) -> object:
+def _from_json(name: str, value: Any) -> Any:
     """Convert a JSON value to that of a batch's attribute."""
     if name in {"batch_date", "as_of"}:
         return date.fromisoformat(str(value))
@@ -123,18 +124,18 @@ class Batch:
     gone: int = 0
 
     @property
-    def row(self) -> dict:
+    def row(self) -> dict[str, Any]:
         """The attributes that reports show."""
         return {name: getattr(self, name) for name in SHOWN}
 
     @property
-    def identity(self) -> dict:
+    def identity(self) -> dict[str, Any]:
         """The attributes that identify the batch in a run's lineage."""
         named = ("batch_id", "source", "as_of", "landed", "size", "sha256")
         return {name: getattr(self, name) for name in named}
 
     @property
-    def drifts(self) -> list[dict]:
+    def drifts(self) -> list[dict[str, Any]]:
         """Schema drift, one row per column."""
         batch = {"table": self.table, "source": self.source, "batch_date": self.batch_date}
         return [batch | {"drift": kind, "column": name} for kind, names in self.drift.items() for name in names]
@@ -163,7 +164,7 @@ class ErasedPeople:
 
     salt: str
     people: tuple[str, ...]
-    amended: dict[str, dict]
+    amended: dict[str, dict[str, Any]]
     mails: tuple[str, ...] = ()
 
 
@@ -180,7 +181,7 @@ class Withdrawal:
     """
 
     batches: dict[str, str]
-    amended: dict[str, dict]
+    amended: dict[str, dict[str, Any]]
 
 
 NOTHING = Withdrawal({}, {})
@@ -212,7 +213,7 @@ class Commit:
     withdrawn: Withdrawal | None = None
 
     @property
-    def amended(self) -> dict[str, dict]:
+    def amended(self) -> dict[str, dict[str, Any]]:
         """Batch id → changed attributes of earlier batches; if there are any, raw is rebuilt."""
         return (self.forgotten or self.withdrawn or NOTHING).amended
 
@@ -263,7 +264,7 @@ class History:
     @cached_property
     def batches(self) -> tuple[Batch, ...]:
         """Batches that were not withdrawn, in order of arrival, with all amendments."""
-        amended: dict[str, dict] = {}
+        amended: dict[str, dict[str, Any]] = {}
         for commit in self.commits:
             for batch_id, values in commit.amended.items():
                 amended[batch_id] = amended.get(batch_id, {}) | {
@@ -296,9 +297,9 @@ class History:
         return frozenset(mail for commit in self.commits if commit.forgotten for mail in commit.forgotten.mails)
 
     @property
-    def salt(self) -> str | None:
-        """Salt of the hashes; None if nobody was erased."""
-        return next((commit.forgotten.salt for commit in self.commits if commit.forgotten), None)
+    def salt(self) -> str:
+        """Salt of the hashes; empty if nobody was erased."""
+        return next((commit.forgotten.salt for commit in self.commits if commit.forgotten), "")
 
     @cached_property
     def newest(self) -> dict[str, Batch]:

@@ -16,12 +16,16 @@ import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import md5
+from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from duckbook.backends import storage
 from duckbook.errors import IngestError, ServerError
 from duckbook.ingest.batches import Commit, History
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 PREFIX = "history/_log/"
 
@@ -37,7 +41,7 @@ def commit_key(number: int) -> str:
     return f"{PREFIX}{number:08d}.json"
 
 
-def read(client, bucket: str) -> History:
+def read(client: S3Client, bucket: str) -> History:
     """Read the history, which is empty if there are no commits yet.
 
     Raises
@@ -59,7 +63,7 @@ def read(client, bucket: str) -> History:
     return parse({f"s3://{bucket}/{commit_key(number)}": text for number, text in zip(etags, texts, strict=True)})
 
 
-def identity(client, bucket: str) -> str | None:
+def identity(client: S3Client, bucket: str) -> str | None:
     """Return a hash that identifies a history on any machine, also after a restore; None if there is no history."""
     first = storage.get_bytes(client, bucket, commit_key(1))
     return md5(first, usedforsecurity=False).hexdigest() if first else None
@@ -88,13 +92,13 @@ def parse(texts: Mapping[str, bytes | None]) -> History:
     return History(tuple(commits))
 
 
-def _etags(client, bucket: str) -> dict[int, str]:
+def _etags(client: S3Client, bucket: str) -> dict[int, str]:
     """Return commit number → ETag, in order."""
     listed = storage.list_objects(client, bucket, PREFIX)
     return {int(name[1]): stored.etag for stored in listed if (name := KEY.fullmatch(stored.key))}
 
 
-def _read_checkpoint(client, bucket: str) -> dict[int, tuple[str, bytes]]:
+def _read_checkpoint(client: S3Client, bucket: str) -> dict[int, tuple[str, bytes]]:
     """Return commit number → ETag and text; empty if the checkpoint is missing or damaged."""
     try:
         lines = gzip.decompress(storage.get_bytes(client, bucket, CHECKPOINT) or b"").splitlines()
@@ -104,7 +108,7 @@ def _read_checkpoint(client, bucket: str) -> dict[int, tuple[str, bytes]]:
         return {}
 
 
-def checkpoint(client, bucket: str, history: History) -> None:
+def checkpoint(client: S3Client, bucket: str, history: History) -> None:
     """Write a new checkpoint every `COMMITS_PER_CHECKPOINT` commits; a failure only costs later reads time."""
     if not history.commits or len(history.commits) % COMMITS_PER_CHECKPOINT:
         return
@@ -114,7 +118,7 @@ def checkpoint(client, bucket: str, history: History) -> None:
         storage.put_bytes(client, bucket, CHECKPOINT, gzip.compress(b"\n".join(lines), 1))
 
 
-def put(client, bucket: str, commit: Commit) -> None:
+def put(client: S3Client, bucket: str, commit: Commit) -> None:
     """Write a commit, which adds its batches to the history atomically.
 
     Raises
@@ -125,14 +129,14 @@ def put(client, bucket: str, commit: Commit) -> None:
         The object storage does not answer.
     """
     key = commit_key(commit.number)
-    body = {"Bucket": bucket, "Key": key, "Body": commit.text.encode(), "ContentType": "application/json"}
+    body = commit.text.encode()
     try:
-        client.put_object(**body, IfNoneMatch="*")
+        client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*")
     except ClientError as error:
         code = storage.error_code(error)
         if code == "NotImplemented" and storage.get_bytes(client, bucket, key) is None:
-            storage.put_bytes(client, bucket, key, commit.text.encode())
-        elif storage.get_bytes(client, bucket, key) == commit.text.encode():
+            storage.put_bytes(client, bucket, key, body)
+        elif storage.get_bytes(client, bucket, key) == body:
             return  # A retry: the response to the first try was lost.
         elif code in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
             raise IngestError(

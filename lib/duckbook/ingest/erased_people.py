@@ -70,14 +70,14 @@ def remove_erased(
     return cleaned, affected
 
 
-def _remove_from(connection, reading: Reading, history: History) -> tuple[int, Reading]:
+def _remove_from(connection: duckdb.DuckDBPyConnection, reading: Reading, history: History) -> tuple[int, Reading]:
     table, affected = tables()[reading.source.table], 0
     if reading.readable:
-        path = str(reading.path)
-        numbers = _rows_of_erased(connection, path, reading.columns, history)
+        rows_file = str(reading.path)
+        numbers = _rows_of_erased(connection, rows_file, reading.columns, history)
         if numbers:
             affected, new = len(numbers), reading.path.with_name("without.parquet")
-            columns = rewrite(connection, table, path, reading.columns, new, numbers)
+            columns = rewrite(connection, table, rows_file, reading.columns, new, numbers)
             deleted = affected if is_person_table(table) else 0
             reading = replace(
                 reading, path=new, columns=columns, landed=reading.landed - deleted, readable=reading.readable - deleted
@@ -92,7 +92,9 @@ def _remove_from(connection, reading: Reading, history: History) -> tuple[int, R
     return affected, reading
 
 
-def _rows_of_erased(connection, path: str, columns: Sequence[str], history: History) -> list[int]:
+def _rows_of_erased(
+    connection: duckdb.DuckDBPyConnection, path: str, columns: Sequence[str], history: History
+) -> list[int]:
     """Return the numbers of rows that name an erased person by id or, in rows without an id, by e-mail."""
     numbers: list[int] = []
     without_id = "true"
@@ -119,7 +121,7 @@ def _names_an_erased_person(line: str, history: History) -> bool:
     return not ids and any(hash_email(history.salt, each) in history.erased_emails for each in emails)
 
 
-def _create_erased_people_table(connection, query: str, history: History) -> None:
+def _create_erased_people_table(connection: duckdb.DuckDBPyConnection, query: str, history: History) -> None:
     """Create the temp table `people` from the ids of a query that are of erased people."""
     people = ", ".join(literal(person) for person in sorted(history.erased))
     connection.execute(

@@ -99,7 +99,7 @@ def find(
         # A table may be locked after it was described.
         connection.execute("set lock_timeout = %s", [f"{sources.WAIT_SECONDS}s"])
         # In this order: a session that ends in between has flushed its counters by then.
-        (all_counted,) = connection.execute(ALL_COUNTED).fetchone()
+        [(all_counted,)] = connection.execute(ALL_COUNTED).fetchall()
         counts = dict(connection.execute(COUNTS, parameters).fetchall())
         for source in tables:
             # Counted before the scan, so that a write during the scan changes the next count.
@@ -118,7 +118,7 @@ def find(
 
 def _row_version_sum(connection: Connection, source: PostgresSource) -> str:
     query = sql.SQL(SUM).format(sql.Identifier(source.schema, source.relation))
-    return ":".join(map(str, connection.execute(query).fetchone()))
+    return ":".join(map(str, connection.execute(query).fetchall()[0]))
 
 
 def _read_cache(file: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from duckbook.backends import storage
 from duckbook.ingest import batch_files, commit_log, erased_people, new_sources, sources, transaction
@@ -44,7 +45,7 @@ class IngestReport:
     rows_of_erased: int = 0
 
     @property
-    def tables(self) -> list[dict]:
+    def tables(self) -> list[dict[str, Any]]:
         """Row counts of this ingest, one dict per source table, including tables without new batches."""
         return [
             {"table": name} | {flow: sum(getattr(b, flow) for b in self.batches if b.table == name) for flow in FLOWS}
@@ -76,7 +77,7 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
         landed = sources.discover(settings, endpoints, client)
         new_sources.check_complete(landed, history, settings)
         new = new_sources.find_new(settings, endpoints, landed, history)
-        if not new and as_of in (None, history.as_of):
+        if not new and history.as_of and as_of in (None, history.as_of):
             return IngestReport(history.as_of, None, (), landed.ignored)
         with new_sources.reader(settings, endpoints, new) as connection:
             readings = new_sources.read_all(connection, client, new, folder)
@@ -107,7 +108,8 @@ def ingest(settings: Settings, endpoints: Endpoints, as_of: date | None = None) 
 
 def without_repeats(readings: Sequence[Reading], history: History) -> tuple[list[Reading], list[Reading]]:
     """Split readings into those with new content and those whose source turned out to be the same."""
-    fresh, same = [], []
+    fresh: list[Reading] = []
+    same: list[Reading] = []
     for r in readings:
         before = history.last_read.get(r.source.name)
         if before and before.batch_id in history.withdrawn and r.source.fingerprint is not None:

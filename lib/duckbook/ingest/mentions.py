@@ -136,8 +136,8 @@ class People:
         """Return a pattern for their details and names as pages and notebooks of runs write them."""
         values = [[value] for value in self.texts | self.shared]
         values += [list(order) for first, last in self.names for order in ((first, last), (last, first))]
-        patterns = {_GAP.join(_letters(part) for value in parts for part in _parts(value)) for parts in values}
-        patterns = sorted((each for each in patterns if each), key=len, reverse=True)
+        alternatives = {_GAP.join(_letters(part) for value in parts for part in _parts(value)) for parts in values}
+        patterns = sorted((each for each in alternatives if each), key=len, reverse=True)
         return re.compile(rf"(?<![^\W_])(?:{'|'.join(patterns)})(?![^\W_])", re.IGNORECASE) if patterns else None
 
     @property
@@ -326,7 +326,9 @@ def find_details(
     return People(frozenset(ids), frozenset(texts), frozenset(shared), frozenset(names))
 
 
-def _personal_columns(engine, table: str, files: Sequence[str]) -> tuple[list[str], list[str]]:
+def _personal_columns(
+    engine: duckdb.DuckDBPyConnection, table: str, files: Sequence[str]
+) -> tuple[list[str], list[str]]:
     """Return the columns of a table that are declared as personal, and its undeclared columns."""
     present = columns_of(engine, files) - set(rows.ROW_COLUMNS)
     if "customer_id" not in present:
@@ -351,7 +353,11 @@ def _details(column: str, value: str, *, whole: bool) -> set[str]:
 
 
 def _of_others(
-    engine, files: dict[str, list[str]], columns_of_tables: dict, own: Collection[str], is_theirs: str
+    engine: duckdb.DuckDBPyConnection,
+    files: dict[str, list[str]],
+    columns_of_tables: dict[str, tuple[list[str], list[str]]],
+    own: Collection[str],
+    is_theirs: str,
 ) -> set[str]:
     """Return the texts that also occur in rows of other people."""
     folded_texts = {text: f" {words(text)} " for text in own if words(text)}
@@ -402,7 +408,7 @@ def in_table(
             yield cell._replace(mention=cell.mention._replace(certain=False))
 
 
-def _in_rows(engine, people: People, files: Sequence[str], is_theirs: str) -> Iterator[Cell]:
+def _in_rows(engine: duckdb.DuckDBPyConnection, people: People, files: Sequence[str], is_theirs: str) -> Iterator[Cell]:
     present = columns_of(engine, files)
     columns = sorted(present - set(rows.ROW_COLUMNS))
     if not columns or not people.have_details:

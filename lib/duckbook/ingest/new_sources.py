@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -23,6 +24,9 @@ from duckbook.redaction import Redactor, secrets_of
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables, timestamp
 from duckbook.sql import literal
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 SMALL_BYTES = 4 * 2**20
 """Smaller sources are read concurrently, because reading them mostly waits for a server."""
@@ -86,7 +90,7 @@ def find_new(
     """Return the sources that may have changed, with their fingerprints; `keep` is that of `fingerprints.find`."""
     tables = [source for source in landed.sources if isinstance(source, PostgresSource)]
     by_name = fingerprints.find(settings, endpoints, tables, keep=keep)
-    current = [replace(s, fingerprint=by_name.get(s.name, s.fingerprint)) for s in landed.sources]
+    current = [replace(s, fingerprint=by_name[s.name]) if s.name in by_name else s for s in landed.sources]
     return [
         s
         for s in current
@@ -102,19 +106,24 @@ def _landed_again(source: Source, history: History) -> bool:
 
 
 def read_all(
-    connection: duckdb.DuckDBPyConnection, client, new: Sequence[Source], folder: Path, *, stop: bool = True
-) -> list[Reading | IngestError]:
+    connection: duckdb.DuckDBPyConnection,
+    client: S3Client,
+    new: Sequence[Source],
+    folder: Path,
+    *,
+    failed: dict[int, IngestError] | None = None,
+) -> list[Reading]:
     """Read sources, some concurrently, into files below a folder.
 
     Parameters
     ----------
-    stop
-        Whether to raise the error of a source that cannot be read, rather than return it in place of the reading.
+    failed
+        Takes the errors of sources that cannot be read, by number; without it the first one is raised.
 
     Returns
     -------
     list of Reading
-        In the order of the sources.
+        In the order of the sources, without those in `failed`.
 
     Raises
     ------
@@ -122,27 +131,28 @@ def read_all(
         A source cannot be read.
     """
 
-    def read(cursor: duckdb.DuckDBPyConnection, number: int) -> Reading | IngestError:
+    def read(cursor: duckdb.DuckDBPyConnection, number: int) -> Reading | None:
         subfolder = folder / str(number)
         subfolder.mkdir(exist_ok=True)
         try:
             return reading.read(cursor, client, new[number], subfolder)
         except IngestError as error:
-            if stop:
+            if failed is None:
                 raise
-            return error
+            failed[number] = error
+            return None
 
-    def read_in_turn(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | IngestError]:
+    def read_in_turn(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | None]:
         return {number: read(cursor, number) for number in numbers}
 
-    def read_pack(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | IngestError]:
-        pack = {number: new[number] for number in numbers}
+    def read_pack(cursor: duckdb.DuckDBPyConnection, numbers: Sequence[int]) -> dict[int, Reading | None]:
+        pack = {number: tiny[number] for number in numbers}
         together = small_objects.read(cursor, client, pack, folder) if len(pack) > 1 else {}
         return together | read_in_turn(cursor, [number for number in numbers if number not in together])
 
     tiny = {n: s for n, s in enumerate(new) if isinstance(s, StoredSource) and s.size < small_objects.TINY_BYTES}
     small = [n for n, source in enumerate(new) if source.size < SMALL_BYTES and n not in tiny]
-    readings: dict[int, Reading | IngestError] = {}
+    readings: dict[int, Reading | None] = {}
     # For little data, several threads cost DuckDB more than they save.
     with warehouse.limit_threads(connection, most=1):
         for pack in parallel.run_concurrently(connection, read_pack, small_objects.packs(tiny), SMALL_AT_ONCE):
@@ -155,7 +165,7 @@ def read_all(
     ]
     for of_system in parallel.run_concurrently(connection, read_in_turn, large):
         readings |= of_system
-    return [readings[n] for n in range(len(new))]
+    return [each for n in range(len(new)) if (each := readings[n])]
 
 
 def check_not_replaced(settings: Settings, endpoints: Endpoints, read: Iterable[Source]) -> None:
@@ -185,7 +195,7 @@ def check_as_of(as_of: date | None, fresh: Sequence[Reading], history: History) 
     """
     if as_of is None:
         known = max(filter(None, [tomorrow(), history.as_of]))
-        ahead = max((r for r in fresh if r.date and r.date > known), key=lambda r: r.date, default=None)
+        ahead = max((r for r in fresh if r.date and r.date > known), key=lambda r: r.date or known, default=None)
         if ahead:
             raise IngestError(
                 f"{ahead.source.name} declares the date {ahead.date}, which is after today: correct the date and land "
@@ -197,7 +207,7 @@ def check_as_of(as_of: date | None, fresh: Sequence[Reading], history: History) 
             f"The history is as of {history.as_of}, and {as_of} is earlier: use {history.as_of} or a later as-of "
             "date (AS_OF), or another data folder (DATA=folder). Nothing was ingested."
         )
-    later = max((r for r in fresh if r.date and r.date > as_of), key=lambda r: r.date, default=None)
+    later = max((r for r in fresh if r.date and r.date > as_of), key=lambda r: r.date or as_of, default=None)
     if later:
         raise IngestError(
             f"{later.source.name} declares the date {later.date}, and the as-of date {as_of} is earlier: use "
@@ -234,9 +244,9 @@ def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading],
     for r in fresh:
         if r.source.table == "orders" and r.date is None and "order_date" in r.columns:
             ordered = timestamp("nullif(trim(order_date), '')")
-            (newest,) = connection.execute(
+            [(newest,)] = connection.execute(
                 f"select max({ordered})::date from {literal(str(r.path))} where {ordered} < ?", [tomorrow()]
-            ).fetchone()
+            ).fetchall()
             dates.append(newest)
     known = [known_date for known_date in dates if known_date is not None]
     if not known:

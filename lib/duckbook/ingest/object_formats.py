@@ -13,12 +13,12 @@ import re
 import shutil
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from duckbook.backends import storage
 from duckbook.errors import IngestError
@@ -29,6 +29,8 @@ from duckbook.sql import literal
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow
+    from mypy_boto3_s3 import S3Client
 
     from duckbook.source_tables import SourceTable
 
@@ -73,7 +75,7 @@ class OpenedObject:
     format: Literal["lines", "array", "document"]
     size: int
     local: Path
-    client: object
+    client: S3Client
     has_huge_records: bool = False
 
     @property
@@ -141,7 +143,7 @@ def _select(lines: Iterable[bytes], numbers: Sequence[int]) -> Iterator[bytes]:
         last = number
 
 
-def open_object(client, source: StoredSource, folder: Path) -> OpenedObject:
+def open_object(client: S3Client, source: StoredSource, folder: Path) -> OpenedObject:
     """Detect the format of an object; copy it to `folder` and unpack it if DuckDB cannot read it in place.
 
     Raises
@@ -177,7 +179,7 @@ def open_object(client, source: StoredSource, folder: Path) -> OpenedObject:
     return OpenedObject(source, location, _detect_format(head, source_tables()[source.table]), size, local, client)
 
 
-def _parse(line: bytes | str, hook=None):
+def _parse(line: bytes | str, hook: Callable[[list[tuple[str, Any]]], object] | None = None) -> Any:
     """Parse JSON; integers stay text, because Python refuses very long ones."""
     return json.loads(line, parse_int=str, object_pairs_hook=hook)
 
@@ -224,7 +226,7 @@ def _unpack(packed: Path, source: StoredSource, kind: str) -> Path:
     return path
 
 
-def _open_compressed(packed: Path, kind: str) -> BinaryIO:
+def _open_compressed(packed: Path, kind: str) -> gzip.GzipFile | bz2.BZ2File | pyarrow.NativeFile:
     if kind == "zstd":
         import pyarrow
 
@@ -246,7 +248,7 @@ def why_unreadable(line: bytes) -> str:
     """Return why a line is not a record."""
     keys: list[str] = []
 
-    def collect_keys(pairs: list[tuple[str, object]]) -> dict:
+    def collect_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         # Inner objects are parsed before outer ones, so the last call has the keys of the record.
         keys[:] = [name for name, _ in pairs]
         return dict(pairs)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -22,6 +23,9 @@ from duckbook.ingest.rows import ROW_COLUMNS
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import listed, literal, quoted
+
+if TYPE_CHECKING:
+    from duckbook.backends.warehouse import Connection
 
 SCHEMA = "ecom_raw"
 
@@ -87,7 +91,7 @@ ROLES = {
 """Kind of file of a batch → target table (None: the source table) and the count that it must match."""
 
 
-def create(connection: duckdb.DuckDBPyConnection, target: str = "duckdb") -> None:
+def create(connection: Connection, target: str = "duckdb") -> None:
     """Create the schema, its tables and the columns that were defined since, if they do not exist.
 
     Parameters
@@ -120,7 +124,7 @@ def create(connection: duckdb.DuckDBPyConnection, target: str = "duckdb") -> Non
                 connection.execute(f"alter table {SCHEMA}.{name} add column {quoted(column)} {kind}")
 
 
-def check_owner(connection: duckdb.DuckDBPyConnection) -> None:
+def check_owner(connection: Connection) -> None:
     """Check that schemas with our names are ours, before anything in them is replaced.
 
     Raises
@@ -133,7 +137,8 @@ def check_owner(connection: duckdb.DuckDBPyConnection) -> None:
         "from system.information_schema.tables where table_catalog = current_database() "
         "and list_contains(?, table_schema)"
     )
-    table, are_ours = connection.execute(query, [SCHEMA, [SCHEMA, *INCREMENTAL_SCHEMAS, "ecom_marts"]]).fetchone()
+    schemas = [SCHEMA, *INCREMENTAL_SCHEMAS, "ecom_marts"]
+    [(table, are_ours)] = connection.execute(query, [SCHEMA, schemas]).fetchall()
     if table and not are_ours:
         raise WarehouseError(
             f"The warehouse holds {table}, which duckbook did not create and would replace: rename that schema, or use "
@@ -150,7 +155,7 @@ class LoadReport:
     history: History
 
     @property
-    def lineage(self) -> list[dict]:
+    def lineage(self) -> list[dict[str, Any]]:
         """Every batch in raw with its checksums, and whether this load added it."""
         new = {batch.batch_id for batch in self.batches}
         return [batch.identity | {"new": batch.batch_id in new} for batch in self.history.batches]
@@ -235,7 +240,7 @@ def _load(settings: Settings, endpoints: Endpoints, rebuild: bool) -> LoadReport
     return LoadReport(tuple(commit.number for commit in commits), batches, history)
 
 
-def applied(connection: duckdb.DuckDBPyConnection, history: History, schema: str = SCHEMA) -> int:
+def applied(connection: Connection, history: History, schema: str = SCHEMA) -> int:
     """Return the number of commits that the warehouse has.
 
     Raises
@@ -251,9 +256,9 @@ def applied(connection: duckdb.DuckDBPyConnection, history: History, schema: str
     return len(commits)
 
 
-def insert_batches(connection: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> None:
+def insert_batches(connection: Connection, batches: Sequence[Batch]) -> None:
     """Insert batches into `ecom_raw.batches`."""
-    columns = {name: [] for name in BOOKKEEPING["batches"]}
+    columns: dict[str, list[Any]] = {name: [] for name in BOOKKEEPING["batches"]}
     for batch in batches:
         converted = {"table_name": batch.table, "drift": json.dumps(batch.drift)}
         for name, values in columns.items():
@@ -262,7 +267,9 @@ def insert_batches(connection: duckdb.DuckDBPyConnection, batches: Sequence[Batc
     connection.execute(f"insert into {SCHEMA}.batches select {unnested}", list(columns.values()))
 
 
-def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], read_option: str = "") -> None:
+def _insert_table(
+    connection: Connection, bucket: str, name: str, batches: Sequence[Batch], read_option: str = ""
+) -> None:
     """Insert the new, unchanged and unreadable rows of a table's batches, and check their counts."""
     known = (*source_tables()[name].column_names, *ROW_COLUMNS)
     for column in dict.fromkeys(c for batch in batches for c in batch.columns if c not in known):
@@ -271,7 +278,7 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
         for alike in groups(role, batches):
             query = rows_query(bucket, name, role, alike, read_option)
             try:
-                (inserted,) = connection.execute(f"insert into {SCHEMA}.{target or name} by name {query}").fetchone()
+                [(inserted,)] = connection.execute(f"insert into {SCHEMA}.{target or name} by name {query}").fetchall()
             except (duckdb.HTTPException, duckdb.IOException, duckdb.InvalidInputException) as error:
                 why = first_line(error)
                 raise IngestError(f"{name}: the history cannot be read: {why}. {RESTORE}") from error
@@ -285,7 +292,7 @@ def _insert_table(connection, bucket: str, name: str, batches: Sequence[Batch], 
 def groups(role: str, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
     """Group the batches that have files of a role by columns and key types, so that one statement can read a group."""
 
-    def properties(batch: Batch) -> tuple:
+    def properties(batch: Batch) -> tuple[tuple[str, ...], list[str], str]:
         whole = sorted(rows.whole_numbers(batch.types) & set(source_tables()[batch.table].key))
         # A column of this name would hide DuckDB's own file_index.
         return batch.columns, whole, batch.batch_id if "file_index" in batch.columns else ""
@@ -316,12 +323,12 @@ def rows_query(
     attributes = {"_batch_id": "batch_id", "_source": "source", "_loaded_at": "as_of"}
     condition = ""
     if role == "rows":
-        table, columns = source_tables()[name], batches[0].columns
-        data = [column for column in columns if column not in ROW_COLUMNS]
+        table, present = source_tables()[name], batches[0].columns
+        data = [column for column in present if column not in ROW_COLUMNS]
         # In tables without derived keys, staging quarantines records without a key.
         key_of = rows.any_key if table.derived_key else rows.key
-        key = key_of(table, columns, rows.whole_numbers(batches[0].types))
-        number = rows.row_number(columns)
+        key = key_of(table, present, rows.whole_numbers(batches[0].types))
+        number = rows.row_number(present)
         columns = [*map(quoted, data), f"{key} as _key", f"{number} as _row_number", "_row_hash"]
         if mixed := [index for index, b in enumerate(batches) if b.with_sightings and "sightings" in b.files]:
             unchanged = _files(bucket, "sightings", [batches[index] for index in mixed], read_option, local)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from hashlib import md5
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -22,6 +23,9 @@ from duckbook.ingest import object_formats, record_schemas, rows
 from duckbook.ingest.sources import PostgresSource, Source, StoredSource
 from duckbook.source_tables import source_tables
 from duckbook.sql import PARQUET, literal, quoted
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 SAME_TEXT = re.compile(
     r"smallint|integer|bigint|text|character varying(\(\d+\))?|boolean|uuid|date"
@@ -74,7 +78,7 @@ class Reading:
         }
 
 
-def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: Path) -> Reading:
+def read(connection: duckdb.DuckDBPyConnection, client: S3Client, source: Source, folder: Path) -> Reading:
     """Read a source into files of a folder of its own.
 
     Parameters
@@ -103,7 +107,9 @@ def read(connection: duckdb.DuckDBPyConnection, client, source: Source, folder: 
         raise IngestError(f"{source.name} cannot be read: {why}. Fix it at its source and land it again.") from error
 
 
-def _read_object(connection, client, source: StoredSource, folder: Path) -> Reading:
+def _read_object(
+    connection: duckdb.DuckDBPyConnection, client: S3Client, source: StoredSource, folder: Path
+) -> Reading:
     opened = object_formats.open_object(client, source, folder)
     try:
         schema = record_schemas.find(connection, source, opened)
@@ -128,7 +134,9 @@ def _read_object(connection, client, source: StoredSource, folder: Path) -> Read
     return reading
 
 
-def _write_unreadable(connection, opened: object_formats.OpenedObject, path: Path) -> tuple[Path, int]:
+def _write_unreadable(
+    connection: duckdb.DuckDBPyConnection, opened: object_formats.OpenedObject, path: Path
+) -> tuple[Path, int]:
     """Write the unreadable records to a file of their own, with the reason and their text."""
     result = connection.execute(
         f"select file_row_number from read_parquet({literal(str(path))}, file_row_number = true) "
@@ -151,11 +159,11 @@ def _write_unreadable(connection, opened: object_formats.OpenedObject, path: Pat
         "unnest(?::varchar[]) as reason, unnest(?::varchar[]) as original",
         [numbers, reasons, originals],
     )
-    (count,) = connection.execute(f"copy unreadable to {literal(str(target))} {PARQUET}").fetchone()
+    [(count,)] = connection.execute(f"copy unreadable to {literal(str(target))} {PARQUET}").fetchall()
     return target, count
 
 
-def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
+def _read_relation(connection: duckdb.DuckDBPyConnection, source: PostgresSource, folder: Path) -> Reading:
     names: dict[str, str] = {}
     for name, _ in source.columns:
         column = rows.column_name(name)
@@ -187,7 +195,9 @@ def _read_relation(connection, source: PostgresSource, folder: Path) -> Reading:
     return _finish(connection, source, source.declared, path, columns, types, None)
 
 
-def _is_misread(connection, source: PostgresSource, path: Path, types: dict[str, str]) -> bool:
+def _is_misread(
+    connection: duckdb.DuckDBPyConnection, source: PostgresSource, path: Path, types: dict[str, str]
+) -> bool:
     """Whether a table holds values that DuckDB's Postgres reader silently changes.
 
     NaN in a numeric with a precision becomes 0, and a time after the year 294247 becomes one before Christ.
@@ -206,7 +216,13 @@ def _is_misread(connection, source: PostgresSource, path: Path, types: dict[str,
 
 
 def _copy(
-    connection, source: Source, query: str, columns: list[str], path: Path, kept: str = "*", whole: Collection[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    source: Source,
+    query: str,
+    columns: list[str],
+    path: Path,
+    kept: str = "*",
+    whole: Collection[str] = (),
 ) -> None:
     """Write the rows of a query to a file, with their hash and, for rows without a business key, a derived key.
 
@@ -230,7 +246,7 @@ def without_key(source: Source, columns: list[str], whole: Collection[str]) -> s
 
 
 def _finish(
-    connection,
+    connection: duckdb.DuckDBPyConnection,
     source: Source,
     declared: date | None,
     path: Path,
@@ -240,11 +256,11 @@ def _finish(
 ) -> Reading:
     """Remove unreadable records, and number rows that have the same derived key."""
     is_readable = "_readable" if unreadable else "true"
-    landed, readable, keyless, repeated, content = connection.execute(
+    [(landed, readable, keyless, repeated, content)] = connection.execute(
         f"select count(*), count(*) filter ({is_readable}), count(_key) filter ({is_readable}), "
         f"count(_key) filter ({is_readable}) - count(distinct _key) filter ({is_readable}), "
         f"sum(cast(_row_hash as hugeint)) from {literal(str(path))}"
-    ).fetchone()
+    ).fetchall()
     written = [*columns, "_row_hash", *(["_key"] if keyless else [])]
     if unreadable or repeated:
         written.append("_row_number")

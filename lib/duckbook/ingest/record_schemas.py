@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from duckbook.errors import IngestError
 from duckbook.ingest import object_formats, rows
 from duckbook.ingest.sources import StoredSource
 from duckbook.source_tables import source_tables
 from duckbook.sql import listed, literal, quoted
+
+if TYPE_CHECKING:
+    import duckdb
 
 MAX_COLUMNS = 2_000
 """Maximum number of names in a source; with more, names are probably data."""
@@ -79,7 +83,7 @@ class Schema:
         return [f"{expressions[name]} as {quoted(name)}" for name in self.variants]
 
 
-def find(connection, source: StoredSource, opened: object_formats.OpenedObject) -> Schema:
+def find(connection: duckdb.DuckDBPyConnection, source: StoredSource, opened: object_formats.OpenedObject) -> Schema:
     """Find the names of all records and the types of a sample.
 
     Names come from every record, because a sample would miss a column that starts late. Records have few distinct sets
@@ -91,11 +95,13 @@ def find(connection, source: StoredSource, opened: object_formats.OpenedObject) 
     schema = _schema(source, *row)
     if schema.has_clashes:
         query = f"select bool_or(not {schema.readable}) from ({opened.records_sql})"
-        schema = replace(schema, has_unreadable=bool(connection.execute(query).fetchone()[0]))
+        schema = replace(schema, has_unreadable=bool(connection.execute(query).fetchall()[0][0]))
     return schema
 
 
-def find_each(connection, sources: Mapping[str, StoredSource], records_sql: str) -> dict[str, Schema]:
+def find_each(
+    connection: duckdb.DuckDBPyConnection, sources: Mapping[str, StoredSource], records_sql: str
+) -> dict[str, Schema]:
     """Find the schemas of several small objects at once, leaving out those that `find` has to check again.
 
     Parameters
@@ -123,7 +129,9 @@ def _schema_query(records_sql: str, one_in: int) -> str:
     )
 
 
-def _schema(source: StoredSource, has_unreadable: bool, names: list[str] | None, keys: list, types: list) -> Schema:
+def _schema(
+    source: StoredSource, has_unreadable: bool, names: list[str] | None, keys: list[list[str]], types: list[list[str]]
+) -> Schema:
     names = names or []
     if len(names) > MAX_COLUMNS:
         raise IngestError(

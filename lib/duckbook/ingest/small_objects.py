@@ -6,7 +6,7 @@ Documents and objects with unreadable records, records without a business key or
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +21,7 @@ from duckbook.sql import PARQUET, listed, literal, quoted
 
 if TYPE_CHECKING:
     import duckdb
+    from mypy_boto3_s3 import S3Client
 
 TINY_BYTES = 16 * 2**10
 
@@ -39,7 +40,7 @@ def packs(tiny: Mapping[int, StoredSource]) -> list[list[int]]:
 
 
 def read(
-    connection: duckdb.DuckDBPyConnection, client, pack: Mapping[int, StoredSource], folder: Path
+    connection: duckdb.DuckDBPyConnection, client: S3Client, pack: Mapping[int, StoredSource], folder: Path
 ) -> dict[int, Reading]:
     """Read the objects of a pack that need no special handling, each into files of a folder of its own."""
     import duckdb
@@ -65,25 +66,38 @@ def read(
     return readings
 
 
-def _read_format(connection, form: str, objects, pack, folder: Path) -> Iterator[tuple[int, Reading]]:
+def _read_format(
+    connection: duckdb.DuckDBPyConnection,
+    form: str,
+    objects: Mapping[int, object_formats.OpenedObject],
+    pack: Mapping[int, StoredSource],
+    folder: Path,
+) -> Iterator[tuple[int, Reading]]:
     """Read objects of one format."""
     numbers = {str(each.local): number for number, each in objects.items()}
     reader = "read_ndjson_objects" if form == "lines" else "read_json_objects"
     option = "ignore_errors = true" if form == "lines" else "format = 'array'"
 
-    def records(files) -> str:
+    def records(files: Iterable[str]) -> str:
         return f"select json, filename as file from {reader}({listed(files)}, filename = true, {option})"
 
     schemas = record_schemas.find_each(connection, {file: pack[n] for file, n in numbers.items()}, records(numbers))
 
-    def names(file: str) -> list:
+    def names(file: str) -> list[tuple[str, list[str]]]:
         return [*schemas[file].variants.items()]
 
     for _, group in groupby(sorted(schemas, key=names), key=names):
         yield from _read_schema(connection, {file: schemas[file] for file in group}, numbers, pack, folder, records)
 
 
-def _read_schema(connection, schemas, numbers, pack, folder: Path, records) -> Iterator[tuple[int, Reading]]:
+def _read_schema(
+    connection: duckdb.DuckDBPyConnection,
+    schemas: Mapping[str, record_schemas.Schema],
+    numbers: Mapping[str, int],
+    pack: Mapping[int, StoredSource],
+    folder: Path,
+    records: Callable[[Iterable[str]], str],
+) -> Iterator[tuple[int, Reading]]:
     """Read objects whose records have the same names."""
     schema = next(iter(schemas.values()))
     table = pack[numbers[next(iter(schemas))]]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 import psycopg2
 
@@ -22,6 +23,9 @@ from duckbook.backends.postgres_connection import Connection
 from duckbook.errors import IngestError, ServerError, first_line, visible
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 REPORT_SECONDS, WAIT_SECONDS = 3, 60
 
@@ -217,7 +221,7 @@ class Landed:
         return tuple(sorted({source.origin for source in self.sources}))
 
 
-def discover(settings: Settings, endpoints: Endpoints, client) -> Landed:
+def discover(settings: Settings, endpoints: Endpoints, client: S3Client) -> Landed:
     """List the sources in the landing zone.
 
     Raises
@@ -228,10 +232,10 @@ def discover(settings: Settings, endpoints: Endpoints, client) -> Landed:
     objects, ignored = _objects(settings, client)
     tables = list(source_tables())
 
-    def arrival(source: Source) -> tuple:
+    def arrival(source: Source) -> tuple[int, bool, date, str]:
         return tables.index(source.table), source.latest, source.declared or date.max, source.name
 
-    sources = [*objects, *_relations(settings, endpoints)]
+    sources: list[Source] = [*objects, *_relations(settings, endpoints)]
     return Landed(tuple(sorted(sources, key=arrival)), dict(sorted(ignored.items())))
 
 
@@ -260,14 +264,14 @@ def date_in_metadata(metadata: object) -> date | None:
     return None
 
 
-def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, str]]:
+def _objects(settings: Settings, client: S3Client) -> tuple[list[StoredSource], dict[str, str]]:
     objects, ignored = [], {}
     for bucket in (settings.s3_historic_bucket, settings.s3_latest_bucket):
         for key, etag, size, put_at in storage.list_objects(client, bucket, PREFIX):
             if key.endswith("/"):
                 continue
             match = OBJECT_KEY.fullmatch(key)
-            table = match and (match["folder"] or match["file"])
+            table = (match["folder"] or match["file"]) if match else ""
             if why := _why_ignored(key, table):
                 ignored[f"s3://{bucket}/{key}"] = why
             else:
@@ -276,14 +280,14 @@ def _objects(settings: Settings, client) -> tuple[list[StoredSource], dict[str, 
     return objects, ignored
 
 
-def _why_ignored(key: str, table: str | None) -> str:
+def _why_ignored(key: str, table: str) -> str:
     """Return why an object is not read; empty if it is."""
     name = key.rsplit("/", 1)[-1]
     if name.startswith(("_", ".")):
         return "its name begins with _ or ., like the marker files of other programs"
     if table in source_tables():
         return ""
-    if table is None and name.partition(".")[0] in source_tables():
+    if not table and name.partition(".")[0] in source_tables():
         return "next to the tables' folders only TABLE.json, .ndjson and .jsonl are read, plain or compressed"
     return "no source table has that name"
 
@@ -328,7 +332,7 @@ def describe(settings: Settings, endpoints: Endpoints, names: Sequence[str]) -> 
         # pg_table_size waits for a lock.
         wait_for_locks(connection, schema, names)
         # Without access to pg_control_system, fingerprints do not identify the server.
-        allowed = connection.execute("select has_function_privilege('pg_control_system()', 'execute')").fetchone()[0]
+        [(allowed,)] = connection.execute("select has_function_privilege('pg_control_system()', 'execute')").fetchall()
         query = RELATIONS if allowed else RELATIONS.replace("(select system_identifier from pg_control_system())", "''")
         rows = connection.execute(query, {"schema": schema, "names": list(names)}).fetchall()
     return [

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -23,13 +24,16 @@ from duckbook.files import write_private
 from duckbook.ingest.batches import History
 from duckbook.settings import Settings
 
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
 LOCK_SECONDS = 600
 
 SMALL_BYTES = 4 * 2**20
 """Smaller files are put in one request, larger ones in parts."""
 
 
-def upload(settings: Settings, client, files: dict[str, Path], replaced: Iterable[str] = ()) -> None:
+def upload(settings: Settings, client: S3Client, files: dict[str, Path], replaced: Iterable[str] = ()) -> None:
     """Note the keys of files that are not committed yet, then put them.
 
     Parameters
@@ -52,7 +56,7 @@ def upload(settings: Settings, client, files: dict[str, Path], replaced: Iterabl
         list(pool.map(put, files))
 
 
-def sweep(settings: Settings, client, history: History) -> None:
+def sweep(settings: Settings, client: S3Client, history: History) -> None:
     """Delete what a killed ingest of this data folder put and did not commit."""
     note = _note(settings)
     if not note.exists():
@@ -77,7 +81,7 @@ def _note(settings: Settings) -> Path:
 
 
 @contextmanager
-def exclusive(settings: Settings, client, activity: str) -> Iterator[Lease]:
+def exclusive(settings: Settings, client: S3Client, activity: str) -> Iterator[Lease]:
     """Hold the exclusive right to change a history: a lock on this machine, and a lease among machines.
 
     Waits up to ten minutes for others. Renew the lease before a commit.

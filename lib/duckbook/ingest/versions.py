@@ -145,11 +145,12 @@ def find_gone(
         queries.append(f"select _key as key from {literal(unchanged_before)}")
     if not queries:
         return 0, ""
-    return connection.execute(
+    [(keys, example)] = connection.execute(
         f"with old as ({' union '.join(queries)}) select count(*), coalesce(min(key), '') from old "
         f"where key is not null and key not in (select key from ({_versions(table, new)}) "
         "where key is not null)"
-    ).fetchone()
+    ).fetchall()
+    return keys, example
 
 
 def _without_derived_key(file: File) -> File:
@@ -169,12 +170,12 @@ def _timed(table: SourceTable, files: Iterable[File], with_unchanged: bool) -> s
     return f"timed as (select *, try_cast({update_time} as timestamptz) as time from versions), "
 
 
-def _set_range(connection, table: SourceTable, landed: Sequence[File]) -> bool:
+def _set_range(connection: duckdb.DuckDBPyConnection, table: SourceTable, landed: Sequence[File]) -> bool:
     """Set the range of the new keys; False if keys have several parts or no row has a business key."""
     if len(table.key) > 1:
         return False
     own = [_without_derived_key(file) for file in landed]
-    ends = connection.execute(f"select min(key), max(key) from ({_versions(table, own)})").fetchone()
+    [ends] = connection.execute(f"select min(key), max(key) from ({_versions(table, own)})").fetchall()
     for name, end in zip(("lowest_key", "highest_key"), ends, strict=True):
         connection.execute(f"set variable {name} = ?", [end])
     return None not in ends
@@ -204,7 +205,7 @@ def _versions(table: SourceTable, files: Iterable[File], in_range: bool = False,
     selects = []
     for (has_key, has_derived, has_time, number, whole), group in groupby(sorted(files, key=layout), key=layout):
         own = table.key if has_key else ()
-        time = sql.quoted(table.update_time) if has_time else "null"
+        time = sql.quoted(table.update_time) if table.update_time and has_time else "null"
         read = (
             f"_row_hash as row_hash, {number} as row_number, {time} as update_time, filename::file_of_rows as file "
             f"from read_parquet({listed(file.path for file in group)}, filename = true, file_row_number = true, "

@@ -100,9 +100,10 @@ def check(settings: Settings, endpoints: Endpoints, as_of: date | None = None) -
         tempfile.TemporaryDirectory(prefix="check-", dir=settings.data / "tmp") as folder,
         new_sources.reader(settings, endpoints, new) as connection,
     ):
-        read = new_sources.read_all(connection, client, new, Path(folder), stop=False)
-        stops += [str(error) for error in read if isinstance(error, IngestError)]
-        readings, unchanged = history.without_repeats([r for r in read if isinstance(r, Reading)], chronicle)
+        failed: dict[int, IngestError] = {}
+        read = new_sources.read_all(connection, client, new, Path(folder), failed=failed)
+        stops += [str(failed[number]) for number in sorted(failed)]
+        readings, unchanged = history.without_repeats(read, chronicle)
         stops += filter(None, [_error_of(new_sources.check_as_of, as_of, readings, chronicle)])
         readings, _ = erased_people.remove_erased(connection, readings, chronicle)
         # Without orders there is no date, and `check_complete` has reported that they are missing.
