@@ -190,7 +190,7 @@ format: $(VENV)/.ready-dev ## format the Python, the notebooks and the SQL
 api: $(VENV)/.ready-dev ## write docs/api.md again from the docstrings
 	@$(BIN)/python tests/api_page.py
 
-lint: $(VENV)/.ready-dev ## check the style of the Python, the notebooks and the SQL, and the types and the folders of the library
+lint: $(VENV)/.ready-dev ## check the style and types of the Python, the notebooks, the SQL, and the order of the folders
 	@$(BIN)/ruff format --check lib tests notebooks conftest.py
 	@$(BIN)/ruff check lib tests notebooks conftest.py
 	@$(BIN)/lint-imports --no-cache
