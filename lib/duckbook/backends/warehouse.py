@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 from psycopg2.extensions import make_dsn, parse_dsn
@@ -21,8 +21,13 @@ from duckbook.errors import WarehouseError, WarehouseLocked
 from duckbook.settings import Endpoints, S3Endpoint, Settings
 from duckbook.sql import literal
 
+if TYPE_CHECKING:
+    _Connection = duckdb.DuckDBPyConnection
+else:  # DuckDB opens no connections of a subclass.
+    _Connection = object
 
-class DatabaseConnection:
+
+class DatabaseConnection(_Connection):
     """A DuckDB connection whose cursors also use an attached database; as a context manager it closes at the end.
 
     Parameters
@@ -50,9 +55,6 @@ class DatabaseConnection:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-
-Connection = duckdb.DuckDBPyConnection | DatabaseConnection
-"""A connection to the warehouse of any target."""
 
 EXTENSIONS = ("httpfs", "postgres_scanner", "ducklake", "motherduck")
 
@@ -125,7 +127,7 @@ def engine(settings: Settings, trusted: bool = False) -> duckdb.DuckDBPyConnecti
     return _in_utc(duckdb.connect(":memory:", config={**engine_config(settings, trusted)}))
 
 
-def halve_memory_limit(connection: Connection) -> None:
+def halve_memory_limit(connection: duckdb.DuckDBPyConnection) -> None:
     """Halve the memory limit of an engine that only streams rows, to leave memory to concurrent processes."""
     [(limit,)] = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchall()
     connection.execute(f"set memory_limit = {literal(f'{limit // 2}B')}")
@@ -142,7 +144,7 @@ def limit_threads(connection: duckdb.DuckDBPyConnection, least: int = 1, most: i
         connection.execute(f"set threads = {current}")
 
 
-def open_warehouse(settings: Settings, read_only: bool = False, trusted: bool = False) -> Connection:
+def open_warehouse(settings: Settings, read_only: bool = False, trusted: bool = False) -> duckdb.DuckDBPyConnection:
     """Open the warehouse of the target.
 
     Parameters
@@ -242,7 +244,7 @@ def use_lake(
     lake.attach(connection, settings, options, read_only=read_only, snapshot=snapshot)
 
 
-def use_s3(connection: Connection, s3: S3Endpoint) -> None:
+def use_s3(connection: duckdb.DuckDBPyConnection, s3: S3Endpoint) -> None:
     """Load httpfs and create the secret for S3."""
     connection.execute("load httpfs")
     secret = {"key_id": s3.access_key_id, "secret": s3.secret_access_key, "region": s3.region}
@@ -284,7 +286,7 @@ def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) 
     return make_dsn(None, **{key: value for key, value in parts.items() if key not in names})
 
 
-def _create_secret(connection: Connection, name: str, kind: str, values: dict[str, str]) -> None:
+def _create_secret(connection: duckdb.DuckDBPyConnection, name: str, kind: str, values: dict[str, str]) -> None:
     options = ", ".join(f"{key} {literal(value)}" for key, value in values.items())
     connection.execute(f"create or replace temporary secret {name} (type {kind}, {options})")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 
@@ -23,9 +23,6 @@ from duckbook.ingest.rows import ROW_COLUMNS
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import listed, literal, quoted
-
-if TYPE_CHECKING:
-    from duckbook.backends.warehouse import Connection
 
 SCHEMA = "ecom_raw"
 
@@ -91,7 +88,7 @@ ROLES = {
 """Kind of file of a batch → target table (None: the source table) and the count that it must match."""
 
 
-def create(connection: Connection, target: str = "duckdb") -> None:
+def create(connection: duckdb.DuckDBPyConnection, target: str = "duckdb") -> None:
     """Create the schema, its tables and the columns that were defined since, if they do not exist.
 
     Parameters
@@ -124,7 +121,7 @@ def create(connection: Connection, target: str = "duckdb") -> None:
                 connection.execute(f"alter table {SCHEMA}.{name} add column {quoted(column)} {kind}")
 
 
-def check_owner(connection: Connection) -> None:
+def check_owner(connection: duckdb.DuckDBPyConnection) -> None:
     """Check that schemas with our names are ours, before anything in them is replaced.
 
     Raises
@@ -240,7 +237,7 @@ def _load(settings: Settings, endpoints: Endpoints, rebuild: bool) -> LoadReport
     return LoadReport(tuple(commit.number for commit in commits), batches, history)
 
 
-def applied(connection: Connection, history: History, schema: str = SCHEMA) -> int:
+def applied(connection: duckdb.DuckDBPyConnection, history: History, schema: str = SCHEMA) -> int:
     """Return the number of commits that the warehouse has.
 
     Raises
@@ -256,7 +253,7 @@ def applied(connection: Connection, history: History, schema: str = SCHEMA) -> i
     return len(commits)
 
 
-def insert_batches(connection: Connection, batches: Sequence[Batch]) -> None:
+def insert_batches(connection: duckdb.DuckDBPyConnection, batches: Sequence[Batch]) -> None:
     """Insert batches into `ecom_raw.batches`."""
     columns: dict[str, list[Any]] = {name: [] for name in BOOKKEEPING["batches"]}
     for batch in batches:
@@ -268,7 +265,7 @@ def insert_batches(connection: Connection, batches: Sequence[Batch]) -> None:
 
 
 def _insert_table(
-    connection: Connection, bucket: str, name: str, batches: Sequence[Batch], read_option: str = ""
+    connection: duckdb.DuckDBPyConnection, bucket: str, name: str, batches: Sequence[Batch], read_option: str = ""
 ) -> None:
     """Insert the new, unchanged and unreadable rows of a table's batches, and check their counts."""
     known = (*source_tables()[name].column_names, *ROW_COLUMNS)
