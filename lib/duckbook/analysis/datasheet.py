@@ -74,7 +74,7 @@ def _measure(folder: Path, dictionary: Dictionary) -> dict:
         table = connection.read_parquet(str(folder / "features.parquet"))
         names = dictionary.names("feature")
         counts = ", ".join(["count(*)", "count(*) filter (where orders > 0)", *(f"count({name})" for name in names)])
-        rows, buyers, *present = table.aggregate(counts).fetchone()
+        [(rows, buyers, *present)] = table.aggregate(counts).fetchall()
         missing = {n: (rows - k) / rows for n, k in zip(names, present, strict=True) if k < rows}
         labels = None
         if (folder / "labels.parquet").exists():

@@ -203,9 +203,9 @@ def order_to_trace(connection: duckdb.DuckDBPyConnection) -> str:
     WarehouseError
         There are no marts, or no order has a line.
     """
-    (marts,) = connection.execute(
+    [(marts,)] = connection.execute(
         "select count(*) from duckdb_tables() where schema_name = 'ecom_marts' and table_name = 'fct_order_details'"
-    ).fetchone()
+    ).fetchall()
     if not marts:
         raise WarehouseError("The warehouse has no marts yet: run 06_marts.ipynb first, or `make pipeline`.")
     row = connection.execute(

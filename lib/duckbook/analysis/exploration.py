@@ -46,7 +46,7 @@ def choose(
         name: _date(name, value, months) if name.startswith("period_") else value for name, value in parameters.items()
     }
     start, end = values.get("period_start"), values.get("period_end")
-    if start is not None and end is not None and end < start:
+    if isinstance(start, date) and isinstance(end, date) and end < start:
         raise DuckbookError(f"The period ends before it begins: change period_start={start} or period_end={end}.")
     for name, query in (allowed or {}).items():
         _refuse_unknown(connection, name, values[name], query)
@@ -55,7 +55,7 @@ def choose(
     table = "chosen"
     if connection.execute(
         "select readonly from duckdb_databases() where database_name = current_database()"
-    ).fetchone()[0]:
+    ).fetchall()[0][0]:
         connection.execute("attach if not exists ':memory:' as parameters (read_write)")
         table = "parameters.chosen"
     connection.execute(f"create or replace table {table} as select {columns}", list(values.values()))

@@ -42,7 +42,7 @@ WHOLE = "all"
 
 
 def headlines(
-    sums: pd.DataFrame, as_of: str, settling_days: dict[str, int | None] | None = None
+    sums: pd.DataFrame, as_of: str, settling_days: dict[str, float | None] | None = None
 ) -> list[dict[str, Any]]:
     """Compute the headline figures as records for the archive.
 
@@ -100,7 +100,7 @@ def headlines(
     return figures
 
 
-def settling_days(changes: pd.DataFrame) -> dict[str, int | None]:
+def settling_days(changes: pd.DataFrame) -> dict[str, float | None]:
     """Kind of change → days until nearly all of them have happened; None if unknown.
 
     Parameters
@@ -111,7 +111,7 @@ def settling_days(changes: pd.DataFrame) -> dict[str, int | None]:
     return {row["change"]: _number(row["days"]) for row in changes.to_dict("records")}
 
 
-def is_settled(month: str, as_of: str, settling_days: dict[str, int | None]) -> bool:
+def is_settled(month: str, as_of: str, settling_days: dict[str, float | None]) -> bool:
     """Whether the longest of the settling days has passed since the end of a month, such as ``2026-06``."""
     return not _waits_for(month, as_of, settling_days)
 
@@ -168,7 +168,7 @@ def _change(now: float | None, before: float | None, month: date) -> str:
     return f"{100 * (now - before) / before:+.1f}% on {month:%B %Y}".replace("-", "−")
 
 
-def _waits_for(month: str, as_of: str, settling_days: dict[str, int | None]) -> dict[str, dict[str, int | None]]:
+def _waits_for(month: str, as_of: str, settling_days: dict[str, float | None]) -> dict[str, dict[str, float | None]]:
     """``waits_for`` of a month: the changes to its orders that may still come; an empty dict if it has settled."""
     year, number = map(int, month.split("-"))
     next_month = date(year + number // 12, number % 12 + 1, 1)

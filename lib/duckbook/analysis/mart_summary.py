@@ -48,7 +48,7 @@ def figures(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
         + (f'sum("{name}")' if kind in NUMBERS else "null")
         for name, kind in types.items()
     ]
-    values = connection.execute(f"select {', '.join(parts)} from {table}").fetchone()
+    [values] = connection.execute(f"select {', '.join(parts)} from {table}").fetchall()
     cells = (values[5 * index : 5 * index + 5] for index in range(len(types)))
     rows = [
         (name, filled, missing, _text(least, name), _text(most, name), _text(total))

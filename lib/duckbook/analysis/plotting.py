@@ -38,7 +38,7 @@ HEAT = ("#9CC4E4", "#007FC5", "#08306B")
 PATTERNS = ("", "///", "...", "xxx", "\\\\\\", "+++")
 """Hatch patterns of grouped or stacked bars, in the order of their series."""
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": EDGE,
     "axes.facecolor": "none",
@@ -174,14 +174,19 @@ def ink_on(colour: Any) -> str:
 
 def label_bars(axes: Axes, texts: Iterable[str]) -> None:
     """Write a label at the end of each bar of the newest group."""
-    axes.bar_label(axes.containers[-1], labels=list(texts), padding=3, fontsize=8)
+    from matplotlib.container import BarContainer
+
+    bars = [group for group in axes.containers if isinstance(group, BarContainer)]
+    axes.bar_label(bars[-1], labels=list(texts), padding=3, fontsize=8)
 
 
 def label_line(axes: Axes, text: str) -> None:
     """Write a label at the end of the newest line instead of a legend."""
+    import numpy as np
+
     line = axes.lines[-1]
     line.set_label(" ".join(text.split()))
-    x, y = line.get_xdata()[-1], line.get_ydata()[-1]
+    x, y = np.asarray(line.get_xdata())[-1], np.asarray(line.get_ydata())[-1]
     axes.annotate(text, (x, y), xytext=(5, 0), textcoords="offset points", va="center", fontweight="bold")
 
 
@@ -230,19 +235,20 @@ def _has_data(axes: Axes) -> bool:
     bars = [bar for group in axes.containers if isinstance(group, BarContainer) for bar in group]
     others = [patch for patch in axes.patches if patch not in bars]
     in_data = [line for line in axes.lines if all(line.get_transform().contains_branch_seperately(axes.transData))]
-    shapes = [group.get_paths() for group in axes.collections if len(group.get_offsets())]
+    shapes = [group.get_paths() for group in axes.collections if np.size(group.get_offsets())]
     return bool(
         any(np.nan_to_num(bar.get_width() * bar.get_height()) for bar in bars)
         or others
         or any(np.isfinite(line.get_xydata()).all(axis=1).any() for line in in_data)
-        or any(len(path.vertices) for paths in shapes for path in paths)
+        or any(np.size(path.vertices) for paths in shapes for path in paths)
         or axes.images
     )
 
 
 def _wrap_title(axes: Axes) -> None:
     """Wrap the title of one of several charts to the chart's width."""
-    inches = axes.figure.get_size_inches()[0] * axes.get_position().width
+    figure: Any = axes.figure
+    inches = figure.get_size_inches()[0] * axes.get_position().width
     if title := axes.get_title():
         axes.set_title(fill(" ".join(title.split()), int(CHARACTERS_PER_INCH * inches)))
 
@@ -250,9 +256,10 @@ def _wrap_title(axes: Axes) -> None:
 def _set_bar_patterns(axes: Axes) -> None:
     """Give the bars of each series a pattern, in the legend too, so that they differ by more than their colour."""
     from matplotlib.container import BarContainer
+    from matplotlib.patches import Patch
 
     groups = [group for group in axes.containers if isinstance(group, BarContainer)]
-    series = [group for group in groups if not group.get_label().startswith("_")]
+    series = [group for group in groups if not str(group.get_label()).startswith("_")]
     if len(series) < 2:
         return
     patterns = {group.get_label(): PATTERNS[index % len(PATTERNS)] for index, group in enumerate(series)}
@@ -261,7 +268,7 @@ def _set_bar_patterns(axes: Axes) -> None:
             bar.set_hatch(patterns[group.get_label()])
     if legend := axes.get_legend():
         for handle, text in zip(legend.legend_handles, legend.get_texts(), strict=True):
-            if text.get_text() in patterns:
+            if isinstance(handle, Patch) and text.get_text() in patterns:
                 handle.set_hatch(patterns[text.get_text()])
 
 
@@ -286,7 +293,7 @@ def _retina_without_cropping(shell: Any) -> Iterator[None]:
     """
     from matplotlib_inline.config import InlineBackend
 
-    inline = InlineBackend.instance(parent=shell)
+    inline: Any = InlineBackend.instance(parent=shell)
     before = inline.print_figure_kwargs
     inline.figure_formats = {"retina"}
     inline.print_figure_kwargs = before | {"bbox_inches": None}

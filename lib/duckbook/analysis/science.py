@@ -48,7 +48,8 @@ def require_customers(connection: duckdb.DuckDBPyConnection, *, is_generated: bo
     NotEnough
         There are too few.
     """
-    customers = connection.execute("select count(*) from ecom_marts.dim_customers where not is_unknown").fetchone()[0]
+    query = "select count(*) from ecom_marts.dim_customers where not is_unknown"
+    [(customers,)] = connection.execute(query).fetchall()
     refuse_few(customers, is_generated=is_generated)
     return customers
 

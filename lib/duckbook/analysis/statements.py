@@ -233,11 +233,11 @@ def compare_shares(first: tuple[str, float, float], second: tuple[str, float, fl
 
     If several rows belong to one customer, use `compare` with clusters.
     """
-    shares = [share(hits, n, tests=tests) for _, hits, n in (first, second)]
+    one, other = (share(hits, n, tests=tests) for _, hits, n in (first, second))
     is_enough = min(first[2], second[2]) >= MIN_OBSERVATIONS
     is_enough = is_enough and have_enough_hits((*first[1:], 1.0), (*second[1:], 1.0))
-    difference = _difference(*shares)
-    return Comparison(first[0], second[0], *shares, difference, verdict(difference, is_enough))
+    difference = _difference(one, other)
+    return Comparison(first[0], second[0], one, other, difference, verdict(difference, is_enough))
 
 
 def compare(
@@ -332,7 +332,7 @@ def _size(value: float, unit: Unit, digits: int) -> str:
 def _error(weighted: Sequence[tuple[float, Group]]) -> float:
     """Standard error of a weighted sum of group values, by linearization; clusters may span groups."""
     influences = [(weight * group.influence(), group.clusters) for weight, group in weighted]
-    independent = [influence for influence, clusters in influences if clusters is None]
+    independent: list[np.ndarray] = [influence for influence, clusters in influences if clusters is None]
     clustered = [(influence, np.asarray(clusters)) for influence, clusters in influences if clusters is not None]
     if clustered:
         _, codes = np.unique(np.concatenate([clusters for _, clusters in clustered]), return_inverse=True)

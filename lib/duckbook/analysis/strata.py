@@ -45,8 +45,8 @@ def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0,
     hits, n = [counts[both] for counts in hits], [counts[both] for counts in n]
     totals = [round(counts.sum()) for counts in n]
     if not both.any():
-        empty = [Estimate(np.nan, np.nan, np.nan, total) for total in (*totals, sum(totals))]
-        return Comparison(first[0], second[0], *empty, "too few", "share")
+        one, other, difference = (Estimate(np.nan, np.nan, np.nan, total) for total in (*totals, sum(totals)))
+        return Comparison(first[0], second[0], one, other, difference, "too few", "share")
     weight = n[0] * n[1] / (n[0] + n[1])
     weight = weight / weight.sum()
     z = statements.z(tests)
@@ -54,16 +54,16 @@ def compare_within(first: Counts, second: Counts, *, design_effect: float = 1.0,
     shares = [float(weight @ (k / size)) for k, size in zip(hits, n, strict=True)]
     gap, half = shares[0] - shares[1], z * sqrt(errors[0] ** 2 + errors[1] ** 2)
     difference = Estimate(gap, gap - half, gap + half, sum(totals))
-    estimates = [
+    one, other = (
         Estimate(share, share - z * error, share + z * error, total)
         for share, error, total in zip(shares, errors, totals, strict=True)
-    ]
+    )
     is_enough = min(totals) / design_effect >= statements.MIN_OBSERVATIONS and statements.have_enough_hits(
         *((float(k.sum()), float(size.sum()), design_effect) for k, size in zip(hits, n, strict=True)),
         enough=MIN_HITS,
     )
     verdict = statements.verdict(difference, is_enough)
-    return Comparison(first[0], second[0], *estimates, difference, verdict, "share")
+    return Comparison(first[0], second[0], one, other, difference, verdict, "share")
 
 
 def _variance(hits: np.ndarray, n: np.ndarray, weight: np.ndarray) -> float:

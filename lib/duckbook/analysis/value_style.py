@@ -184,7 +184,8 @@ def _places(known: Iterable[Any]) -> int:
 
 
 def _exact(value: Decimal) -> str:
-    return _rounded(value, max(-value.as_tuple().exponent, 0) if value.is_finite() else 0)
+    exponent = value.as_tuple().exponent
+    return _rounded(value, max(-exponent, 0) if isinstance(exponent, int) else 0)
 
 
 def _moments(known: list[Any]) -> Callable[[Any], str]:

@@ -31,11 +31,11 @@ def show(out: Console, report: CheckReport) -> None:
         findings = Table(title="Findings")
         for name in ("table", "finding", "rows", "source", "for example"):
             findings.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
-        for (table, finding, columns), group in groups.items():
+        for (table, what, columns), group in groups.items():
             first = group[0]
             rows = f"{sum(each.rows for each in group):,}" if first.rows and not columns else ""
             more = f" and {len(group) - 1:,} more" if len(group) > 1 else ""
-            findings.add_row(escape(table), escape(finding), rows, escape(first.source) + more, escape(first.example))
+            findings.add_row(escape(table), escape(what), rows, escape(first.source) + more, escape(first.example))
         terminal.show_table(out, findings)
     for stop in report.stops:
         out.print(f"[red]✗[/] {escape(stop)}", soft_wrap=True)

@@ -67,7 +67,12 @@ def bi_env(**_common) -> None:
 
     dsn = bi.bi_dsn(settings(), servers.up(settings()))
     reader = bi_reader.reader_for(settings(), dsn)
-    values = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database, "PGUSER": reader.user}
+    values: dict[str, str | None] = {
+        "PGHOST": reader.host,
+        "PGPORT": reader.port,
+        "PGDATABASE": reader.database,
+        "PGUSER": reader.user,
+    }
     values |= {"PGPASSWORD": reader.password, "PGOPTIONS": f"-c search_path={settings().bi_schema}"}
     for name, value in values.items():
         if value:

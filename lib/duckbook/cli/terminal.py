@@ -198,8 +198,8 @@ def show_erasure(
         counts = ", ".join(f"{count:,} of {name}" for name, count in erasure.rows.items())
         out.print(f"Erased from the history, by commit {erasure.number}: {counts}.")
     table = Table(title="Searched for remaining copies", title_justify="left")
-    for name, justify in (("place", "left"), ("contents", "left"), ("found", "right")):
-        table.add_column(name, justify=justify)
+    for name in ("place", "contents", "found"):
+        table.add_column(name, justify="right" if name == "found" else "left")
     for trace in traces:
         table.add_row(trace.place, trace.searched, f"{trace.found:,}", style="bold red" if trace.found else None)
     show_table(out, table)
@@ -291,8 +291,8 @@ def marts_line(rows: list[dict[str, Any]]) -> str:
 
 def _steps_table(record: dict[str, Any]) -> Table:
     table = Table(title="Steps", title_justify="left")
-    for name, justify in (("step", "left"), ("status", "left"), ("seconds", "right"), ("peak MB", "right")):
-        table.add_column(name, justify=justify)
+    for name in ("step", "status", "seconds", "peak MB"):
+        table.add_column(name, justify="right" if name in {"seconds", "peak MB"} else "left")
     for step in record["steps"]:
         seconds = "" if step["seconds"] is None else f"{step['seconds']:.1f}"
         peak = "" if step["peak_rss_mb"] is None else f"{step['peak_rss_mb']:.0f}"

@@ -52,7 +52,7 @@ def land_history(
     """
     wanted = Manifest(customers, seed, dirt, first_as_of, planted=planted)
     existing = manifests.read(settings, endpoints)
-    if existing and existing.complete:
+    if existing and existing.history is not None:
         check_same_shop(settings, existing, wanted)
         return existing.history
 

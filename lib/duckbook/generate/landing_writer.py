@@ -103,7 +103,8 @@ class Writer:
         key = object_key(table, day)
         where = f"s3://{bucket}/{key}"
         path = self.folder / f"{table}-{day}.ndjson"
-        number, counts, soiled = 0, Counter(), []
+        number, soiled = 0, []
+        counts: Counter[str] = Counter()
         with path.open("wb") as file:
             for records in pieces:
                 keys = dirt_keys(table, records)
@@ -120,7 +121,8 @@ class Writer:
     def put_table(self, shop: Shop, prefix: str, table: str, day: date, pieces: Iterator[pa.Table]) -> None:
         """Land records as a Postgres table that replaces the previous one in one transaction."""
         schema, name = self._settings.postgres_schema, f"{prefix}{table}"
-        number, counts = 0, Counter()
+        number = 0
+        counts: Counter[str] = Counter()
         # A separate connection, because another thread exports to S3 at the same time.
         with self._connection.cursor() as postgres:
             postgres.execute("begin transaction")

@@ -329,7 +329,7 @@ def measure(connection: DuckDBPyConnection, bands: Iterable[Band] = BANDS) -> li
     """
     rows = []
     for band in bands:
-        (result,) = connection.execute(band.query).fetchone()
+        [(result,)] = connection.execute(band.query).fetchall()
         value = None if result is None else round(float(result), 4)
         passed = value is not None and band.low <= value <= band.high
         row = {"name": band.name, "value": value, "low": band.low, "high": band.high, "is_share": band.is_share}

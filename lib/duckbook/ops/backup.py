@@ -193,7 +193,7 @@ def _land_again(settings: Settings, endpoints: Endpoints, landed: bytes) -> None
     if not before.complete:
         return
     landing.land_history(settings, endpoints, **values)
-    if before.latest:
+    if before.last_as_of:
         earlier = {day: landed_day for day, landed_day in before.latest.items() if day != str(before.last_as_of)}
         manifest.write(settings, endpoints, replace(before, latest=earlier))
         landing.land_latest(settings, endpoints, before.last_as_of)

@@ -107,7 +107,8 @@ def refresh(
         steps = read_chain(CHAIN_FILE)
         chosen = [step for step in steps if (is_science(step) if science else is_canonical(step))]
         groups = [group for group in ((SCIENCE,) if science else LIGHT) if any(step.group == group for step in chosen)]
-        executed, traces = {}, [name, str(ROOT), "127.0.0.1"]
+        executed: dict[Step, Path] = {}
+        traces = [name, str(ROOT), "127.0.0.1"]
         try:
             for request in (Request(), *(Request(only=group) for group in groups)):
                 with make_listener() as listener:

@@ -131,7 +131,7 @@ def erase(
         commit = Commit(
             number=chronicle.next_number,
             previous=chronicle.digest,
-            as_of=chronicle.as_of,
+            as_of=chronicle.commits[-1].as_of,
             origins=(),
             fingerprints={},
             batches=(),
@@ -234,7 +234,9 @@ class _Rewrite:
         tuple
             File → numbers of records to erase; and file → column → numbers of rows whose value is to be erased.
         """
-        table, records, values = source_tables()[name], {}, {}
+        table = source_tables()[name]
+        records: dict[str, set[int]] = {}
+        values: dict[str, dict[str, set[int]]] = {}
         doubtful: dict[str, Cell] = {}
         rows_files, line_files = self._files(name, "rows"), self._files(name, "unreadable")
         batches = rows_files | line_files
@@ -246,7 +248,7 @@ class _Rewrite:
                     values.setdefault(cell.file, {}).setdefault(cell.column, set()).add(cell.number)
             if not cell.mention.certain or (in_key and not erased_people.is_person_table(table)):
                 is_whole = cell.column is None or (cell.customer is None and erased_people.PERSON in table.column_names)
-                column = "" if is_whole and not in_key else f":{quote(cell.column, safe='')}"
+                column = "" if is_whole and not in_key else f":{quote(cell.column or '', safe='')}"
                 doubtful.setdefault(f"{batches[cell.file].batch_id}:{cell.number}{column}", cell)
         for record, cell in doubtful.items():
             in_key = cell.column in table.key

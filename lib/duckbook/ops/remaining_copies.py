@@ -21,6 +21,7 @@ from duckbook.files import write_private
 from duckbook.ingest import commit_log, erased_people, mentions
 from duckbook.ingest.mentions import People
 from duckbook.publish import publisher
+from duckbook.publish.publication import LakePublication
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import literal, quoted
@@ -48,8 +49,10 @@ class Trace:
 
 def scrub_archive(runs: Path, people: People) -> int:
     """Mask values that identify people in the files of the run archive; return the number of changed files."""
-    pattern, changed = people.pattern(), 0
-    for file, text in _texts(runs) if pattern else ():
+    changed = 0
+    if (pattern := people.pattern()) is None:
+        return 0
+    for file, text in _texts(runs):
         clean = pattern.sub(MASK, text)
         if clean != text:
             write_private(file, clean.encode("utf-8", errors="surrogateescape"))
@@ -59,8 +62,9 @@ def scrub_archive(runs: Path, people: People) -> int:
 
 def scrub_logs(settings: Settings, people: People) -> None:
     """Mask values that identify people in the server logs, in place because the servers hold them open."""
-    pattern = people.pattern()
-    for file in (settings.data / "servers").glob("*.log*") if pattern else ():
+    if (pattern := people.pattern()) is None:
+        return
+    for file in (settings.data / "servers").glob("*.log*"):
         text = file.read_text("utf-8", errors="surrogateescape")
         clean = pattern.sub(MASK, text)
         if clean != text:
@@ -115,7 +119,7 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
             publisher.remove(settings, publication.run_id)
     if settings.target == "lake":
         with closing(warehouse.open_warehouse(settings, trusted=True)) as connection:
-            pinned = {current.snapshot} if current else set()
+            pinned = {current.snapshot} if isinstance(current, LakePublication) else set()
             lake.expire(connection, settings, endpoints.catalog_dsn, pinned, kept_for="0 seconds")
     with warehouse.engine(settings) as engine:
         erased_people.create_people_table(engine, ids)
@@ -156,7 +160,7 @@ def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     by_key = [f"customer_key::varchar in ({KEYS_OF_PEOPLE})"] if "customer_key" in names else []
     if not (by_id or by_key):
         return 0
-    return connection.execute(f"select count(*) from {relation} where {' or '.join(by_id + by_key)}").fetchone()[0]
+    return connection.execute(f"select count(*) from {relation} where {' or '.join(by_id + by_key)}").fetchall()[0][0]
 
 
 def _in_history(settings: Settings, endpoints: Endpoints, engine, people: People) -> Trace:

@@ -104,7 +104,10 @@ def _redated(
     engine: duckdb.DuckDBPyConnection, bucket: str, chronicle: History, batches: Sequence[Batch]
 ) -> tuple[date, dict[str, dict[str, Any]]]:
     """Return the as-of date without these batches, and batch id → new dates of batches that took theirs from them."""
-    ids, as_of, redated, withdrawn_dates = {batch.batch_id for batch in batches}, None, {}, set()
+    ids = {batch.batch_id for batch in batches}
+    ends: list[date] = []
+    redated: dict[str, dict[str, Any]] = {}
+    withdrawn_dates: set[date] = set()
     kept = {batch.batch_id: batch for batch in chronicle.batches if batch.batch_id not in ids}
     for commit in chronicle.commits:
         withdrawn = [b for b in commit.batches if b.batch_id in ids]
@@ -113,14 +116,15 @@ def _redated(
         remaining = [kept[b.batch_id] for b in commit.batches if b.batch_id in kept]
         now = commit.as_of
         if now in withdrawn_dates:
-            dates = [as_of, *(b.batch_date for b in remaining if b.declared), *_order_dates(engine, bucket, remaining)]
+            declared = [b.batch_date for b in remaining if b.declared]
+            dates = [*ends[-1:], *declared, *_order_dates(engine, bucket, remaining)]
             now = max(filter(None, dates), default=now)
         for batch in remaining:
             if now != commit.as_of == batch.as_of:
                 dated = {} if batch.declared else {"batch_date": now}
                 redated[batch.batch_id] = {"as_of": now} | dated
-        as_of = now
-    return as_of, redated
+        ends.append(now)
+    return ends[-1], redated
 
 
 def _order_dates(engine, bucket: str, batches: Iterable[Batch]) -> list[date]:

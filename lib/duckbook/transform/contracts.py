@@ -69,11 +69,11 @@ def from_dbt_nodes(models: Iterable[Any], tests: Iterable[Any]) -> dict[str, Con
     """Build the contract of each model, by name, from the nodes of dbt's graph."""
     references: dict[str, dict[str, str]] = {}
     for test in tests:
-        metadata = getattr(test, "test_metadata", None)
+        metadata: Any = getattr(test, "test_metadata", None)
         if getattr(metadata, "name", None) == REFERENCES and test.attached_node:
             marts = references.setdefault(test.attached_node, {})
             for reference in metadata.kwargs.get("references", []):
-                marts[reference["column"]] = re.search(r"ref\(['\"](\w+)['\"]\)", reference["to"])[1]
+                marts[reference["column"]] = re.findall(r"ref\(['\"](\w+)['\"]\)", reference["to"])[0]
     return {
         node.name: Contract(
             description=" ".join(node.description.split("\n\n")[0].split()),  # the first paragraph is the summary

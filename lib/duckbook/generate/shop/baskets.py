@@ -19,7 +19,7 @@ from duckbook.generate.shop.products import PRICE_BANDS, Products
 from duckbook.generate.shop.purchases import Purchases
 from duckbook.generate.shop.randomness import Randomness, part
 from duckbook.generate.shop.shelves import BANDS, Shelves
-from duckbook.generate.shop.spool import Spool
+from duckbook.generate.shop.spool import Columns, Spool
 
 COUPONS = (5, 10, 10, 15, 20)
 """Percent off by coupon."""
@@ -37,7 +37,7 @@ HEAVY_FROM = 12_000
 """Grams above which an order is heavy."""
 
 
-class Baskets:
+class Baskets(Columns):
     """Lines of all orders, in order of the orders.
 
     Attributes
@@ -113,9 +113,8 @@ class Baskets:
                 for again in range(1, REDRAWS + 1):
                     # An order has one line per product, unless a small catalogue offers no other.
                     repeated = np.flatnonzero((chosen[on] == product[:, None]).any(axis=1))
-                    product[repeated] = self._near(
-                        *(part[repeated] for part in (key[on], week[on], band[on])), line + 16 * again
-                    )
+                    on_again = on[repeated]
+                    product[repeated] = self._near(key[on_again], week[on_again], band[on_again], line + 16 * again)
             chosen[on, line] = product
             at = begin[on] + line
             products[at] = product

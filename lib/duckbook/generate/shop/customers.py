@@ -18,7 +18,7 @@ from duckbook.generate.shop.parameters import Parameters
 from duckbook.generate.shop.places import CITIES, SUBURBS, first_names, last_names, streets
 from duckbook.generate.shop.places import GENDERS as NAME_POOLS
 from duckbook.generate.shop.randomness import Randomness, below, part
-from duckbook.generate.shop.spool import Spool
+from duckbook.generate.shop.spool import Columns, Spool
 
 GENDERS = ("female", "male", "non-binary")
 EDUCATIONS = ("high school", "some college", "bachelor", "master", "doctorate")
@@ -46,7 +46,7 @@ YEAR = 365.25 * season.DAY
 NEVER = np.int64(2**62)
 
 
-class Customers:
+class Customers(Columns):
     """Customers who sign up before a horizon. A later horizon only adds customers.
 
     Attributes

@@ -129,29 +129,23 @@ class Dirt:
         kinds = self.kinds(table, key)
         if not (kinds >= 0).any():
             return records, Counter()
-        names, counts = KINDS[table], Counter()
+        counts: Counter[str] = Counter()
         copies = []
-        for number, name in enumerate(names):
+        for number, name in enumerate(KINDS[table]):
             affected = kinds == number
             if name == "duplicate":
                 copies.append(records.filter(pa.array(affected)))
             elif name == "missing_key":
-                copies.append(
-                    _replace_column(
-                        records.filter(pa.array(affected)), _KEY[table], lambda column: pc.if_else(False, column, None)
-                    )
-                )
+                copied, key_name = records.filter(pa.array(affected)), _KEY[table]
+                copies.append(_replace_column(copied, key_name, pc.if_else(False, copied.column(key_name), None)))
             elif name == "unknown_value":
-                mask, word = pa.array(affected), pa.scalar(_UNKNOWN[table])
-                records = _replace_column(
-                    records, _WORD[table], lambda c, m=mask, w=word: pc.if_else(m, w, c.cast(pa.string()))
-                )
+                words, word = records.column(_WORD[table]).cast(pa.string()), pa.scalar(_UNKNOWN[table])
+                records = _replace_column(records, _WORD[table], pc.if_else(pa.array(affected), word, words))
             elif name == "orphan_key":
-                affected &= records.column(_FOREIGN[table]).is_valid().to_numpy()
-                mask = pa.array(affected)
-                records = _replace_column(
-                    records, _FOREIGN[table], lambda c, m=mask: pc.if_else(m, pc.add(c, ORPHAN), c)
-                )
+                foreign = records.column(_FOREIGN[table])
+                affected &= foreign.is_valid().to_numpy()
+                orphaned = pc.if_else(pa.array(affected), pc.add(foreign, ORPHAN), foreign)
+                records = _replace_column(records, _FOREIGN[table], orphaned)
             counts[name] += int(affected.sum())
         copies = [copy.cast(records.schema) for copy in copies if len(copy)]
         return pa.concat_tables([records, *copies]), +counts
@@ -161,9 +155,8 @@ def _index(table: str, kind: str) -> int:
     return KINDS[table].index(kind) if kind in KINDS[table] else -2
 
 
-def _replace_column(records: pa.Table, column: str, change: Callable[[pa.ChunkedArray], pa.ChunkedArray]) -> pa.Table:
-    at = records.schema.get_field_index(column)
-    return records.set_column(at, column, change(records.column(column)))
+def _replace_column(records: pa.Table, column: str, values: pa.ChunkedArray) -> pa.Table:
+    return records.set_column(records.schema.get_field_index(column), column, values)
 
 
 def _soil(table: str, kind: str, line: str, cut: int) -> str:

@@ -15,7 +15,7 @@ from duckbook.generate.shop import season
 from duckbook.generate.shop.customers import Customers
 from duckbook.generate.shop.parameters import Parameters
 from duckbook.generate.shop.randomness import Randomness
-from duckbook.generate.shop.spool import Spool
+from duckbook.generate.shop.spool import Columns, Spool
 
 DAYS = 91
 """Length of the experiment."""
@@ -24,7 +24,7 @@ DAYS_AFTER = 182
 """Days between its end and the end of the history, which keep the last half year free of treatment."""
 
 
-class Experiment:
+class Experiment(Columns):
     """Enrolment, treatment, and the effect on the time between two orders.
 
     Attributes

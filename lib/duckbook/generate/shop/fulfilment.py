@@ -18,7 +18,7 @@ from duckbook.generate.shop.places import CITIES, ZONES, mean_zone
 from duckbook.generate.shop.products import Products
 from duckbook.generate.shop.purchases import Purchases
 from duckbook.generate.shop.randomness import Randomness, part
-from duckbook.generate.shop.spool import Spool
+from duckbook.generate.shop.spool import Columns, Spool
 from duckbook.generate.shop.working_days import (
     CARRIER_HOURS,
     CLOSES,
@@ -41,7 +41,7 @@ ELSEWHERE = 9
 STATUSES = ("pending", "processing", "shipped", "delivered", "cancelled", "returned")
 
 
-class Fulfilment:
+class Fulfilment(Columns):
     """Plan of each order and line.
 
     The warehouse ships and takes returns in its opening hours, and carriers deliver by day, except on Sundays and

@@ -13,6 +13,7 @@ import inspect
 import re
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import Any
 
 from duckbook.errors import SettingError
 
@@ -209,7 +210,7 @@ def planting(changes: str) -> Parameters:
         A parameter is unknown, or its value is not a number in its range.
     """
     known = [field.name for field in fields(Parameters) if isinstance(field.default, float)]
-    values = {}
+    values: dict[str, Any] = {}
     for name, _, number in (change.partition("=") for change in changes.split()):
         if not re.fullmatch(r"-?[0-9]+(\.[0-9]*)?", number):
             raise SettingError(f"DUCKBOOK_PLANTED: {name}={number} is not NAME=NUMBER, such as bgnbd_r=0.3.")
@@ -223,10 +224,11 @@ def planting(changes: str) -> Parameters:
 
 def _meanings() -> dict[str, str]:
     """Docstring of each field of `Parameters`."""
-    body = ast.parse(inspect.getsource(Parameters)).body[0].body
     return {
-        field.target.id: " ".join(text.value.value.split())
-        for field, text in pairwise(body)
+        ast.unparse(field.target): " ".join(str(ast.literal_eval(text.value)).split())
+        for definition in ast.parse(inspect.getsource(Parameters)).body
+        if isinstance(definition, ast.ClassDef)
+        for field, text in pairwise(definition.body)
         if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr)
     }
 

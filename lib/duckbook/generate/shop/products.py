@@ -7,6 +7,7 @@ so that baskets need only tables of weeks × products.
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from duckbook.generate.shop.catalogue import CATEGORIES, SUBCATEGORIES
 from duckbook.generate.shop.distributions import Lookup, exp, log, lognormal, normal
 from duckbook.generate.shop.parameters import Parameters
 from duckbook.generate.shop.randomness import Randomness, below, part, to_uniform
+
+Whole = TypeVar("Whole", np.ndarray, np.int64)
 
 PRICE_BANDS = (1000, 1500, 2200, 3200, 4600, 6600, 9500, 14000, 22000, 40000)
 """Inner edges, in cents, of the price bands. A customer's budget selects a band."""
@@ -67,11 +70,11 @@ class Products:
         self._withdraw()
         self._price()
 
-    def week_of(self, second: np.ndarray) -> np.ndarray:
+    def week_of(self, second: Whole) -> Whole:
         """Index of the week that contains a second."""
         return (second - season.epoch(self.first_week)) // season.WEEK
 
-    def week_start(self, week: np.ndarray) -> np.ndarray:
+    def week_start(self, week: Whole) -> Whole:
         """First second of a week."""
         return season.epoch(self.first_week) + week * season.WEEK
 

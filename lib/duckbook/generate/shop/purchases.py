@@ -19,13 +19,13 @@ from duckbook.generate.shop.distributions import log, lognormal
 from duckbook.generate.shop.experiment import Experiment
 from duckbook.generate.shop.parameters import Parameters
 from duckbook.generate.shop.randomness import Randomness
-from duckbook.generate.shop.spool import Spool
+from duckbook.generate.shop.spool import Columns, Spool
 
 MOST_ORDERS = 4096
 """More orders than any customer places. The key of an order is customer_id × this + its number."""
 
 
-class Purchases:
+class Purchases(Columns):
     """Orders of all customers up to the horizon, in time order.
 
     Attributes

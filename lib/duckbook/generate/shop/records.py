@@ -199,9 +199,9 @@ def _interactions(shop: Shop, first: date, last: date, window: Window) -> pa.Tab
 def _days_at_once(shop: Shop, day: date) -> int:
     """Days whose events fit into one table, estimated from the orders of the 30 days from `day`."""
     begin = season.epoch(day)
-    count = np.diff(np.searchsorted(shop.purchases.placed, [begin, begin + 30 * season.DAY]))[0]
+    first, after = np.searchsorted(shop.purchases.placed, [begin, begin + 30 * season.DAY])
     # With 30 events per order, a day has as many events as 30 days have orders.
-    return int(np.clip(EVENTS_AT_ONCE // max(count, 1), 1, 100))
+    return int(np.clip(EVENTS_AT_ONCE // max(after - first, 1), 1, 100))
 
 
 def _coded(pool: pa.Array, index: np.ndarray) -> pa.Array:

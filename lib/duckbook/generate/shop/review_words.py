@@ -116,7 +116,10 @@ class Pool:
 
     def __init__(self) -> None:
         texts: list[str] = []
-        self._first, self._start, self._size, self._nouns = {}, [], [], []
+        self._first: dict[str, int] = {}
+        self._start: list[int] = []
+        self._size: list[int] = []
+        self._nouns: list[int] = []
         for kind, groups in _groups().items():
             self._first[kind] = len(self._start)
             for group in groups:

@@ -27,7 +27,7 @@ from duckbook.generate.shop.parameters import Parameters
 from duckbook.generate.shop.products import Products
 from duckbook.generate.shop.purchases import Purchases
 from duckbook.generate.shop.randomness import Randomness, part
-from duckbook.generate.shop.spool import Spool
+from duckbook.generate.shop.spool import Columns, Spool
 from duckbook.generate.shop.working_days import WorkingDays, is_day_off, time_of_day
 
 LINES = 100
@@ -67,7 +67,7 @@ class Opinions:
     contradicts: np.ndarray
 
 
-class Reviews:
+class Reviews(Columns):
     """Reviews of all orders, in line order.
 
     Attributes
@@ -184,7 +184,7 @@ class Reviews:
         )
         opening = np.where(is_good, group_of("happy"), group_of("sad"))
         ends |= mixed & (part(how, 62, 2) > 0)
-        groups = (
+        groups: tuple[np.ndarray, ...] = (
             np.where(opens & ~neutral & ~mixed, opening, none),
             np.where(neutral, group_of("neutral"), np.where(is_good, good, bad)),
             np.where(mixed, but, np.where(more, np.where(neutral, group_of("neutral"), again), none)),

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,14 @@ CHUNK = 200_000
 
 AT_ONCE = 2
 """Chunks computed concurrently; numpy releases the GIL."""
+
+
+class Columns:
+    """The base of classes that have columns as attributes."""
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> np.ndarray: ...
 
 
 class Spool:

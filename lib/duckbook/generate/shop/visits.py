@@ -5,6 +5,7 @@ The visits of a period depend only on the keys of orders and customers, so that 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,7 +204,7 @@ class VisitGenerator:
         return _concatenate(parts)
 
 
-def _concatenate(parts: list[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+def _concatenate(parts: Iterable[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
 
