@@ -202,7 +202,7 @@ def test_a_killed_publication_is_never_read(shop, monkeypatch):
     def die(_file):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(published_files, "_sha256", die)
+    monkeypatch.setattr(published_files, "checksum", die)
     with pytest.raises(KeyboardInterrupt):
         publisher.publish(shop, "half")
     monkeypatch.undo()

@@ -13,6 +13,7 @@ import duckdb
 import pytest
 import rendered
 from duckbook.ingest import order_statuses
+from duckbook.ingest.rows import normalised
 from duckbook.settings import ORDER_STATUSES, Settings, status_words
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -239,6 +240,8 @@ def test_a_time_of_the_usual_form_is_read_as_one_that_has_to_be_trimmed(engine, 
 )
 def test_an_id_stays_text_without_what_a_data_frame_adds_to_it(engine, written, read):
     assert cast(engine, rendered.macro("as_id", "v"), written) == read
+    # Keys in the history must be equal to the ids that staging joins.
+    assert cast(engine, normalised("v"), written) == read
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
 from duckbook.backends import manifest, storage
 from duckbook.errors import BackupError, IngestError
-from duckbook.files import read_json, write_private
+from duckbook.files import checksum, read_json, write_private
 from duckbook.generate import landing
 from duckbook.ingest import commit_log, sources, transaction
 from duckbook.ingest.batches import FILE_KEY, History
@@ -247,10 +247,7 @@ def _file_sums(chronicle: History) -> dict[str, str | None]:
 
 def _is_intact(path: Path, digest: str | None) -> bool:
     """Whether a file exists and has this SHA-256, if one is known."""
-    if not path.is_file() or digest is None:
-        return path.is_file()
-    with path.open("rb") as content:
-        return file_digest(content, "sha256").hexdigest() == digest
+    return path.is_file() and (digest is None or checksum(path) == digest)
 
 
 def _fetch(client, bucket: str, key: str, path: Path, digest: str | None) -> None:
