@@ -193,7 +193,7 @@ def test_a_simulated_shop_is_introduced_and_your_own_data_are_not(start_store, c
     landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
     capsys.readouterr()
     ground_truth.introduce(store, endpoints)
-    assert capsys.readouterr().out == "Store: 200 customers, seed 7, planted spend_mean=60\n"
+    assert capsys.readouterr().out == "Shop: 200 customers, seed 7, planted spend_mean=60\n"
     storage.delete_prefix(storage.client(endpoints.s3), store.s3_historic_bucket, "truth/")
     ground_truth.introduce(store, endpoints)
     assert capsys.readouterr().out == ""

@@ -185,7 +185,7 @@ def test_before_anything_has_landed(start_store):
         == manifest.next_as_of(settings, endpoints)
         == date(2026, 3, 31)
     )
-    with pytest.raises(LandingError, match=r"run 01_generate_history.ipynb first"):
+    with pytest.raises(LandingError, match=r"run notebooks/pipeline/01_generate_history.ipynb first"):
         landing.land_latest(settings, endpoints, date(2026, 3, 31))
     storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, "json/orders.json", b"[]")
     with pytest.raises(LandingError, match=r"holds data that was not generated here, such as .*json/orders.json"):

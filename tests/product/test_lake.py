@@ -316,7 +316,7 @@ def test_a_wrong_catalog_is_told_before_any_work(external_settings, dsn, sentenc
 
 def test_a_lake_that_nobody_has_made_is_told_and_not_made(shared):
     new = shared.settings.model_copy(update={"lake_schema": "nowhere"})
-    with pytest.raises(WarehouseError, match=r"There is no lake nowhere yet: run 03_ingest\.ipynb"):
+    with pytest.raises(WarehouseError, match=r"There is no lake nowhere yet: run notebooks/pipeline/03_ingest\.ipynb"):
         warehouse.open_warehouse(new, read_only=True)
     with pytest.raises(PublishError, match="Nothing has been published yet"):
         publisher.published(new)

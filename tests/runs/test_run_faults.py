@@ -362,7 +362,10 @@ NOTHING = {
         "CUSTOMERS is for generated data",
     ),
     "realism": (Request(only="realism"), "The history has not been landed"),
-    "staging": (Request(first="staging"), "There is no warehouse warehouse.duckdb yet: run 03_ingest"),
+    "staging": (
+        Request(first="staging"),
+        "There is no warehouse warehouse.duckdb yet: run notebooks/pipeline/03_ingest",
+    ),
     "publish": (Request(only="publish"), "There is no warehouse warehouse.duckdb yet"),
     "bi": (Request(only="bi"), "Nothing has been published yet"),
     "explore": (Request(only="explore"), "Nothing has been published yet"),

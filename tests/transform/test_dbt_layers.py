@@ -160,7 +160,7 @@ def test_a_layer_without_the_one_before_names_the_notebook_to_run(tmp_path):
         dbt_layers.build(shop, "staging")
     with warehouse.open_warehouse(shop) as connection:
         Raw(connection)
-    with pytest.raises(TransformError, match=r"no ecom_staging .* run 04_staging.ipynb first"):
+    with pytest.raises(TransformError, match=r"no ecom_staging .* run notebooks/pipeline/04_staging.ipynb first"):
         dbt_layers.build(shop, "intermediate")
     with pytest.raises(TransformError, match="There is no layer 'mart'"):
         dbt_layers.build(shop, "mart")

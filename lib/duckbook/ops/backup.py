@@ -70,7 +70,9 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     with transaction.exclusive(settings, client, "a backup"):
         chronicle = commit_log.read(client, bucket)
         if not chronicle.commits:
-            raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
+            raise BackupError(
+                "There is no history yet: run notebooks/pipeline/03_ingest.ipynb first, or `make pipeline`."
+            )
         _claim(folder, chronicle)
         sums = _file_sums(chronicle) | _commit_sums(chronicle)
         missing = [key for key, digest in sums.items() if not _is_intact(folder / key, digest)]

@@ -145,7 +145,9 @@ def _current_folder(settings: Settings) -> Path:
         choose([], None)  # raises
     folder = _folder(settings) / name
     if not _is_complete(folder):
-        raise PublishError(f"The current publication {name} is missing: publish again with 07_publish.ipynb.")
+        raise PublishError(
+            f"The current publication {name} is missing: publish again with notebooks/pipeline/07_publish.ipynb."
+        )
     return folder
 
 
