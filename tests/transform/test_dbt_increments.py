@@ -443,7 +443,7 @@ def test_the_room_of_rows_that_were_taken_out_of_a_large_table_is_used_again_whe
     asked = "fill_gaps(results, 0, *run_query('select worth, share from ecom_raw.bounds').rows[0])"
     hook = f"{{% if execute %}}{{{{ {asked} }}}}{{% endif %}}"
     settings_of_dbt.write_text(text.replace("{{ fill_gaps(results) }}", hook))
-    assert gaps(shop) == 0, "of a small store they are filled at once"
+    assert gaps(shop) == 0, "of a small shop they are filled at once"
     assert gaps(shop, 2) == 2, "who writes to the file leaves them"
     for worth, share, left in ((3, 0.001, 2), (2, 0.9, 2), (2, 0.001, 0)):
         with warehouse.open_warehouse(shop) as connection:

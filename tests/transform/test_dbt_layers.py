@@ -109,8 +109,8 @@ def test_a_manifest_that_was_prepared_is_that_of_the_settings_and_is_used_once(b
     assert parses
 
 
-def test_a_checkout_that_was_moved_and_one_with_the_same_store_find_their_seeds(built_shop, tmp_path):
-    shop, seeds = copy_of(built_shop[0], tmp_path / "store"), ["seed", "--no-write-json"]
+def test_a_checkout_that_was_moved_and_one_with_the_same_data_folder_find_their_seeds(built_shop, tmp_path):
+    shop, seeds = copy_of(built_shop[0], tmp_path / "copy"), ["seed", "--no-write-json"]
     here, there = tmp_path / "here" / "dbt", tmp_path / "there" / "dbt"
     # Seeds need no model, and parsing all models takes seconds.
     shutil.copytree(dbt_runner.PROJECT, here, ignore=shutil.ignore_patterns("target", "models"))

@@ -45,15 +45,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="module")
-def told(request, start_store, endpoints, tmp_path_factory):
+def told(request, start_shop, endpoints, tmp_path_factory):
     """A shop's moments, and how to have it again."""
     kind, _, seed = request.param.partition(" ")
     number = int(seed or FRESH)
     which = f"the {kind} shop of seed {number}: to have it again, BOOKS_SEED={number}"
     if kind == "generated":
         dirt = DIRT_IN_SOAK[number % len(DIRT_IN_SOAK)] if seed else DIRT
-        store = start_store("books", customers=CUSTOMERS, seed=number, dirt=dirt, quarantine_limit=1)
-        return shops.generated(store), f"{which}, dirt {dirt}"
+        shop = start_shop("books", customers=CUSTOMERS, seed=number, dirt=dirt, quarantine_limit=1)
+        return shops.generated(shop), f"{which}, dirt {dirt}"
     folder = tmp_path_factory.mktemp(kind)
     if kind == "hostile":
         return shops.made_by_hand(folder, endpoints, number), which

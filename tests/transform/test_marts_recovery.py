@@ -1,7 +1,7 @@
 """What is planted is found again in the marts, at full grain, with the truth tables beside the data.
 
-Of a store of 10,000 customers in every run, of 100,000 in the long version. A tolerance is so many standard errors of
-the estimate, which shrink as the store grows; what is exact has none.
+Of a shop of 10,000 customers in every run, of 100,000 in the long version. A tolerance is so many standard errors of
+the estimate, which shrink as the shop grows; what is exact has none.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ WIDE = 4.0
 
 
 @pytest.fixture(scope="module")
-def marts(start_store, store_of_the_notebooks, soak):
-    """A connection that sees the marts and the truth of a store: where it will do, of the one that is there already."""
-    store = store_of_the_notebooks and Settings(data=store_of_the_notebooks / "data", _env_file=None)
-    if soak or store is None or publisher.current(store) is None:
-        store = start_store("large", customers=CUSTOMERS_IN_SOAK if soak else CUSTOMERS)
-        begin(store)
-    with warehouse.open_warehouse(store, read_only=True) as connection:
-        warehouse.use_landing(connection, servers.up(store))
+def marts(start_shop, data_of_the_notebooks, soak):
+    """A connection that sees the marts and the truth of a shop: where it will do, of the one that is there already."""
+    shop = data_of_the_notebooks and Settings(data=data_of_the_notebooks / "data", _env_file=None)
+    if soak or shop is None or publisher.current(shop) is None:
+        shop = start_shop("large", customers=CUSTOMERS_IN_SOAK if soak else CUSTOMERS)
+        begin(shop)
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        warehouse.use_landing(connection, servers.up(shop))
         for name in ("calendar", "products", "prices", "affinities"):
-            found = f"s3://{store.s3_historic_bucket}/truth/{name}.parquet"
+            found = f"s3://{shop.s3_historic_bucket}/truth/{name}.parquet"
             connection.execute(f"create temp table truth_{name} as select * from read_parquet('{found}')")
         yield connection
 
