@@ -81,7 +81,7 @@ def pytest_unconfigure(config):
 
 
 @pytest.fixture(scope="session")
-def store_of_the_notebooks(request) -> Path | None:
+def data_of_the_notebooks(request) -> Path | None:
     """The data folder that the notebooks of the chain have filled in this session, or None."""
     if request.config.getoption("--science") or DATA_FOLDER not in request.config.stash:
         return None

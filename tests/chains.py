@@ -58,10 +58,10 @@ class Memory:
         self.calls.append(("end", step.name, entry["status"]))
 
 
-def duckbook(store: Settings, *arguments: str, **environment: str) -> subprocess.Popen:
+def duckbook(shop: Settings, *arguments: str, **environment: str) -> subprocess.Popen:
     """Start the command line on a data folder, as from a shell."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
-    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs)} | environment
+    env |= {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(shop.runs)} | environment
     return subprocess.Popen(
         [sys.executable, "-m", "duckbook", *arguments],
         env=env,
@@ -98,25 +98,25 @@ ODD = "O'Brien's \"Läden\" $x; y"
 """A valid but unusual folder name."""
 
 
-def begin(store: Settings) -> None:
+def begin(shop: Settings) -> None:
     """Land and ingest the history and the first day, and build the marts, without notebooks."""
-    endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
-    advance(store, store.first_as_of)
+    endpoints = servers.up(shop)
+    landing.land_history(shop, endpoints, **manifest.choose(shop, endpoints))
+    advance(shop, shop.first_as_of)
 
 
-def advance(store: Settings, as_of: date) -> None:
+def advance(shop: Settings, as_of: date) -> None:
     """Land and ingest another day, and build the marts."""
-    endpoints = servers.up(store)
-    landing.land_latest(store, endpoints, as_of)
-    history.ingest(store, endpoints, as_of)
-    load_and_build(store)
+    endpoints = servers.up(shop)
+    landing.land_latest(shop, endpoints, as_of)
+    history.ingest(shop, endpoints, as_of)
+    load_and_build(shop)
 
 
-def load_and_build(store: Settings) -> None:
+def load_and_build(shop: Settings) -> None:
     """Load the history into the warehouse, and build the marts."""
-    raw.load(store, servers.up(store))
-    dbt_layers.build(store, "all")
+    raw.load(shop, servers.up(shop))
+    dbt_layers.build(shop, "all")
 
 
 def cell_states(notebook: Path) -> list[str]:

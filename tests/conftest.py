@@ -1,4 +1,4 @@
-"""Fixtures for tests on real servers: a store with its own Postgres and S3, and others that play a person's own.
+"""Fixtures for tests on real servers: a shop with its own Postgres and S3, and others that play a person's own.
 
 The servers of a session live in pytest's temporary folder and stop with it. Nothing of the developer's own
 environment or ``.env`` reaches a test: each takes its settings from these fixtures.
@@ -19,7 +19,7 @@ from xdist.scheduler import LoadFileScheduling
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Forget what the developer's shell says about stores, AWS and Postgres."""
+    """Forget what the developer's shell says about data folders, AWS and Postgres."""
     for name in list(os.environ):
         if name.startswith(("DUCKBOOK_", "AWS_", "PG", "MOTHERDUCK_")) or name == "motherduck_token":
             del os.environ[name]
@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ |= {"AWS_SHARED_CREDENTIALS_FILE": os.devnull}
 
 
-NOTEBOOKS = "store_of_the_notebooks"
+NOTEBOOKS = "data_of_the_notebooks"
 
 SHOPS = ("built_shop", "generated_shop", NOTEBOOKS)
 """Shops that several files look at."""
@@ -79,8 +79,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
-    """A function that starts a store of its own: ``start_store("name", customers=300)`` gives its settings.
+def start_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Settings]]:
+    """A function that starts the servers of a new shop: ``start_shop("name", customers=300)`` gives its settings.
 
     Its folder has a space in it, because people's folders have.
     """
@@ -88,10 +88,10 @@ def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
     def start(name: str, **values) -> Settings:
         folder = tmp_path_factory.mktemp(name)
-        store = Settings(data=folder / "the data", runs=folder / "runs", _env_file=None, **values)
-        started.append(store)
-        servers.up(store)
-        return store
+        shop = Settings(data=folder / "the data", runs=folder / "runs", _env_file=None, **values)
+        started.append(shop)
+        servers.up(shop)
+        return shop
 
     yield start
     with ThreadPoolExecutor() as pool:
@@ -99,21 +99,21 @@ def start_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
 
 
 @pytest.fixture(scope="session")
-def store_settings(start_store: Callable[..., Settings]) -> Settings:
-    """The settings of the session's store, whose embedded servers run."""
-    return start_store("store", customers=300)
+def shop_settings(start_shop: Callable[..., Settings]) -> Settings:
+    """The settings of the session's shop, whose embedded servers run."""
+    return start_shop("session", customers=300)
 
 
 @pytest.fixture(scope="session")
-def endpoints(store_settings: Settings) -> Endpoints:
-    """Where the session's store has its Postgres and S3."""
-    return servers.up(store_settings)
+def endpoints(shop_settings: Settings) -> Endpoints:
+    """Where the session's shop has its Postgres and S3."""
+    return servers.up(shop_settings)
 
 
 @pytest.fixture(scope="session")
-def external_endpoints(start_store: Callable[..., Settings]) -> Endpoints:
+def external_endpoints(start_shop: Callable[..., Settings]) -> Endpoints:
     """A second, independent pair of servers, for a person's own."""
-    return servers.up(start_store("external", postgres_schema="unused"))
+    return servers.up(start_shop("external", postgres_schema="unused"))
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +131,7 @@ def external_environment(external_endpoints: Endpoints) -> dict[str, str]:
 
 @pytest.fixture
 def external_settings(external_environment: dict[str, str], tmp_path: Path) -> Settings:
-    """Settings of a store that has no servers of its own and uses the second pair."""
+    """Settings of a shop that uses the second pair in place of embedded servers."""
     values = {name.removeprefix("DUCKBOOK_").lower(): value for name, value in external_environment.items()}
     return Settings(data=tmp_path / "data", runs=tmp_path / "runs", customers=300, _env_file=None, **values)
 
@@ -173,12 +173,12 @@ def built_shop(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def generated_shop(start_store: Callable[..., Settings]) -> Settings:
+def generated_shop(start_shop: Callable[..., Settings]) -> Settings:
     """A generated shop, published: small enough to be quick, and large enough for every label to occur."""
     from chains import begin
     from duckbook.publish import publisher
 
-    shop = start_store("generated", customers=1500)
+    shop = start_shop("generated", customers=1500)
     begin(shop)
     publisher.publish(shop, "generated")
     return shop

@@ -1,6 +1,6 @@
 """Execute notebooks over one publication, in one process, and write down every sentence that they say.
 
-A program for tests/conclusions.py: ``python execute_notebooks.py JOBS SAID``, with the store in the environment.
+A program for tests/conclusions.py: ``python execute_notebooks.py JOBS SAID``, with the data folder in the environment.
 JOBS is a JSON list of ``{"notebook": path, "parameters": {…}}``. SAID becomes a list, in the same order, of
 ``{"titles": […], "texts": […], "tables": […], "error": sentence or null}``: titles of charts, Markdown that cells
 displayed, and the HTML of tables.

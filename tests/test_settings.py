@@ -234,10 +234,10 @@ def test_values_at_the_limits_are_accepted(read, name, value):
     ],
 )
 def test_an_impossible_planted_parameter_is_an_error_before_the_run_begins(tmp_path, planted, sentence):
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", planted=planted, _env_file=None)
+    shop = Settings(data=tmp_path / "data", runs=tmp_path / "runs", planted=planted, _env_file=None)
     with pytest.raises(SettingError, match=sentence):
-        runner.run(store, Request(), Memory(), checks=[check_planted])
-    assert not store.runs.exists()
+        runner.run(shop, Request(), Memory(), checks=[check_planted])
+    assert not shop.runs.exists()
 
 
 def test_motherducks_own_variable_is_read(read):

@@ -21,9 +21,17 @@
 
 
 {#
-    The status of an order: ours for the shop's own word, or the word itself if no list has it. Hyphens, underscores
-    and white space are equal. WooCommerce prefixes each of its statuses with wc-. The setting takes precedence over
-    the lists, even for our own words.
+    A shop's word for a status, as it is looked up: hyphens, underscores and white space are equal. WooCommerce
+    prefixes each of its statuses with wc-.
+#}
+{% macro as_status_word(column) -%}
+    regexp_replace(regexp_replace({{ as_enum(column) }}, '[ _-]+', '_', 'g'), '^wc_', '')
+{%- endmacro %}
+
+
+{#
+    The status of an order: ours for the shop's own word, or the word itself if no list has it. The setting takes
+    precedence over the lists, even for our own words.
 #}
 {% macro as_order_status(column) -%}
     {%- set said = {} -%}
@@ -38,7 +46,7 @@
         {%- set word, status = pair.split('=') -%}
         {%- do said.update({word: status}) -%}
     {%- endfor -%}
-    {%- set word = "regexp_replace(regexp_replace(" ~ as_enum(column) ~ ", '[ _-]+', '_', 'g'), '^wc_', '')" -%}
+    {%- set word = as_status_word(column) -%}
     case
         when {{ column }} is null then null
         {%- for status in said.values() | unique %}

@@ -1,9 +1,10 @@
-"""Atomic writes of private files, and reading JSON files."""
+"""Atomic writes of private files, reading JSON files, and checksums."""
 
 from __future__ import annotations
 
 import json
 import os
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,9 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ServerError(
             f"{path} is damaged: restore it from a copy, or start again in another DUCKBOOK_DATA."
         ) from None
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()

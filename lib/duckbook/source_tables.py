@@ -1,18 +1,21 @@
-"""The source tables: system, key, columns and types.
+"""The source tables: system, key, columns, types and casts.
 
-They are defined once, in ``dbt/models/staging/_sources.yml``, where dbt documents and casts them. This module
-reads that file for generation, landing and ingestion.
+The dbt project defines them once, in ``dbt/models/staging/_sources.yml`` and ``dbt/macros``. This module reads those
+files for generation, landing and ingestion.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
 from duckbook.settings import ROOT
+
+if TYPE_CHECKING:
+    import jinja2
 
 SOURCES_FILE = ROOT / "dbt" / "models" / "staging" / "_sources.yml"
 
@@ -79,41 +82,25 @@ def source_tables() -> dict[str, SourceTable]:
     }
 
 
-def cast_to(column: Column) -> str:
-    """Return the SQL that casts a text, ``{0}``, to the type of a column, or nothing for a text column.
+@lru_cache(maxsize=1)
+def _macros() -> jinja2.Environment:
+    import jinja2
 
-    dbt's macros/casts.sql has the same casts; a test compares the two.
+    loader = jinja2.FileSystemLoader(ROOT / "dbt" / "macros")
+    return jinja2.Environment(loader=loader, extensions=["jinja2.ext.do"], undefined=jinja2.StrictUndefined)
+
+
+def macro(file: str, name: str, *arguments: object) -> str:
+    """Return the SQL of a macro of the dbt project, for uses outside dbt.
+
+    The macro may call the others of its file, and nothing of dbt's.
     """
-    kind = column.data_type
-    number = "replace({0}, '_', '?')"
-    if kind == "integer":
-        decimal = f"try_cast({number} as decimal(38, 18))"
-        return (
-            f"case when {decimal} % 1 = 0 and not regexp_matches({{0}}, '[eE]-|[.][0-9]{{{{19}}}}') "
-            f"then try_cast({decimal} as integer) end"
-        )
-    if kind == "boolean":
-        return "case when {0} in ('1.0', '0.0') then {0} = '1.0' else try_cast({0} as boolean) end"
-    if kind == "timestamp":
-        day = "[0-9]{{4}}[-/][0-9]{{1,2}}[-/][0-9]{{1,2}}"
-        time = "[ T]+[0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}([.][0-9]+)?)?"
-        offset = "(Z|[+-][01][0-9](:?[0-5][0-9])?| UTC)"
-        short = f"^({day}[ T]+[0-9]{{{{1,2}}}}:[0-9]{{{{1,2}}}})(Z|[+-]| UTC)"
-        zoned = f"try_cast(regexp_replace({{0}}, '{short}', '\\1:00\\2') as timestamptz) at time zone 'UTC'"
-        cast = (
-            f"case when regexp_full_match({{0}}, '{day}({time})?') then try_cast({{0}} as timestamp) "
-            f"when regexp_full_match({{0}}, '{day}{time}{offset}') then {zoned} end"
-        )
-        return f"case when year({cast}) between 1900 and 2199 then {cast} end"
-    if kind == "varchar":
-        return ""
-    small = f"try_cast(try_cast({number} as decimal(38, 18)) as {kind})"
-    return f"case when contains(lower({{0}}), 'e') then {small} else try_cast({number} as {kind}) end"
+    return str(getattr(_macros().get_template(file).module, name)(*arguments))
 
 
-def timestamp(text: str) -> str:
-    """Return an SQL expression that parses a timestamp as staging does: in UTC, null if it is not one."""
-    return cast_to(Column("", "timestamp", "")).format(text)
+def cast(expression: str, data_type: str) -> str:
+    """Return SQL that casts a text as staging does; null if it is blank or cannot be cast."""
+    return macro("casts.sql", "as_type", expression, data_type)
 
 
 def _column(column: dict[str, Any]) -> Column:

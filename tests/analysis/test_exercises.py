@@ -115,7 +115,10 @@ def test_an_answer_that_was_not_run_is_reported(connections):
 
 
 def test_a_warehouse_without_marts_names_the_notebook_to_run_first():
-    with duckdb.connect() as empty, pytest.raises(WarehouseError, match=r"run 06_marts\.ipynb first"):
+    with (
+        duckdb.connect() as empty,
+        pytest.raises(WarehouseError, match=r"run notebooks/pipeline/06_marts\.ipynb first"),
+    ):
         exercises.order_to_trace(empty)
 
 

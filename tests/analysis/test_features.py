@@ -24,9 +24,9 @@ AS_OF = date(2026, 5, 14)
 
 
 @pytest.fixture(scope="module")
-def store(start_store) -> Settings:
+def shop(start_shop) -> Settings:
     """A shop with two publications: of the first as-of date, and of a hundred days later."""
-    made = start_store("features", customers=300, dirt=0)
+    made = start_shop("features", customers=300, dirt=0)
     later = made.first_as_of + timedelta(days=100)
     begin(made)
     publisher.publish(made, f"run-{made.first_as_of}")
@@ -35,17 +35,17 @@ def store(start_store) -> Settings:
     return made
 
 
-def files(store: Settings, folder: Path, as_of: date = AS_OF, publication: str | None = None) -> dict[str, str]:
+def files(shop: Settings, folder: Path, as_of: date = AS_OF, publication: str | None = None) -> dict[str, str]:
     """Checksums of the files that `features.write` writes."""
-    with publisher.published(store, publication) as published:
+    with publisher.published(shop, publication) as published:
         made = features.write(published, folder, as_of)
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(made.iterdir())}
 
 
-def test_features_of_a_day_are_the_same_in_later_publications(store, tmp_path):
+def test_features_of_a_day_are_the_same_in_later_publications(shop, tmp_path):
     """Data that landed in the hundred days after change the labels, and no byte of the features."""
-    early = files(store, tmp_path / "early", publication="2026-06-30")
-    late = files(store, tmp_path / "late")
+    early = files(shop, tmp_path / "early", publication="2026-06-30")
+    late = files(shop, tmp_path / "late")
     assert early["features.parquet"] == late["features.parquet"]
     assert "labels.parquet" not in early
     assert "labels.parquet" in late
@@ -75,9 +75,9 @@ FUTURE = {
 """The marts without any data after a day, and with all columns of current state corrupted."""
 
 
-def altered(store: Settings, folder: Path, queries: dict[str, str]) -> Settings:
+def altered(shop: Settings, folder: Path, queries: dict[str, str]) -> Settings:
     """A copy of the published marts, with some replaced by a query over the old mart."""
-    shutil.copytree(store.data / "published", folder / "published")
+    shutil.copytree(shop.data / "published", folder / "published")
     copy = Settings(data=folder, _env_file=None)
     current = folder / "published" / (folder / "published" / "CURRENT").read_text("utf-8").strip()
     for mart, query in queries.items():
@@ -90,9 +90,9 @@ def altered(store: Settings, folder: Path, queries: dict[str, str]) -> Settings:
     return copy
 
 
-def test_data_after_the_as_of_date_change_no_byte_of_the_features(store, tmp_path):
-    ended = altered(store, tmp_path / "ended", FUTURE)
-    found, expected = files(ended, tmp_path / "found"), files(store, tmp_path / "expected")
+def test_data_after_the_as_of_date_change_no_byte_of_the_features(shop, tmp_path):
+    ended = altered(shop, tmp_path / "ended", FUTURE)
+    found, expected = files(ended, tmp_path / "found"), files(shop, tmp_path / "expected")
     assert found["features.parquet"] == expected["features.parquet"]
     assert found["labels.parquet"] != expected["labels.parquet"]
 
@@ -107,21 +107,21 @@ def test_data_after_the_as_of_date_change_no_byte_of_the_features(store, tmp_pat
         ("dim_customers", "select * replace (signed_up_at - interval 1 day as signed_up_at) from old"),
     ],
 )
-def test_data_before_the_as_of_date_change_the_features(store, tmp_path, mart, change):
+def test_data_before_the_as_of_date_change_the_features(shop, tmp_path, mart, change):
     """Proves that the two tests above would detect a leak from this mart."""
-    changed = altered(store, tmp_path / "changed", {mart: change})
-    found, expected = files(changed, tmp_path / "found"), files(store, tmp_path / "expected")
+    changed = altered(shop, tmp_path / "changed", {mart: change})
+    found, expected = files(changed, tmp_path / "found"), files(shop, tmp_path / "expected")
     assert found["features.parquet"] != expected["features.parquet"]
 
 
-def test_the_same_marts_give_the_same_bytes(store, tmp_path):
-    one_thread = store.model_copy(update={"threads": 1})
-    assert files(store, tmp_path / "a") == files(one_thread, tmp_path / "b")
+def test_the_same_marts_give_the_same_bytes(shop, tmp_path):
+    one_thread = shop.model_copy(update={"threads": 1})
+    assert files(shop, tmp_path / "a") == files(one_thread, tmp_path / "b")
 
 
-def test_labels_count_the_ninety_days_after_and_nothing_else(store):
-    loaded = duckbook.load("features", AS_OF, settings=store)
-    orders = duckbook.load("fct_customer_orders", settings=store)
+def test_labels_count_the_ninety_days_after_and_nothing_else(shop):
+    loaded = duckbook.load("features", AS_OF, settings=shop)
+    orders = duckbook.load("fct_customer_orders", settings=shop)
     day = orders.ordered_at.dt.date
     later = orders[(day > AS_OF) & (day <= AS_OF + timedelta(days=90))].groupby("customer_key")
     expected = later.revenue.sum().reindex(loaded.customer_key, fill_value=0)
@@ -130,25 +130,25 @@ def test_labels_count_the_ninety_days_after_and_nothing_else(store):
     assert loaded.label_orders_90d.sum() > 5
 
 
-def test_features_count_data_until_the_as_of_date(store):
+def test_features_count_data_until_the_as_of_date(shop):
     """Compared with an independent computation in pandas."""
-    loaded = duckbook.load("features", AS_OF, settings=store).set_index("customer_key")
-    orders = duckbook.load("fct_customer_orders", settings=store)
+    loaded = duckbook.load("features", AS_OF, settings=shop).set_index("customer_key")
+    orders = duckbook.load("fct_customer_orders", settings=shop)
     known = orders[orders.ordered_at.dt.date <= AS_OF].groupby("customer_key")
     buyers = loaded[loaded.orders > 0]
     assert buyers.orders.to_dict() == known.size().reindex(buyers.index).to_dict()
     assert buyers.net_amount.to_numpy() == pytest.approx(known.net_amount.sum().reindex(buyers.index).to_numpy())
     last = known.ordered_at.max().reindex(buyers.index).dt.date
     assert buyers.days_since_last_order.tolist() == [(AS_OF - day).days for day in last]
-    activity = duckbook.load("fct_customer_activity", settings=store)
+    activity = duckbook.load("fct_customer_activity", settings=shop)
     recent = activity[activity.month_start.astype(str).isin(["2026-02-01", "2026-03-01", "2026-04-01"])]
     sessions = recent.groupby("customer_key").sessions.sum().reindex(loaded.index, fill_value=0)
     assert loaded.sessions_3m.tolist() == sessions.tolist()
 
 
-def test_the_dictionary_describes_exactly_the_columns(store, tmp_path):
+def test_the_dictionary_describes_exactly_the_columns(shop, tmp_path):
     dictionary = features.dictionary()
-    with publisher.published(store) as published:
+    with publisher.published(shop) as published:
         made = features.write(published, tmp_path, AS_OF)
         for file, columns in (("features", dictionary.features), ("labels", dictionary.labels)):
             described = published.connection.sql(f"describe from '{made / file}.parquet'").fetchall()
@@ -180,8 +180,8 @@ def test_a_change_of_the_queries_or_of_a_type_needs_a_new_version():
     assert (dictionary.version, sums.hexdigest()[:12]) == (3, "539060f2500b")
 
 
-def test_the_datasheet_describes_the_files(store, tmp_path):
-    with publisher.published(store) as published:
+def test_the_datasheet_describes_the_files(shop, tmp_path):
+    with publisher.published(shop) as published:
         made = features.write(published, tmp_path, AS_OF)
         rows = published.connection.sql(f"select count(*) from '{made}/features.parquet'").fetchone()[0]
     page = (made / "datasheet.md").read_text("utf-8")
@@ -191,27 +191,27 @@ def test_the_datasheet_describes_the_files(store, tmp_path):
         assert f"## {heading}" in page
 
 
-def test_published_data_load_as_pandas_arrow_and_polars(store):
-    frame = duckbook.load("features", AS_OF, settings=store)
-    arrow = duckbook.load("features", str(AS_OF), as_="arrow", settings=store)
+def test_published_data_load_as_pandas_arrow_and_polars(shop):
+    frame = duckbook.load("features", AS_OF, settings=shop)
+    arrow = duckbook.load("features", str(AS_OF), as_="arrow", settings=shop)
     assert list(frame.columns) == arrow.column_names
     assert frame.customer_key.tolist() == arrow["customer_key"].to_pylist()
     assert str(arrow.schema.field("net_amount").type) == "decimal128(18, 2)"
     polars = pytest.importorskip("polars")
-    assert isinstance(duckbook.load("features", AS_OF, as_="polars", settings=store), polars.DataFrame)
+    assert isinstance(duckbook.load("features", AS_OF, as_="polars", settings=shop), polars.DataFrame)
 
 
-def test_a_mart_is_loaded_by_name_and_by_the_date_of_its_publication(store):
-    now = duckbook.load("fct_sales_by_date", settings=store)
-    before = duckbook.load("fct_sales_by_date", "2026-06-30", settings=store)
+def test_a_mart_is_loaded_by_name_and_by_the_date_of_its_publication(shop):
+    now = duckbook.load("fct_sales_by_date", settings=shop)
+    before = duckbook.load("fct_sales_by_date", "2026-06-30", settings=shop)
     assert len(now) > len(before) > 1000
 
 
-def test_labels_are_there_only_when_they_are_complete(store):
-    newest = store.first_as_of + timedelta(days=100)
-    assert "label_orders_90d" in duckbook.load("features", newest - timedelta(days=90), settings=store)
-    assert "label_orders_90d" not in duckbook.load("features", newest - timedelta(days=89), settings=store)
-    assert "label_orders_90d" not in duckbook.load("features", AS_OF, labels=False, settings=store)
+def test_labels_are_there_only_when_they_are_complete(shop):
+    newest = shop.first_as_of + timedelta(days=100)
+    assert "label_orders_90d" in duckbook.load("features", newest - timedelta(days=90), settings=shop)
+    assert "label_orders_90d" not in duckbook.load("features", newest - timedelta(days=89), settings=shop)
+    assert "label_orders_90d" not in duckbook.load("features", AS_OF, labels=False, settings=shop)
 
 
 @pytest.mark.parametrize(
@@ -226,21 +226,21 @@ def test_labels_are_there_only_when_they_are_complete(store):
         ({"as_": "spark"}, SettingError, "use pandas, arrow, polars"),
     ],
 )
-def test_invalid_arguments_raise_with_a_message(store, arguments, error, sentence):
+def test_invalid_arguments_raise_with_a_message(shop, arguments, error, sentence):
     with pytest.raises(error, match=re.escape(sentence)):
-        duckbook.load(**arguments, settings=store)
+        duckbook.load(**arguments, settings=shop)
 
 
-def test_without_polars_the_message_says_how_to_install_it(store, monkeypatch):
+def test_without_polars_the_message_says_how_to_install_it(shop, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
     with pytest.raises(SettingError, match="run `make science` once"):
-        duckbook.load("features", AS_OF, as_="polars", settings=store)
+        duckbook.load("features", AS_OF, as_="polars", settings=shop)
 
 
-def test_loading_holds_no_lock(store):
-    table = duckbook.load("features", AS_OF, as_="arrow", settings=store)
+def test_loading_holds_no_lock(shop):
+    table = duckbook.load("features", AS_OF, as_="arrow", settings=shop)
     code = "import duckdb, sys; duckdb.connect(sys.argv[1]).execute('create or replace table main.x as select 1')"
-    subprocess.run([sys.executable, "-c", code, str(store.warehouse_path)], check=True)
+    subprocess.run([sys.executable, "-c", code, str(shop.warehouse_path)], check=True)
     assert len(table)
 
 

@@ -99,15 +99,15 @@ def test_a_change_of_any_mart_changes_the_committed_outputs(soak, tmp_path, monk
         pytest.skip("takes some minutes: make soak")
     for name, value in committed_outputs.canonical_environment(tmp_path).items():
         monkeypatch.setenv(name, value)
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    shop = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
     output, _ = duckbook(
-        store, "run", "--until", "publish", **committed_outputs.canonical_environment(tmp_path)
+        shop, "run", "--until", "publish", **committed_outputs.canonical_environment(tmp_path)
     ).communicate()
     assert "succeeded" in output
-    duckbook(store, "down").communicate()
+    duckbook(shop, "down").communicate()
     committed = texts_of(nbformat.read(EXPLORATION, as_version=4))
     assert executed() == committed
-    for file in marts(store).values():
+    for file in marts(shop).values():
         whole = file.read_bytes()
         # A mart of places has no numbers to change.
         if change_one_number_of_each_column(file):

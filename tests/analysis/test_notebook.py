@@ -62,9 +62,9 @@ def test_a_report_cannot_leave_its_folder(book):
 
 
 def test_missing_data_raise_with_the_notebook_to_run_first(book):
-    with pytest.raises(WarehouseError, match=r"run 03_ingest\.ipynb first"):
+    with pytest.raises(WarehouseError, match=r"run notebooks/pipeline/03_ingest\.ipynb first"):
         book.connect("warehouse")
-    with pytest.raises(PublishError, match=r"run 07_publish\.ipynb first"):
+    with pytest.raises(PublishError, match=r"run notebooks/pipeline/07_publish\.ipynb first"):
         book.connect("published")
     with pytest.raises(DuckbookError, match="use 'landing', 'warehouse' or 'published'"):
         book.connect("wharehouse")

@@ -81,21 +81,21 @@ def test_too_few_customers_raise_with_a_remedy():
     ("is_generated", "enough"), [(True, science.MIN_CUSTOMERS), (False, science.MIN_CUSTOMERS_OWN_DATA)]
 )
 def test_too_few_customers_raise_before_any_notebook_runs(tmp_path, is_generated, enough):
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
-    folder = store.data / "published" / "r"
+    shop = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    folder = shop.data / "published" / "r"
     folder.mkdir(parents=True)
     (folder / "dim_customers.parquet").touch()
     (folder.parent / "CURRENT").write_text("r\n")
     if is_generated:
-        (store.data / "servers").mkdir()
+        (shop.data / "servers").mkdir()
         landed = {"customers": enough, "seed": 1, "dirt": 0, "first_as_of": "2026-06-30", "last_as_of": None}
-        copy = store.data / "servers" / f"{store.s3_historic_bucket}.{manifest.KEY}"
+        copy = shop.data / "servers" / f"{shop.s3_historic_bucket}.{manifest.KEY}"
         copy.write_text(json.dumps(landed | {"history": []}))
 
     def checked(customers: int) -> date | None:
         marts = {"dim_customers": {"rows": customers + 1}}
         (folder / "publication.json").write_text(json.dumps({"run_id": "r", "as_of": "2026-06-30", "marts": marts}))
-        return prerequisites.check(store, request, chain.select(chain.read_chain(), only=request.only))
+        return prerequisites.check(shop, request, chain.select(chain.read_chain(), only=request.only))
 
     request = Request(only="science")
     assert checked(enough) == date(2026, 6, 30)
@@ -106,7 +106,7 @@ def test_too_few_customers_raise_before_any_notebook_runs(tmp_path, is_generated
     # Outside data science too few customers are no reason to stop.
     request = Request(only="explore_sales")
     assert checked(enough - 1) == date(2026, 6, 30)
-    assert not store.runs.exists()
+    assert not shop.runs.exists()
 
 
 def test_a_parameter_out_of_its_range_is_refused_by_name():
@@ -157,9 +157,9 @@ def test_a_card_has_metrics_findings_and_truth():
 
 def test_a_saved_model_loads_with_its_card(tmp_path):
     pytest.importorskip("skops", reason="comes with make science")
-    store = Settings(data=tmp_path, _env_file=None)
-    folder = models.save(store, {"r": 0.243, "at": np.arange(3.0)}, CARD)
-    assert models.load(store, "a-model")["at"].tolist() == [0.0, 1.0, 2.0]
+    shop = Settings(data=tmp_path, _env_file=None)
+    folder = models.save(shop, {"r": 0.243, "at": np.arange(3.0)}, CARD)
+    assert models.load(shop, "a-model")["at"].tolist() == [0.0, 1.0, 2.0]
     assert (folder / "card.md").read_text("utf-8") == CARD.markdown()
     saved = json.loads((folder / "card.json").read_text("utf-8"), parse_constant=pytest.fail)
     assert saved["metrics"] == [CARD.metrics[0] | {"high": None}]
@@ -167,35 +167,35 @@ def test_a_saved_model_loads_with_its_card(tmp_path):
 
 def test_an_unknown_or_unsafe_model_is_refused(tmp_path):
     skops_io = pytest.importorskip("skops.io", reason="comes with make science")
-    store = Settings(data=tmp_path, _env_file=None)
-    models.save(store, {"r": 1.0}, CARD)
+    shop = Settings(data=tmp_path, _env_file=None)
+    models.save(shop, {"r": 1.0}, CARD)
     with pytest.raises(ScienceError, match="no saved model 'other': there are a-model"):
-        models.load(store, "other")
+        models.load(shop, "other")
     skops_io.dump({"f": CARD}, tmp_path / "models" / "a-model" / "model.skops")
     with pytest.raises(ScienceError, match="could run code"):
-        models.load(store, "a-model")
+        models.load(shop, "a-model")
     with pytest.raises(ScienceError, match="letters, digits and hyphens"):
-        models.load(store, "../a")
+        models.load(shop, "../a")
 
 
-def test_the_truth_of_data_landed_by_others_is_empty_and_has_its_columns(start_store):
-    store = start_store("no truth", customers=200)
-    connection = warehouse.engine(store)
-    assert ground_truth.attach(connection, store, servers.up(store)) is False
+def test_the_truth_of_data_landed_by_others_is_empty_and_has_its_columns(start_shop):
+    shop = start_shop("no truth", customers=200)
+    connection = warehouse.engine(shop)
+    assert ground_truth.attach(connection, shop, servers.up(shop)) is False
     for name in ground_truth.TABLES:
         assert connection.sql(f"from truth.{name}").fetchall() == []
     assert "is_treated" in connection.sql("from truth.experiment").columns
 
 
-def test_a_simulated_shop_is_introduced_and_your_own_data_are_not(start_store, capsys):
-    store = start_store("introduced", customers=200, seed=7, planted="spend_mean=60")
-    endpoints = servers.up(store)
-    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
+def test_a_simulated_shop_is_introduced_and_your_own_data_are_not(start_shop, capsys):
+    shop = start_shop("introduced", customers=200, seed=7, planted="spend_mean=60")
+    endpoints = servers.up(shop)
+    landing.land_history(shop, endpoints, **manifest.choose(shop, endpoints))
     capsys.readouterr()
-    ground_truth.introduce(store, endpoints)
-    assert capsys.readouterr().out == "Store: 200 customers, seed 7, planted spend_mean=60\n"
-    storage.delete_prefix(storage.client(endpoints.s3), store.s3_historic_bucket, "truth/")
-    ground_truth.introduce(store, endpoints)
+    ground_truth.introduce(shop, endpoints)
+    assert capsys.readouterr().out == "Shop: 200 customers, seed 7, planted spend_mean=60\n"
+    storage.delete_prefix(storage.client(endpoints.s3), shop.s3_historic_bucket, "truth/")
+    ground_truth.introduce(shop, endpoints)
     assert capsys.readouterr().out == ""
 
 
@@ -227,8 +227,8 @@ def rate_one(texts: list[str]) -> list[float]:
 
 
 def test_the_function_named_in_the_setting_rates_texts(tmp_path):
-    store = Settings(data=tmp_path, text_model="test_science:rate", _env_file=None)
-    assert text_model.sentiment(store, ["good", "bad"]).tolist() == [1.0, 0.0]
+    shop = Settings(data=tmp_path, text_model="test_science:rate", _env_file=None)
+    assert text_model.sentiment(shop, ["good", "bad"]).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize(

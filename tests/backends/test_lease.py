@@ -197,23 +197,23 @@ def test_a_lost_connection_to_postgres_does_not_let_a_second_run_begin(lakes, ex
 def half_own(lakes, external_endpoints):
     """A data folder with that lake and an embedded Postgres, and foreign data in its landing zone."""
     names = {"s3_historic_bucket": "refused-past", "s3_latest_bucket": "refused-new", "postgres_dsn": None}
-    store = lakes[0].model_copy(update=names)
+    shop = lakes[0].model_copy(update=names)
     client = storage.client(external_endpoints.s3)
     for table in ("orders", "order_items"):
         body = lines(order(1) | {"order_item_id": 1, "quantity": 1})
-        storage.ensure_bucket(client, store.s3_historic_bucket)
-        storage.put_bytes(client, store.s3_historic_bucket, f"json/{table}/date=2026-06-30/{table}.ndjson", body)
-    yield store, client
-    servers.down(store)
+        storage.ensure_bucket(client, shop.s3_historic_bucket)
+        storage.put_bytes(client, shop.s3_historic_bucket, f"json/{table}/date=2026-06-30/{table}.ndjson", body)
+    yield shop, client
+    servers.down(shop)
 
 
 @pytest.mark.parametrize("refused_by", ["the lease", "a missing lake", "the disk"])
 def test_a_run_that_does_not_begin_leaves_no_server_running(half_own, tmp_path, monkeypatch, refused_by):
-    store, client = half_own
+    shop, client = half_own
     steps, message = {"first": "ingest", "last": "ingest", "generate": False}, "is at work on the lake leased"
     token_file = tmp_path / "elsewhere" / "test.lease"
     token_file.parent.mkdir()
-    held = Lease(client, store.s3_historic_bucket, "lake-leased", "a test", token_file)
+    held = Lease(client, shop.s3_historic_bucket, "lake-leased", "a test", token_file)
     if refused_by == "the disk":
 
         def begin(*_arguments, **_values):
@@ -227,9 +227,9 @@ def test_a_run_that_does_not_begin_leaves_no_server_running(half_own, tmp_path, 
         # The lease of another machine is no reason to keep the servers.
         steps, message = {"only": "explore_sales"}, "There is no lake leased yet|Nothing has been published yet"
     with held.renewing(), pytest.raises((DuckbookError, OSError), match=message):
-        run(store, Request(**steps), Memory())
-    assert (store.data / "servers" / "postgres").is_dir(), "it was started"
-    assert servers.status(store)[0]["state"] == "stopped"
+        run(shop, Request(**steps), Memory())
+    assert (shop.data / "servers" / "postgres").is_dir(), "it was started"
+    assert servers.status(shop)[0]["state"] == "stopped"
 
 
 def test_a_run_that_loses_its_lease_stops_with_a_message(lakes, tmp_path, monkeypatch):

@@ -78,9 +78,9 @@ def status_of(url: str) -> int:
 
 
 @pytest.fixture(scope="module")
-def victim(start_store) -> Settings:
+def victim(start_shop) -> Settings:
     """A data folder whose servers may be stopped and killed; after each test `up` starts them again."""
-    return start_store("victim")
+    return start_shop("victim")
 
 
 @pytest.fixture
@@ -92,23 +92,23 @@ def fresh(tmp_path) -> Settings:
     servers.down(settings)
 
 
-def test_up_finds_running_servers(store_settings, endpoints):
-    before = {process.pid for process in processes_of(store_settings)}
-    assert servers.up(store_settings) == endpoints
-    assert {process.pid for process in processes_of(store_settings)} == before
+def test_up_finds_running_servers(shop_settings, endpoints):
+    before = {process.pid for process in processes_of(shop_settings)}
+    assert servers.up(shop_settings) == endpoints
+    assert {process.pid for process in processes_of(shop_settings)} == before
 
 
-def test_another_process_finds_running_servers(store_settings, endpoints):
-    before = {process.pid for process in processes_of(store_settings)}
-    found, _ = up_in_another_process(store_settings).communicate(timeout=60)
+def test_another_process_finds_running_servers(shop_settings, endpoints):
+    before = {process.pid for process in processes_of(shop_settings)}
+    found, _ = up_in_another_process(shop_settings).communicate(timeout=60)
     assert json.loads(found) == [endpoints.postgres_dsn, endpoints.s3.url]
-    assert {process.pid for process in processes_of(store_settings)} == before
+    assert {process.pid for process in processes_of(shop_settings)} == before
 
 
-def test_they_listen_on_this_machine_alone(store_settings, endpoints):
+def test_they_listen_on_this_machine_alone(shop_settings, endpoints):
     listening = {
         (listener.laddr.ip, listener.laddr.port)
-        for process in processes_of(store_settings)
+        for process in processes_of(shop_settings)
         for listener in process.net_connections("tcp")
         if listener.status == psutil.CONN_LISTEN
     }
@@ -116,10 +116,10 @@ def test_they_listen_on_this_machine_alone(store_settings, endpoints):
     assert int(endpoints.s3.url.rpartition(":")[2]) in {port for _, port in listening}
 
 
-def test_up_creates_the_schema_and_the_buckets(store_settings, endpoints):
+def test_up_creates_the_schema_and_the_buckets(shop_settings, endpoints):
     assert rows(endpoints.postgres_dsn, "select 1 from pg_namespace where nspname = 'ecom'") == [(1,)]
     names = {bucket["Name"] for bucket in storage.client(endpoints.s3).list_buckets()["Buckets"]}
-    assert names >= {store_settings.s3_historic_bucket, store_settings.s3_latest_bucket}
+    assert names >= {shop_settings.s3_historic_bucket, shop_settings.s3_latest_bucket}
 
 
 def test_a_dropped_schema_and_bucket_are_created_again(victim):
@@ -150,10 +150,10 @@ def test_libpqs_variables_do_not_reach_the_embedded_postgres(victim):
     assert json.loads(done.stdout)[0] == servers.up(victim).postgres_dsn
 
 
-def test_data_folders_have_servers_of_their_own(store_settings, victim):
-    ours, theirs = servers.up(store_settings), servers.up(victim)
+def test_data_folders_have_servers_of_their_own(shop_settings, victim):
+    ours, theirs = servers.up(shop_settings), servers.up(victim)
     assert (ours.postgres_dsn, ours.s3.url) != (theirs.postgres_dsn, theirs.s3.url)
-    storage.put_bytes(storage.client(ours.s3), store_settings.s3_historic_bucket, "mine/x", b"1")
+    storage.put_bytes(storage.client(ours.s3), shop_settings.s3_historic_bucket, "mine/x", b"1")
     assert storage.get_bytes(storage.client(theirs.s3), victim.s3_historic_bucket, "mine/x") is None
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(theirs.postgres_dsn, password=ours.postgres_dsn.split(":")[2].split("@")[0])
@@ -278,19 +278,19 @@ def test_status_and_down_create_no_data_folder(tmp_path):
     assert not settings.data.exists()
 
 
-def test_status_imports_nothing_heavy(store_settings, endpoints):
+def test_status_imports_nothing_heavy(shop_settings, endpoints):
     script = (
         SCRIPT.replace("found = servers.up", "found = servers.status").rpartition("print")[0] + "print(*sys.modules)"
     )
-    command = [sys.executable, "-c", script, str(store_settings.data)]
+    command = [sys.executable, "-c", script, str(shop_settings.data)]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
     assert {"boto3", "botocore", "psycopg2", "duckdb", "pandas", "dbt", "IPython"} & set(loaded) == set()
 
 
-def test_no_password_is_in_a_process_list_or_a_servers_environment(store_settings, endpoints):
-    secret_file = store_settings.data / "servers" / "secrets.json"
+def test_no_password_is_in_a_process_list_or_a_servers_environment(shop_settings, endpoints):
+    secret_file = shop_settings.data / "servers" / "secrets.json"
     secrets = list(json.loads(secret_file.read_text()).values())
-    found = processes_of(store_settings)
+    found = processes_of(shop_settings)
     assert len(found) == 2
     for process in found:
         shown = " ".join([*process.cmdline(), *(f"{k}={v}" for k, v in process.environ().items())])
@@ -298,8 +298,8 @@ def test_no_password_is_in_a_process_list_or_a_servers_environment(store_setting
         assert not any(name.startswith(("DUCKBOOK_", "AWS_", "PYTEST")) for name in process.environ())
 
 
-def test_only_the_owner_can_read_passwords(store_settings, endpoints):
-    folder = store_settings.data / "servers"
+def test_only_the_owner_can_read_passwords(shop_settings, endpoints):
+    folder = shop_settings.data / "servers"
     secrets = list(json.loads((folder / "secrets.json").read_text()).values())
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     for path in folder.glob("*"):
@@ -309,13 +309,13 @@ def test_only_the_owner_can_read_passwords(store_settings, endpoints):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_both_servers_reject_wrong_credentials(store_settings, endpoints):
+def test_both_servers_reject_wrong_credentials(shop_settings, endpoints):
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         psycopg2.connect(endpoints.postgres_dsn, password="hunter2")
     stranger = storage.client(replace(endpoints.s3, secret_access_key="hunter2hunter2hunter2"))
     with pytest.raises(ServerError, match="SignatureDoesNotMatch"):
-        storage.put_bytes(stranger, store_settings.s3_historic_bucket, "stolen", b"x")
-    assert status_of(f"{endpoints.s3.url}/{store_settings.s3_historic_bucket}?list-type=2") == 403
+        storage.put_bytes(stranger, shop_settings.s3_historic_bucket, "stolen", b"x")
+    assert status_of(f"{endpoints.s3.url}/{shop_settings.s3_historic_bucket}?list-type=2") == 403
 
 
 def ports_of(settings: Settings) -> list[int]:
@@ -328,9 +328,9 @@ def ports_of(settings: Settings) -> list[int]:
     )
 
 
-def weed_shell(command: str, store: Settings, cwd: Path, user: dict) -> str:
+def weed_shell(command: str, shop: Settings, cwd: Path, user: dict) -> str:
     """Return the output of SeaweedFS's shell for a user who knows the ports."""
-    ports = json.loads((store.data / "servers" / "s3.json").read_text())
+    ports = json.loads((shop.data / "servers" / "s3.json").read_text())
     parts = (f"-{part}=127.0.0.1:{ports[part]}.{ports[part] + s3_server.GRPC_OFFSET}" for part in ("master", "filer"))
     weed = shutil.copy(s3_server.find_weed(), cwd.parent / "weed")
     shell = subprocess.Popen(
@@ -349,9 +349,9 @@ def weed_shell(command: str, store: Settings, cwd: Path, user: dict) -> str:
         return shell.communicate()[0]
 
 
-def test_no_port_shows_a_stranger_stored_data(store_settings, endpoints, tmp_path_factory):
+def test_no_port_shows_a_stranger_stored_data(shop_settings, endpoints, tmp_path_factory):
     """SeaweedFS's own tools use gRPC, which ignores S3's credentials."""
-    bucket = store_settings.s3_historic_bucket
+    bucket = shop_settings.s3_historic_bucket
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "elsewhere"
         folder.mkdir()
@@ -359,16 +359,16 @@ def test_no_port_shows_a_stranger_stored_data(store_settings, endpoints, tmp_pat
             path.chmod(0o777)
         stranger = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
         for command in ("fs.ls /buckets", "collection.list", "volume.list"):
-            output = weed_shell(command, store_settings, folder, stranger)
+            output = weed_shell(command, shop_settings, folder, stranger)
             assert bucket not in output and "DataNode" not in output
     # With the owner's certificate the same tools work.
-    config = store_settings.data / "servers" / "s3.config"
-    assert bucket in weed_shell("fs.ls /buckets", store_settings, config, {})
+    config = shop_settings.data / "servers" / "s3.config"
+    assert bucket in weed_shell("fs.ls /buckets", shop_settings, config, {})
 
 
-def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, endpoints):
+def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(shop_settings, endpoints):
     """Some ports report their health and disk; none shows or changes stored data."""
-    client, bucket = storage.client(endpoints.s3), store_settings.s3_historic_bucket
+    client, bucket = storage.client(endpoints.s3), shop_settings.s3_historic_bucket
     storage.put_bytes(client, bucket, "guarded/secret-name", b"precious")
     paths = ["/", "/buckets/", f"/{bucket}", f"/{bucket}/guarded/secret-name", f"/{bucket}?list-type=2&prefix=guarded"]
     paths += [f"/buckets/{bucket}/guarded/secret-name", f"/col/delete?collection={bucket}", "/vol/vacuum", "/submit"]
@@ -382,7 +382,7 @@ def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, en
         "/api/config",
     ]
     leaks, tried = [], 0
-    for port in ports_of(store_settings):
+    for port in ports_of(shop_settings):
         for method, path in itertools.product(("GET", "PUT", "POST", "DELETE"), paths):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             with contextlib.suppress(OSError, http.client.HTTPException):
@@ -401,20 +401,20 @@ def test_no_port_obeys_a_stranger_who_speaks_http_or_postgres(store_settings, en
             psycopg2.connect(host="127.0.0.1", port=endpoints.postgres_dsn.rpartition(":")[2].split("/")[0], user=user)
 
 
-def test_other_users_cannot_write_to_the_sockets_of_the_s3_server(store_settings, endpoints):
-    ports = json.loads((store_settings.data / "servers" / "s3.json").read_text()).values()
+def test_other_users_cannot_write_to_the_sockets_of_the_s3_server(shop_settings, endpoints):
+    ports = json.loads((shop_settings.data / "servers" / "s3.json").read_text()).values()
     sockets = [path for port in ports for path in s3_server._sockets(port)]
     assert sockets
     assert [path for path in sockets if path.stat().st_mode & 0o022] == []
 
 
-def test_every_grpc_port_requires_our_certificate(store_settings, endpoints):
+def test_every_grpc_port_requires_our_certificate(shop_settings, endpoints):
     """A plain-text HTTP/2 preface and a handshake without a certificate: neither gets an HTTP/2 frame."""
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
     own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     own.check_hostname, own.verify_mode = False, ssl.CERT_NONE
     own.set_alpn_protocols(["h2"])
-    ports = [port for port in ports_of(store_settings) if port >= processes.PORTS.start + s3_server.GRPC_OFFSET]
+    ports = [port for port in ports_of(shop_settings) if port >= processes.PORTS.start + s3_server.GRPC_OFFSET]
     assert len(ports) == len(s3_server.PARTS)
     for port in ports:
         for wrap in (lambda plain: plain, own.wrap_socket):
@@ -426,10 +426,10 @@ def test_every_grpc_port_requires_our_certificate(store_settings, endpoints):
                 assert answer[3:4] != b"\x04", port
 
 
-def test_internal_ports_of_the_s3_server_reject_unsigned_requests(store_settings, endpoints):
-    bucket = store_settings.s3_historic_bucket
+def test_internal_ports_of_the_s3_server_reject_unsigned_requests(shop_settings, endpoints):
+    bucket = shop_settings.s3_historic_bucket
     storage.put_bytes(storage.client(endpoints.s3), bucket, "guarded/x", b"precious")
-    ports = json.loads((store_settings.data / "servers" / "s3.json").read_text())
+    ports = json.loads((shop_settings.data / "servers" / "s3.json").read_text())
     inner = {
         "filer": ["/", f"/buckets/{bucket}/guarded/x", f"/buckets/{bucket}/?recursive=true"],
         # On an open port this would delete the bucket's objects.

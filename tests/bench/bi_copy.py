@@ -14,7 +14,7 @@ import resource
 import sys
 from time import perf_counter
 
-from measuring import Figures, Timing, fresh_store, timed
+from measuring import Figures, Timing, fresh_shop, timed
 
 ROWS_A_CUSTOMER = 63
 BARE = "DuckDB's insert into an attached Postgres"
@@ -37,7 +37,7 @@ from range({rows})
 def measure(figures: Figures, customers: int, runs: int) -> None:
     """Add the figures of a mart of this many customers' events."""
     rows, taken = ROWS_A_CUSTOMER * customers, {}
-    with fresh_store() as environment:
+    with fresh_shop() as environment:
         for _ in range(runs):
             for what in WORK:
                 done = timed([[sys.executable, __file__, "--work", what, "--rows", str(rows)]], environment)

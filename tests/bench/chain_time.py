@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from duckbook.runs.chain import read_chain
-from measuring import BIN, DUCKBOOK, Figures, Timing, fresh_store, timed
+from measuring import BIN, DUCKBOOK, Figures, Timing, fresh_shop, timed
 
 REFERENCE = "plain papermill, once a notebook"
 
@@ -18,9 +18,9 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
     """Add the figures of the chain from nothing, once more, and one more day, at one size."""
     taken: dict[str, list[Timing]] = defaultdict(list)
     for _ in range(runs):
-        with fresh_store(customers=customers) as environment:
+        with fresh_shop(customers=customers) as environment:
             taken[REFERENCE].append(plain_papermill(environment))
-        with fresh_store(customers=customers) as environment:
+        with fresh_shop(customers=customers) as environment:
             first = timed([[DUCKBOOK, "run"]], environment)
             taken["the chain, from nothing"].append(first)
             own = first.seconds - longest_path(Path(environment["DUCKBOOK_RUNS"]) / "latest")

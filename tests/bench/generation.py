@@ -1,7 +1,7 @@
-"""How many rows a second the store makes in memory, and how many it lands in S3 and Postgres.
+"""How many rows a second the shop makes in memory, and how many it lands in S3 and Postgres.
 
 The reference makes records one at a time with Faker, as generators of sample data commonly do.
-`python tests/bench/generation.py memory 100000` makes a store in this process and prints its rows: what is timed.
+`python tests/bench/generation.py memory 100000` makes a shop in this process and prints its rows: what is timed.
 """
 
 from __future__ import annotations
@@ -9,18 +9,18 @@ from __future__ import annotations
 import sys
 from datetime import date
 
-from measuring import Figures, Timing, fresh_store, timed
+from measuring import Figures, Timing, fresh_shop, timed
 
 FIRST_AS_OF = date(2026, 6, 30)
 FAKER_RECORDS = 5_000
 
 
 def measure(figures: Figures, customers: int, runs: int) -> None:
-    """Add the figures of a store of this many customers."""
+    """Add the figures of a shop of this many customers."""
     taken: dict[str, list[Timing]] = {"reference": [], "memory": [], "landing": []}
     for _ in range(runs):
         for what, timings in taken.items():
-            with fresh_store(customers=customers) as environment:
+            with fresh_shop(customers=customers) as environment:
                 if what == "landing":
                     timed([[sys.executable, "-m", "duckbook.cli.commands", "up"]], environment)
                 timings.append(timed([[sys.executable, __file__, what, str(customers)]], environment))
@@ -46,7 +46,7 @@ def memory(customers: int) -> int:
 
 
 def landing(_customers: int) -> int:
-    """Land the history and the latest days of the store that the environment names; how many rows they are."""
+    """Land the history and the latest days in the data folder that the environment names; return the number of rows."""
     from duckbook.backends import manifest, servers
     from duckbook.generate import landing
     from duckbook.settings import settings
@@ -59,7 +59,7 @@ def landing(_customers: int) -> int:
 
 
 def reference(_customers: int) -> int:
-    """Make the customers of a store one at a time."""
+    """Make the customers of a shop one at a time."""
     from faker import Faker
 
     fake = Faker("en_US")

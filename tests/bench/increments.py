@@ -10,14 +10,14 @@ from datetime import date, timedelta
 from pathlib import Path
 from time import perf_counter
 
-from measuring import DUCKBOOK, Figures, Timing, fresh_store, timed
+from measuring import DUCKBOOK, Figures, Timing, fresh_shop, timed
 
 FULL = "a full refresh"
 
 
 def measure(figures: Figures, customers: int, runs: int) -> None:
-    """Add the figures of a day's build, models and tests, in a store of this many customers."""
-    with fresh_store(customers=customers) as environment:
+    """Add the figures of a day's build, models and tests, in a shop of this many customers."""
+    with fresh_shop(customers=customers) as environment:
         timed([[DUCKBOOK, "run", "--until", "ingest"]], environment)
         _work("build", environment)
         one_more = ["--as-of", str(_next_day()), "--from", "generate_latest", "--until", "ingest"]
@@ -48,7 +48,7 @@ def _work(what: str, environment: dict[str, str]) -> Timing:
 
 
 def main() -> None:
-    """Build the store that the environment names, layer by layer; tell the seconds, without imports and parsing."""
+    """Build the warehouse of the environment's data folder; print the seconds, without imports and parsing."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["build", "build_anew"])
     asked = parser.parse_args().what

@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from measuring import Figures, Timing, fresh_store, timed
+from measuring import Figures, Timing, fresh_shop, timed
 
 ROWS_A_CUSTOMER = 63
 LIMIT = "DuckDB alone, into tables and Parquet"
@@ -33,7 +33,7 @@ POSTGRES_TABLES = ("categories", "subcategories", "order_items", "interactions")
 def measure(figures: Figures, customers: int, runs: int) -> None:
     """Add the figures of a landing zone of this many customers, which is landed once."""
     # Rows that are broken on purpose stop dlt and DuckDB's own reader.
-    with fresh_store(customers=customers, dirt=0) as environment:
+    with fresh_shop(customers=customers, dirt=0) as environment:
         timed([[sys.executable, "-m", "duckbook.cli.commands", "run", "--until", "generate_latest"]], environment)
         taken: dict[str, list[Timing]] = {}
         rows = 0

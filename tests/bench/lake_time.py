@@ -6,7 +6,7 @@ import statistics
 import sys
 from collections import defaultdict
 
-from measuring import DUCKBOOK, Figures, Timing, fresh_store, timed
+from measuring import DUCKBOOK, Figures, Timing, fresh_shop, timed
 
 ASK = (
     "from duckbook.publish import publisher; from duckbook.settings import settings; "
@@ -20,7 +20,7 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
     taken: dict[str, dict[str, list[Timing]]] = defaultdict(lambda: defaultdict(list))
     for _ in range(runs):
         for target in ("duckdb", "lake"):
-            with fresh_store(customers=customers, target=target) as environment:
+            with fresh_shop(customers=customers, target=target) as environment:
                 taken["the chain"][target].append(timed([[DUCKBOOK, "run"]], environment))
                 taken["one more day"][target].append(timed([[DUCKBOOK, "latest"]], environment))
                 taken["one question to a mart"][target].append(timed([[sys.executable, "-c", ASK]], environment))

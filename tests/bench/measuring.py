@@ -1,4 +1,4 @@
-"""How the benchmarks measure: whole processes in stores of their own, and the memory of every process of a store."""
+"""How the benchmarks measure: whole processes in data folders of their own, and the memory of each process."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Figures:
 
 
 @contextlib.contextmanager
-def fresh_store(**settings: object) -> Iterator[dict[str, str]]:
-    """Yield the environment of a store that holds nothing yet; its servers are stopped afterwards."""
+def fresh_shop(**settings: object) -> Iterator[dict[str, str]]:
+    """Yield the environment of an empty data folder, and stop its servers afterwards."""
     with tempfile.TemporaryDirectory(prefix="duckbook-bench-") as folder:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
         environment |= {"DUCKBOOK_DATA": f"{folder}/data", "DUCKBOOK_RUNS": f"{folder}/runs"}
@@ -88,14 +88,14 @@ def timed(commands: list[list[str]], environment: dict[str, str], folder: Path =
 
 
 def steps_of_newest_run(environment: dict[str, str]) -> dict[str, Timing]:
-    """Step → what it took in the newest run of a store, with the peak memory of its kernel."""
+    """Step → what it took in the newest run of a data folder, with the peak memory of its kernel."""
     run = json.loads((Path(environment["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
     return {step["name"]: Timing(step["seconds"], step["peak_rss_mb"], "") for step in run["steps"]}
 
 
 @contextlib.contextmanager
 def watched(environment: dict[str, str]) -> Iterator[Memory]:
-    """Watch the memory of the processes of a store while the block runs."""
+    """Watch the memory of the processes of a data folder while the block runs."""
     memory = Memory(environment["DUCKBOOK_DATA"])
     try:
         yield memory
@@ -104,9 +104,9 @@ def watched(environment: dict[str, str]) -> Iterator[Memory]:
 
 
 class Memory:
-    """The peak resident memory of the processes of a store: chain, kernels, Postgres and the object store.
+    """The peak resident memory of the processes of a data folder: chain, kernels, Postgres and the object storage.
 
-    They are told by the folder of the store in their environment or command line, or by their parent: servers and
+    They are recognised by the data folder in their environment or command line, or by their parent: servers and
     kernels outlive, or leave, the process group of the command that started them.
     """
 

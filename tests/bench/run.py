@@ -1,6 +1,6 @@
 """`make bench`: how quick generation, ingestion, dbt, BI, the chain, its steps and the lake are, against references.
 
-Every figure is the median of whole processes in stores made for it, so that servers start cold and imports are
+Every figure is the median of whole processes in data folders made for it, so that servers start cold and imports are
 counted. A figure and its reference run in turn: on a machine whose speed drifts both are slowed, so the ratios can be
 trusted, and the seconds are of one machine. `make bench BENCH="chain --customers 1000 --runs 1"` measures less.
 

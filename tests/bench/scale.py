@@ -1,9 +1,10 @@
-"""How each step of the chain grows with the store, and how far it is from its bare limit.
+"""How each step of the chain grows with the shop, and how far it is from its bare limit.
 
-A limit is the work that a step cannot do without, done by nothing but the engine that does it: the store made in memory
+A limit is the work that a step cannot do without, done by nothing but the engine that does it: the shop made in memory
 for what lands it; DuckDB reading the landing zone into tables and Parquet for what ingests it; the SQL of a layer's
 models and tests, typed into DuckDB, for what dbt builds; a copy of the marts to Parquet for what publishes them.
-Each is measured in the store of the same run. `BENCH="scale --customers 10000 1000000 --runs 1"` takes half an hour.
+Each is measured in the data folder of the same run. `BENCH="scale --customers 10000 1000000 --runs 1"` takes half
+an hour.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from measuring import DUCKBOOK, LAYERS, Figures, Timing, fresh_store, steps_of_newest_run, timed
+from measuring import DUCKBOOK, LAYERS, Figures, Timing, fresh_shop, steps_of_newest_run, timed
 
 HERE = Path(__file__).parent
 WHOLE, DAY = "the whole chain, step by step", "one more day on top"
@@ -30,7 +31,7 @@ def measure(figures: Figures, customers: int, runs: int) -> None:
     limits: dict[str, list[float]] = defaultdict(list)
     for _ in range(runs):
         # Rows that are broken on purpose stop DuckDB's own reader.
-        with fresh_store(customers=customers, dirt=0) as environment:
+        with fresh_shop(customers=customers, dirt=0) as environment:
             taken[WHOLE].append(timed([[DUCKBOOK, "run"]], environment))
             for name, timing in steps_of_newest_run(environment).items():
                 taken[name].append(timing)
@@ -87,7 +88,7 @@ def bare_publish(settings, _step: str) -> float:
 
 
 def main() -> None:
-    """Measure one limit in the store that the environment names."""
+    """Measure one limit in the data folder that the environment names."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("step", choices=[*LAYERS, "publish"])
     step = parser.parse_args().step

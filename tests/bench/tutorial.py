@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 
 from duckbook.settings import Settings, settings
-from measuring import BIN, DUCKBOOK, LAYERS, Figures, Timing, fresh_store, steps_of_newest_run, timed
+from measuring import BIN, DUCKBOOK, LAYERS, Figures, Timing, fresh_shop, steps_of_newest_run, timed
 
 WHOLE = "from nothing to tested marts"
 PIPELINE, DBT = Path("src/pipeline"), Path("dbt/dbt_duckdb")
@@ -54,7 +54,7 @@ def measure(figures: Figures, customers: int, runs: int, checkout: Path) -> None
     taken: dict[str, dict[str, list[Timing]]] = defaultdict(lambda: defaultdict(list))
     for _ in range(runs):
         for whose, work in (("theirs", partial(_theirs, checkout, binaries)), ("ours", _ours)):
-            with fresh_store(customers=customers) as environment:
+            with fresh_shop(customers=customers) as environment:
                 for phase, timing in work(environment).items():
                     taken[phase][whose].append(timing)
     for phase, of_whom in taken.items():
@@ -80,13 +80,13 @@ def _environment(checkout: Path) -> Path:
     return folder / "bin"
 
 
-def _theirs(checkout: Path, binaries: Path, store: dict[str, str]) -> dict[str, Timing]:
+def _theirs(checkout: Path, binaries: Path, shop: dict[str, str]) -> dict[str, Timing]:
     """Seconds of the tutorial project's phases, in a copy of it, and of all that."""
     with tempfile.TemporaryDirectory(prefix="duckbook-tutorial-") as name:
         folder = Path(name)
         for part in (PIPELINE, DBT):
             shutil.copytree(checkout / part, folder / part, ignore=USED)
-        environment = _reached(store)
+        environment = _reached(shop)
         dbt, project = str(binaries / "dbt"), folder / DBT
         if not (project / "dbt_packages").is_dir():
             timed([[dbt, "deps"]], environment, project)
@@ -111,14 +111,14 @@ def _theirs(checkout: Path, binaries: Path, store: dict[str, str]) -> dict[str, 
     return {WHOLE: _together(*phases.values())} | phases
 
 
-def _reached(store: dict[str, str]) -> dict[str, str]:
-    """The environment of the tutorial project, with nothing of a person's own: a store whose servers are up."""
-    timed([[DUCKBOOK, "up"]], store)
-    lines = timed([[DUCKBOOK, "env"]], store).printed.splitlines()
+def _reached(shop: dict[str, str]) -> dict[str, str]:
+    """The environment of the tutorial project, with nothing of a person's own: a data folder whose servers are up."""
+    timed([[DUCKBOOK, "up"]], shop)
+    lines = timed([[DUCKBOOK, "env"]], shop).printed.splitlines()
     told = dict(shlex.split(line.removeprefix("export "))[0].split("=", 1) for line in lines)
     postgres = {"HOST": "PGHOST", "PORT": "PGPORT", "USER": "PGUSER", "PASSWORD": "PGPASSWORD", "DB": "PGDATABASE"}
     buckets = {name: Settings.model_fields[f"s3_{name}_bucket"].default for name in ("historic", "latest")}
-    kept = {name: store[name] for name in ("PATH", "HOME", "DUCKBOOK_DATA") if name in store}
+    kept = {name: shop[name] for name in ("PATH", "HOME", "DUCKBOOK_DATA") if name in shop}
     return {
         **kept,
         **told,
@@ -130,10 +130,10 @@ def _reached(store: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _ours(store: dict[str, str]) -> dict[str, Timing]:
+def _ours(shop: dict[str, str]) -> dict[str, Timing]:
     """Seconds of our chain up to the marts, which starts its servers too, and of its phases."""
-    whole = timed([[DUCKBOOK, "run", "--until", "marts"]], store)
-    steps = steps_of_newest_run(store)
+    whole = timed([[DUCKBOOK, "run", "--until", "marts"]], shop)
+    steps = steps_of_newest_run(shop)
     return {WHOLE: whole} | {phase: _together(*(steps[name] for name in names)) for phase, names in OURS.items()}
 
 

@@ -33,26 +33,26 @@ class Moment:
     marts: dict[str, list[dict]]
 
 
-def generated(store: Settings) -> list[Moment]:
+def generated(shop: Settings) -> list[Moment]:
     """A generated shop: its history but for what arrives late, three days on top; at the first day and at the last."""
-    endpoints, ledger, moments = servers.up(store), Ledger(), []
-    landing.land_history(store, endpoints, **manifest.choose(store, endpoints))
-    client, bucket = storage.client(endpoints.s3), store.s3_historic_bucket
+    endpoints, ledger, moments = servers.up(shop), Ledger(), []
+    landing.land_history(shop, endpoints, **manifest.choose(shop, endpoints))
+    client, bucket = storage.client(endpoints.s3), shop.s3_historic_bucket
     late = {}
     for table, place in LATE.items():
         key = sorted(found.key for found in storage.list_objects(client, bucket, f"json/{table}/"))[place]
         late[key] = storage.get_bytes(client, bucket, key)
         client.delete_object(Bucket=bucket, Key=key)
-    for day in (store.first_as_of + timedelta(n) for n in range(DAYS)):
-        landing.land_latest(store, endpoints, day)
-        if day == store.first_as_of + timedelta(DAYS - 1):
+    for day in (shop.first_as_of + timedelta(n) for n in range(DAYS)):
+        landing.land_latest(shop, endpoints, day)
+        if day == shop.first_as_of + timedelta(DAYS - 1):
             for key, body in late.items():
                 storage.put_bytes(client, bucket, key, body)
-        ledger.take(store, endpoints, day)
-        history.ingest(store, endpoints, day)
+        ledger.take(shop, endpoints, day)
+        history.ingest(shop, endpoints, day)
         # A day in between is built with the next one.
-        if day in (store.first_as_of, store.first_as_of + timedelta(DAYS - 1)):
-            moments.append(_built(store, endpoints, ledger, day))
+        if day in (shop.first_as_of, shop.first_as_of + timedelta(DAYS - 1)):
+            moments.append(_built(shop, endpoints, ledger, day))
     return moments
 
 
@@ -97,10 +97,10 @@ def _land_table(shop: Shop, name: str, rows: list[dict], day: date | None) -> No
     shop.land_table(name, ", ".join(f"{column} text" for column in columns), values, day and day.isoformat())
 
 
-def _built(store: Settings, endpoints: Endpoints, ledger: Ledger, day: date) -> Moment:
-    raw.load(store, endpoints)
-    dbt_layers.build(store, "all")
-    with warehouse.open_warehouse(store, read_only=True) as connection:
+def _built(shop: Settings, endpoints: Endpoints, ledger: Ledger, day: date) -> Moment:
+    raw.load(shop, endpoints)
+    dbt_layers.build(shop, "all")
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
         found = Marts(connection)
         marts = {mart: found.rows(mart) for mart in KEYS}
     return Moment(Books(Ledger(list(ledger.batches)), day), marts)

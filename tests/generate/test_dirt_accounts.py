@@ -14,9 +14,9 @@ from duckbook.transform import dbt_layers
 
 
 @pytest.fixture(scope="module")
-def dirt_and_warehouse(start_store):
+def dirt_and_warehouse(start_shop):
     """Dirt counts by table and kind, and a connection to the warehouse built from the dirty data."""
-    settings = start_store("dirty", customers=300, dirt=0.1, quarantine_limit=1)
+    settings = start_shop("dirty", customers=300, dirt=0.1, quarantine_limit=1)
     endpoints = servers.up(settings)
     chosen = manifest.choose(settings, endpoints)
     landing.land_history(settings, endpoints, **chosen)

@@ -14,9 +14,9 @@ from shop_slices import FIRST_AS_OF
 
 
 @pytest.fixture(scope="module")
-def marts(start_store):
+def marts(start_shop):
     """Connection to the marts and the truth of a shop with dirt, after its history and two landings of latest days."""
-    settings = start_store("versions", customers=300, dirt=0.05, quarantine_limit=1)
+    settings = start_shop("versions", customers=300, dirt=0.05, quarantine_limit=1)
     endpoints = servers.up(settings)
     landing.land_history(settings, endpoints, **manifest.choose(settings, endpoints))
     for day in (settings.first_as_of, settings.first_as_of + timedelta(days=9)):

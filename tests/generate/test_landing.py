@@ -46,9 +46,9 @@ def fingerprints(settings, endpoints):
 
 
 @pytest.fixture(scope="module")
-def landed(start_store):
+def landed(start_shop):
     """Settings and endpoints after the history and the first latest days have landed, and the landed records."""
-    settings = start_store("landing", postgres_schema="ecom")
+    settings = start_shop("landing", postgres_schema="ecom")
     endpoints = servers.up(settings)
     history = landing.land_history(settings, endpoints, **SHOP)
     latest = landing.land_latest(settings, endpoints, FIRST)
@@ -176,8 +176,8 @@ def test_given_planted_parameters_win_over_landed_ones(landed):
     assert manifest.choose(settings, endpoints)["planted"] == SHOP["planted"]
 
 
-def test_before_anything_has_landed(start_store):
-    settings = start_store("empty", first_as_of=date(2026, 3, 31))
+def test_before_anything_has_landed(start_shop):
+    settings = start_shop("empty", first_as_of=date(2026, 3, 31))
     endpoints = servers.up(settings)
     assert manifest.read(settings, endpoints) is None
     assert (
@@ -185,7 +185,7 @@ def test_before_anything_has_landed(start_store):
         == manifest.next_as_of(settings, endpoints)
         == date(2026, 3, 31)
     )
-    with pytest.raises(LandingError, match=r"run 01_generate_history.ipynb first"):
+    with pytest.raises(LandingError, match=r"run notebooks/pipeline/01_generate_history.ipynb first"):
         landing.land_latest(settings, endpoints, date(2026, 3, 31))
     storage.put_bytes(storage.client(endpoints.s3), settings.s3_historic_bucket, "json/orders.json", b"[]")
     with pytest.raises(LandingError, match=r"holds data that was not generated here, such as .*json/orders.json"):
@@ -210,9 +210,9 @@ landing.land_latest(settings, endpoints, date(2026, 6, 30))
 """
 
 
-def test_a_load_killed_at_any_moment_can_be_repeated_with_the_same_result(landed, start_store):
+def test_a_load_killed_at_any_moment_can_be_repeated_with_the_same_result(landed, start_shop):
     """After kills and with another number of threads, bytes and rows equal those of an undisturbed load."""
-    settings = start_store("killed")
+    settings = start_shop("killed")
     endpoints = servers.up(settings)
 
     def at_work() -> list:
@@ -259,8 +259,8 @@ def test_a_failed_table_load_keeps_the_previous_table(landed):
     assert fingerprints(settings, endpoints) == before
 
 
-def test_a_killed_load_of_another_size_leaves_nothing_behind(start_store, landed):
-    settings = start_store("resized")
+def test_a_killed_load_of_another_size_leaves_nothing_behind(start_shop, landed):
+    settings = start_shop("resized")
     endpoints = servers.up(settings)
     manifest.write(settings, endpoints, manifest.Manifest(900, 7, 0.05, date(2025, 1, 31)))
     storage.put_bytes(
@@ -275,7 +275,7 @@ def test_a_killed_load_of_another_size_leaves_nothing_behind(start_store, landed
     assert fingerprints(settings, endpoints) == fingerprints(landed[0], landed[1])
 
 
-def test_the_next_day_replaces_the_tables_and_adds_objects(landed, start_store):
+def test_the_next_day_replaces_the_tables_and_adds_objects(landed, start_shop):
     """Last in this file, because it lands another day."""
     settings, endpoints, history, _ = landed
     before = fingerprints(settings, endpoints)

@@ -37,9 +37,9 @@ SERVER_KILLS, SERVER_KILLS_IN_SOAK = 2, 30
 
 
 @pytest.fixture(scope="module")
-def victim(start_store):
+def victim(start_shop):
     """A data folder with servers of its own, which may be killed."""
-    return start_store("victim")
+    return start_shop("victim")
 
 
 @pytest.fixture(scope="module")

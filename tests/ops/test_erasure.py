@@ -121,8 +121,8 @@ def erase(shop: Shop, *ids: str, records: tuple[str, ...] = ()) -> person_erasur
     return erasure
 
 
-def test_every_trace_on_disk_was_listed_and_then_none_is_left(shop, store_settings, endpoints):
-    folder = store_settings.data / "servers"
+def test_every_trace_on_disk_was_listed_and_then_none_is_left(shop, shop_settings, endpoints):
+    folder = shop_settings.data / "servers"
     before = left(shop, folder)
     assert {"ecom_raw.customers", "ecom_raw.orders", "ecom_raw.unreadable", "03_ingest.html"} <= set(before)
     amounts = shop.query("select order_id, total_amount from ecom_raw.orders order by all")
@@ -143,14 +143,14 @@ def test_every_trace_on_disk_was_listed_and_then_none_is_left(shop, store_settin
     assert still <= keys | {"ecom_raw.orders", "ecom_raw.reviews", "ecom_raw.unreadable"}
     assert shop.query("select order_id, total_amount from ecom_raw.orders order by all") == amounts
     erase(shop, records=tuple(doubt.record for doubt in erasure.doubts))
-    assert servers.vacuum(store_settings) == []
+    assert servers.vacuum(shop_settings) == []
     assert left(shop, folder) == []
     assert shop.query("select order_id, total_amount from ecom_raw.orders order by all") == amounts
     (gift,) = (row for row in shop.raw() if row["order_id"] == "o-5")
     assert gift["customer_id"] == "8" and "shipping_address" not in gift
 
 
-def test_a_line_with_only_her_e_mail_does_not_bring_her_back(shop, store_settings):
+def test_a_line_with_only_her_e_mail_does_not_bring_her_back(shop, shop_settings):
     """After the test above."""
     later = {"customer_id": None, "email": E_MAIL, "city": "Gdynia"}
     shop.land("customers/date=2026-07-01/c.ndjson", lines(HIS | {"city": "Dallas"}, later), latest=True)

@@ -431,13 +431,13 @@ def test_a_backup_with_any_file_cut_changed_or_lost_is_not_restored(shop, empty,
     assert empty.history_keys() == []
 
 
-def test_a_generated_shop_is_erased_from_backed_up_restored_and_goes_on(soak, start_store, tmp_path):
+def test_a_generated_shop_is_erased_from_backed_up_restored_and_goes_on(soak, start_shop, tmp_path):
     """The commands on a generated shop: a person is erased everywhere, and days and backups go on."""
     if not soak:
         pytest.skip("two minutes of work: make soak")
-    store = start_store("whole", customers=200)
+    shop = start_shop("whole", customers=200)
 
-    def run(*arguments: str, data=store, **environment: str) -> str:
+    def run(*arguments: str, data=shop, **environment: str) -> str:
         process = duckbook(data, *arguments, **environment)
         output, errors = process.communicate()
         assert process.returncode == 0, output + errors
@@ -451,24 +451,24 @@ def test_a_generated_shop_is_erased_from_backed_up_restored_and_goes_on(soak, st
 
     run("run", "--customers", "200", "--until", "publish", DUCKBOOK_BI="true")
     run("run", "--only", "bi")
-    before = totals(store)
-    with warehouse.open_warehouse(store, read_only=True) as connection:
+    before = totals(shop)
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
         query = "select customer_id, orders from ecom_marts.dim_customers where email is not null order by orders desc"
         person, orders = connection.execute(query).fetchone()
     output = run("forget", person)
     assert "Searched for remaining copies" in output
-    after = totals(store)
+    after = totals(shop)
     assert after["sold"] == before["sold"]
     assert after["unknown"] == before["unknown"] + orders
     run("latest", "--as-of", "2026-07-04")  # days were missed
     run("forget", person)
     run("backup", str(tmp_path / "kept"))
-    restored = start_store("again")
+    restored = start_shop("again")
     run("restore", str(tmp_path / "kept"), data=restored)
-    assert totals(restored) == totals(store)
+    assert totals(restored) == totals(shop)
     run("latest", data=restored)
     run("latest")
-    assert totals(restored) == totals(store)
+    assert totals(restored) == totals(shop)
 
 
 def test_people_are_searched_by_current_and_former_surrogate_keys():

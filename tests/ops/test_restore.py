@@ -92,14 +92,14 @@ def test_a_backup_is_not_landed_over_existing_data(kept, empty, monkeypatch):
 
 
 def test_a_missing_folder_is_an_error_and_no_server_is_started(tmp_path):
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
-    process = duckbook(store, "restore", str(tmp_path / "nowhere"))
+    shop = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    process = duckbook(shop, "restore", str(tmp_path / "nowhere"))
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (
         1,
         f"There is no folder {tmp_path}/nowhere: name the one into which `make backup` wrote.\n",
     )
-    assert not store.data.exists()
+    assert not shop.data.exists()
 
 
 def test_a_backup_drops_only_files_that_it_could_have_written(kept, tmp_path):
@@ -130,17 +130,17 @@ def test_raw_is_not_rebuilt_from_a_missing_history(kept, empty):
 
 
 def test_a_failing_command_stops_the_servers_that_it_started(tmp_path):
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
-    with pytest.raises(BackupError), server_state.on_error(store):
-        backup.back_up(store, servers.up(store), tmp_path / "kept")
-    assert {row["state"] for row in servers.status(store)} == {"stopped"}
+    shop = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    with pytest.raises(BackupError), server_state.on_error(shop):
+        backup.back_up(shop, servers.up(shop), tmp_path / "kept")
+    assert {row["state"] for row in servers.status(shop)} == {"stopped"}
     try:
-        servers.up(store)
-        with pytest.raises(BackupError), server_state.on_error(store):
-            backup.back_up(store, servers.up(store), tmp_path / "kept")
-        assert {row["state"] for row in servers.status(store)} == {"running"}
+        servers.up(shop)
+        with pytest.raises(BackupError), server_state.on_error(shop):
+            backup.back_up(shop, servers.up(shop), tmp_path / "kept")
+        assert {row["state"] for row in servers.status(shop)} == {"running"}
     finally:
-        servers.down(store)
+        servers.down(shop)
 
 
 def test_every_command_that_may_start_servers_stops_them_on_failure():

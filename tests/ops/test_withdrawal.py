@@ -80,7 +80,7 @@ def test_rows_of_a_withdrawn_batch_go_except_those_unchanged_in_other_batches(sh
         take_out(shop, done.batches[0].batch_id)
 
 
-def test_withdrawn_rows_leave_the_disk_with_the_next_erasure(shop, store_settings):
+def test_withdrawn_rows_leave_the_disk_with_the_next_erasure(shop, shop_settings):
     address = shop.land(BAD, lines(*(order(f"withdrawn-{n}") for n in range(50))))
     shop.land("orders/date=2026-06-01/o.ndjson", lines(order(1)))
     shop.ingest()
@@ -88,13 +88,13 @@ def test_withdrawn_rows_leave_the_disk_with_the_next_erasure(shop, store_setting
     body = storage.get_bytes(shop.client, shop.settings.s3_historic_bucket, key)
 
     def is_on_disk() -> bool:
-        files = (path for path in (store_settings.data / "servers").rglob("*") if path.is_file())
+        files = (path for path in (shop_settings.data / "servers").rglob("*") if path.is_file())
         return any(body in path.read_bytes() for path in files)
 
     assert is_on_disk()
     take_out(shop, address)
     assert storage.get_bytes(shop.client, shop.settings.s3_historic_bucket, key) is None
-    servers.vacuum(store_settings)
+    servers.vacuum(shop_settings)
     assert not is_on_disk()
 
 

@@ -60,7 +60,7 @@ class Place:
 
 
 @pytest.fixture(scope="module")
-def places(request, start_store, external_endpoints, tmp_path_factory, soak):
+def places(request, start_shop, external_endpoints, tmp_path_factory, soak):
     """A function that gives a shop by its name, built once, with all that the notebooks of its grid say."""
     known: dict[str, Place] = {}
 
@@ -69,25 +69,25 @@ def places(request, start_store, external_endpoints, tmp_path_factory, soak):
         if name == "generated":
             return request.getfixturevalue("generated_shop")
         if name == "own":
-            store = own_shop(folder, external_endpoints)
+            shop = own_shop(folder, external_endpoints)
         else:
-            store = start_store(name, customers=made.customers, **dict(made.values))
+            shop = start_shop(name, customers=made.customers, **dict(made.values))
             with pytest.MonkeyPatch.context() as patch:
                 if "device" in made.absent:
                     # The settings plant single numbers; this one has three.
                     patch.setattr(planted_parameters, "planting", on_any_device_alike)
-                begin(store)
-        publisher.publish(store, "conclusions")
-        return store
+                begin(shop)
+        publisher.publish(shop, "conclusions")
+        return shop
 
     def place(name: str) -> Place:
         if name not in known:
             folder = tmp_path_factory.mktemp("said")
-            store = build(name, folder)
+            shop = build(name, folder)
             jobs = [(notebook, parameters) for notebook in sorted(GRAMMAR) for parameters in grid(notebook, soak)]
-            said = execute(store.data, jobs, folder)
+            said = execute(shop.data, jobs, folder)
             keyed = {(notebook, str(job)): one for (notebook, job), one in zip(jobs, said, strict=True)}
-            known[name] = Place(Books(store.data, SHOPS[name].absent), keyed)
+            known[name] = Place(Books(shop.data, SHOPS[name].absent), keyed)
         return known[name]
 
     return place

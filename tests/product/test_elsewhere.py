@@ -14,43 +14,43 @@ from duckbook.runs.run_archive import Run
 from duckbook.settings import Settings
 
 
-def marts(store: Settings) -> dict[str, tuple]:
+def marts(shop: Settings) -> dict[str, tuple]:
     """Rows and a sum over all values of each mart, whatever the order of the rows."""
-    with publisher.published(store) as reader:
+    with publisher.published(shop) as reader:
         query = "select count(*), sum(hash(mart)::hugeint) from ecom_marts.{} as mart"
         return {m: reader.connection.execute(query.format(m)).fetchone() for m in sorted(reader.publication.marts)}
 
 
 @pytest.fixture(scope="module")
-def here(start_store, soak) -> dict[str, tuple]:
+def here(start_shop, soak) -> dict[str, tuple]:
     """The marts of a shop where nothing is out of the ordinary."""
     if not soak:
         pytest.skip("some minutes of work, and the run of test_lake.py is in such a place too: make soak")
-    store = start_store("here", customers=200)
-    begin(store)
-    publisher.publish(store, "here")
-    return marts(store)
+    shop = start_shop("here", customers=200)
+    begin(shop)
+    publisher.publish(shop, "here")
+    return marts(shop)
 
 
 @pytest.mark.parametrize("what", [*ELSEWHERE, "everything"])
 def test_a_shop_elsewhere_has_the_same_marts(here, what, tmp_path, request):
     given = {name: value for values in ELSEWHERE.values() for name, value in values.items()}
     folder = tmp_path / (ODD if what == "everything" else "plain")
-    store = Settings(data=folder / "data", runs=folder / "runs", customers=200, _env_file=None)
-    request.addfinalizer(lambda: servers.down(store))
+    shop = Settings(data=folder / "data", runs=folder / "runs", customers=200, _env_file=None)
+    request.addfinalizer(lambda: servers.down(shop))
     chosen = given if what == "everything" else ELSEWHERE[what]
-    said, wrong = duckbook(store, "run", "--customers", "200", "--until", "publish", **chosen).communicate(timeout=600)
-    assert run_archive.read(run_archive.latest(store.runs))["status"] == "succeeded", said + wrong
-    assert marts(store) == here
+    said, wrong = duckbook(shop, "run", "--customers", "200", "--until", "publish", **chosen).communicate(timeout=600)
+    assert run_archive.read(run_archive.latest(shop.runs))["status"] == "succeeded", said + wrong
+    assert marts(shop) == here
 
 
 def test_a_shop_that_was_moved_while_it_stood_still_goes_on(here, tmp_path, request):
-    store = Settings(data=tmp_path / "before", runs=tmp_path / "runs", customers=200, _env_file=None)
-    begin(store)
-    servers.down(store)
-    moved = store.model_copy(update={"data": tmp_path / ODD / "after"})
+    shop = Settings(data=tmp_path / "before", runs=tmp_path / "runs", customers=200, _env_file=None)
+    begin(shop)
+    servers.down(shop)
+    moved = shop.model_copy(update={"data": tmp_path / ODD / "after"})
     moved.data.parent.mkdir()
-    shutil.move(store.data, moved.data)
+    shutil.move(shop.data, moved.data)
     request.addfinalizer(lambda: servers.down(moved))
     said, wrong = duckbook(moved, "run", "--from", "ingest", "--until", "publish").communicate(timeout=600)
     assert run_archive.read(run_archive.latest(moved.runs))["status"] == "succeeded", said + wrong
@@ -67,12 +67,12 @@ def test_whatever_the_clock_of_the_machine_duckdb_works_in_utc(tmp_path, monkeyp
         connection.close()
 
 
-def test_an_embedded_object_store_reads_nothing_of_aws_that_the_shell_names(endpoints, store_settings, monkeypatch):
+def test_the_embedded_object_storage_reads_nothing_of_aws_that_the_shell_names(endpoints, shop_settings, monkeypatch):
     for name, value in ELSEWHERE["AWS"].items():
         monkeypatch.setenv(name, value)
     storage._session.cache_clear()
     try:
-        assert storage.list_objects(storage.client(endpoints.s3), store_settings.s3_latest_bucket) is not None
+        assert storage.list_objects(storage.client(endpoints.s3), shop_settings.s3_latest_bucket) is not None
     finally:
         storage._session.cache_clear()
 

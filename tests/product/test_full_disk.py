@@ -92,7 +92,7 @@ def refused(settings: Settings, disk: Path, do, free: int = 20_000) -> None:
 
 
 def test_what_met_a_full_disk_goes_on_when_there_is_room_and_has_lost_nothing(
-    small_disk, tmp_path, endpoints, store_settings
+    small_disk, tmp_path, endpoints, shop_settings
 ):
     """From the landing zone to raw, a backup, a restore, an erasure: each is refused once, in order."""
     undisturbed = shop_of(tmp_path, endpoints, "roomy")
@@ -134,7 +134,7 @@ def test_marts_are_not_published_by_half_on_a_full_disk(built_shop, tmp_path):
 
 @pytest.mark.parametrize("disk", ["data", "archive"])
 def test_a_chain_that_meets_a_full_disk_in_any_step_is_resumed_and_ends_as_undisturbed(disk, soak, tmp_path):
-    """Each step once, each time in a store of its own: the alarm is called, the record whole, the marts the same."""
+    """Each step once, each in its own data folder: the alarm is called, the record complete, the marts the same."""
     if not soak:
         pytest.skip("some minutes of work: make soak")
     steps = [step.name for step in chain.select(chain.read_chain(), always=("bi",))]

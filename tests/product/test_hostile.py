@@ -87,16 +87,16 @@ def archive() -> Iterator[tuple[Path, str]]:
     """The archive of a chain over such data, with its explorations, and what its commands said."""
     # Where everybody may enter, as into a folder of one's own; pytest's is closed.
     folder = Path(tempfile.mkdtemp(prefix="""it's "a" {shop} {{ path }} 100% """))
-    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
-    for made in (folder, store.data, store.runs):
+    shop = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    for made in (folder, shop.data, shop.runs):
         made.mkdir(exist_ok=True)
         made.chmod(0o755)
-    environment = os.environ | {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "COLUMNS": "200"}
+    environment = os.environ | {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(shop.runs), "COLUMNS": "200"}
     with ExitStack() as after:
         after.callback(shutil.rmtree, folder)
-        after.callback(servers.down, store)
+        after.callback(servers.down, shop)
         subprocess.run([DUCKBOOK, "up"], env=environment, check=True, capture_output=True)
-        endpoints = servers.up(store)
+        endpoints = servers.up(shop)
         client = storage.client(endpoints.s3)
         tables = source_tables()
         for name, count in COUNTS.items():
@@ -104,11 +104,11 @@ def archive() -> Iterator[tuple[Path, str]]:
             if tables[name].system == "s3":
                 body = "\n".join(map(json.dumps, found)) + f"\n{{{SCRIPT}{ESCAPES}\n"
                 storage.put_bytes(
-                    client, store.s3_historic_bucket, f"json/{name}/date=2026-06-01/x.ndjson", body.encode()
+                    client, shop.s3_historic_bucket, f"json/{name}/date=2026-06-01/x.ndjson", body.encode()
                 )
                 continue
             with postgres_servers.connect(endpoints.postgres_dsn) as connection:
-                table = sql.Identifier(store.postgres_schema, name)
+                table = sql.Identifier(shop.postgres_schema, name)
                 named = [sql.Identifier(column[:60]) for column in found[0]]
                 typed = sql.SQL(", ").join(sql.SQL("{} text").format(column) for column in named)
                 connection.execute(sql.SQL("create table {} ({})").format(table, typed))
@@ -121,7 +121,7 @@ def archive() -> Iterator[tuple[Path, str]]:
             done = subprocess.run([DUCKBOOK, *words], env=environment, capture_output=True, text=True)
             said += done.stdout + done.stderr
             assert done.returncode == 0, said
-        yield store.runs, said
+        yield shop.runs, said
 
 
 def test_the_terminal_gets_no_escape_of_the_data(archive):

@@ -28,10 +28,10 @@ READY = """name => {
 
 
 @pytest.fixture
-def lab(start_store, tmp_path) -> Iterator[tuple[str, psutil.Process]]:
-    """The address of a JupyterLab that `make lab` opened on an empty store, and its process; nothing is saved in it."""
+def lab(start_shop, tmp_path) -> Iterator[tuple[str, psutil.Process]]:
+    """Address and process of a JupyterLab that `make lab` opened on an empty data folder; nothing is saved in it."""
     runtime = Path(tempfile.mkdtemp())
-    store = start_store("lab", customers=200)
+    shop = start_shop("lab", customers=200)
     (tmp_path / "jupyter_lab_config.json").write_text(
         json.dumps({"LabApp": {"expose_app_in_browser": True, "open_browser": False}}), "utf-8"
     )
@@ -39,7 +39,7 @@ def lab(start_store, tmp_path) -> Iterator[tuple[str, psutil.Process]]:
     docmanager.mkdir(parents=True)
     (docmanager / "plugin.jupyterlab-settings").write_text('{"autosave": false}', "utf-8")
     process = duckbook(
-        store,
+        shop,
         "lab",
         JUPYTER_CONFIG_DIR=str(tmp_path),
         JUPYTER_RUNTIME_DIR=str(runtime),

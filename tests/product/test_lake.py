@@ -83,9 +83,9 @@ class Lake:
     written: int
 
 
-def process(store: Settings, code: str, *arguments: str) -> subprocess.Popen:
+def process(shop: Settings, code: str, *arguments: str) -> subprocess.Popen:
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
-    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_TARGET": "lake"}
+    env |= {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(shop.runs), "DUCKBOOK_TARGET": "lake"}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -96,14 +96,14 @@ def _last_line(printed: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def shared(start_store, request) -> Lake:
-    """A tiny store whose second day is a run of the chain on the lake, while others read and one writes.
+def shared(start_shop, request) -> Lake:
+    """A tiny shop whose second day is a run of the chain on the lake, while others read and one writes.
 
     One reads, and four in `make soak`: each costs the run a core's share. Before it the data folder was moved, and the
     run's shell is one of another place, of which nothing may be seen in what it made.
     """
     reading = 4 if request.config.getoption("--soak") else 1
-    begun = start_store("lake", customers=200)
+    begun = start_shop("lake", customers=200)
     begin(begun)
     promoted = promotion.promote(begun, "duckdb", "lake")
     servers.down(begun)
@@ -283,7 +283,7 @@ def test_a_promotion_of_nothing_is_refused(tmp_path):
             promotion.promote(settings, source, to)
 
 
-def test_a_store_of_another_machine_is_told_that_the_lake_is_at_work(external_settings, tmp_path):
+def test_a_data_folder_of_another_machine_is_told_that_the_lake_is_at_work(external_settings, tmp_path):
     mine = external_settings.model_copy(update={"target": "lake"})
     theirs = mine.model_copy(update={"data": tmp_path / "theirs"})
     with (
@@ -316,7 +316,7 @@ def test_a_wrong_catalog_is_told_before_any_work(external_settings, dsn, sentenc
 
 def test_a_lake_that_nobody_has_made_is_told_and_not_made(shared):
     new = shared.settings.model_copy(update={"lake_schema": "nowhere"})
-    with pytest.raises(WarehouseError, match=r"There is no lake nowhere yet: run 03_ingest\.ipynb"):
+    with pytest.raises(WarehouseError, match=r"There is no lake nowhere yet: run notebooks/pipeline/03_ingest\.ipynb"):
         warehouse.open_warehouse(new, read_only=True)
     with pytest.raises(PublishError, match="Nothing has been published yet"):
         publisher.published(new)
@@ -403,16 +403,16 @@ def test_a_publication_stays_as_it_was_whatever_is_written_since(shared):
 
 
 def test_a_clean_up_lets_go_what_is_beyond_the_bounds_and_readers_have_left(shared, monkeypatch):
-    store = shared.settings.model_copy(update={"keep_publications": 1})
-    first, latest = shared.promoted.publication.run_id, publisher.current(store).run_id
-    publisher.roll_back(store, first)
-    publisher.roll_back(store, latest)
-    assert [removal.name for removal in pruning.prune(store, dry_run=True)[0] if removal.kind == "publication"] == []
+    shop = shared.settings.model_copy(update={"keep_publications": 1})
+    first, latest = shared.promoted.publication.run_id, publisher.current(shop).run_id
+    publisher.roll_back(shop, first)
+    publisher.roll_back(shop, latest)
+    assert [removal.name for removal in pruning.prune(shop, dry_run=True)[0] if removal.kind == "publication"] == []
     monkeypatch.setattr("duckbook.publish.publication.GRACE", timedelta(0))
-    removed, _ = pruning.prune(store)
+    removed, _ = pruning.prune(shop)
     assert [removal.name for removal in removed if removal.kind == "publication"] == [first]
-    assert [kept.run_id for kept in publisher.publications(store)] == [latest]
-    with publisher.published(store) as reader:
+    assert [kept.run_id for kept in publisher.publications(shop)] == [latest]
+    with publisher.published(shop) as reader:
         assert reader.publication.run_id == latest
         assert reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 100
 

@@ -142,12 +142,12 @@ def test_what_is_said_of_an_export_is_true(small_shopify, tmp_path):
 
 @pytest.fixture(scope="module", params=outside.SHOPS)
 def shop(request, tmp_path_factory, soak):
-    """A shop through the command line: the store, its name, and the records of its runs."""
+    """A shop through the command line: its name, its books, and the records of its runs."""
     if not soak:
         pytest.skip("takes minutes: make soak")
     folder = tmp_path_factory.mktemp(request.param)
-    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
-    outside.land(outside.SHOPS[request.param](), servers.up(store))
+    shop = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    outside.land(outside.SHOPS[request.param](), servers.up(shop))
     records = {}
     for name, arguments in {
         "pipeline": ["--no-generate"], "explore": ["--only", "explore"], "science": ["--only", "science"],
@@ -155,12 +155,12 @@ def shop(request, tmp_path_factory, soak):
     }.items():  # fmt: skip
         if name == "science" and not importlib.util.find_spec("statsmodels"):
             continue
-        program = [str(Path(sys.executable).parent / "duckbook"), "run", "--data", store.data, "--runs", store.runs]
+        program = [str(Path(sys.executable).parent / "duckbook"), "run", "--data", shop.data, "--runs", shop.runs]
         done = subprocess.run([*program, *arguments], env=os.environ, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        records[name] = json.loads((store.runs / "latest" / "run.json").read_text("utf-8"))
-    yield request.param, Books(store.data), records
-    servers.down(store)
+        records[name] = json.loads((shop.runs / "latest" / "run.json").read_text("utf-8"))
+    yield request.param, Books(shop.data), records
+    servers.down(shop)
 
 
 def test_no_run_is_red_and_what_is_left_out_is_a_sentence(shop):

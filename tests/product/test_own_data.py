@@ -42,9 +42,9 @@ REVIEWS = [
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, external_endpoints, external_environment) -> dict[str, str]:
+def shop(tmp_path_factory, external_endpoints, external_environment) -> dict[str, str]:
     """The environment of a run on other servers, with other people's data landed on them."""
-    folder = tmp_path_factory.mktemp("own store")
+    folder = tmp_path_factory.mktemp("own data")
     land(external_endpoints)
     return (
         os.environ
@@ -123,19 +123,19 @@ def everything(endpoints, schema: str, buckets: tuple[str, ...], data: Path) -> 
     return {"objects": objects, "tables": tables, "rows": rows, "schemas": schemas, "files": files, "buckets": names}
 
 
-def check_landing(store: dict, **others: str) -> subprocess.CompletedProcess:
-    done = subprocess.run([DUCKBOOK, "check-landing"], env=store | others, capture_output=True, text=True)
+def check_landing(shop: dict, **others: str) -> subprocess.CompletedProcess:
+    done = subprocess.run([DUCKBOOK, "check-landing"], env=shop | others, capture_output=True, text=True)
     assert "Traceback" not in done.stderr, done.stderr[-2000:]
     return done
 
 
-def test_a_look_at_it_tells_what_a_run_would_do_and_changes_nothing(store, external_endpoints):
+def test_a_look_at_it_tells_what_a_run_would_do_and_changes_nothing(shop, external_endpoints):
     state = lambda: everything(  # noqa: E731
-        external_endpoints, "theirs", ("theirs-past", "theirs-new"), Path(store["DUCKBOOK_DATA"])
+        external_endpoints, "theirs", ("theirs-past", "theirs-new"), Path(shop["DUCKBOOK_DATA"])
     )
     before = state()
     assert before["objects"] and before["rows"]
-    done = check_landing(store)
+    done = check_landing(shop)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"│ orders +│ +2 │ +2 │ +6 │ +0 │ +0 │", done.stdout)
     assert re.search(r"│ reviews +│ +1 │ +1 │ +3 │ +1 │ +0 │", done.stdout)
@@ -145,27 +145,27 @@ def test_a_look_at_it_tells_what_a_run_would_do_and_changes_nothing(store, exter
     assert state() == before
 
 
-def test_a_look_fails_where_a_run_would_and_makes_no_bucket_and_no_schema(store, external_endpoints):
+def test_a_look_fails_where_a_run_would_and_makes_no_bucket_and_no_schema(shop, external_endpoints):
     elsewhere = {
         "DUCKBOOK_S3_HISTORIC_BUCKET": "not-there", "DUCKBOOK_S3_LATEST_BUCKET": "not-there-new",
         "DUCKBOOK_POSTGRES_SCHEMA": "not_there",
     }  # fmt: skip
-    state = lambda: everything(external_endpoints, "theirs", ("theirs-past",), Path(store["DUCKBOOK_DATA"]))  # noqa: E731
+    state = lambda: everything(external_endpoints, "theirs", ("theirs-past",), Path(shop["DUCKBOOK_DATA"]))  # noqa: E731
     before = state()
-    done = check_landing(store, **elsewhere)
+    done = check_landing(shop, **elsewhere)
     assert done.returncode == 1
     assert "✗ orders is missing from the landing zone" in done.stdout
     assert "would fail" in done.stdout
-    assert check_landing(store, DUCKBOOK_QUARANTINE_LIMIT="0").returncode == 1, "one line of theirs is unreadable"
+    assert check_landing(shop, DUCKBOOK_QUARANTINE_LIMIT="0").returncode == 1, "one line of theirs is unreadable"
     assert state() == before
 
 
 @pytest.fixture(scope="module")
-def run(store) -> dict:
-    """run.json of `make pipeline GENERATE=0` on that store."""
-    done = subprocess.run([DUCKBOOK, "run", "--no-generate"], env=store, capture_output=True, text=True)
+def run(shop) -> dict:
+    """run.json of `make pipeline GENERATE=0` on these data."""
+    done = subprocess.run([DUCKBOOK, "run", "--no-generate"], env=shop, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
+    return json.loads((Path(shop["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
 
 
 def test_no_row_of_theirs_is_unaccounted_for(run):
@@ -194,11 +194,11 @@ def test_their_money_reaches_the_marts_to_the_cent(run):
     assert all(row["equal"] for row in run["reconciliation"])
 
 
-def test_an_order_of_a_customer_whom_no_record_describes_keeps_its_money_and_its_customer(run, store):
+def test_an_order_of_a_customer_whom_no_record_describes_keeps_its_money_and_its_customer(run, shop):
     import duckdb
 
-    current = (Path(store["DUCKBOOK_DATA"]) / "published" / "CURRENT").read_text("utf-8").strip()
-    marts = Path(store["DUCKBOOK_DATA"]) / "published" / current
+    current = (Path(shop["DUCKBOOK_DATA"]) / "published" / "CURRENT").read_text("utf-8").strip()
+    marts = Path(shop["DUCKBOOK_DATA"]) / "published" / current
     total = duckdb.sql(
         f"select sum(gross_amount) from '{marts}/fct_order_details.parquet' where order_id = 'o-3'"
     ).fetchone()[0]
@@ -214,21 +214,21 @@ def test_an_order_of_a_customer_whom_no_record_describes_keeps_its_money_and_its
     assert named == [("c-1", False, True), ("c-9", True, True)]
 
 
-def test_running_it_again_adds_nothing(run, store):
+def test_running_it_again_adds_nothing(run, shop):
     again = [DUCKBOOK, "run", "--no-generate", "--until", "staging"]
-    done = subprocess.run(again, env=store, capture_output=True, text=True)
+    done = subprocess.run(again, env=shop, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    again = json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
+    again = json.loads((Path(shop["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
     assert {row["table"]: row["appended"] for row in again["tables"]} == dict.fromkeys(
         (row["table"] for row in run["tables"]), 0
     )
     assert {r["table"]: r["staged"] for r in again["tables"]} == {r["table"]: r["staged"] for r in run["tables"]}
 
 
-def test_a_run_that_only_reads_is_of_the_datas_day_and_says_nothing_of_a_generated_shop(run, store):
-    done = subprocess.run([DUCKBOOK, "run", "--only", "bi"], env=store, capture_output=True, text=True)
+def test_a_run_that_only_reads_is_of_the_datas_day_and_says_nothing_of_a_generated_shop(run, shop):
+    done = subprocess.run([DUCKBOOK, "run", "--only", "bi"], env=shop, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    folder = (Path(store["DUCKBOOK_RUNS"]) / "latest").resolve()
+    folder = (Path(shop["DUCKBOOK_RUNS"]) / "latest").resolve()
     record = json.loads((folder / "run.json").read_text("utf-8"))
     assert record["as_of"] == run["as_of"] == "2026-03-06"
     assert record["parameters"] == {"generate": False}
@@ -237,16 +237,16 @@ def test_a_run_that_only_reads_is_of_the_datas_day_and_says_nothing_of_a_generat
 
 
 def test_more_quarantined_rows_than_the_limit_fail_the_run_before_it_publishes_until_they_are_mended(
-    run, store, external_endpoints
+    run, shop, external_endpoints
 ):
-    published = Path(store["DUCKBOOK_DATA"]) / "published" / "CURRENT"
+    published = Path(shop["DUCKBOOK_DATA"]) / "published" / "CURRENT"
     before = published.read_text("utf-8")
-    strict = store | {"DUCKBOOK_QUARANTINE_LIMIT": "0"}
+    strict = shop | {"DUCKBOOK_QUARANTINE_LIMIT": "0"}
     done = subprocess.run([DUCKBOOK, "run", "--no-generate"], env=strict, capture_output=True, text=True)
     assert done.returncode == 1
     told = " ".join(done.stderr.split())
     assert "1 of the 3 rows of s3://theirs-past/json/reviews/r.ndjson are quarantined, more than the 0 that" in told
-    record = json.loads((Path(store["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
+    record = json.loads((Path(shop["DUCKBOOK_RUNS"]) / "latest" / "run.json").read_text("utf-8"))
     assert {step["name"]: step["status"] for step in record["steps"]}["staging"] == "failed"
     assert published.read_text("utf-8") == before
     mended = "\n".join(map(json.dumps, [*REVIEWS, {"review_score": 4}]))

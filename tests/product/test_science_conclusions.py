@@ -83,9 +83,9 @@ def shop(request, tmp_path_factory, soak) -> Iterator[Shop]:
     for module in ("statsmodels", "sklearn", "skops"):
         pytest.importorskip(module, reason="comes with make science")
     chosen, folder = SHOPS[request.param], tmp_path_factory.mktemp("science")
-    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    shop = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
     command(
-        store,
+        shop,
         "--until",
         "generate_latest",
         "--customers",
@@ -95,17 +95,17 @@ def shop(request, tmp_path_factory, soak) -> Iterator[Shop]:
         "--planted",
         chosen["planted"],
     )
-    take_away(store, chosen.get("less", ()))
-    command(store, "--no-generate", "--until", "publish")
-    command(store, "--only", "science")
-    yield Shop(request.param, store, run_archive.read(store.runs / "latest"))
-    servers.down(store)
+    take_away(shop, chosen.get("less", ()))
+    command(shop, "--no-generate", "--until", "publish")
+    command(shop, "--only", "science")
+    yield Shop(request.param, shop, run_archive.read(shop.runs / "latest"))
+    servers.down(shop)
 
 
-def command(store: Settings, *arguments: str) -> None:
+def command(shop: Settings, *arguments: str) -> None:
     program = Path(sys.executable).parent / "duckbook"
     said = subprocess.run(
-        [program, "run", "--data", str(store.data), "--runs", str(store.runs), *arguments],
+        [program, "run", "--data", str(shop.data), "--runs", str(shop.runs), *arguments],
         env=os.environ,
         capture_output=True,
         text=True,
@@ -113,17 +113,17 @@ def command(store: Settings, *arguments: str) -> None:
     assert said.returncode == 0, said.stdout + said.stderr
 
 
-def take_away(store: Settings, prefixes: tuple[str, ...]) -> None:
+def take_away(shop: Settings, prefixes: tuple[str, ...]) -> None:
     """What a shop of one's own does not land."""
-    endpoints = servers.up(store)
+    endpoints = servers.up(shop)
     client = storage.client(endpoints.s3)
-    for bucket in (store.s3_historic_bucket, store.s3_latest_bucket):
+    for bucket in (shop.s3_historic_bucket, shop.s3_latest_bucket):
         for prefix in prefixes:
             storage.delete_prefix(client, bucket, prefix)
     if len(prefixes) > 1:
         with postgres_servers.connect(endpoints.postgres_dsn, autocommit=True) as connection:
             for table in ("interactions", "latest_interactions"):
-                connection.execute(f'drop table "{store.postgres_schema}".{table}')
+                connection.execute(f'drop table "{shop.postgres_schema}".{table}')
 
 
 def test_every_question_that_can_be_asked_is_answered(shop):

@@ -16,18 +16,18 @@ from duckbook.ingest import history, raw
 from duckbook.settings import ROOT
 
 
-def test_the_example_of_the_landing_page_lands_what_is_then_ingested(start_store):
-    store = start_store("docs")
-    told, _ = duckbook(store, "env").communicate(timeout=60)
+def test_the_example_of_the_landing_page_lands_what_is_then_ingested(start_shop):
+    shop = start_shop("docs")
+    told, _ = duckbook(shop, "env").communicate(timeout=60)
     exported = dict(line.removeprefix("export ").split("=", 1) for line in told.splitlines())
     environment = {name: shlex.split(value)[0] for name, value in exported.items()}
     program = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "landing.md").read_text("utf-8"), re.DOTALL).group(1)
     subprocess.run([sys.executable, "-c", program], env=os.environ | environment, check=True)
 
-    endpoints = servers.up(store)
-    assert {batch.table for batch in history.ingest(store, endpoints, None).batches} == {"orders", "order_items"}
-    raw.load(store, endpoints)
-    with warehouse.open_warehouse(store, read_only=True) as connection:
+    endpoints = servers.up(shop)
+    assert {batch.table for batch in history.ingest(shop, endpoints, None).batches} == {"orders", "order_items"}
+    raw.load(shop, endpoints)
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
         found = connection.execute("""
             select total_amount, total_price
             from ecom_raw.orders

@@ -271,9 +271,9 @@ ROWS = 500
 
 
 @pytest.fixture(scope="module")
-def marts(store_settings):
+def marts(shop_settings):
     """A DuckDB with the schema `source`, from which tables are copied."""
-    with warehouse.engine(store_settings, trusted=True) as connection:
+    with warehouse.engine(shop_settings, trusted=True) as connection:
         connection.execute("load postgres_scanner")
         connection.execute("set pg_null_byte_replacement = ''")
         connection.execute("create schema source")

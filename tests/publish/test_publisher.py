@@ -159,7 +159,7 @@ def test_the_error_names_the_process_that_locks_the_warehouse_and_how_to_end_it(
 
 
 def test_without_a_publication_the_error_names_the_notebook_to_run(shop):
-    with pytest.raises(PublishError, match=r"run 07_publish\.ipynb first"):
+    with pytest.raises(PublishError, match=r"run notebooks/pipeline/07_publish\.ipynb first"):
         publisher.published(shop)
     assert publisher.current(shop) is None
 
@@ -202,7 +202,7 @@ def test_a_killed_publication_is_never_read(shop, monkeypatch):
     def die(_file):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(published_files, "_sha256", die)
+    monkeypatch.setattr(published_files, "checksum", die)
     with pytest.raises(KeyboardInterrupt):
         publisher.publish(shop, "half")
     monkeypatch.undo()
@@ -275,5 +275,5 @@ def test_with_an_empty_warehouse_the_error_names_the_notebook_to_run(tmp_path):
     settings = Settings(data=tmp_path, _env_file=None)
     with warehouse.open_warehouse(settings):
         pass
-    with pytest.raises(PublishError, match=r"run 06_marts\.ipynb first"):
+    with pytest.raises(PublishError, match=r"run notebooks/pipeline/06_marts\.ipynb first"):
         publisher.publish(settings, "a")

@@ -31,7 +31,7 @@ SECRET = "planted-<SECRET>-of-a-test"
 
 
 @pytest.fixture
-def store(tmp_path) -> Settings:
+def shop(tmp_path) -> Settings:
     return Settings(data=tmp_path / "the data", runs=tmp_path / "runs", _env_file=None)
 
 
@@ -39,7 +39,7 @@ def store(tmp_path) -> Settings:
 def done(tmp_path_factory) -> tuple[run_archive.Run, Memory]:
     """A run whose last step but one fails."""
     folder = tmp_path_factory.mktemp("done")
-    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    shop = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
     file = write_chain(
         folder / "notebooks",
         "succeeds",
@@ -51,12 +51,12 @@ def done(tmp_path_factory) -> tuple[run_archive.Run, Memory]:
         succeeds={"parameters": ["as_of"]},
     )
     memory = Memory()
-    return run(store, Request(generate=False, extra={"count": "3"}), memory, file), memory
+    return run(shop, Request(generate=False, extra={"count": "3"}), memory, file), memory
 
 
-def ended(store: Settings, *steps: str, request: Request | None = None, **options: dict) -> run_archive.Run:
+def ended(shop: Settings, *steps: str, request: Request | None = None, **options: dict) -> run_archive.Run:
     return run(
-        store, request or Request(generate=False), Memory(), write_chain(store.runs.parent / "nb", *steps, **options)
+        shop, request or Request(generate=False), Memory(), write_chain(shop.runs.parent / "nb", *steps, **options)
     )
 
 
@@ -72,19 +72,19 @@ def test_the_record_has_how_each_step_ended(done):
     assert record["steps"][5]["started_at"] is None
 
 
-def test_independent_steps_go_on_after_a_failure_and_the_run_fails(store):
+def test_independent_steps_go_on_after_a_failure_and_the_run_fails(shop):
     alone = {"needs": [], "group": "science"}
     record = ended(
-        store, "fails", "other=succeeds", "third=succeeds", fails=alone, other=alone, third=alone | {"group": "learn"}
+        shop, "fails", "other=succeeds", "third=succeeds", fails=alone, other=alone, third=alone | {"group": "learn"}
     ).record
     assert [step["status"] for step in record["steps"]] == ["failed", "succeeded", "succeeded"]
     assert record["status"] == "failed"
     assert record["error"].startswith("fails: cell 3")
 
 
-def test_a_step_with_too_few_data_is_skipped_with_a_reason_and_the_run_succeeds(store):
+def test_a_step_with_too_few_data_is_skipped_with_a_reason_and_the_run_succeeds(shop):
     alone = {"needs": [], "group": "science"}
-    done = ended(store, "has_too_little", "other=succeeds", has_too_little=alone, other=alone)
+    done = ended(shop, "has_too_little", "other=succeeds", has_too_little=alone, other=alone)
     skipped, other = done.record["steps"]
     sentence = "The published marts hold too few <b>reviews</b>, 3: this notebook needs at least 30."
     assert (skipped["status"], skipped["error"]) == ("skipped", sentence)
@@ -100,15 +100,15 @@ def test_a_step_with_too_few_data_is_skipped_with_a_reason_and_the_run_succeeds(
     assert "The cell that failed" not in page
 
 
-def test_a_run_fails_if_readers_are_pointed_at_another_day_meanwhile(store):
+def test_a_run_fails_if_readers_are_pointed_at_another_day_meanwhile(shop):
     for run_id, as_of in (("other", "2026-05-31"), ("newest", "2026-06-30")):
-        folder = store.data / "published" / run_id
+        folder = shop.data / "published" / run_id
         folder.mkdir(parents=True)
         (folder / "publication.json").write_text(json.dumps({"run_id": run_id, "as_of": as_of, "marts": {}}))
-    (store.data / "published" / "CURRENT").write_text("newest\n")
+    (shop.data / "published" / "CURRENT").write_text("newest\n")
     reads = {"needs": ["publish"], "group": "learn"}
     steps, chosen = ("publish=succeeds", "points_elsewhere", "reads=succeeds"), Request(generate=False, only="learn")
-    record = ended(store, *steps, request=chosen, publish={"needs": []}, points_elsewhere=reads, reads=reads).record
+    record = ended(shop, *steps, request=chosen, publish={"needs": []}, points_elsewhere=reads, reads=reads).record
     assert [step["status"] for step in record["steps"]] == ["succeeded"] * 2
     assert (record["status"], record["as_of"]) == ("failed", "2026-06-30")
     assert record["error"] == (
@@ -125,10 +125,10 @@ def test_ctrl_c_during_imports_prints_no_traceback(tmp_path):
     assert 'duckbook = "duckbook.__main__:main"' in (ROOT / "pyproject.toml").read_text("utf-8")
 
 
-def test_a_pipeline_step_does_not_start_after_a_failure(store):
+def test_a_pipeline_step_does_not_start_after_a_failure(shop):
     alone = {"needs": [], "group": "science"}
     steps = "fails", "slow=sleeps", "later=succeeds"
-    record = ended(store, *steps, fails=alone, slow=alone, later={"needs": [], "group": "transform"}).record
+    record = ended(shop, *steps, fails=alone, slow=alone, later={"needs": [], "group": "transform"}).record
     assert [step["status"] for step in record["steps"]][2] == "skipped"
 
 
@@ -175,50 +175,50 @@ def test_the_archive_is_private(done):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_a_failing_sql_cell_fails_the_step_with_the_databases_message(store):
-    failed = ended(store, "fails_in_sql").record["steps"][0]
+def test_a_failing_sql_cell_fails_the_step_with_the_databases_message(shop):
+    failed = ended(shop, "fails_in_sql").record["steps"][0]
     assert failed["status"] == "failed"
     assert "Table with name no_such_table does not exist" in failed["error"]
-    assert cell_states(store.runs / "latest" / "fails_in_sql.ipynb") == ["completed", "completed", "failed", "pending"]
+    assert cell_states(shop.runs / "latest" / "fails_in_sql.ipynb") == ["completed", "completed", "failed", "pending"]
 
 
-def test_a_failing_check_is_the_error_of_the_step(store):
-    assert ended(store, "checks_fail").record["steps"][0]["error"].endswith("orders: expected 3, found 2.")
+def test_a_failing_check_is_the_error_of_the_step(shop):
+    assert ended(shop, "checks_fail").record["steps"][0]["error"].endswith("orders: expected 3, found 2.")
 
 
-def test_a_kernel_that_dies_fails_its_step_and_marks_the_cell(store):
-    failed = ended(store, "kills_its_kernel").record["steps"][0]
+def test_a_kernel_that_dies_fails_its_step_and_marks_the_cell(shop):
+    failed = ended(shop, "kills_its_kernel").record["steps"][0]
     assert failed["error"] == "cell 2: The kernel died."
-    assert cell_states(store.runs / "latest" / "kills_its_kernel.ipynb") == ["completed", "failed", "pending"]
+    assert cell_states(shop.runs / "latest" / "kills_its_kernel.ipynb") == ["completed", "failed", "pending"]
 
 
-def test_a_kernel_that_is_interrupted_while_it_replies_fails_its_step_at_once(store, monkeypatch):
+def test_a_kernel_that_is_interrupted_while_it_replies_fails_its_step_at_once(shop, monkeypatch):
     monkeypatch.setattr(execution, "REPLY_SECONDS", 0.5)
-    record = ended(store, "interrupts_its_reply").record
+    record = ended(shop, "interrupts_its_reply").record
     assert record["steps"][0]["error"] == "cell 2: The kernel was interrupted, and the result of the cell was lost."
-    assert cell_states(store.runs / "latest" / "interrupts_its_reply.ipynb") == ["completed", "failed", "pending"]
+    assert cell_states(shop.runs / "latest" / "interrupts_its_reply.ipynb") == ["completed", "failed", "pending"]
     assert record["seconds"] < 60
 
 
-def test_a_step_past_its_limit_is_stopped_with_what_it_started(store):
+def test_a_step_past_its_limit_is_stopped_with_what_it_started(shop):
     # The limit covers the kernel's start too, which is slow on a busy machine.
-    record = ended(store, "starts_a_process", starts_a_process={"timeout": 8}).record
+    record = ended(shop, "starts_a_process", starts_a_process={"timeout": 8}).record
     assert record["status"] == "failed"
     assert "exceeded its limit of 8 s in cell 3" in record["steps"][0]["error"]
-    assert is_gone(int((store.runs / "latest" / "child.pid").read_text()))
+    assert is_gone(int((shop.runs / "latest" / "child.pid").read_text()))
 
 
-def test_steps_that_do_not_need_each_other_run_in_parallel(store):
-    file = write_chain(store.runs.parent / "nb", "one=sleeps", "two=sleeps", two={"needs": []})
-    one, two = run(store, Request(generate=False), Memory(), file).record["steps"]
+def test_steps_that_do_not_need_each_other_run_in_parallel(shop):
+    file = write_chain(shop.runs.parent / "nb", "one=sleeps", "two=sleeps", two={"needs": []})
+    one, two = run(shop, Request(generate=False), Memory(), file).record["steps"]
     assert one["status"] == two["status"] == "succeeded"
     assert two["started_at"] < one["ended_at"]
 
 
-def test_steps_that_only_read_start_no_server(store, monkeypatch):
+def test_steps_that_only_read_start_no_server(shop, monkeypatch):
     monkeypatch.setattr("duckbook.backends.servers.up", lambda _settings: pytest.fail("servers were started"))
-    file = write_chain(store.runs.parent / "nb", "one=succeeds", "two=succeeds", two={"group": "learn", "needs": []})
-    assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
+    file = write_chain(shop.runs.parent / "nb", "one=succeeds", "two=succeeds", two={"group": "learn", "needs": []})
+    assert run(shop, Request(generate=False), Memory(), file).record["status"] == "succeeded"
 
 
 @pytest.fixture
@@ -266,11 +266,11 @@ def files_with(text: str, folder: Path) -> list[Path]:
         (["succeeds"], Request(generate=False, first="sucseeds"), "no step 'sucseeds' (did you mean succeeds?)"),
     ],
 )
-def test_errors_are_reported_before_anything_runs(store, steps, request_, sentence):
+def test_errors_are_reported_before_anything_runs(shop, steps, request_, sentence):
     with pytest.raises(ChainError) as raised:
-        ended(store, *steps, request=request_)
+        ended(shop, *steps, request=request_)
     assert sentence in str(raised.value)
-    assert not store.runs.exists()
+    assert not shop.runs.exists()
 
 
 @pytest.mark.parametrize(
@@ -328,18 +328,18 @@ def test_the_help_of_a_parameter_is_its_comment():
     assert (count.type, count.default, count.help) == ("int", 1, "how often")
 
 
-def test_a_second_run_reports_who_holds_the_data_folder(store):
-    with one_writer(store, "a run of the chain"), pytest.raises(ChainError, match=r"A run of the chain \(process \d+"):
-        ended(store, "succeeds")
-    assert ended(store, "succeeds").record["status"] == "succeeded"
+def test_a_second_run_reports_who_holds_the_data_folder(shop):
+    with one_writer(shop, "a run of the chain"), pytest.raises(ChainError, match=r"A run of the chain \(process \d+"):
+        ended(shop, "succeeds")
+    assert ended(shop, "succeeds").record["status"] == "succeeded"
 
 
-def test_a_failed_run_resumes_from_the_step_that_failed(store):
-    file = write_chain(store.runs.parent / "nb", "succeeds", "wants_a_file", "writes_facts")
-    first = run(store, Request(generate=False, extra={"count": "2"}), Memory(), file).record
+def test_a_failed_run_resumes_from_the_step_that_failed(shop):
+    file = write_chain(shop.runs.parent / "nb", "succeeds", "wants_a_file", "writes_facts")
+    first = run(shop, Request(generate=False, extra={"count": "2"}), Memory(), file).record
     assert [step["status"] for step in first["steps"]] == ["succeeded", "failed", "skipped"]
-    (store.data / "key").touch()
-    second = resume(store, first["run_id"], Memory(), file).record
+    (shop.data / "key").touch()
+    second = resume(shop, first["run_id"], Memory(), file).record
     assert (second["run_id"], second["status"], second["error"]) == (first["run_id"], "succeeded", None)
     assert second["steps"][0] == first["steps"][0]
     assert [step["status"] for step in second["steps"]] == ["succeeded"] * 3
@@ -348,19 +348,19 @@ def test_a_failed_run_resumes_from_the_step_that_failed(store):
     assert second["seconds"] > first["seconds"]
     assert second["parameters"]["count"] == "2"
     with pytest.raises(ChainError, match="only a failed or interrupted run is resumed"):
-        resume(store, "latest", Memory(), file)
+        resume(shop, "latest", Memory(), file)
 
 
-def test_a_resumed_run_goes_back_to_a_notebook_that_has_changed(store):
-    file = write_chain(store.runs.parent / "nb", "succeeds", "wants_a_file")
-    run(store, Request(generate=False), Memory(), file)
-    (store.data / "key").touch()
+def test_a_resumed_run_goes_back_to_a_notebook_that_has_changed(shop):
+    file = write_chain(shop.runs.parent / "nb", "succeeds", "wants_a_file")
+    run(shop, Request(generate=False), Memory(), file)
+    (shop.data / "key").touch()
     changed = file.parent / "succeeds.ipynb"
     changed.write_text(changed.read_text("utf-8").replace("'hello'", "'good day'"), "utf-8")
-    again = resume(store, "latest", Memory(), file).record
+    again = resume(shop, "latest", Memory(), file).record
     assert again["resumed"][0]["from"] == "succeeds"
     assert again["resumed"][0]["because"] == "notebooks/succeeds.ipynb, which it uses, has changed since"
-    assert "good day 1" in text_of(store.runs / "latest" / "succeeds.ipynb")
+    assert "good day 1" in text_of(shop.runs / "latest" / "succeeds.ipynb")
 
 
 def is_gone(pid: int) -> bool:
@@ -381,12 +381,12 @@ def wait_for(condition, seconds: float = 30, pause: float = 0.05) -> None:
 @pytest.mark.parametrize(
     ("sent", "exit_status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)]
 )
-def test_a_stopped_run_is_recorded_so_and_leaves_nothing_running(store, sent, exit_status):
-    file = write_chain(store.runs.parent / "nb", "starts_a_process", "never=succeeds")
-    sockets = store.runs.parent / "tmp"
+def test_a_stopped_run_is_recorded_so_and_leaves_nothing_running(shop, sent, exit_status):
+    file = write_chain(shop.runs.parent / "nb", "starts_a_process", "never=succeeds")
+    sockets = shop.runs.parent / "tmp"
     sockets.mkdir()
-    process = duckbook(store, "run", "--no-generate", "--chain", str(file), TMPDIR=str(sockets))
-    latest = store.runs / "latest"
+    process = duckbook(shop, "run", "--no-generate", "--chain", str(file), TMPDIR=str(sockets))
+    latest = shop.runs / "latest"
     wait_for(lambda: (latest / "child.pid").exists() and cell_states(latest / "starts_a_process.ipynb")[2] == "running")
     running = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     process.send_signal(sent)
@@ -401,15 +401,15 @@ def test_a_stopped_run_is_recorded_so_and_leaves_nothing_running(store, sent, ex
     assert "Traceback" not in out + err
 
 
-def test_a_run_that_is_stopped_while_it_ends_still_writes_its_page(store):
-    file = write_chain(store.runs.parent / "nb", "succeeds")
-    process = duckbook(store, "run", "--no-generate", "--chain", str(file))
-    record = store.runs / "latest" / "run.json"
+def test_a_run_that_is_stopped_while_it_ends_still_writes_its_page(shop):
+    file = write_chain(shop.runs.parent / "nb", "succeeds")
+    process = duckbook(shop, "run", "--no-generate", "--chain", str(file))
+    record = shop.runs / "latest" / "run.json"
     wait_for(lambda: record.exists() and json.loads(record.read_text("utf-8"))["status"] == "succeeded", pause=0.001)
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=30)
     assert process.returncode in {0, 143}, out + err
-    assert "The step succeeded" in (store.runs / "latest" / "index.html").read_text("utf-8")
+    assert "The step succeeded" in (shop.runs / "latest" / "index.html").read_text("utf-8")
 
 
 @pytest.fixture
@@ -421,8 +421,8 @@ def ctrl_c() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-def test_the_page_and_record_of_a_run_that_is_stopped_while_it_ends_agree(store, monkeypatch, ctrl_c, moment):
-    file = write_chain(store.runs.parent / "nb", "succeeds")
+def test_the_page_and_record_of_a_run_that_is_stopped_while_it_ends_agree(shop, monkeypatch, ctrl_c, moment):
+    file = write_chain(shop.runs.parent / "nb", "succeeds")
     end = run_archive.Run.end
 
     def end_with_signal(self, *arguments):
@@ -433,16 +433,16 @@ def test_the_page_and_record_of_a_run_that_is_stopped_while_it_ends_agree(store,
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(run_archive.Run, "end", end_with_signal)
-    assert run(store, Request(generate=False), Memory(), file).record["status"] == "succeeded"
-    latest = store.runs / "latest"
+    assert run(shop, Request(generate=False), Memory(), file).record["status"] == "succeeded"
+    latest = shop.runs / "latest"
     assert run_archive.read(latest.resolve())["status"] == "succeeded"
     assert "The step succeeded" in (latest / "index.html").read_text("utf-8")
     with pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 
 
-def test_a_second_signal_does_not_disturb_a_run_that_is_being_stopped(store, ctrl_c):
-    file = write_chain(store.runs.parent / "nb", "a=starts_a_process", "b=starts_a_process", b={"needs": []})
+def test_a_second_signal_does_not_disturb_a_run_that_is_being_stopped(shop, ctrl_c):
+    file = write_chain(shop.runs.parent / "nb", "a=starts_a_process", "b=starts_a_process", b={"needs": []})
 
     class Impatient(Memory):
         def cell_started(self, step, cell) -> None:
@@ -456,37 +456,37 @@ def test_a_second_signal_does_not_disturb_a_run_that_is_being_stopped(store, ctr
 
     listener = Impatient()
     with pytest.raises(KeyboardInterrupt):
-        run(store, Request(generate=False), listener, file)
-    record = run_archive.read((store.runs / "latest").resolve())
+        run(shop, Request(generate=False), listener, file)
+    record = run_archive.read((shop.runs / "latest").resolve())
     assert (record["status"], record["error"]) == ("interrupted", "It was stopped by Ctrl-C.")
     assert [step["status"] for step in record["steps"]] == ["interrupted", "interrupted"]
     assert {call[1:] for call in listener.calls if call[0] == "end"} == {("a", "interrupted"), ("b", "interrupted")}
-    assert "interrupted" in (store.runs / "latest" / "index.html").read_text("utf-8")
+    assert "interrupted" in (shop.runs / "latest" / "index.html").read_text("utf-8")
 
 
-def test_a_run_started_by_nohup_outlives_its_terminal(store):
-    file = write_chain(store.runs.parent / "nb", "succeeds")
+def test_a_run_started_by_nohup_outlives_its_terminal(shop):
+    file = write_chain(shop.runs.parent / "nb", "succeeds")
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does before it starts a program
     try:
-        process = duckbook(store, "run", "--no-generate", "--chain", str(file))
+        process = duckbook(shop, "run", "--no-generate", "--chain", str(file))
     finally:
         signal.signal(signal.SIGHUP, before)
-    wait_for((store.runs / "latest" / "run.json").exists)
+    wait_for((shop.runs / "latest" / "run.json").exists)
     process.send_signal(signal.SIGHUP)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, out + err
 
 
-def test_the_command_line_ends_with_a_summary_and_the_command_to_resume(store):
-    file = write_chain(store.runs.parent / "nb", "writes_facts", "fails")
-    process = duckbook(store, "run", "--no-generate", "--chain", str(file))
+def test_the_command_line_ends_with_a_summary_and_the_command_to_resume(shop):
+    file = write_chain(shop.runs.parent / "nb", "writes_facts", "fails")
+    process = duckbook(shop, "run", "--no-generate", "--chain", str(file))
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1
-    page = store.runs.resolve() / run_archive.latest(store.runs).name / "index.html"
+    page = shop.runs.resolve() / run_archive.latest(shop.runs).name / "index.html"
     assert f"Page: {page}" in out
     assert "Marts: all 1 totals of 1 marts equal staging." in out
     assert "Step fails failed: cell 3: ValueError: the shelf is empty" in err
-    assert f".venv/bin/duckbook resume {run_archive.latest(store.runs).name}" in err
+    assert f".venv/bin/duckbook resume {run_archive.latest(shop.runs).name}" in err
     assert page.exists()
 
 
@@ -500,26 +500,26 @@ def test_the_command_line_ends_with_a_summary_and_the_command_to_resume(store):
         (["run", "--target", "motherduck"], {}, "needs a token"),
     ],
 )
-def test_a_wrong_setting_is_one_sentence_and_exit_status_two(store, arguments, environment, sentence):
-    process = duckbook(store, *arguments, **environment)
+def test_a_wrong_setting_is_one_sentence_and_exit_status_two(shop, arguments, environment, sentence):
+    process = duckbook(shop, *arguments, **environment)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
-    assert not store.runs.exists()
+    assert not shop.runs.exists()
 
 
-def test_the_status_imports_nothing_heavy(store):
+def test_the_status_imports_nothing_heavy(shop):
     code = (
         "import sys; from duckbook import settings; from duckbook.cli import commands; "
         "from duckbook.ops import status_report; status_report.lines(settings.settings()); print(*sys.modules)"
     )
-    env = {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "PATH": "/usr/bin:/bin"}
+    env = {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(shop.runs), "PATH": "/usr/bin:/bin"}
     loaded = subprocess.run(
         [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"pandas", "duckdb", "dbt", "boto3", "matplotlib", "papermill", "psycopg2"} & set(loaded)
-    assert not Path(store.data).exists()
+    assert not Path(shop.data).exists()
 
 
 @pytest.mark.parametrize(
@@ -530,8 +530,8 @@ def test_the_status_imports_nothing_heavy(store):
         ("duckbook show la", {"latest"}),
     ],
 )
-def test_the_shell_completes_commands_steps_and_runs(store, words, offered):
-    process = duckbook(store, _DUCKBOOK_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
+def test_the_shell_completes_commands_steps_and_runs(shop, words, offered):
+    process = duckbook(shop, _DUCKBOOK_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(words.count(" ")))
     out, err = process.communicate(timeout=60)
     assert offered <= {line.split(",")[1] for line in out.splitlines()}, err
 
@@ -554,9 +554,9 @@ def test_the_terminal_shows_ended_running_and_waiting_steps(tmp_path, width, exp
         assert text in shown
 
 
-def test_a_run_goes_on_when_its_output_is_closed(store):
-    process = duckbook(store, "run", "--no-generate", "--chain", str(write_chain(store.runs.parent / "nb", "succeeds")))
+def test_a_run_goes_on_when_its_output_is_closed(shop):
+    process = duckbook(shop, "run", "--no-generate", "--chain", str(write_chain(shop.runs.parent / "nb", "succeeds")))
     process.stdout.close()
     assert process.wait(60) == 0, process.stderr.read()
-    assert run_archive.read((store.runs / "latest").resolve())["status"] == "succeeded"
+    assert run_archive.read((shop.runs / "latest").resolve())["status"] == "succeeded"
     process.stderr.close()

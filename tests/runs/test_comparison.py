@@ -57,15 +57,15 @@ def test_a_run_does_not_differ_from_itself(tmp_path):
 
 
 def test_the_command_compares_with_the_newest_run(tmp_path):
-    store = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
-    old = record(store.runs, seconds=2.0, orders=10)
-    new = record(store.runs, seconds=2.0, orders=12)
-    process = duckbook(store, "compare", old["run_id"])
+    shop = Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None)
+    old = record(shop.runs, seconds=2.0, orders=10)
+    new = record(shop.runs, seconds=2.0, orders=12)
+    process = duckbook(shop, "compare", old["run_id"])
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert f"Before: run {old['run_id']}. After: run {new['run_id']}." in out
     assert "+20.00%" in out
     assert "Parameters: no difference." in out
-    process = duckbook(store, "compare", "20200101")
+    process = duckbook(shop, "compare", "20200101")
     assert "There is no run 20200101" in process.communicate(timeout=60)[1]
     assert process.returncode == 1

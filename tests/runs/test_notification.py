@@ -53,14 +53,14 @@ def hook():
     server.server_close()
 
 
-def store(tmp_path, **chosen) -> Settings:
+def shop(tmp_path, **chosen) -> Settings:
     return Settings(data=tmp_path / "data", runs=tmp_path / "runs", _env_file=None, **chosen)
 
 
 def test_a_failed_run_notifies_the_command_and_the_webhook(tmp_path, hook):
     written = tmp_path / "sent.json"
     # No shell interprets the arguments.
-    chosen = store(
+    chosen = shop(
         tmp_path,
         on_failure=command(WRITE_TO_FILE, str(written), "{sentence}", "$HOME; {page}"),
         on_failure_webhook=f"http://127.0.0.1:{hook.server_port}/hooks/secret-part",
@@ -82,7 +82,7 @@ def test_a_failed_run_notifies_the_command_and_the_webhook(tmp_path, hook):
 
 
 def test_a_run_that_succeeds_sends_no_notification(tmp_path, hook):
-    chosen = store(tmp_path, on_failure_webhook=f"http://127.0.0.1:{hook.server_port}/")
+    chosen = shop(tmp_path, on_failure_webhook=f"http://127.0.0.1:{hook.server_port}/")
     run(chosen, Request(generate=False), Memory(), write_chain(tmp_path / "nb", "succeeds"))
     assert hook.received == []
 
@@ -90,7 +90,7 @@ def test_a_run_that_succeeds_sends_no_notification(tmp_path, hook):
 def test_a_failed_notification_is_reported_and_changes_nothing_else(tmp_path, hook):
     hook.answer = 404
     secret = f"http://127.0.0.1:{hook.server_port}/hooks/secret-part"
-    chosen = store(tmp_path, on_failure=command(f"print('on its way to {secret}'); exit(3)"), on_failure_webhook=secret)
+    chosen = shop(tmp_path, on_failure=command(f"print('on its way to {secret}'); exit(3)"), on_failure_webhook=secret)
     record = run(chosen, Request(generate=False), Memory(), write_chain(tmp_path / "nb", "fails"))
     assert record.record["error"] == "fails: cell 3: ValueError: the shelf is empty"
     assert json.loads((record.folder / "run.json").read_text("utf-8"))["not_told"] == [
@@ -110,7 +110,7 @@ def test_a_failed_notification_is_reported_and_changes_nothing_else(tmp_path, ho
 )
 def test_a_notifier_that_is_missing_hangs_or_is_down_is_reported(tmp_path, monkeypatch, wrong, sentence):
     monkeypatch.setattr(notification, "COMMAND_SECONDS", 0.5)
-    with pytest.raises(ServerError) as refused, notification.on_refusal(store(tmp_path, **wrong)):
+    with pytest.raises(ServerError) as refused, notification.on_refusal(shop(tmp_path, **wrong)):
         raise ServerError("S3 does not answer.")
     first, second = str(refused.value).splitlines()
     assert first == "S3 does not answer."
@@ -119,7 +119,7 @@ def test_a_notifier_that_is_missing_hangs_or_is_down_is_reported(tmp_path, monke
 
 def test_a_run_that_cannot_begin_sends_a_notification(tmp_path, hook):
     s3 = {"s3_endpoint": "http://127.0.0.1:1", "s3_access_key_id": "id", "s3_secret_access_key": "no-secret-at-all"}
-    chosen = store(tmp_path, on_failure_webhook=f"http://127.0.0.1:{hook.server_port}/", **s3)
+    chosen = shop(tmp_path, on_failure_webhook=f"http://127.0.0.1:{hook.server_port}/", **s3)
     with pytest.raises(ServerError):
         run(chosen, Request(generate=False), Memory(), write_chain(tmp_path / "nb", "succeeds"))
     ((_, _, body),) = hook.received
@@ -129,7 +129,7 @@ def test_a_run_that_cannot_begin_sends_a_notification(tmp_path, hook):
 
 @pytest.mark.parametrize(("sent", "is_notified"), [("SIGINT", False), ("SIGTERM", True), ("SIGKILL", True)])
 def test_a_stopped_run_sends_a_notification_except_after_ctrl_c(tmp_path, sent, is_notified):
-    chosen, written = store(tmp_path), tmp_path / "sent.json"
+    chosen, written = shop(tmp_path), tmp_path / "sent.json"
     file = write_chain(tmp_path / "nb", "starts_a_process")
     process = duckbook(
         chosen, "run", "--no-generate", "--chain", str(file),

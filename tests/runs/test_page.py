@@ -57,15 +57,15 @@ def make(archive: Path, status: str = run_archive.SUCCEEDED, **facts) -> Run:
 def archive(tmp_path_factory) -> Path:
     """An archive with a run that failed in a notebook, one that succeeded, and one that was interrupted."""
     folder = tmp_path_factory.mktemp("archive")
-    store = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
-    run(store, Request(generate=False), Memory(), write_chain(folder / "nb", "writes_facts", "fails", "never=succeeds"))
+    shop = Settings(data=folder / "data", runs=folder / "runs", _env_file=None)
+    run(shop, Request(generate=False), Memory(), write_chain(folder / "nb", "writes_facts", "fails", "never=succeeds"))
     months = [{"month": f"2025-{m:02d}", "revenue": 1000.0 * m, "orders": m} for m in range(1, 13)]
     mix = [{"category": f"Category {n}", "revenue": 100.0 - n} for n in range(12)]
     for value in (100, 110):
         figures = [{"name": "Orders", "value": value, "unit": "orders"}]
-        page.write_all(make(store.runs, figures=figures, monthly=months, categories=mix).folder)
-    page.write_all(make(store.runs, run_archive.INTERRUPTED).folder)
-    return store.runs
+        page.write_all(make(shop.runs, figures=figures, monthly=months, categories=mix).folder)
+    page.write_all(make(shop.runs, run_archive.INTERRUPTED).folder)
+    return shop.runs
 
 
 def pages(archive: Path) -> list[Path]:

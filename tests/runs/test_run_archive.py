@@ -93,8 +93,8 @@ def test_a_killed_run_reads_as_interrupted_and_is_recorded_so(tmp_path):
 def test_the_newest_run_is_per_data_folder_and_lists_have_kinds(tmp_path):
     ours, theirs = (Settings(data=tmp_path / name, runs=tmp_path / "runs", _env_file=None) for name in ("a", "b"))
     made = {}
-    for store, kind in ((ours, "latest"), (ours, "explore"), (theirs, "pipeline")):
-        made[kind] = begin(ours.runs, store=provenance.data_folder(store), kind=kind, code={})
+    for shop, kind in ((ours, "latest"), (ours, "explore"), (theirs, "pipeline")):
+        made[kind] = begin(ours.runs, store=provenance.data_folder(shop), kind=kind, code={})
         made[kind].end(run_archive.FAILED, "because")
     here = provenance.data_folder(ours)
     assert run_archive.latest(ours.runs).name == made["pipeline"].folder.name
@@ -113,8 +113,8 @@ def test_the_newest_run_is_per_data_folder_and_lists_have_kinds(tmp_path):
     assert f"newest run   {made['latest'].folder.name} latest failed" in state
     assert "archive      2 runs" in state
     index = page.write_index(ours.runs).read_text("utf-8")
-    for store, kind in ((ours, "latest"), (theirs, "pipeline")):
-        assert f'<td class="left">{kind}</td><td class="left">{store.data}</td>' in index
+    for shop, kind in ((ours, "latest"), (theirs, "pipeline")):
+        assert f'<td class="left">{kind}</td><td class="left">{shop.data}</td>' in index
 
 
 def test_a_record_of_an_earlier_version_is_of_every_data_folder_and_has_a_kind(tmp_path):
@@ -311,5 +311,5 @@ def test_plain_words_are_not_secrets():
 
 
 def test_the_password_in_a_dsn_is_a_secret(tmp_path):
-    store = Settings(data=tmp_path, postgres_dsn="postgresql://me:s3cret-word@db.example:5432/x", _env_file=None)
-    assert "s3cret-word" in secrets_of(store)
+    shop = Settings(data=tmp_path, postgres_dsn="postgresql://me:s3cret-word@db.example:5432/x", _env_file=None)
+    assert "s3cret-word" in secrets_of(shop)

@@ -65,10 +65,10 @@ class Strike:
     when: float
 
 
-def start(store: Settings, *arguments: str) -> subprocess.Popen:
+def start(shop: Settings, *arguments: str) -> subprocess.Popen:
     """Start the command line as from a terminal, in its own process group."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("DUCKBOOK_")}
-    env |= {"DUCKBOOK_DATA": str(store.data), "DUCKBOOK_RUNS": str(store.runs), "DUCKBOOK_CUSTOMERS": "200"}
+    env |= {"DUCKBOOK_DATA": str(shop.data), "DUCKBOOK_RUNS": str(shop.runs), "DUCKBOOK_CUSTOMERS": "200"}
     return subprocess.Popen(
         [sys.executable, "-m", "duckbook", *arguments],
         env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -80,54 +80,54 @@ def finish(process: subprocess.Popen) -> None:
     assert process.returncode == 0, out + err
 
 
-def record_of(store: Settings) -> dict:
+def record_of(shop: Settings) -> dict:
     """The newest record on disk, unchanged."""
     with contextlib.suppress(OSError):
-        return json.loads((store.runs / "latest" / "run.json").read_text("utf-8"))
+        return json.loads((shop.runs / "latest" / "run.json").read_text("utf-8"))
     return {"steps": [], "status": None, "run_id": None}
 
 
-def processes_of(store: Settings) -> list[psutil.Process]:
+def processes_of(shop: Settings) -> list[psutil.Process]:
     """Every process that names the archive: the chain, its watchdog, its kernels and their children."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = [*process.cmdline(), *process.environ().values()]
-            if process.status() != psutil.STATUS_ZOMBIE and any(word.startswith(str(store.runs)) for word in words):
+            if process.status() != psutil.STATUS_ZOMBIE and any(word.startswith(str(shop.runs)) for word in words):
                 found.append(process)
     return [process for process in found if process.pid != os.getpid()]
 
 
-def victims(store: Settings, chain: subprocess.Popen, target: str) -> list[psutil.Process]:
+def victims(shop: Settings, chain: subprocess.Popen, target: str) -> list[psutil.Process]:
     if target == "chain":
         return [psutil.Process(chain.pid)]
     if target == "kernel":
         below = psutil.Process(chain.pid).children(recursive=True)
         return [p for p in below if os.getpgid(p.pid) == p.pid and p.parent().pid != chain.pid]
-    pid_file = next((store.data / "servers").glob(f"{target}*.pid"))
+    pid_file = next((shop.data / "servers").glob(f"{target}*.pid"))
     return [psutil.Process(int(pid_file.read_text()))]
 
 
-def reaches(store: Settings, chain: subprocess.Popen, step: str | None) -> bool:
+def reaches(shop: Settings, chain: subprocess.Popen, step: str | None) -> bool:
     """Wait until the chain runs a step or has ended, and return whether it runs the step."""
     deadline = time.monotonic() + 300
     while chain.poll() is None:
-        if any(entry["name"] == step and entry["status"] == run_archive.RUNNING for entry in record_of(store)["steps"]):
+        if any(entry["name"] == step and entry["status"] == run_archive.RUNNING for entry in record_of(shop)["steps"]):
             return True
         assert time.monotonic() < deadline, f"{step or 'the end'} was not reached"
         time.sleep(0.05)
     return False
 
 
-def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> str | None:
+def strike(shop: Settings, chain: subprocess.Popen, planned: Strike, took: dict[str, float]) -> str | None:
     """Send the signal at the planned moment, and return the time, or None if there was no target."""
-    reaches(store, chain, planned.step)
+    reaches(shop, chain, planned.step)
     time.sleep(planned.when * took[planned.step])
     if chain.poll() is not None:
         return None  # its process id may have been reused
     moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"
     with contextlib.suppress(psutil.Error, ProcessLookupError, StopIteration):
-        found = victims(store, chain, planned.target)
+        found = victims(shop, chain, planned.target)
         for victim in found:
             if planned.target == "chain" and planned.signal == signal.SIGINT:
                 os.killpg(victim.pid, planned.signal)
@@ -138,18 +138,18 @@ def strike(store: Settings, chain: subprocess.Popen, planned: Strike, took: dict
 
 
 def check_everything(
-    store: Settings, chain: subprocess.Popen, planned: Strike, struck: str | None, before: str | None
+    shop: Settings, chain: subprocess.Popen, planned: Strike, struck: str | None, before: str | None
 ) -> str:
     """Check that record, notebooks, page and readers agree with how the command line ended."""
     out, err = chain.communicate(timeout=300)
-    wanted, record = ENDED.get(chain.returncode), record_of(store)
+    wanted, record = ENDED.get(chain.returncode), record_of(shop)
     if chain.returncode in {-9, 130, 143} and struck and record.get("ended_at") and record["ended_at"] < struck:
         wanted = record["status"]  # the run had recorded its end before the signal
     assert wanted, f"{planned}: exit status {chain.returncode}\n{out}\n{err}"
     assert "Traceback" not in err, f"{planned}\n{err}"
-    wait_for(lambda: record_of(store)["status"] == wanted, f"{planned}: {wanted}, the record says otherwise")
-    wait_for(lambda: not processes_of(store), f"{planned}: still running: {processes_of(store)}")
-    record = record_of(store)
+    wait_for(lambda: record_of(shop)["status"] == wanted, f"{planned}: {wanted}, the record says otherwise")
+    wait_for(lambda: not processes_of(shop), f"{planned}: still running: {processes_of(shop)}")
+    record = record_of(shop)
     statuses = [step["status"] for step in record["steps"]]
     done = statuses.index(next((s for s in statuses if s != run_archive.SUCCEEDED), run_archive.SUCCEEDED))
     if wanted == run_archive.SUCCEEDED:
@@ -158,11 +158,11 @@ def check_everything(
         assert record["error"], planned
         assert statuses[done] in {wanted, run_archive.SKIPPED}, (planned, statuses)
         assert set(statuses[done + 1 :]) <= {run_archive.SKIPPED}, (planned, statuses)
-    folder = store.runs / record["run_id"]
+    folder = shop.runs / record["run_id"]
     for step in record["steps"]:
         check_cells(folder / step["notebook"], step["status"], planned)
     assert wanted in (folder / "index.html").read_text("utf-8"), planned
-    check_readers(store, record, before)
+    check_readers(shop, record, before)
     return wanted
 
 
@@ -182,36 +182,36 @@ def check_cells(notebook: Path, status: str, planned: Strike) -> None:
             assert states[completed] in {"failed", "pending", "completed"}, (planned, notebook.name, states)
 
 
-def check_readers(store: Settings, record: dict, before: str | None) -> None:
+def check_readers(shop: Settings, record: dict, before: str | None) -> None:
     """Check that readers see the previous publication, or all of this run's once its step has started."""
-    current = publisher.current(store)
+    current = publisher.current(shop)
     if current is None:
         assert before is None
         return
     started = {step["name"] for step in record["steps"] if step["started_at"]}
     allowed = {before} | ({record["run_id"]} if "publish" in started else set())
     assert current.run_id.rsplit("-2", 1)[0] in allowed | {name and name.rsplit("-2", 1)[0] for name in allowed}
-    folder = store.data / "published" / current.run_id
+    folder = shop.data / "published" / current.run_id
     for mart, entry in json.loads((folder / "publication.json").read_text("utf-8"))["marts"].items():
         assert hashlib.sha256((folder / f"{mart}.parquet").read_bytes()).hexdigest() == entry["sha256"]
-    with contextlib.closing(publisher.published(store).connection) as connection:
+    with contextlib.closing(publisher.published(shop).connection) as connection:
         assert connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()[0] > 100
 
 
-def end_state(store: Settings) -> dict:
+def end_state(shop: Settings) -> dict:
     """Published marts, raw, and bookkeeping of the history, for comparison."""
-    endpoints = servers.up(store)
-    log = commit_log.read(storage.client(endpoints.s3), store.s3_historic_bucket)
+    endpoints = servers.up(shop)
+    log = commit_log.read(storage.client(endpoints.s3), shop.s3_historic_bucket)
     batches = [
         (b.batch_id, b.source, b.batch_date, b.sequence, b.as_of, b.landed, b.appended, b.unchanged, b.unreadable)
         for b in log.batches
     ]
-    objects = storage.list_objects(storage.client(endpoints.s3), store.s3_historic_bucket, "history/")
+    objects = storage.list_objects(storage.client(endpoints.s3), shop.s3_historic_bucket, "history/")
     named = {key for batch in log.batches for key in batch.files.values()}
-    current = publisher.current(store)
-    publication = json.loads((store.data / "published" / current.run_id / "publication.json").read_text("utf-8"))
+    current = publisher.current(shop)
+    publication = json.loads((shop.data / "published" / current.run_id / "publication.json").read_text("utf-8"))
     rows = {}
-    with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
+    with contextlib.closing(warehouse.open_warehouse(shop, read_only=True)) as connection:
         # Commits contain the state of Postgres, which differs between data folders.
         loaded = "schema_name = 'ecom_raw' and table_name <> 'commits'"
         tables = connection.execute(f"select table_name from duckdb_tables() where {loaded} order by 1").fetchall()
@@ -243,11 +243,11 @@ def settings(folder: Path) -> Settings:
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Settings:
     """A data folder after its first days, with its servers down."""
-    store = settings(tmp_path_factory.mktemp("base"))
-    begin(store)
-    publisher.publish(store, "first")
-    servers.down(store)
-    return store
+    shop = settings(tmp_path_factory.mktemp("base"))
+    begin(shop)
+    publisher.publish(shop, "first")
+    servers.down(shop)
+    return shop
 
 
 @pytest.fixture
@@ -256,35 +256,35 @@ def copy(base, tmp_path):
     made: list[Settings] = []
 
     def copy_to(name: str) -> Settings:
-        store = settings(tmp_path / name)
-        shutil.copytree(base.data, store.data, symlinks=True)
-        made.append(store)
-        return store
+        shop = settings(tmp_path / name)
+        shutil.copytree(base.data, shop.data, symlinks=True)
+        made.append(shop)
+        return shop
 
     yield copy_to
-    for store in made:
-        servers.down(store)
+    for shop in made:
+        servers.down(shop)
 
 
-def disturb(store: Settings, plan: list[Strike], took: dict[str, float], *command: str) -> list[str]:
+def disturb(shop: Settings, plan: list[Strike], took: dict[str, float], *command: str) -> list[str]:
     """Run a command with the planned signals, resume it each time it ends, and return the result of each signal."""
-    chain, results = start(store, *command), []
-    current = publisher.current(store)
+    chain, results = start(shop, *command), []
+    current = publisher.current(shop)
     before = current.run_id if current else None
     following = [*(planned.step for planned in plan[1:]), None]
     for planned, then in zip(plan, following, strict=True):
-        struck = strike(store, chain, planned, took)
-        lives = reaches(store, chain, then)
-        ended = "survived" if lives else check_everything(store, chain, planned, struck, before)
+        struck = strike(shop, chain, planned, took)
+        lives = reaches(shop, chain, then)
+        ended = "survived" if lives else check_everything(shop, chain, planned, struck, before)
         results.append(f"{planned.target} {planned.signal.name} in {planned.step}: {ended if struck else 'too late'}")
         if ended == run_archive.SUCCEEDED:
             return results
         if not lives:
-            chain = start(store, "resume")
+            chain = start(shop, "resume")
             with contextlib.suppress(PublishError):
-                before = publisher.current(store) and publisher.current(store).run_id
+                before = publisher.current(shop) and publisher.current(shop).run_id
     finish(chain)
-    assert record_of(store)["status"] == run_archive.SUCCEEDED
+    assert record_of(shop)["status"] == run_archive.SUCCEEDED
     return results
 
 
@@ -301,23 +301,23 @@ def test_a_run_that_is_killed_at_any_moment_has_a_correct_record_and_resumes_as_
         whats = [(draw.choice(TARGETS), draw.choice(SIGNALS)) for _ in STEPS] if soak else draw.sample(left, len(left))
         steps = sorted(draw.sample(STEPS, len(whats)), key=STEPS.index)
         plan = [Strike(step, *what, draw.random()) for step, what in zip(steps, whats, strict=True)]
-        store = copy(f"struck {rounds}")
-        results = disturb(store, plan, took, "latest")
+        shop = copy(f"struck {rounds}")
+        results = disturb(shop, plan, took, "latest")
         struck += sum("too late" not in result for result in results)
         # A run that succeeds in spite of a signal ends its round; the remaining signals are in the next round.
         left = [what for what in left if what not in whats[: len(results)]]
-        assert end_state(store) == expected, results
-        servers.down(store)
+        assert end_state(shop) == expected, results
+        servers.down(shop)
         print(*results, sep="\n")
 
 
-def refusal(store: Settings, request: Request) -> str:
+def refusal(shop: Settings, request: Request) -> str:
     """The error that refuses a run before it is in the archive."""
-    before, states = run_archive.read_all(store.runs), [row["state"] for row in servers.status(store)]
+    before, states = run_archive.read_all(shop.runs), [row["state"] for row in servers.status(shop)]
     with pytest.raises(DuckbookError) as refused:
-        runner.run(store, request, Memory())
-    assert run_archive.read_all(store.runs) == before
-    assert [row["state"] for row in servers.status(store)] == states
+        runner.run(shop, request, Memory())
+    assert run_archive.read_all(shop.runs) == before
+    assert [row["state"] for row in servers.status(shop)] == states
     return str(refused.value)
 
 
@@ -362,7 +362,10 @@ NOTHING = {
         "CUSTOMERS is for generated data",
     ),
     "realism": (Request(only="realism"), "The history has not been landed"),
-    "staging": (Request(first="staging"), "There is no warehouse warehouse.duckdb yet: run 03_ingest"),
+    "staging": (
+        Request(first="staging"),
+        "There is no warehouse warehouse.duckdb yet: run notebooks/pipeline/03_ingest",
+    ),
     "publish": (Request(only="publish"), "There is no warehouse warehouse.duckdb yet"),
     "bi": (Request(only="bi"), "Nothing has been published yet"),
     "explore": (Request(only="explore"), "Nothing has been published yet"),
@@ -381,22 +384,22 @@ def test_requests_that_do_not_match_the_data_are_refused_before_a_run_begins(bas
 @pytest.mark.parametrize("case", NOTHING)
 def test_missing_data_is_reported_before_a_run_begins(tmp_path, case):
     request, sentence = NOTHING[case]
-    store = settings(tmp_path)
-    assert sentence in refusal(store, request)
-    assert not (store.data / "servers").exists()
+    shop = settings(tmp_path)
+    assert sentence in refusal(shop, request)
+    assert not (shop.data / "servers").exists()
 
 
-def failed_in(store: Settings, step: str, as_of: date) -> str:
+def failed_in(shop: Settings, step: str, as_of: date) -> str:
     """Write the record of a run that failed in a step, and return its id."""
     steps = [each for each in chain.read_chain() if not each.on_request]
     run = Run.begin(
-        store.runs,
-        target=store.target,
+        shop.runs,
+        target=shop.target,
         as_of=as_of.isoformat(),
         parameters={},
         steps=[(each.name, each.notebook.name) for each in steps],
         request=Request(as_of=as_of).as_record,
-        store=provenance.data_folder(store),
+        store=provenance.data_folder(shop),
         code=codebase.checksums(chain.CHAIN_FILE),
     )
     for each in steps:
@@ -409,19 +412,19 @@ def failed_in(store: Settings, step: str, as_of: date) -> str:
 
 
 def test_resuming_an_older_run_does_not_move_a_date_back(copy):
-    store = copy("two days")
+    shop = copy("two days")
     monday, tuesday = DAY + timedelta(1), DAY + timedelta(2)
     steps = ("generate_latest", "ingest", "staging", "marts", "publish", "explore_sales")
-    older = {step: failed_in(store, step, monday) for step in steps}
-    sooner = {step: failed_in(store, step, DAY + timedelta(3)) for step in ("staging", "publish", "explore_sales")}
-    endpoints = servers.up(store)
-    landing.land_latest(store, endpoints, tuesday)
-    history.ingest(store, endpoints, tuesday)
-    before = [record | {"steps": None} for record in run_archive.read_all(store.runs)]
+    older = {step: failed_in(shop, step, monday) for step in steps}
+    sooner = {step: failed_in(shop, step, DAY + timedelta(3)) for step in ("staging", "publish", "explore_sales")}
+    endpoints = servers.up(shop)
+    landing.land_latest(shop, endpoints, tuesday)
+    history.ingest(shop, endpoints, tuesday)
+    before = [record | {"steps": None} for record in run_archive.read_all(shop.runs)]
     errors = {}
     for step, run_id in older.items():
         with pytest.raises(DuckbookError) as refused:
-            runner.resume(store, run_id, Memory())
+            runner.resume(shop, run_id, Memory())
         errors[step] = str(refused.value)
     assert f"filled up to {tuesday}, and {monday} is earlier" in errors["generate_latest"]
     assert f"The history is as of {tuesday}, and {monday} is earlier" in errors["ingest"]
@@ -431,24 +434,24 @@ def test_resuming_an_older_run_does_not_move_a_date_back(copy):
     assert f"the publication first is as of {DAY}" in errors["explore_sales"]
     for run_id in sooner.values():
         with pytest.raises(DuckbookError, match=f"is as of {DAY}, and no step"):
-            runner.resume(store, run_id, Memory())
-    assert [record | {"steps": None} for record in run_archive.read_all(store.runs)] == before
-    log = commit_log.read(storage.client(endpoints.s3), store.s3_historic_bucket)
+            runner.resume(shop, run_id, Memory())
+    assert [record | {"steps": None} for record in run_archive.read_all(shop.runs)] == before
+    log = commit_log.read(storage.client(endpoints.s3), shop.s3_historic_bucket)
     assert log.as_of == tuesday
 
 
 def test_a_withdrawn_batch_is_removed_from_what_readers_see(copy):
-    store = copy("withdrawn")
-    with warehouse.open_warehouse(store, read_only=True) as connection:
+    shop = copy("withdrawn")
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
         batch, rows = connection.execute(
             "select batch_id, appended from ecom_raw.batches where table_name = 'reviews' "
             "order by sequence desc limit 1"
         ).fetchone()
     reviews = "select count(*) from ecom_marts.fct_customer_reviews"
-    with publisher.published(store) as reader:
+    with publisher.published(shop) as reader:
         before = reader.connection.execute(reviews).fetchone()[0]
-    finish(start(store, "withdraw", batch))
-    with publisher.published(store) as reader:
+    finish(start(shop, "withdraw", batch))
+    with publisher.published(shop) as reader:
         after = reader.connection.execute(reviews).fetchone()[0]
     assert 0 < rows == before - after
 
@@ -487,11 +490,11 @@ def is_working(process: subprocess.Popen) -> bool:
     return True
 
 
-def state(store: Settings) -> dict:
+def state(shop: Settings) -> dict:
     """Revenue in the warehouse and for readers."""
-    with contextlib.closing(warehouse.open_warehouse(store, read_only=True)) as connection:
+    with contextlib.closing(warehouse.open_warehouse(shop, read_only=True)) as connection:
         revenue = connection.execute("select sum(revenue) from ecom_marts.fct_order_details").fetchone()
-    with publisher.published(store) as reader:
+    with publisher.published(shop) as reader:
         seen = reader.connection.execute("select sum(revenue) from ecom_marts.fct_order_details").fetchone()
     return {"revenue": revenue, "seen": seen}
 

@@ -1,4 +1,4 @@
-"""Addresses of several countries, taken apart: what is surely there is read, and nothing is guessed."""
+"""Parsing of addresses from several countries: unambiguous parts are read, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CUSTOMERS = [
     ("s", "Paris", None, "France"),
     ("f", None, None, "France"),
 ]
-"""customer_id, city, state, country."""
+"""Customers: id, city, state, country."""
 
 US, UK, CA, BR, DE, FR = "United States", "United Kingdom", "Canada", "Brazil", "Germany", "France"
 
 ADDRESSES = {
-    # The United States, with and without their name.
+    # The United States, with and without the name of the country.
     "12 Main St, Springfield, IL 62701": ("Springfield", "IL", "62701", US),
     "12 Main St, Springfield, IL 62701, USA": ("Springfield", "IL", "62701", US),
     "12 Main St, Springfield, IL 62701-1234 U.S.A.": ("Springfield", "IL", "62701-1234", US),
@@ -38,7 +38,7 @@ ADDRESSES = {
     "1 Broadway, New York": ("New York", None, None, None),
     "1 Calle Sol, San Juan, Puerto Rico": ("San Juan", "PR", None, US),
     "USA": (None, None, None, US),
-    # Canada, Australia, Brazil, India and Mexico name provinces by a code or by a name.
+    # Canada, Australia, Brazil, India and Mexico have provinces, by code or by name.
     "123 Queen St W, Toronto, ON M5H 2N2, Canada": ("Toronto", "ON", "M5H 2N2", CA),
     "123 Queen St W, Toronto, ON M5H 2N2, CA": ("Toronto", "ON", "M5H 2N2", CA),
     "123 Queen St W, Toronto ON M5H 2N2": ("Toronto", "ON", "M5H 2N2", CA),
@@ -51,7 +51,7 @@ ADDRESSES = {
     "Rua Bocaiúva 9, Florianópolis, Santa Catarina, BRA": ("Florianópolis", "SC", None, BR),
     "5 MG Road, Mumbai, Maharashtra 400001, India": ("Mumbai", "MH", "400001", "India"),
     "Av. Juárez 1, Guadalajara, Jalisco 44100, México": ("Guadalajara", "JAL", "44100", "Mexico"),
-    # Others name none.
+    # Other countries have none.
     "10 Downing St, London SW1A 2AA, United Kingdom": ("London", None, "SW1A 2AA", UK),
     "10 Downing St, London, SW1A 2AA, Great Britain": ("London", None, "SW1A 2AA", UK),
     "10 Downing St, London SW1A 2AA": ("London", None, "SW1A 2AA", UK),
@@ -65,13 +65,13 @@ ADDRESSES = {
     "Drottninggatan 1, 111 22 Stockholm, Sweden": ("Stockholm", None, "111 22", "Sweden"),
     "4-2-8 Shibakoen, Minato-ku, Tokyo 105-0011, Japan": ("Tokyo", None, "105-0011", "Japan"),
     "10 Orchard Rd, Singapore 238823, Singapore": ("Singapore", None, "238823", "Singapore"),
-    # Customers tell what the address does not: those who live there, then those who order to it.
+    # The country is that of the customers who live in the city, else of those who order to the address.
     "Unter den Linden 1, 10117 Berlin": ("Berlin", None, "10117", DE),
     "1 Congress St, Portland, ME 04101": ("Portland", "ME", "04101", US),
     "1 Lamar Ave, Paris, TX": ("Paris", "TX", None, US),
     "1 Rue Mazarine, Paris": ("Paris", None, None, FR),
     "1 Rue de la Paix, Nevers": ("Nevers", None, None, FR),
-    # What is no place is none.
+    # No place.
     "12 Main St": (None, None, None, None),
     "12 Jordan St, Apt 4": (None, None, None, None),
     "12 Main St, Apt B": (None, None, None, None),
@@ -79,12 +79,12 @@ ADDRESSES = {
 """Address → city, state, postal code, country."""
 
 ORDERS_TO = {"1 Rue de la Paix, Nevers": "f", "12 Main St": "f", "1 Lamar Ave, Paris, TX": "f"}
-"""Address → customer who orders to it."""
+"""Address → the customer who orders to it."""
 
 
 @pytest.fixture(scope="module")
 def read() -> dict[str, tuple]:
-    """What int_addresses reads of each address."""
+    """Address → the parts that int_addresses reads from it."""
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("create schema ecom_staging")
         connection.execute(

@@ -1,4 +1,4 @@
-"""Slowly changing dimensions from all versions in raw: as a plain model has them, in any order of arrival."""
+"""Slowly changing dimensions equal those of a simple model in Python, whatever the order of arrival."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from raw_rows import Raw
 FIRST, LAST = datetime(1900, 1, 1), datetime(9999, 12, 31)
 
 TIMES = (None, None, "2026-06-02T00:00:00", "2026-06-02T10:00:00", "2026-06-04T10:00:00")
-"""Times from which a record holds: two on a day, one at its start, and none."""
+"""Update times of records: two on one day, one at the start of that day, and none."""
 
 ROWS = st.lists(
     st.tuples(
@@ -39,7 +39,7 @@ def raw():
 
 
 def history(raw: Raw, landings: list) -> list[tuple]:
-    """Product, price, valid_from, valid_to of every version after batches of (day, rows) landed in this order."""
+    """Return product, price, valid_from and valid_to per version after batches of (day, rows) landed in this order."""
     for table in ("products", "sightings", "batches"):
         raw.connection.execute(f"delete from ecom_raw.{table}")
     for day, rows in landings:
@@ -53,11 +53,11 @@ def history(raw: Raw, landings: list) -> list[tuple]:
 
 
 def modelled(landings: list) -> list[tuple]:
-    """The same, from the last sound price of each product at each moment."""
+    """Return the same from the last valid price of each product at each time."""
     last: dict[str, dict[datetime, Decimal]] = {}
     for day, rows in sorted(landings, key=lambda landing: landing[0]):
-        for product, price, _, told in rows:
-            moment = datetime.fromisoformat(told) if told else datetime.combine(date(2026, 6, 1 + day), time())
+        for product, price, _, values in rows:
+            moment = datetime.fromisoformat(values) if values else datetime.combine(date(2026, 6, 1 + day), time())
             if price != "three":
                 last.setdefault(product, {})[moment] = Decimal(price)
     versions = []
@@ -105,8 +105,8 @@ def test_batches_that_arrive_late_or_out_of_order_give_the_same_history(raw, soa
 
 
 def test_the_newest_version_is_the_staged_one(raw):
-    told = [(0, "1.00", 1), (2, "2.00", 1), (1, "1.00", 0), (3, "three", 0)]
-    landings = [(day, [("a", price, stock, None)]) for day, price, stock in told]
+    values = [(0, "1.00", 1), (2, "2.00", 1), (1, "1.00", 0), (3, "three", 0)]
+    landings = [(day, [("a", price, stock, None)]) for day, price, stock in values]
     assert [row[1] for row in history(raw, landings)] == [Decimal("1.00"), Decimal("2.00")]
     query = "select base_price from ecom_staging.base_products where _state = 'staged'"
     assert raw.connection.execute(query).fetchall() == [(Decimal("2.00"),)]
@@ -120,7 +120,7 @@ def marts(built_shop):
 
 
 def test_products_were_dearer_for_two_weeks_and_no_longer(marts):
-    # The batch that says so arrived last: see batches() in shop.py.
+    # The batch with these prices arrived last: see batches() in shop.py.
     query = """
         select valid_from, valid_to, base_price from dim_products_history where product_id = '1' order by version
     """
@@ -143,7 +143,7 @@ def test_a_product_has_a_version_a_price_though_two_were_of_one_day(marts):
 
 
 def test_an_order_goes_where_the_customer_lived_at_its_time(marts):
-    # Customers 0 to 11 move to Portland on the last day; no order of before goes there for that reason.
+    # Customers 0 to 11 move to Portland on the last day. Their earlier orders did not go there.
     query = """
         select
             count(*) as orders,
@@ -184,16 +184,16 @@ ARRIVALS = st.lists(
 
 def batch(sequence: int, day: int, declared: bool, source: str, appended: int) -> Batch:
     on = date(2026, 6, day)
-    told = (f"b{sequence}", "products", "s3", source, on, declared, sequence, None, str(sequence), on, 1)
-    return Batch(*told, appended, 1 - appended, 0, drift={}, columns=(), files={"rows": "r"} if appended else {})
+    values = (f"b{sequence}", "products", "s3", source, on, declared, sequence, None, str(sequence), on, 1)
+    return Batch(*values, appended, 1 - appended, 0, drift={}, columns=(), files={"rows": "r"} if appended else {})
 
 
 @given(arrived=ARRIVALS, arriving=ARRIVALS)
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_ingestion_and_dbt_say_alike_which_batches_are_overtaken(raw, arrived, arriving):
-    """Ingestion asks before it knows whether those that arrive bring rows: it takes it that they do."""
+    """Ingestion decides before it knows whether new batches have rows, and assumes that they do."""
     arriving = [(*placed, 1) for *placed, _ in arriving]
-    batches = [batch(sequence, *told) for sequence, told in enumerate([*arrived, *arriving], start=1)]
+    batches = [batch(sequence, *values) for sequence, values in enumerate([*arrived, *arriving], start=1)]
     before, after = batches[: len(arrived)], batches[len(arrived) :]
     raw.connection.execute("delete from ecom_raw.batches")
     for b in batches:
@@ -204,5 +204,5 @@ def test_ingestion_and_dbt_say_alike_which_batches_are_overtaken(raw, arrived, a
         )
     found = raw.connection.execute(f"select batch_id from ({rendered.model('stg_batches')}) where is_overtaken")
     of_ingestion = batch_files._overtaken(before, [b.place for b in after])
-    told_by_dbt = {batch_id for (batch_id,) in found.fetchall()}
-    assert {b.batch_id for b in of_ingestion} == told_by_dbt & {b.batch_id for b in before}
+    of_dbt = {batch_id for (batch_id,) in found.fetchall()}
+    assert {b.batch_id for b in of_ingestion} == of_dbt & {b.batch_id for b in before}

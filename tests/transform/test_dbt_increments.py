@@ -1,4 +1,4 @@
-"""What is built by increments is what a full refresh makes, whatever lands, and wherever a build was stopped."""
+"""Incremental builds equal a full refresh, whatever lands and wherever a build was stopped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MODELS = (
     "fct_customer_activity",
     "dim_customers_history",
 )
-"""The models that are played, in dbt's order."""
+"""Models that the tests build, in dbt's order."""
 
 TABLES = (
     "int_brands",
@@ -50,17 +50,17 @@ TABLES = (
     "int_locations",
     "int_reviews",
 )
-"""Those among them that are built whole every day."""
+"""Models among them that every build makes in full."""
 
 CATEGORIES = """create view ecom_intermediate.int_{0} as
 select '1' as {1}_id, '1' as {1}_name, 1 as category_key, '1' as category_name"""
-"""What the versions of products look up, and none of these models reads."""
+"""Lookups for the versions of products, which none of these models changes."""
 
 STATES = "create table ecom_staging.us_states as select 'IL' as state, 'Illinois' as state_name, 'Midwest' as region"
-"""What a seed gives."""
+"""The seed of states."""
 
 MARK = 7
-"""A hash, put into a row that no increment has a part in: where it is gone, all was built anew. No model reads it."""
+"""A hash for a row that no increment touches. If it is gone, the whole model was rebuilt. No model reads it."""
 
 EXAMPLES, EXAMPLES_IN_SOAK = 4, 400
 
@@ -134,11 +134,11 @@ DAYS = st.lists(
     min_size=2,
     max_size=4,
 )
-"""What lands before each build, and after how many models the build is stopped."""
+"""Batches that land before each build, and the number of models after which the build is stopped."""
 
 
 class Builds:
-    """A warehouse whose incremental models are rendered and built as dbt does, each from where it was left."""
+    """A warehouse whose models are rendered and built incrementally as dbt does, each from where it stopped."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
@@ -152,7 +152,7 @@ class Builds:
         self.until: dict[str, int] = {}
 
     def build(self, models: tuple[str, ...] = MODELS) -> None:
-        """Bring these models, in order, to what raw holds."""
+        """Build these models, in order, from the batches that they lack."""
         self._make("table", "stg_batches")
         for name in models:
             if name in self.until and name not in TABLES:
@@ -167,7 +167,7 @@ class Builds:
         self.connection.execute(f"create or replace {kind} {rendered.relation(name)} as {rendered.model(name)}")
 
     def differences(self) -> dict[str, list]:
-        """Model → rows that a full refresh would not make, and rows that it would make besides."""
+        """Model → rows that only the model or only a full refresh has."""
         found = {}
         for name in MODELS:
             table = rendered.relation(name)
@@ -221,7 +221,7 @@ def interaction(builds: Builds, number: str, column: str) -> object:
 
 @pytest.fixture
 def begun(builds) -> Builds:
-    """A week of a shop that lacks a customer and a product; what has no part in a test must not be built again."""
+    """A built shop that lacks a customer and a product. A marked row shows whether unaffected rows were rebuilt."""
     builds.raw.land("interactions", [event("1"), event("2", session_id="t"), event("3", event_date="yesterday")])
     builds.raw.land("customers", [{"customer_id": "b", "city": "P"}])
     builds.raw.land("products", [{"product_id": "y"}])
@@ -231,17 +231,17 @@ def begun(builds) -> Builds:
     return builds
 
 
-def differences_but_for_the_mark(builds: Builds) -> dict[str, list]:
-    """What increments left otherwise than a full refresh would, once the mark that proves them is taken away."""
+def differences_except_for_the_mark(builds: Builds) -> dict[str, list]:
+    """Return the differences from a full refresh, after checking and removing the mark."""
     kept = "select _row_hash from ecom_staging.base_interactions where _key = '2'"
     landed = "select _row_hash from ecom_raw.interactions where _key = '2'"
-    assert builds.connection.execute(kept).fetchone() == (MARK,), "all was built anew"
+    assert builds.connection.execute(kept).fetchone() == (MARK,), "everything was rebuilt"
     builds.connection.execute(f"update ecom_staging.base_interactions set _row_hash = ({landed}) where _key = '2'")
     return builds.differences()
 
 
 def member(builds: Builds, table: str, identity: str) -> list[tuple]:
-    """Keys of a member's versions, and whether it is inferred."""
+    """Return the keys of a member's versions, and whether each is inferred."""
     one = table.removesuffix("s")
     query = f"select {one}_key, {one}_version_key, is_inferred from ecom_intermediate.int_{one}_versions"
     return builds.connection.execute(f"{query} where {one}_id = ?", [identity]).fetchall()
@@ -255,7 +255,7 @@ def test_a_member_that_events_named_before_its_record_came_keeps_its_key(begun, 
     begun.raw.land(table, [row])
     begun.build()
     assert member(begun, table, "ax"[table == "products"]) == [(key, version, False)]
-    assert differences_but_for_the_mark(begun) == {}
+    assert differences_except_for_the_mark(begun) == {}
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_member_that_is_named_later_is_inferred_then_and_only_once(begun, tabl
         assert [is_inferred for *_, is_inferred in member(begun, name, "late")] == [True] * (
             f"{name.removesuffix('s')}_id" in row
         )
-    assert differences_but_for_the_mark(begun) == {}
+    assert differences_except_for_the_mark(begun) == {}
 
 
 def test_a_late_event_takes_the_start_of_its_session(begun):
@@ -283,7 +283,7 @@ def test_a_late_event_takes_the_start_of_its_session(begun):
     begun.build()
     assert interaction(begun, "9", "is_session_start")
     assert not interaction(begun, "1", "is_session_start")
-    assert differences_but_for_the_mark(begun) == {}
+    assert differences_except_for_the_mark(begun) == {}
 
 
 def test_an_event_that_moves_to_another_session_leaves_the_one_it_was_in(begun):
@@ -292,14 +292,14 @@ def test_an_event_that_moves_to_another_session_leaves_the_one_it_was_in(begun):
     begun.raw.land("interactions", [event("1", session_id="u")], date(2026, 7, 1))
     begun.build()
     assert interaction(begun, "9", "is_session_start")
-    assert differences_but_for_the_mark(begun) == {}
+    assert differences_except_for_the_mark(begun) == {}
 
 
 def test_a_row_that_was_quarantined_and_is_sent_well_is_staged(begun):
     begun.raw.land("interactions", [event("3")], date(2026, 7, 1))
     begun.build()
     assert interaction(begun, "3", "occurred_at")
-    assert differences_but_for_the_mark(begun) == {}
+    assert differences_except_for_the_mark(begun) == {}
 
 
 def test_the_status_of_an_old_order_moves_on_and_not_back(begun):
@@ -308,7 +308,7 @@ def test_the_status_of_an_old_order_moves_on_and_not_back(begun):
         begun.raw.land("orders", [row], on or date(2026, 7, 2))
         begun.build()
     assert begun.connection.execute("select status from ecom_staging.stg_orders").fetchall() == [("shipped",)]
-    assert differences_but_for_the_mark(begun) == {}
+    assert differences_except_for_the_mark(begun) == {}
 
 
 @pytest.mark.parametrize("stopped_after", [1, 3, 5])
@@ -318,12 +318,12 @@ def test_a_build_that_stopped_between_two_models_is_made_good_by_the_next(begun,
     begun.build(MODELS[:stopped_after])
     begun.raw.land("interactions", [event("1", session_id="t"), event("4")], date(2026, 7, 2))
     begun.build()
-    assert differences_but_for_the_mark(begun) == {}
+    assert differences_except_for_the_mark(begun) == {}
 
 
 @pytest.fixture
 def shop(built_shop, tmp_path) -> Settings:
-    """A shop of its own, built, with a mark in a row that no increment has a part in."""
+    """A copy of the built shop, with a mark in a row that no increment touches."""
     shop = copy_of(built_shop[0], tmp_path)
     with warehouse.open_warehouse(shop) as connection:
         connection.execute(f"update ecom_staging.base_reviews set _row_hash = {MARK} where review_id = '1'")
@@ -331,7 +331,7 @@ def shop(built_shop, tmp_path) -> Settings:
 
 
 def is_as_it_was(shop: Settings) -> bool:
-    """Whether the mark is there still: that the model was not built anew."""
+    """Whether the mark is still there, so that the model was not rebuilt."""
     with warehouse.open_warehouse(shop, read_only=True) as connection:
         query = "select _row_hash from ecom_staging.base_reviews where review_id = '1'"
         return connection.execute(query).fetchone() == (MARK,)
@@ -360,7 +360,7 @@ def test_a_day_that_is_built_by_dbt_after_one_that_was_killed_ends_as_a_full_ref
         raw = Raw(connection)
         connection.execute("delete from ecom_raw.as_of where rowid > 0")
         raw.arrivals = 1_000
-        # Customers and a product that were named before they were known.
+        # Customers and a product that were named before their records landed.
         raw.land("customers", [{"customer_id": "998", "city": "Austin"}, {"customer_id": "999"}], date(2026, 7, 1))
         raw.land("interactions", [event("7", customer_id="998", session_id="s30")], date(2026, 7, 1))
         raw.land("reviews", [{"review_id": "400", "order_id": "3", "review_score": "four"}], date(2026, 7, 1))
@@ -411,9 +411,9 @@ def test_a_test_of_a_large_table_looks_at_what_was_written_since_it_passed(shop)
     with warehouse.open_warehouse(shop) as connection:
         connection.execute(f"insert into {table} select * from {table} where event_id = '1000'")
     for _ in range(2):
-        status, looked_at = tested()
-        assert status == "fail", "and what has failed is looked at again"
-        assert "_changed_in >" in looked_at
+        status, tested_query = tested()
+        assert status == "fail", "rows that failed are tested again"
+        assert "_changed_in >" in tested_query
     with warehouse.open_warehouse(shop) as connection:
         connection.execute(f"delete from {table} where event_id = '1000'")
     assert tested()[0] == "pass"
@@ -421,7 +421,7 @@ def test_a_test_of_a_large_table_looks_at_what_was_written_since_it_passed(shop)
 
 
 def gaps(shop: Settings, rows: int = 0) -> int:
-    """How many rows of base_orders were taken out and still take room, once some are taken out and put in again."""
+    """Delete and insert rows of base_orders; return the number of deleted rows that still take up space."""
     with warehouse.open_warehouse(shop) as connection:
         if rows:
             connection.execute(f"create temp table taken as from ecom_staging.base_orders order by _key limit {rows}")
@@ -439,12 +439,12 @@ def test_the_room_of_rows_that_were_taken_out_of_a_large_table_is_used_again_whe
     settings_of_dbt = project / "dbt_project.yml"
     text = settings_of_dbt.read_text()
     assert "{{ fill_gaps(results) }}" in text
-    # The bounds are read from a table, for dbt parses a project whose settings have changed from the start.
+    # The bounds are in a table, because dbt parses the whole project again when its settings change.
     asked = "fill_gaps(results, 0, *run_query('select worth, share from ecom_raw.bounds').rows[0])"
     hook = f"{{% if execute %}}{{{{ {asked} }}}}{{% endif %}}"
     settings_of_dbt.write_text(text.replace("{{ fill_gaps(results) }}", hook))
-    assert gaps(shop) == 0, "of a small store they are filled at once"
-    assert gaps(shop, 2) == 2, "who writes to the file leaves them"
+    assert gaps(shop) == 0, "gaps of a small shop are filled at once"
+    assert gaps(shop, 2) == 2, "other writers leave gaps"
     for worth, share, left in ((3, 0.001, 2), (2, 0.9, 2), (2, 0.001, 0)):
         with warehouse.open_warehouse(shop) as connection:
             connection.execute(f"create or replace table ecom_raw.bounds as select {worth} as worth, {share} as share")
@@ -459,7 +459,7 @@ def test_a_model_claims_no_batch_that_the_models_it_reads_have_not_seen(shop):
         connection.execute("delete from ecom_raw.as_of where rowid > 0")
         raw.land("interactions", [event("1000")], date(2026, 7, 2))
         raw.land("customers", [{"customer_id": "1000", "city": "Nowhere"}], date(2026, 7, 2))
-    # The layers before are left out, as by `make pipeline ONLY=marts`.
+    # Skip the earlier layers, as `make pipeline ONLY=marts` does.
     run(shop, "--select", "stg_batches", "fct_product_interactions")
     run(shop, "--select", "base_interactions", "base_customers", "int_customers", "int_products", "int_interactions")
     run(shop, "--select", "int_customer_versions", "int_locations")

@@ -1,4 +1,4 @@
-"""Running dbt from the library: layers, sentences for what fails, locks, and what is archived."""
+"""Running dbt from the library: layers, error sentences, locks and the archive."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ HOLD = (
 
 
 def layer_results(shop: Settings) -> dict[str, set[str]]:
-    """Layer → ids of the nodes that its build ran."""
+    """Return layer → ids of the nodes that its build ran."""
     return {layer: ran(shop.data / "dbt" / "layers" / f"{layer}.json") for layer in dbt_layers.SELECTION}
 
 
 def ran(results: Path) -> set[str]:
-    """Ids of models, seeds and tests in a file of results, without hooks."""
+    """Return the ids of models, seeds and tests in a file of results, without hooks."""
     found = {result["unique_id"] for result in json.loads(results.read_text())["results"]}
     return {node for node in found if not node.startswith("operation.")}
 
 
 def digests(shop: Settings) -> dict[str, str]:
-    """Mart → a digest of its rows in order."""
+    """Return mart → a digest of its rows, in order."""
     with warehouse.open_warehouse(shop, read_only=True) as connection:
         marts = connection.execute(
             "select table_name from information_schema.tables where table_schema = 'ecom_marts' order by 1"
@@ -109,10 +109,10 @@ def test_a_manifest_that_was_prepared_is_that_of_the_settings_and_is_used_once(b
     assert parses
 
 
-def test_a_checkout_that_was_moved_and_one_with_the_same_store_find_their_seeds(built_shop, tmp_path):
-    shop, seeds = copy_of(built_shop[0], tmp_path / "store"), ["seed", "--no-write-json"]
+def test_a_checkout_that_was_moved_and_one_with_the_same_data_folder_find_their_seeds(built_shop, tmp_path):
+    shop, seeds = copy_of(built_shop[0], tmp_path / "copy"), ["seed", "--no-write-json"]
     here, there = tmp_path / "here" / "dbt", tmp_path / "there" / "dbt"
-    # Seeds need no model, and parsing all models takes seconds.
+    # Seeds need no models, and parsing all models takes seconds.
     shutil.copytree(dbt_runner.PROJECT, here, ignore=shutil.ignore_patterns("target", "models"))
     shutil.rmtree(shop.data / "dbt")
     assert dbt_runner.invoke(shop, seeds, here).success
@@ -160,7 +160,7 @@ def test_a_layer_without_the_one_before_names_the_notebook_to_run(tmp_path):
         dbt_layers.build(shop, "staging")
     with warehouse.open_warehouse(shop) as connection:
         Raw(connection)
-    with pytest.raises(TransformError, match=r"no ecom_staging .* run 04_staging.ipynb first"):
+    with pytest.raises(TransformError, match=r"no ecom_staging .* run notebooks/pipeline/04_staging.ipynb first"):
         dbt_layers.build(shop, "intermediate")
     with pytest.raises(TransformError, match="There is no layer 'mart'"):
         dbt_layers.build(shop, "mart")
@@ -182,8 +182,8 @@ def test_a_model_that_fails_is_named_and_what_was_built_before_is_no_longer_told
         connection.execute("alter table ecom_raw.customers drop column gender")
     with pytest.raises(TransformError, match=r"layer staging\. model base_customers: .*gender"):
         dbt_layers.build(shop, "staging")
-    told = json.loads((shop.data / "dbt" / "layers" / "staging.json").read_text())["results"]
-    assert any(result["status"] == "error" for result in told)
+    reported = json.loads((shop.data / "dbt" / "layers" / "staging.json").read_text())["results"]
+    assert any(result["status"] == "error" for result in reported)
 
 
 def test_a_test_that_fails_is_named(built_shop, tmp_path):
@@ -202,16 +202,16 @@ def test_a_total_that_differs_is_named_with_its_mart_and_both_totals_and_told_to
             "update ecom_intermediate.int_order_items set shipping_amount = shipping_amount + 1000.01 "
             "where rowid = (select min(rowid) from ecom_intermediate.int_order_items)"
         )
-    told = {}
+    reported = {}
     both = f"is {right + Decimal('1000.01'):,.2f} in the mart and {right:,.2f} in staging"
     named = re.escape(f"fct_order_details.shipping_amount {both}")
     with pytest.raises(TransformError, match=f"test every_measure_reconciles: .*{named}"):
-        dbt_layers.build(shop, "marts", lambda name, rows: told.update({name: rows}), full_refresh=True)
-    differing = {(row["mart"], row["measure"]) for row in told["reconciliation"] if not row["equal"]}
+        dbt_layers.build(shop, "marts", lambda name, rows: reported.update({name: rows}), full_refresh=True)
+    differing = {(row["mart"], row["measure"]) for row in reported["reconciliation"] if not row["equal"]}
     assert ("fct_order_details", "shipping_amount") in differing
-    failed = {row["test"] for row in told["tests"] if row["status"] == "failed"}
+    failed = {row["test"] for row in reported["tests"] if row["status"] == "failed"}
     assert "every_measure_reconciles" in failed
-    assert reconciliation.differences(told["reconciliation"], most=0) == f"{len(differing)} more totals differ"
+    assert reconciliation.differences(reported["reconciliation"], most=0) == f"{len(differing)} more totals differ"
 
 
 def test_a_key_that_leads_nowhere_is_told_with_its_column(built_shop, tmp_path):

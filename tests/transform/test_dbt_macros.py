@@ -1,4 +1,4 @@
-"""Casting, sharing out and the choice of the newest version, over open inputs."""
+"""Casts, allocation and the choice of the newest version, over open inputs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import duckdb
 import pytest
 import rendered
 from duckbook.ingest import order_statuses
+from duckbook.ingest.rows import normalised
 from duckbook.settings import ORDER_STATUSES, Settings, status_words
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ CENTS = st.integers(-(10**9), 10**9).map(lambda cents: Decimal(cents) / 100)
 @pytest.fixture(scope="module")
 def engine():
     with duckdb.connect(config={"threads": 1}) as connection:
-        # A cast must not depend on where the machine stands.
+        # A cast must not depend on the machine's time zone.
         connection.execute("set timezone = 'America/New_York'")
         yield connection
 
@@ -110,7 +111,7 @@ def test_a_value_is_read_or_null_and_never_guessed(engine, data_type, written, r
 
 
 def read_as_python_does(written: str) -> Decimal | None:
-    """A number by the definition of docs/decisions.md: digits, a point, an exponent, and nothing else."""
+    """Read a number as docs/decisions.md defines it: digits, a point and an exponent, and nothing else."""
     if not re.fullmatch(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)(e[+-]?[0-9]+)?", written.strip(" "), re.IGNORECASE):
         return None
     return Decimal(written.strip(" "))
@@ -131,12 +132,12 @@ NUMBERS = st.one_of(
 def test_a_whole_number_is_read_where_python_reads_one(engine, written):
     number = read_as_python_does(written)
     found = cast(engine, rendered.macro("as_type", "v", "integer"), written)
-    # Nineteen places after a point, or a negative exponent, are no way to write a whole number.
+    # An integer has at most 18 decimal places and no negative exponent.
     if re.search(r"e-|[.][0-9]{19}", written, re.IGNORECASE):
         assert found is None
     else:
         fits = number is not None and number == number.to_integral_value() and -(2**31) <= number < 2**31
-        # DuckDB has no room for the exponent of 0e100000, and sets it aside.
+        # The exponent of 0e100000 is too large for DuckDB: the value is quarantined.
         if not (fits and abs(number.as_tuple().exponent) >= 100 and found is None):
             assert found == (int(number) if fits else None)
 
@@ -150,7 +151,7 @@ def test_a_whole_number_is_read_where_python_reads_one(engine, written):
 def test_money_is_read_where_python_reads_a_number_and_rounded_half_away_from_zero(engine, written):
     number = read_as_python_does(written)
     found = cast(engine, rendered.macro("as_type", "v", "decimal(18,2)"), written)
-    # A number of so many digits that DuckDB has no room for them is set aside, never read wrongly.
+    # A number with too many digits for DuckDB is quarantined, never read wrongly.
     is_plain = number is not None and len(number.as_tuple().digits) <= 18 and abs(number.as_tuple().exponent) < 100
     if is_plain and abs(number) < Decimal(10) ** 15:
         assert found == number.quantize(Decimal("0.01"), ROUND_HALF_UP)
@@ -239,6 +240,8 @@ def test_a_time_of_the_usual_form_is_read_as_one_that_has_to_be_trimmed(engine, 
 )
 def test_an_id_stays_text_without_what_a_data_frame_adds_to_it(engine, written, read):
     assert cast(engine, rendered.macro("as_id", "v"), written) == read
+    # Keys in the history must be equal to the ids that staging joins.
+    assert cast(engine, normalised("v"), written) == read
 
 
 @pytest.mark.parametrize(
@@ -270,7 +273,7 @@ def test_a_word_for_a_status_is_the_status_that_shops_or_the_setting_mean_by_it(
 ):
     monkeypatch.setenv("DUCKBOOK_ORDER_STATUSES", status_words(said))
     assert cast(engine, rendered.macro("as_order_status", "v"), written) == read
-    # check-landing and the ingest notebook look the words up by themselves.
+    # check-landing and the ingest notebook also look up the words.
     shop = Settings(order_statuses=said, _env_file=None)
     engine.execute("create or replace temp table orders as select $1::varchar as status", [written])
     odd = order_statuses.unknown_words(engine, "orders", shop)
@@ -347,7 +350,7 @@ def raw():
 
 
 def staged(raw: Raw, landings: list) -> dict[str, Decimal | None]:
-    """What is staged after batches of (day, rows of (product, price)) landed in this order."""
+    """Return the staged prices after batches of (day, rows of (product, price)) landed in this order."""
     for table in ("products", "sightings", "batches"):
         raw.connection.execute(f"delete from ecom_raw.{table}")
     for day, rows in landings:
@@ -412,7 +415,7 @@ ITEMS = st.lists(
 
 
 def staged_items(raw: Raw, landings: list) -> dict[tuple[str, str], int]:
-    """What is staged of order_items after batches of (day, rows of (order, item, quantity)) landed in this order."""
+    """Return the staged order_items after batches of (day, rows of (order, item, quantity)) landed in this order."""
     for table in ("order_items", "sightings", "batches"):
         raw.connection.execute(f"delete from ecom_raw.{table}")
     for day, rows in landings:
@@ -438,8 +441,8 @@ def staged_items(raw: Raw, landings: list) -> dict[tuple[str, str], int]:
         "select order_id, order_item_id, quantity from ecom_staging.stg_order_items"
     ).fetchall()
     accounts = "select raw, staged + superseded + quarantined, staged from ecom_staging.row_accounts"
-    found, told, staged = raw.connection.execute(f"{accounts} where table_name = 'order_items'").fetchone()
-    assert (found, staged) == (told, len(rows)), "raw = staged + superseded + quarantined"
+    found, raw_rows, staged = raw.connection.execute(f"{accounts} where table_name = 'order_items'").fetchone()
+    assert (found, staged) == (raw_rows, len(rows)), "raw = staged + superseded + quarantined"
     return {(order, item): quantity for order, item, quantity in rows}
 
 

@@ -1,4 +1,4 @@
-"""The marts of a small shop, held against books kept in plain Python."""
+"""The marts of a small shop, compared with books kept in plain Python."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_sales_by_product_and_month_are_those_of_the_books(marts, books):
     for line in books.lines:
         cell = line["product_id"], line["ordered_at"].date().replace(day=1)
         expected[cell].update({measure: line[measure] for measure in (*COUNTS, *AMOUNTS)})
-        # An order without items holds no product, and a line that takes back sells none.
+        # An order without items has no product, and a credit line sells none.
         orders[cell] |= {line["order_id"]} if line["order_lines"] and not line["is_credit_line"] else set()
     query = "select p.product_id, s.* from fct_sales_by_product s inner join dim_products p using (product_key)"
     found = rows(marts, query)
@@ -300,9 +300,9 @@ def test_who_is_named_and_described_by_no_record_is_a_member_of_the_dimension(ma
         member = table.removesuffix("s")
         described = {*books.staged[table]} - {None}
         found = rows(marts, f"select {member}_id as id, is_inferred, is_unknown from dim_{table}")
-        told = {row["id"]: row["is_inferred"] for row in found if not row["is_unknown"]}
-        assert ids <= told.keys() - {identity.removesuffix(".0") for identity in described}
-        assert {identity for identity, is_inferred in told.items() if is_inferred} >= ids
+        inferred = {row["id"]: row["is_inferred"] for row in found if not row["is_unknown"]}
+        assert ids <= inferred.keys() - {identity.removesuffix(".0") for identity in described}
+        assert {identity for identity, is_inferred in inferred.items() if is_inferred} >= ids
         (spans,) = rows(
             marts,
             "select count(*) as n, min(valid_from)::date as since "

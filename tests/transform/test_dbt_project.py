@@ -1,4 +1,4 @@
-"""What every model of the dbt project must have: a grain that is tested, columns that are described, a contract."""
+"""Conventions of the dbt project: every model has a tested grain, described columns and a contract."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def models(nodes) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def columns(built_shop) -> dict[str, dict[str, str]]:
-    """Relation → column → type, as the warehouse has them."""
+    """Relation → column → type, in the warehouse."""
     with warehouse.open_warehouse(built_shop[0], read_only=True) as connection:
         found = connection.execute(
             "select table_schema || '.' || table_name, column_name, lower(data_type) from information_schema.columns"
@@ -55,26 +55,26 @@ def test_every_model_is_described_with_its_grain_in_words(models):
     for model in models:
         assert model["description"], model["name"]
         assert model["config"]["meta"]["grain"], model["name"]
-        # Whole, as dbt's pages show it: an unquoted comma in the YAML would end it, and begin a key of its own.
+        # Complete, as on dbt's pages: an unquoted comma in the YAML would end the text and begin another key.
         assert re.fullmatch(r"One row per [^.]+\.", model["config"]["meta"]["grain_in_words"]), model["name"]
         assert None not in model["config"]["meta"].values(), model["name"]
 
 
 def test_every_grain_is_held_by_a_test(nodes, models):
-    held = {
+    tested = {
         (node["attached_node"], tuple(node["test_metadata"]["kwargs"]["columns"]))
         for node in nodes.values()
         if node["resource_type"] == "test" and node.get("test_metadata", {}).get("name") == "is_unique_by"
     }
     for model in models:
-        assert (model["unique_id"], tuple(model["config"]["meta"]["grain"])) in held, model["name"]
+        assert (model["unique_id"], tuple(model["config"]["meta"]["grain"])) in tested, model["name"]
 
 
 def test_every_column_is_described_with_its_type_and_no_other(models, columns):
     for model in models:
         found = columns[f"{model['schema']}.{model['name']}"]
-        told = {name: (column["data_type"] or "").lower() for name, column in model["columns"].items()}
-        assert told == {name: kind.replace(" ", "") for name, kind in found.items()}, model["name"]
+        declared = {name: (column["data_type"] or "").lower() for name, column in model["columns"].items()}
+        assert declared == {name: kind.replace(" ", "") for name, kind in found.items()}, model["name"]
         assert all(column["description"] for column in model["columns"].values()), model["name"]
 
 
@@ -88,7 +88,7 @@ def test_every_mart_is_under_an_enforced_contract(models):
 
 
 def test_every_key_of_a_mart_leads_to_a_member_and_a_test_holds_it(nodes, models):
-    held = {
+    tested = {
         (node["attached_node"], reference["column"])
         for node in nodes.values()
         if node["resource_type"] == "test" and node.get("test_metadata", {}).get("name") == "keys_and_values_are_known"
@@ -99,17 +99,17 @@ def test_every_key_of_a_mart_leads_to_a_member_and_a_test_holds_it(nodes, models
             continue
         for name in model["columns"]:
             is_its_own = model["config"]["meta"]["grain"] == [name]
-            # A month is no member of dim_dates, which has days.
+            # dim_dates has days, not months.
             if name.endswith("_key") and not name.endswith("month_key") and not is_its_own:
-                assert (model["unique_id"], name) in held, f"{model['name']}.{name}"
+                assert (model["unique_id"], name) in tested, f"{model['name']}.{name}"
 
 
 OF_EVERY_MART = ("pipeline/07_publish.ipynb", "explore/06_all_marts.ipynb", "pipeline/08_bi.ipynb")
-"""Notebooks that go through all marts and do not name each."""
+"""Notebooks that read all marts without naming each."""
 
 
 def reads_of(step: Step) -> set[str]:
-    """The marts that a notebook names, and those that the customer features come of where it loads these."""
+    """Return the marts that a notebook names, and those of the customer features if it loads them."""
     text = step.notebook.read_text("utf-8")
     if "features.dictionary(" in text:
         text += "".join(
@@ -121,14 +121,14 @@ def reads_of(step: Step) -> set[str]:
 
 def test_every_notebook_that_reads_marts_has_an_exposure_that_names_them(manifest):
     exposures = {node["config"]["meta"]["notebook"]: node for node in manifest["exposures"].values()}
-    # A notebook that builds a layer makes what it reads.
+    # A notebook that builds a layer is not an exposure.
     names = {step: step.notebook.relative_to(CHAIN_FILE.parent).as_posix() for step in read_chain()}
     reading = {names[step]: reads_of(step) for step in read_chain() if step.layer is None and reads_of(step)}
     assert len(reading) > 8
     assert set(exposures) == set(reading)
     for name, read in reading.items():
-        told = {unique_id.split(".")[-1] for unique_id in exposures[name]["depends_on"]["nodes"]}
-        assert told == read or (name in OF_EVERY_MART and told > read), name
+        declared_marts = {unique_id.split(".")[-1] for unique_id in exposures[name]["depends_on"]["nodes"]}
+        assert declared_marts == read or (name in OF_EVERY_MART and declared_marts > read), name
     marts = {node["unique_id"] for node in manifest["nodes"].values() if node["schema"] == "ecom_marts"}
     for name in OF_EVERY_MART:
         of_every_mart = set(exposures[name]["depends_on"]["nodes"])
@@ -191,7 +191,7 @@ def test_a_model_reads_no_clock_no_file_and_no_server(path):
 
 
 def test_the_text_of_each_mutant_stands_once_in_its_file():
-    """Where one is missing `make mutate` stops, and a model that was rewritten is not tried any more."""
+    """`make mutate` stops at a mutant whose text is missing or not unique."""
     mutants = yaml.safe_load((ROOT / "tests" / "mutate" / "mutants.yml").read_text("utf-8"))
     texts = {mutant["file"]: (ROOT / "dbt" / mutant["file"]).read_text("utf-8") for mutant in mutants}
     assert [mutant["name"] for mutant in mutants if texts[mutant["file"]].count(mutant["old"]) != 1] == []

@@ -1,4 +1,4 @@
-"""Labels: each has one definition, the list that its test accepts is the list that it can give, and each one occurs."""
+"""Labels: each has one definition, its test accepts exactly the values of the definition, and each value occurs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ LABELS = {
     "age_group": ("dim_customers", rendered.macro("age_group", "age")),
     "sentiment": ("fct_customer_reviews", rendered.macro("sentiment", "review_score")),
 }
-"""Label → the mart that carries it, and its definition."""
+"""Label → the mart that has it, and its definition."""
 
 OF_OTHER_SHOPS = {("age_group", "under 18"), ("sentiment", "unknown")}
-"""Labels that the generated shop has no case for: all of its customers are of age, and each review has stars."""
+"""Labels without a case in the generated shop: all of its customers are adults, and each review has stars."""
 
 
 def given(definition: str) -> set[str]:
-    """The labels that a definition can give; the mart says unknown where it gives none."""
+    """Return the values of a definition, and `unknown`, which the mart has where the definition is null."""
     return set(re.findall(r"(?:then|else)\s+'([^']+)'", definition)) | {"unknown"}
 
 
 def accepted(label: str, mart: str) -> set[str]:
-    """The labels that the test of the mart accepts."""
+    """Return the values that the test of the mart accepts."""
     (model,) = yaml.safe_load((MODELS / "marts" / f"{mart}.yml").read_text())["models"]
     (values,) = [
         test["keys_and_values_are_known"]["arguments"]["accepted"]
@@ -52,8 +52,8 @@ def test_a_label_is_accepted_where_its_definition_can_give_it_and_no_other(label
 def test_a_label_is_defined_in_one_place(label):
     words = given(LABELS[label][1]) - {"unknown"}
     for path in MODELS.glob("**/*.sql"):
-        told = {word for word in words if f"'{word}'" in path.read_text()}
-        assert not told, (path.name, told)
+        found = {word for word in words if f"'{word}'" in path.read_text()}
+        assert not found, (path.name, found)
 
 
 @pytest.fixture(scope="module")

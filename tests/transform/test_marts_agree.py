@@ -1,8 +1,8 @@
-"""One name, one value: marts that carry a column of one name agree on it, entity by entity.
+"""One name, one value: marts that share a column agree on it for each entity.
 
-Of two marts the one with the coarser grain is `one`, and the other has its key. Where both have the same grain, every
-column of one name has the same value. Where the other is finer, what describes the entity is the same on each of its
-rows, and what adds up comes to the same sum.
+Of two marts, `one` has the coarser grain and `other` has its key. With the same grain, every shared column has the
+same value. If `other` is finer, attributes of the entity are the same on each of its rows, and additive measures have
+the same sum.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ OTHER_MEANING = {
     ("dim_customers", "fct_customer_orders", "location_key"): "where the customer lives; where the order goes",
     ("dim_customers", "fct_order_details", "location_key"): "where the customer lives; where the order goes",
 }
-"""Columns of one name that say two things, and which. Nor is `is_unknown` compared, which is of the row itself."""
+"""Columns that share a name and differ in meaning. `is_unknown` is not compared either: it describes the row."""
 
 OF_ANOTHER_TIME = ("dim_customers_history", "dim_products_history")
-"""Marts whose rows say how things were once."""
+"""Marts with former versions."""
 
 
 @pytest.fixture(scope="module")
 def marts() -> dict[str, dict]:
-    """Mart → its YAML, without those of another time."""
+    """Mart → its YAML, without the marts of former versions."""
     models = [model for file in MARTS.glob("*.yml") for model in yaml.safe_load(file.read_text())["models"]]
     return {model["name"]: model for model in models if model["name"] not in (*OF_ANOTHER_TIME, "reconciliation")}
 
@@ -43,7 +43,7 @@ def adds_up(marts: dict, name: str) -> bool:
 
 
 def is_attribute(column: dict) -> bool:
-    """Whether a column describes the entity and is no figure of the row."""
+    """Whether a column is an attribute of the entity, not a measure."""
     if column["name"] == "is_unknown":
         return False
     return column["name"].endswith("_key") or column["data_type"] in ("varchar", "boolean", "timestamp", "date")

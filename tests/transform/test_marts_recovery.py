@@ -1,7 +1,7 @@
-"""What is planted is found again in the marts, at full grain, with the truth tables beside the data.
+"""Planted values are recovered from the marts at full grain, with the truth tables next to the data.
 
-Of a store of 10,000 customers in every run, of 100,000 in the long version. A tolerance is so many standard errors of
-the estimate, which shrink as the store grows; what is exact has none.
+The shop has 10,000 customers in every run, and 100,000 in the long version. Tolerances are multiples of the standard
+error of the estimate, which shrinks as the shop grows; exact values have none.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from estimates import PLANTED, columns, effect, risk_ratio, scores, simulated
 CUSTOMERS, CUSTOMERS_IN_SOAK = 10_000, 100_000
 
 WIDE = 4.0
-"""Standard errors that an estimate may be off: one estimate in 16,000 is further off by chance."""
+"""Allowed error of an estimate in standard errors: one estimate in 16,000 is further off by chance."""
 
 
 @pytest.fixture(scope="module")
-def marts(start_store, store_of_the_notebooks, soak):
-    """A connection that sees the marts and the truth of a store: where it will do, of the one that is there already."""
-    store = store_of_the_notebooks and Settings(data=store_of_the_notebooks / "data", _env_file=None)
-    if soak or store is None or publisher.current(store) is None:
-        store = start_store("large", customers=CUSTOMERS_IN_SOAK if soak else CUSTOMERS)
-        begin(store)
-    with warehouse.open_warehouse(store, read_only=True) as connection:
-        warehouse.use_landing(connection, servers.up(store))
+def marts(start_shop, data_of_the_notebooks, soak):
+    """A connection with the marts and the truth of a shop: that of the notebooks if they ran in this session."""
+    shop = data_of_the_notebooks and Settings(data=data_of_the_notebooks / "data", _env_file=None)
+    if soak or shop is None or publisher.current(shop) is None:
+        shop = start_shop("large", customers=CUSTOMERS_IN_SOAK if soak else CUSTOMERS)
+        begin(shop)
+    with warehouse.open_warehouse(shop, read_only=True) as connection:
+        warehouse.use_landing(connection, servers.up(shop))
         for name in ("calendar", "products", "prices", "affinities"):
-            found = f"s3://{store.s3_historic_bucket}/truth/{name}.parquet"
+            found = f"s3://{shop.s3_historic_bucket}/truth/{name}.parquet"
             connection.execute(f"create temp table truth_{name} as select * from read_parquet('{found}')")
         yield connection
 
@@ -60,7 +60,7 @@ def test_every_line_has_the_price_that_its_version_of_the_product_asked_and_that
 
 
 def test_the_changes_of_price_are_those_that_were_planted_each_at_its_moment(marts):
-    """Of the weeks whose price is planted, as is that of the week before: of a product's first and last it is not."""
+    """Only weeks whose price and previous price are planted count, so not the first and the last of a product."""
     planted, in_mart, alike = marts.execute("""
         with weeks as (
             select
@@ -102,11 +102,11 @@ WEEKLY = """
         group by all
     ) as sold on history.product_key = sold.product_key and prices.week = sold.week
 """
-"""Units of each product and week in which it was on sale, with its price of the marts and its planted elasticity."""
+"""Units per product and week on sale, with the price in the marts and the planted elasticity."""
 
 
 SUBSTITUTION = 0.6
-"""What a pooled elasticity may be off beside chance: buyers choose among goods that are promoted in the same week."""
+"""Allowed error of a pooled elasticity besides chance: buyers choose among goods promoted in the same week."""
 
 
 def test_the_effect_of_a_price_comes_back_with_its_sign_and_size(marts):
@@ -130,7 +130,7 @@ def test_elastic_products_are_told_from_others(marts, soak):
 
 
 def test_conversion_by_device_is_as_planted_in_visits_of_the_same_months_and_channels(marts):
-    """Ratios by Mantel and Haenszel over months and channels, with the standard error of Greenland and Robins."""
+    """Return Mantel-Haenszel ratios over months and channels, with the standard error of Greenland and Robins."""
     for device, other in (("desktop", "mobile"), ("tablet", "mobile"), ("desktop", "tablet")):
         strata = columns(
             marts,
@@ -174,7 +174,7 @@ BUYERS = """
 
 
 def test_repeat_orders_of_each_age_are_those_that_bgnbd_expects(marts):
-    """Repeat orders in the first 13, 26 and 52 weeks of buyers who are that old, by the planted parameters."""
+    """Repeat orders in the first 13, 26 and 52 weeks of buyers observed that long follow the planted parameters."""
     buyers = columns(marts, BUYERS)
     draws = 10
     who, when = simulated(buyers["first"], (buyers["first"] + buyers["age"]).max(), draws)
@@ -187,7 +187,7 @@ def test_repeat_orders_of_each_age_are_those_that_bgnbd_expects(marts):
 
 
 def test_retention_by_month_is_that_of_bgnbd(marts):
-    """Active customers of all cohorts 1 to 12 months on: as often as planted customers of the same first orders."""
+    """Customers are active 1 to 12 months after their first order as often as planted customers of the same cohorts."""
     calendar = columns(
         marts,
         "select date_diff('day', date '1970-01-01', date) as day, operational_weeks from truth_calendar order by 1",
@@ -230,7 +230,7 @@ def test_bgnbd_parameters_come_back_on_time_adjusted_for_the_season(marts, soak)
 
 
 def test_late_and_punctual_orders_are_scored_as_planted(marts):
-    """Mean stars, given the latent quality of what was bought: the planted mean, within the planted variance."""
+    """Mean stars, given the latent quality of the product, are the planted mean within the planted variance."""
     reviews = columns(
         marts,
         """
@@ -252,7 +252,7 @@ def test_late_and_punctual_orders_are_scored_as_planted(marts):
 
 
 def test_lateness_has_no_effect_on_the_next_order_because_none_is_planted(marts):
-    """Of first orders with 90 days to look at, by the month in which they were placed."""
+    """Compare first orders that were observed for 90 days, per month in which they were placed."""
     strata = columns(
         marts,
         """
@@ -283,7 +283,7 @@ def test_lateness_has_no_effect_on_the_next_order_because_none_is_planted(marts)
 
 
 def test_what_is_planted_to_go_together_is_bought_together(marts):
-    """Orders with both against what the pairs that each is in would make by chance, of planted pairs and of others."""
+    """Compare orders with both subcategories with the number expected by chance, for planted and other pairs."""
     rows = marts.execute("""
         select subcategory_name_a, subcategory_name_b, orders_with_both from ecom_marts.fct_basket_pairs
     """).fetchall()

@@ -1,4 +1,4 @@
-"""The metric dictionary, held to the marts: every figure, who carries it, and its formula on every row."""
+"""The metric dictionary agrees with the marts: every figure, the marts that have it, and its formula on every row."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from duckbook.settings import ROOT
 
 MARTS = ROOT / "dbt" / "models" / "marts"
 DETAIL = "1, or 0|1, to be summed|1 where|1 for"
-"""How a count is described in the mart whose row is one of what it counts."""
+"""Pattern of a count's description in a mart with one row per counted thing."""
 
 
 WORDS = {"abs", "case", "when", "then", "else", "end", "or", "is", "not", "null"}
-"""Words of SQL in the formulas; all others are columns."""
+"""SQL keywords in the formulas; all other words are columns."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,18 @@ def dictionary() -> dict[str, Figure]:
 
 @pytest.fixture(scope="module")
 def columns() -> dict[str, dict[str, dict]]:
-    """Mart → column → what its YAML says of it."""
+    """Mart → column → its YAML."""
     models = [model for file in MARTS.glob("*.yml") for model in yaml.safe_load(file.read_text())["models"]]
     return {model["name"]: {column["name"]: column for column in model["columns"]} for model in models}
 
 
 def is_figure(column: dict) -> bool:
-    """Whether a column of a fact is a number that a person may sum or compare, and no key."""
+    """Whether a column of a fact is a measure, not a key."""
     return not column["name"].endswith("_key") and column["data_type"].startswith(("decimal", "bigint", "integer"))
 
 
 def quotient(numerator, denominator, places: int) -> Decimal | None:
-    """A quotient rounded half away from zero, None where there is nothing to divide or to divide by."""
+    """Return a quotient rounded half away from zero; None without a numerator or with a denominator of zero."""
     if numerator is None or not denominator:
         return None
     exact = Fraction(numerator) / Fraction(denominator)
@@ -106,14 +106,14 @@ def test_a_name_means_the_same_in_every_mart(columns, dictionary):
 
 def test_every_formula_gives_the_figure_on_every_row(built_shop, columns, dictionary):
     formulas = {name: figure for name, figure in dictionary.items() if figure.formula}
-    held = set()
+    checked = set()
     with warehouse.open_warehouse(built_shop[0], read_only=True) as connection:
         for name, figure in formulas.items():
             used = set(re.findall(r"[a-z_]+", figure.formula)) - WORDS
             for mart in sorted(figure.marts):
                 if not used <= columns[mart].keys():
                     continue
-                # A quotient is two values, so that Python and not DuckDB divides them.
+                # Select numerator and denominator, so that Python does the division.
                 numerator, _, denominator = figure.formula.removesuffix(" end").partition(" / ")
                 end = " end" if numerator.startswith("case") and denominator else ""
                 values = f"{numerator}{end}, {denominator}" if denominator else f"{figure.formula}, 1"
@@ -121,6 +121,6 @@ def test_every_formula_gives_the_figure_on_every_row(built_shop, columns, dictio
                 places = re.search(r",(\d)\)", columns[mart][name]["data_type"])
                 wrong = [row for row in found if row[0] != quotient(*row[1:], int(places[1]) if places else 0)]
                 assert found and not wrong, (name, mart, wrong[:3])
-                held.add(name)
-    assert held == formulas.keys()
-    assert len(held) > 30
+                checked.add(name)
+    assert checked == formulas.keys()
+    assert len(checked) > 30

@@ -1,7 +1,7 @@
-"""Whatever number stands in a numeric column, the marts are built and add up, or the row is quarantined with a reason.
+"""Whatever number is in a numeric column, the marts are built and reconcile, or the row is quarantined with a reason.
 
-Each numeric column of each source table has each odd number once, alone and together with all others of its row. What
-`check-landing` says would be set aside is what is.
+Each numeric column of each source table has each odd number once, alone and together with all others of its row. The
+rows that `check-landing` reports are those that are quarantined.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PLAIN = {
     "order_items": {"order_id": "o", "order_item_id": "1", "product_id": "p", "quantity": "3", "unit_price": "9.99"},
     "reviews": {"review_id": "r", "order_id": "o", "product_id": "p", "customer_id": "c", "review_score": "4"},
 }  # fmt: skip
-"""A record of each table with nothing odd in it."""
+"""A record of each table without odd numbers."""
 
 KEYS = ("customer_id", "product_id", "order_id", "review_id")
 
 
 def odd(table: str) -> list[dict]:
-    """The plain record, and odd ones beside it, each with a key of its own, which others refer to."""
+    """Return the plain record and odd ones, each with its own key, which other tables refer to."""
     plain = PLAIN[table]
     numeric = [c.name for c in source_tables()[table].columns if c.data_type.startswith(("integer", "decimal"))]
     records = [plain]
@@ -54,7 +54,7 @@ def odd(table: str) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory, endpoints):
-    """A shop of odd numbers, as it landed, with what check-landing says of it, and built."""
+    """A built shop of odd numbers, with the reports of check-landing."""
     shop = Shop(tmp_path_factory.mktemp("odd"), endpoints, "odd")
     shop.clear()
     for table in PLAIN:
@@ -81,14 +81,14 @@ def test_every_total_of_every_mart_is_that_of_staging(shop):
     assert lines > 60 and taking_back > 5
 
 
-def test_what_the_check_said_would_be_set_aside_is_set_aside_and_nothing_else(shop):
+def test_exactly_the_rows_that_the_check_reports_are_quarantined(shop):
     strict, (of_strict, report, later), connection = shop
     assert report.stops == []
-    told = {row["table"]: row["quarantined"] for row in report.tables}
+    reported = {row["table"]: row["quarantined"] for row in report.tables}
     query = "select table_name, count(*) from ecom_raw.quarantine group by table_name"
-    assert {table: n for table, n in told.items() if n} == dict(connection.execute(query).fetchall())
-    # And where that is more than the limit, both say so.
+    assert {table: n for table, n in reported.items() if n} == dict(connection.execute(query).fetchall())
+    # Above the limit, both report it.
     refused = quarantine.violations(quarantine.counts(connection), strict)
-    told = (of_strict.stops, later.stops, refused)
-    stops, stops_later, refused = ({text.partition("; for example")[0] for text in texts} for texts in told)
+    limits = (of_strict.stops, later.stops, refused)
+    stops, stops_later, refused = ({text.partition("; for example")[0] for text in texts} for texts in limits)
     assert stops == stops_later == refused != set()

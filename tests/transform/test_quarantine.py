@@ -1,4 +1,4 @@
-"""The limit of quarantined rows: what counts, what no longer does, and that a run over it publishes nothing."""
+"""The limit of quarantined rows: which rows count, and that a run above it publishes nothing."""
 
 import pytest
 import rendered
@@ -12,7 +12,7 @@ BAD = "12 EUR"
 
 @pytest.fixture(scope="module")
 def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("quarantine"), endpoints, "setaside")
+    return Shop(tmp_path_factory.mktemp("quarantine"), endpoints, "quarantine")
 
 
 @pytest.fixture
@@ -22,20 +22,20 @@ def shop(one_shop) -> Shop:
 
 
 def violations(shop: Shop, limit: float = 0.05) -> tuple[list[dict], list[str]]:
-    """What the sources hold that is quarantined, after an ingest, and the sentences of a run that fails for it."""
+    """Ingest; return the quarantined rows per source, and the sentences with which a run fails."""
     shop.ingest()
     settings = shop.settings.model_copy(update={"quarantine_limit": limit})
     with warehouse.open_warehouse(settings) as connection:
         rendered.stage(connection)
         found = quarantine.counts(connection)
-        told = quarantine.violations(found, settings)
-        if told:
+        sentences = quarantine.violations(found, settings)
+        if sentences:
             with pytest.raises(QuarantineError) as error:
                 quarantine.enforce_limit(connection, settings)
-            assert str(error.value).startswith(told[0])
+            assert str(error.value).startswith(sentences[0])
         else:
             quarantine.enforce_limit(connection, settings)
-    return found, told
+    return found, sentences
 
 
 def orders(bad: int, sound: int) -> list[dict]:
@@ -48,25 +48,25 @@ def counts(found: list[dict]) -> list[tuple]:
 
 def test_more_rows_than_the_limit_fail_the_run_until_they_are_mended_at_the_source(shop):
     source = shop.land("orders/date=2026-06-01/o.ndjson", lines(*orders(60, 1_140), "{oops"))
-    found, told = violations(shop)
+    found, sentences = violations(shop)
     assert counts(found) == [("orders", None, 1_201, 61), ("orders", source, 1_201, 61)]
-    assert len(told) == 1
-    assert told[0].startswith(f"orders: 61 of the 1,201 rows of {source} are quarantined, more than the 60 that ")
-    assert "DUCKBOOK_QUARANTINE_LIMIT=0.05" in told[0]
-    assert "total_amount: '12 EUR' is not a decimal(14,2)" in told[0] or "is not JSON" in told[0]
-    assert violations(shop)[1] == told, "ingesting nothing new mends nothing"
+    assert len(sentences) == 1
+    assert sentences[0].startswith(f"orders: 61 of the 1,201 rows of {source} are quarantined, more than the 60 that ")
+    assert "DUCKBOOK_QUARANTINE_LIMIT=0.05" in sentences[0]
+    assert "total_amount: '12 EUR' is not a decimal(14,2)" in sentences[0] or "is not JSON" in sentences[0]
+    assert violations(shop)[1] == sentences, "ingesting nothing new fixes nothing"
     shop.land("orders/date=2026-06-01/o.ndjson", lines(*orders(0, 1_200)))
     assert violations(shop) == ([], [])
-    assert shop.query("select count(*) as n from ecom_staging.quarantine")[0]["n"] == 61, "what was set aside is kept"
+    assert shop.query("select count(*) as n from ecom_staging.quarantine")[0]["n"] == 61, "quarantined rows are kept"
 
 
 def test_a_later_sound_record_of_the_key_mends_a_row_wherever_it_lands(shop):
     shop.land("orders/date=2026-06-02/o.ndjson", lines(*orders(3, 5)))
     shop.land("orders/date=2026-06-01/early.ndjson", lines(order(0, total_amount="2")))
     shop.land("orders/date=2026-06-03/late.ndjson", lines(order(1, total_amount="2")))
-    found, told = violations(shop, limit=0)
-    assert counts(found)[0] == ("orders", None, 10, 2), "an earlier record mends nothing"
-    assert len(told) == 1
+    found, sentences = violations(shop, limit=0)
+    assert counts(found)[0] == ("orders", None, 10, 2), "an earlier record fixes nothing"
+    assert len(sentences) == 1
     shop.land("orders/date=2026-06-04/late.ndjson", lines(order(0, total_amount="2"), order(2, total_amount="2")))
     assert violations(shop, limit=0) == ([], [])
 
@@ -88,8 +88,8 @@ def test_of_a_small_table_a_few_rows_may_be_quarantined_and_never_most(shop, row
 
 def test_a_table_that_is_broken_whole_fails_the_run_however_small_it_is(shop):
     shop.land("orders/o.ndjson", lines(*orders(10, 0)))
-    (told,) = violations(shop)[1]
-    assert "10 of the 10 rows of" in told and "more than the 3 that" in told
+    (sentence,) = violations(shop)[1]
+    assert "10 of the 10 rows of" in sentence and "more than the 3 that" in sentence
     assert violations(shop, limit=1)[1] == []
 
 
@@ -97,5 +97,5 @@ def test_many_sources_that_hold_a_few_each_are_told_as_the_table(shop):
     for day in range(1, 5):
         rows = [order(f"{day}-{n}", total_amount=BAD if n < 3 else "1") for n in range(20)]
         shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(*rows))
-    (told,) = violations(shop)[1]
-    assert told.startswith("orders: 12 of the 80 rows in its sources are quarantined, more than the 4 ")
+    (sentence,) = violations(shop)[1]
+    assert sentence.startswith("orders: 12 of the 80 rows in its sources are quarantined, more than the 4 ")

@@ -15,7 +15,6 @@ categories as (
 joined as (
 
     select
-        {{ surrogate_key(['subcategories.subcategory_id']) }} as subcategory_key,
         subcategories.subcategory_id,
         subcategories.subcategory_name,
         coalesce(categories.category_key, {{ unknown_key() }}) as category_key,

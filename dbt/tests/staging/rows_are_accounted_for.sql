@@ -6,7 +6,7 @@
 
 with
 
-set_aside as (
+rejected as (
     {% for table_name in table_names %}
     select
         '{{ table_name }}' as table_name,
@@ -36,9 +36,9 @@ where raw <> staged + superseded + quarantined
 union all
 
 select
-    set_aside.table_name,
-    set_aside.expected,
+    rejected.table_name,
+    rejected.expected,
     coalesce(quarantined.found, 0) as found
-from set_aside
-left join quarantined on set_aside.table_name = quarantined.table_name
-where set_aside.expected <> coalesce(quarantined.found, 0)
+from rejected
+left join quarantined on rejected.table_name = quarantined.table_name
+where rejected.expected <> coalesce(quarantined.found, 0)

@@ -207,7 +207,9 @@ def order_to_trace(connection: duckdb.DuckDBPyConnection) -> str:
         "select count(*) from duckdb_tables() where schema_name = 'ecom_marts' and table_name = 'fct_order_details'"
     ).fetchall()
     if not marts:
-        raise WarehouseError("The warehouse has no marts yet: run 06_marts.ipynb first, or `make pipeline`.")
+        raise WarehouseError(
+            "The warehouse has no marts yet: run notebooks/pipeline/06_marts.ipynb first, or `make pipeline`."
+        )
     row = connection.execute(
         "select order_id from ecom_raw.orders where order_id in (select order_id from ecom_marts.fct_order_details "
         "where order_lines = 1) group by order_id order by count(*) desc, order_id limit 1"

@@ -88,7 +88,8 @@ def attach(
 def _error_message(settings: Settings, text: str) -> str:
     if "creating a new DuckLake is explicitly disabled" in text:
         return (
-            f"There is no lake {settings.lake_schema} yet: run 03_ingest.ipynb first, or `make pipeline TARGET=lake`."
+            f"There is no lake {settings.lake_schema} yet: run notebooks/pipeline/03_ingest.ipynb first, "
+            "or `make pipeline TARGET=lake`."
         )
     return (
         f"The lake {settings.lake_schema} cannot be opened: {first_line(text)}. Check that DUCKBOOK_LAKE_DSN, "

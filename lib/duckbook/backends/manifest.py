@@ -182,7 +182,9 @@ def requested(settings: Settings, landed: Manifest | None, given: Mapping[str, A
     return Manifest(**chosen)
 
 
-NO_HISTORY = "The history has not been landed: run 01_generate_history.ipynb first, or `make pipeline`."
+NO_HISTORY = (
+    "The history has not been landed: run notebooks/pipeline/01_generate_history.ipynb first, or `make pipeline`."
+)
 
 
 def check_same_shop(settings: Settings, landed: Manifest, requested: Manifest) -> None:

@@ -166,7 +166,9 @@ def open_warehouse(settings: Settings, read_only: bool = False, trusted: bool = 
         return _open_lake(settings, read_only, trusted)
     path = settings.warehouse_path
     if read_only and not path.exists():
-        raise WarehouseError(f"There is no warehouse {path.name} yet: run 03_ingest.ipynb first, or `make pipeline`.")
+        raise WarehouseError(
+            f"There is no warehouse {path.name} yet: run notebooks/pipeline/03_ingest.ipynb first, or `make pipeline`."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         config = engine_config(settings, trusted)

@@ -45,7 +45,7 @@ def introduce(settings: Settings, endpoints: Endpoints) -> None:
     generated = manifest.read(settings, endpoints) if _landed(settings, endpoints) else None
     if generated:
         changed = f"planted {generated.planted}" if generated.planted else "nothing planted differently"
-        print(f"Store: {generated.customers:,} customers, seed {generated.seed}, {changed}")
+        print(f"Shop: {generated.customers:,} customers, seed {generated.seed}, {changed}")
 
 
 def _landed(settings: Settings, endpoints: Endpoints) -> set[str]:

@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from hashlib import file_digest, md5
+from hashlib import md5
 from pathlib import Path
 
 import duckdb
 
 from duckbook.backends import parallel, warehouse
 from duckbook.errors import IngestError
+from duckbook.files import checksum
 from duckbook.ingest import versions
 from duckbook.ingest.batches import Batch, History, Place, file_key, is_in_origin, place
 from duckbook.ingest.reading import Reading
@@ -245,7 +246,7 @@ def as_batch(
         columns=(*r.columns, *numbered),
         files=keys,
         types=r.types,
-        sha256={role: _sha256(path) for role, path in local.items()},
+        sha256={role: checksum(path) for role, path in local.items()},
         size=sum(path.stat().st_size for path in local.values()),
         with_sightings=with_sightings,
     )
@@ -283,8 +284,3 @@ def _write_files(connection: duckdb.DuckDBPyConnection, r: Reading, unchanged: i
                 f"copy ({query}) to {literal(str(local[role]))} {PARQUET}"
             ).fetchall()
     return local, counts
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
-        return file_digest(content, "sha256").hexdigest()

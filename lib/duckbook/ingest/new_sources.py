@@ -22,7 +22,7 @@ from duckbook.ingest.reading import Reading
 from duckbook.ingest.sources import Landed, PostgresSource, Source, StoredSource
 from duckbook.redaction import Redactor, secrets_of
 from duckbook.settings import Endpoints, Settings
-from duckbook.source_tables import source_tables, timestamp
+from duckbook.source_tables import cast, source_tables
 from duckbook.sql import literal
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def newest_date(connection: duckdb.DuckDBPyConnection, fresh: Sequence[Reading],
     dates = [history.as_of, *(r.date for r in fresh)]
     for r in fresh:
         if r.source.table == "orders" and r.date is None and "order_date" in r.columns:
-            ordered = timestamp("nullif(trim(order_date), '')")
+            ordered = cast("order_date", "timestamp")
             [(newest,)] = connection.execute(
                 f"select max({ordered})::date from {literal(str(r.path))} where {ordered} < ?", [tomorrow()]
             ).fetchall()

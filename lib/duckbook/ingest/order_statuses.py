@@ -13,13 +13,8 @@ import duckdb
 import yaml
 
 from duckbook.settings import ORDER_STATUSES, ROOT, Settings, status_words
+from duckbook.source_tables import macro
 from duckbook.sql import literal
-
-WORD = (
-    "regexp_replace(regexp_replace(lower(nullif(trim(regexp_replace(status, '[\\s\\p{Z}]+', ' ', 'g')), '')), "
-    "'[ _-]+', '_', 'g'), '^wc_', '')"
-)
-"""A raw status normalised for lookup, as SQL."""
 
 
 @lru_cache(maxsize=1)
@@ -39,9 +34,10 @@ def unknown_words(connection: duckdb.DuckDBPyConnection, relation: str, settings
     """
     words = known_words() | dict(pair.split("=") for pair in settings.order_statuses.split(",") if pair)
     known = ", ".join(literal(word) for word in words)
+    word = macro("casts.sql", "as_status_word", "status")
     return connection.execute(
-        f"select min(lower(trim(status))), count(*) from {relation} where {WORD} not in ({known}) "
-        f"group by {WORD} order by 2 desc, 1"
+        f"select min(lower(trim(status))), count(*) from {relation} where {word} not in ({known}) "
+        f"group by {word} order by 2 desc, 1"
     ).fetchall()
 
 

@@ -12,12 +12,12 @@ import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from hashlib import file_digest, sha256
+from hashlib import sha256
 from pathlib import Path
 
 from duckbook.backends import manifest, storage
 from duckbook.errors import BackupError, IngestError
-from duckbook.files import read_json, write_private
+from duckbook.files import checksum, read_json, write_private
 from duckbook.generate import landing
 from duckbook.ingest import commit_log, sources, transaction
 from duckbook.ingest.batches import FILE_KEY, History
@@ -70,7 +70,9 @@ def back_up(settings: Settings, endpoints: Endpoints, folder: Path) -> Backup:
     with transaction.exclusive(settings, client, "a backup"):
         chronicle = commit_log.read(client, bucket)
         if not chronicle.commits:
-            raise BackupError("There is no history yet: run 03_ingest.ipynb first, or `make pipeline`.")
+            raise BackupError(
+                "There is no history yet: run notebooks/pipeline/03_ingest.ipynb first, or `make pipeline`."
+            )
         _claim(folder, chronicle)
         sums = _file_sums(chronicle) | _commit_sums(chronicle)
         missing = [key for key, digest in sums.items() if not _is_intact(folder / key, digest)]
@@ -247,10 +249,7 @@ def _file_sums(chronicle: History) -> dict[str, str | None]:
 
 def _is_intact(path: Path, digest: str | None) -> bool:
     """Whether a file exists and has this SHA-256, if one is known."""
-    if not path.is_file() or digest is None:
-        return path.is_file()
-    with path.open("rb") as content:
-        return file_digest(content, "sha256").hexdigest() == digest
+    return path.is_file() and (digest is None or checksum(path) == digest)
 
 
 def _fetch(client, bucket: str, key: str, path: Path, digest: str | None) -> None:

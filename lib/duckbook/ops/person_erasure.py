@@ -10,13 +10,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
 
 from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError
+from duckbook.files import checksum
 from duckbook.ingest import commit_log, erased_people, mentions, rows, transaction
 from duckbook.ingest.batches import Batch, Commit, ErasedPeople, History, file_key
 from duckbook.ingest.mentions import Cell, People
@@ -378,8 +378,7 @@ class _Rewrite:
         if left:
             key = file_key(batch.table, batch_id, role)
             files[role], self.files[key] = key, path
-            with path.open("rb") as content:
-                sums[role] = file_digest(content, "sha256").hexdigest()
+            sums[role] = checksum(path)
         self.replaced.append(batch.files[role])
         self.counts[batch.table] = self.counts.get(batch.table, 0) + count
         values = {flow: left, "landed": batch.landed - removed, "files": files, "sha256": sums} | (further or {})

@@ -23,19 +23,12 @@ from duckbook.ingest.mentions import People
 from duckbook.publish import publisher
 from duckbook.publish.publication import LakePublication
 from duckbook.settings import Endpoints, Settings
-from duckbook.source_tables import source_tables
+from duckbook.source_tables import macro, source_tables
 from duckbook.sql import literal, quoted
 from duckbook.transform.masking import MASK
 
 if TYPE_CHECKING:
     import duckdb
-
-KEYS_OF_PEOPLE = """
-    select cast(cast(xor(md5_number(id) >> 65, md5_number('') >> 65) as bigint) as varchar) from people
-    union all
-    select md5(id) from people
-"""
-"""Surrogate keys of people: as dbt computes them now, and as earlier publications have them."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +150,10 @@ def _count(connection: duckdb.DuckDBPyConnection, relation: str) -> int:
     """Count the rows of a relation that name one of `people` by id or by surrogate key."""
     names = {name.lower() for name, *_ in connection.execute(f"describe select * from {relation}").fetchall()}
     by_id = [erased_people.names_a_person(quoted(name)) for name in (erased_people.PERSON,) if name in names]
-    by_key = [f"customer_key::varchar in ({KEYS_OF_PEOPLE})"] if "customer_key" in names else []
+    # Earlier publications have the MD5 of the id as key.
+    key = macro("keys.sql", "surrogate_key", ["id"])
+    keys = f"select cast({key} as varchar) from people union all select md5(id) from people"
+    by_key = [f"customer_key::varchar in ({keys})"] if "customer_key" in names else []
     if not (by_id or by_key):
         return 0
     return connection.execute(f"select count(*) from {relation} where {' or '.join(by_id + by_key)}").fetchall()[0][0]

@@ -12,18 +12,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duckbook.backends import storage, warehouse
 from duckbook.errors import IngestError
+from duckbook.files import checksum
 from duckbook.ingest import commit_log, new_sources, transaction, versions
 from duckbook.ingest.batches import Batch, Commit, History, Withdrawal, file_key
 from duckbook.ingest.sources import PREFIX
 from duckbook.ingest.versions import File
 from duckbook.settings import Endpoints, Settings
-from duckbook.source_tables import source_tables, timestamp
+from duckbook.source_tables import cast, source_tables
 from duckbook.sql import PARQUET, listed, literal
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _order_dates(engine, bucket: str, batches: Iterable[Batch]) -> list[date]:
     ]
     if not files:
         return []
-    ordered = timestamp("nullif(trim(order_date), '')")
+    ordered = cast("order_date", "timestamp")
     query = f"select max({ordered})::date from read_parquet({listed(files)}, union_by_name = true) where {ordered} < ?"
     return list(engine.execute(query, [new_sources.tomorrow()]).fetchone())
 
@@ -257,9 +257,7 @@ class _Remainder:
         self.replaced += [key for role, key in batch.files.items() if role in queries]
         files = {role: key for role, key in batch.files.items() if role not in queries} | written
         sums = {role: value for role, value in batch.sha256.items() if role in files and role not in written}
-        for role, key in written.items():
-            with self.files[key].open("rb") as content:
-                sums[role] = file_digest(content, "sha256").hexdigest()
+        sums |= {role: checksum(self.files[key]) for role, key in written.items()}
         values = flows | {"files": files, "sha256": sums, "columns": columns}
         if batch.with_sightings and not flows["unchanged"]:
             values["with_sightings"] = False

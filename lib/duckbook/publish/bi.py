@@ -144,7 +144,8 @@ def _refuse_personal(settings: Settings, publication: publisher.Publication) -> 
     if settings.mask_personal and not publication.masked:
         raise PublishError(
             f"The publication {publication.run_id} holds unmasked personal data, and DUCKBOOK_MASK_PERSONAL is "
-            "true: publish again with 07_publish.ipynb, or `make pipeline FROM=publish UNTIL=publish`."
+            "true: publish again with notebooks/pipeline/07_publish.ipynb, "
+            "or `make pipeline FROM=publish UNTIL=publish`."
         )
 
 

@@ -127,7 +127,9 @@ def choose(publications: list[P], current: P | None, as_of: str | None = None, r
             f"No publication as of {as_of} is kept: there are", sorted({str(p.as_of) for p in publications})
         )
     if current is None:
-        raise PublishError("Nothing has been published yet: run 07_publish.ipynb first, or `make pipeline`.")
+        raise PublishError(
+            "Nothing has been published yet: run notebooks/pipeline/07_publish.ipynb first, or `make pipeline`."
+        )
     return current
 
 

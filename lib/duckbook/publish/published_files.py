@@ -7,7 +7,6 @@ all files are written. Earlier publications stay for a while, for readers in the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from duckbook.backends import parallel
 from duckbook.errors import PublishError
-from duckbook.files import write_private
+from duckbook.files import checksum, write_private
 from duckbook.publish.publication import MartQuery, Publication, choose, free_name, removable
 from duckbook.settings import Settings
 from duckbook.sql import PARQUET, literal, quoted
@@ -53,7 +52,7 @@ def publish(
         order = ", ".join(map(quoted, published.sorted_by)) or "all"
         query = f"{published.query} order by {order}"
         (rows,) = cursor.execute(f"copy ({query}) to {literal(str(file))} {PARQUET}").fetchone()
-        return {"rows": rows, "sha256": _sha256(file)}
+        return {"rows": rows, "sha256": checksum(file)}
 
     # Each cursor has its own transaction. All see the same data: a file that is open for reading has no writer.
     entries = dict(zip(marts, parallel.run_concurrently(connection, write, marts), strict=True))
@@ -146,7 +145,9 @@ def _current_folder(settings: Settings) -> Path:
         choose([], None)  # raises
     folder = _folder(settings) / name
     if not _is_complete(folder):
-        raise PublishError(f"The current publication {name} is missing: publish again with 07_publish.ipynb.")
+        raise PublishError(
+            f"The current publication {name} is missing: publish again with notebooks/pipeline/07_publish.ipynb."
+        )
     return folder
 
 
@@ -198,8 +199,3 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(gone, ignore_errors=True)
         folder.replace(gone)
     shutil.rmtree(gone, ignore_errors=True)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

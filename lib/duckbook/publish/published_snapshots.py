@@ -172,4 +172,6 @@ def _point_at(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     changed = "is_current = (run_id = $name), left_at = case when run_id <> $name then now() end"
     connection.execute(f"update {TABLE} set {changed} where is_current or run_id = $name", {"name": name})
     if connection.execute(f"select count(*) from {TABLE} where is_current").fetchone() != (1,):
-        raise PublishError(f"The publication {name} is missing: publish again with 07_publish.ipynb.")
+        raise PublishError(
+            f"The publication {name} is missing: publish again with notebooks/pipeline/07_publish.ipynb."
+        )

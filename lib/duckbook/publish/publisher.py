@@ -167,7 +167,9 @@ def _marts(connection: duckdb.DuckDBPyConnection) -> list[str]:
     ).fetchall()
     marts = [name for (name,) in rows if name not in INTERNAL and not name.startswith("_")]
     if not marts:
-        raise PublishError("The warehouse holds no marts: run 06_marts.ipynb first, or `make pipeline`.")
+        raise PublishError(
+            "The warehouse holds no marts: run notebooks/pipeline/06_marts.ipynb first, or `make pipeline`."
+        )
     return marts
 
 
@@ -196,14 +198,17 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
 
     results = _artifact(settings, "layers/marts.json").get("results")
     if not results:
-        raise PublishError("The marts have not been tested: run 06_marts.ipynb first, or `make pipeline`.")
+        raise PublishError(
+            "The marts have not been tested: run notebooks/pipeline/06_marts.ipynb first, or `make pipeline`."
+        )
     failed = sorted(result["unique_id"].split(".")[2] for result in results if result["status"] in BAD)
     if failed:
         raise PublishError(
-            f"Tests of the marts did not pass: {', '.join(failed[:5])}. Fix them and run 06_marts.ipynb."
+            f"Tests of the marts did not pass: {', '.join(failed[:5])}. "
+            "Fix them and run notebooks/pipeline/06_marts.ipynb."
         )
     if unequal := reconciliation.differences(reconciliation.marts(connection)):
-        raise PublishError(f"Marts differ from staging: {unequal}. Run 06_marts.ipynb to see why.")
+        raise PublishError(f"Marts differ from staging: {unequal}. Run notebooks/pipeline/06_marts.ipynb to see why.")
     quarantine.enforce_limit(connection, settings)
 
 

@@ -7,7 +7,6 @@ layer of the dbt project, the files of that layer and those that all layers shar
 from __future__ import annotations
 
 import ast
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from duckbook.files import checksum
 from duckbook.runs.chain import Step
 from duckbook.settings import ROOT
 
@@ -47,7 +47,7 @@ def checksums(chain_file: Path) -> dict[str, str]:
     files = {_name(path): path for path in (*sorted(LIBRARY.rglob("*.py")), *_data())}
     notebooks = (path for kind in ("*.ipynb", "[!.]*/*.ipynb") for path in sorted(chain_file.parent.glob(kind)))
     files |= {f"notebooks/{path.relative_to(chain_file.parent).as_posix()}": path for path in notebooks}
-    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    return {name: checksum(path) for name, path in files.items()}
 
 
 def changed(step: Step, then: dict[str, str], now: dict[str, str]) -> list[str]:

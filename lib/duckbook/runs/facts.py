@@ -6,10 +6,11 @@ when the step has ended. A step that runs again replaces its facts.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+from duckbook.files import checksum
 
 FLOWS = ("landed", "appended", "unchanged", "unreadable")
 """Rows of a source table that a run landed: the first is the sum of the others."""
@@ -75,7 +76,7 @@ def _lineage(batches: list[dict[str, Any]], report: Path, run: Path) -> dict[str
         "bytes": sum(batch["size"] for batch in batches),
         "new": len(new),
         "file": report.relative_to(run).as_posix(),
-        "sha256": hashlib.sha256(report.read_bytes()).hexdigest(),
+        "sha256": checksum(report),
     }
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 BUILT = {
-    "ingest": ("ecom_raw", "ecom_raw.as_of", "03_ingest.ipynb"),
-    "staging": ("ecom_staging", "ecom_staging.stg_as_of", "04_staging.ipynb"),
-    "intermediate": ("ecom_intermediate", "ecom_staging.stg_as_of", "05_intermediate.ipynb"),
-    "marts": ("ecom_marts", "ecom_marts.reconciliation", "06_marts.ipynb"),
+    "ingest": ("ecom_raw", "ecom_raw.as_of", "notebooks/pipeline/03_ingest.ipynb"),
+    "staging": ("ecom_staging", "ecom_staging.stg_as_of", "notebooks/pipeline/04_staging.ipynb"),
+    "intermediate": ("ecom_intermediate", "ecom_staging.stg_as_of", "notebooks/pipeline/05_intermediate.ipynb"),
+    "marts": ("ecom_marts", "ecom_marts.reconciliation", "notebooks/pipeline/06_marts.ipynb"),
 }
 """Step → the schema that it builds, the table with its as-of date, and its notebook."""
 

@@ -110,7 +110,9 @@ def load_marts(settings: Settings) -> dict[str, Contract]:
     try:
         content = json.loads((dbt_runner.target(settings) / "layers" / "marts.contracts.json").read_text("utf-8"))
     except (OSError, ValueError):
-        raise PublishError("The marts have no contracts yet: run 06_marts.ipynb first, or `make pipeline`.") from None
+        raise PublishError(
+            "The marts have no contracts yet: run notebooks/pipeline/06_marts.ipynb first, or `make pipeline`."
+        ) from None
     return {
         name: Contract(
             contract["description"],

@@ -34,9 +34,9 @@ SELECTION: dict[str, tuple[str, ...]] = {
 """Layer → dbt's selection. A test that spans layers runs with the later one (indirect selection ``buildable``)."""
 
 SCHEMA_BEFORE = {
-    "staging": ("ecom_raw", "03_ingest.ipynb"),
-    "intermediate": ("ecom_staging", "04_staging.ipynb"),
-    "marts": ("ecom_intermediate", "05_intermediate.ipynb"),
+    "staging": ("ecom_raw", "notebooks/pipeline/03_ingest.ipynb"),
+    "intermediate": ("ecom_staging", "notebooks/pipeline/04_staging.ipynb"),
+    "marts": ("ecom_intermediate", "notebooks/pipeline/05_intermediate.ipynb"),
 }
 """Layer → the schema that it reads, and the notebook that builds that schema."""
 
@@ -215,7 +215,9 @@ def _merged_results(settings: Settings) -> dict:
     files = [_results_file(settings, layer) for layer in SELECTION]
     results = [json.loads(file.read_text("utf-8")) for file in files if file.exists()]
     if not results:
-        raise TransformError("dbt has built nothing yet: run 04_staging.ipynb first, or `make pipeline`.")
+        raise TransformError(
+            "dbt has built nothing yet: run notebooks/pipeline/04_staging.ipynb first, or `make pipeline`."
+        )
     return {
         **results[-1],
         "elapsed_time": sum(part["elapsed_time"] for part in results),

@@ -1,6 +1,6 @@
 """SQL expressions for the typed values of a raw row and the reason why it is quarantined.
 
-In a run, dbt's macros do this (macros/casts.sql, macros/versions.sql); tests compare the two.
+In a run, dbt's macro `rejection` (macros/versions.sql) does this; tests compare the two.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from duckbook.ingest.rows import key
-from duckbook.source_tables import SourceTable, cast_to
+from duckbook.source_tables import SourceTable, cast
 from duckbook.sql import literal, quoted
 
 
@@ -43,18 +43,16 @@ class Fault:
         return f"is not {'an' if self.kind == 'integer' else 'a'} {self.kind}"
 
 
-def text(name: str) -> str:
-    """A column as trimmed text; blank is null."""
-    return f"nullif(trim({quoted(name)}), '')"
-
-
 def typed(table: SourceTable, columns: Collection[str], name: str) -> str:
     """A column as staging casts it; null if the file lacks it, text if the source table does not declare it."""
     if name not in columns:
         return "null"
-    column = next((c for c in table.columns if c.name == name), None)
-    cast = cast_to(column).format(text(name)) if column else ""
-    return f"({cast or text(name)})"
+    types = {column.name: column.data_type for column in table.columns}
+    return f"({cast(quoted(name), types.get(name, 'varchar'))})"
+
+
+def _text(name: str) -> str:
+    return cast(quoted(name), "varchar")
 
 
 def faults(table: SourceTable, columns: Collection[str]) -> Iterator[Fault]:
@@ -62,15 +60,14 @@ def faults(table: SourceTable, columns: Collection[str]) -> Iterator[Fault]:
     if not table.derived_key:
         yield Fault("", "", f"({key(table, columns)}) is null", "''")
     for column in table.columns:
-        if column.name in columns and cast_to(column):
-            cast = typed(table, columns, column.name)
-            condition = f"{text(column.name)} is not null and {cast} is null"
+        if column.name in columns and column.data_type != "varchar":
+            condition = f"{_text(column.name)} is not null and {typed(table, columns, column.name)} is null"
             yield Fault(column.name, column.data_type, condition, quoted(column.name))
     # Without a total, staging uses quantity times unit price, which must fit its type.
     if table.name == "order_items" and {"quantity", "unit_price"} <= set(columns):
         (kind,) = (column.data_type for column in table.columns if column.name == "total_price")
         amount = f"{typed(table, columns, 'quantity')}::bigint * {typed(table, columns, 'unit_price')}"
-        total = text("total_price") if "total_price" in columns else "null"
+        total = _text("total_price") if "total_price" in columns else "null"
         yield Fault(
             "quantity x unit_price",
             kind,
