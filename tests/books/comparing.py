@@ -107,12 +107,13 @@ def named(rows: list[dict]) -> list[dict]:
 
 def expected(mart: str, books: Books) -> list[dict]:
     """The rows of a mart by the books; a place is called as dim_locations calls it, and the unknown one is None."""
-    rows = named(MARTS[mart](books))
-    for row in rows:
-        if "location" in row:
-            place = row["location"]
-            row["location"] = tuple(part or "unknown" for part in place) if any(place) else None
-    return rows
+    if mart not in books.marts:
+        books.marts[mart] = named(MARTS[mart](books))
+        for row in books.marts[mart]:
+            if "location" in row:
+                place = row["location"]
+                row["location"] = tuple(part or "unknown" for part in place) if any(place) else None
+    return books.marts[mart]
 
 
 def differences(mart: str, found: list[dict], wanted: list[dict]) -> list[str]:

@@ -12,17 +12,6 @@ from duckbook.ingest.batches import Commit, History
 from landing_zone import AS_OF, Shop, content, lines, order
 
 
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("shop"), endpoints, "ingested")
-
-
-@pytest.fixture
-def shop(one_shop) -> Shop:
-    one_shop.clear()
-    return one_shop
-
-
 def flows(report, table: str = "orders") -> dict[str, int]:
     (found,) = (row for row in report.tables if row["table"] == table)
     return {name: found[name] for name in ("appended", "unchanged", "unreadable")}
@@ -413,14 +402,14 @@ def test_a_changed_postgres_table_is_read_again(shop, change):
     with shop.postgres() as connection:
         connection.execute(change.format(f"{shop.settings.postgres_schema}.order_items"))
     (batch,) = shop.ingest().batches
-    assert batch.source == "postgres:ingested.order_items"
+    assert batch.source == "postgres:ingest.order_items"
 
 
 def test_a_view_is_read_and_adds_nothing_while_it_shows_the_same(shop):
     shop.land("orders.json", lines(order(1)))
     with shop.postgres() as connection:
         connection.execute(
-            "create view ingested.interactions as select 'e-' || n as event_id from generate_series(1, 3) as n"
+            "create view ingest.interactions as select 'e-' || n as event_id from generate_series(1, 3) as n"
         )
     assert flows(shop.ingest(), "interactions") == {"appended": 3, "unchanged": 0, "unreadable": 0}
     assert shop.ingest().number is None
@@ -430,7 +419,7 @@ def test_a_view_is_read_and_adds_nothing_while_it_shows_the_same(shop):
 
 
 def test_a_required_table_that_is_missing_stops_the_ingest(shop):
-    with pytest.raises(IngestError, match=r"orders is missing .*s3://ingested-past/json/orders/"):
+    with pytest.raises(IngestError, match=r"orders is missing .*s3://ingest-past/json/orders/"):
         shop.ingest()
     assert shop.history_keys() == []
 
@@ -440,7 +429,7 @@ def test_a_table_that_was_there_before_and_is_missing_stops_the_ingest(shop):
     shop.land("customers/c.ndjson", lines({"customer_id": 1}))
     shop.ingest()
     shop.take_away("customers/c.ndjson")
-    with pytest.raises(IngestError, match="s3://ingested-past/json/customers was in the landing zone before"):
+    with pytest.raises(IngestError, match="s3://ingest-past/json/customers was in the landing zone before"):
         shop.ingest()
     shop.land("customers/empty.ndjson", b"")
     assert flows(shop.ingest(), "customers") == {"appended": 0, "unchanged": 0, "unreadable": 0}

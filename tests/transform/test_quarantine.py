@@ -10,17 +10,6 @@ from landing_zone import Shop, lines, order
 BAD = "12 EUR"
 
 
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("quarantine"), endpoints, "setaside")
-
-
-@pytest.fixture
-def shop(one_shop) -> Shop:
-    one_shop.clear()
-    return one_shop
-
-
 def violations(shop: Shop, limit: float = 0.05) -> tuple[list[dict], list[str]]:
     """What the sources hold that is quarantined, after an ingest, and the sentences of a run that fails for it."""
     shop.ingest()
