@@ -12,12 +12,12 @@ from itertools import permutations
 import duckdb
 import pytest
 import rendered
+from books.lines import shared_out
 from duckbook.ingest import order_statuses
 from duckbook.settings import ORDER_STATUSES, Settings, status_words
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
-from shop import shares
 
 CENTS = st.integers(-(10**9), 10**9).map(lambda cents: Decimal(cents) / 100)
 
@@ -327,7 +327,7 @@ def test_shares_are_those_of_the_largest_remainder_and_add_up(engine, amount, we
     engine.execute("insert into lines select 1, unnest(range(len($1))), $2, unnest($1)", [weights, amount])
     query = rendered.macro("largest_remainder", "lines", "amount", "weight", "o", "line", "share")
     found = [row[0] for row in engine.execute(f"select share from ({query}) order by line").fetchall()]
-    assert found == shares(amount, weights)
+    assert found == shared_out(amount, weights)
     assert sum(found) == amount
 
 
