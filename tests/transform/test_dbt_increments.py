@@ -171,8 +171,10 @@ class Builds:
         found = {}
         for name in MODELS:
             table = rendered.relation(name)
-            full = f"select * from ({rendered.model(name)})"
-            query = f"(from {table} except all {full}) union all ({full} except all from {table})"
+            query = f"""
+                with whole as materialized (select * from ({rendered.model(name)}))
+                (from {table} except all from whole) union all (from whole except all from {table})
+            """
             if rows := self.connection.execute(query).fetchall():
                 found[name] = rows
         return found
