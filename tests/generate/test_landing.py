@@ -21,7 +21,7 @@ from duckbook.generate.shop.parameters import planting
 from duckbook.ingest import history, raw
 
 FIRST = date(2026, 6, 30)
-SHOP = {"customers": 250, "seed": 7, "dirt": 0.05, "first_as_of": FIRST, "planted": "bgnbd_r=0.3"}
+SHOP = {"customers": 250, "seed": 7, "dirt": 0.1, "first_as_of": FIRST, "planted": "bgnbd_r=0.3"}
 
 POSTGRES = ("categories", "subcategories", "order_items", "interactions")
 
@@ -148,7 +148,9 @@ def test_exactly_the_records_without_a_key_are_quarantined(dirt_and_raw):
 def test_exactly_the_duplicates_are_unchanged(dirt_and_raw):
     counts, connection = dirt_and_raw
     query = "select table_name, sum(unchanged)::bigint from ecom_raw.batches group by 1 having sum(unchanged) > 0"
-    found, wanted = dict(connection.execute(query).fetchall()), planted(counts, "duplicate")
+    # Categories have no dirt, and land whole each time.
+    found = {table: unchanged for table, unchanged in connection.execute(query).fetchall() if table in KINDS}
+    wanted = planted(counts, "duplicate")
     assert found.pop("products") >= wanted.pop("products") > 0
     assert found == wanted
 
@@ -236,7 +238,7 @@ from duckbook.settings import Settings
 settings = Settings(data=sys.argv[1], runs=sys.argv[1], threads=int(sys.argv[2]), _env_file=None)
 endpoints = servers.up(settings)
 print("ready", flush=True)
-landing.land_history(settings, endpoints, customers=250, seed=7, dirt=0.05, first_as_of=date(2026, 6, 30),
+landing.land_history(settings, endpoints, customers=250, seed=7, dirt=0.1, first_as_of=date(2026, 6, 30),
     planted="bgnbd_r=0.3")
 print("history", flush=True)
 landing.land_latest(settings, endpoints, date(2026, 6, 30))
