@@ -114,13 +114,13 @@ def test_a_reused_order_item_id_is_not_a_duplicate(shop):
     assert sorted(row["_key"] for row in shop.raw("order_items")) == ["1|1", "2|1", "2|1", "3|1"]
 
 
-@pytest.mark.parametrize("same", [7, "7", "7.0", " 7 ", 7.0])
-def test_an_id_is_the_same_whatever_type_its_source_gives_it(shop, same):
-    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(7)))
-    shop.land("orders/date=2026-06-02/o.ndjson", lines(order(same, "shipped")))
+def test_an_id_is_the_same_whatever_type_its_source_gives_it(shop):
+    same = [7, "7", "7.0", " 7 ", 7.0]
+    for day, name in enumerate(same, 1):
+        shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(name, f"status {day}")))
     shop.ingest()
     assert shop.newest().keys() == {"7"}
-    assert str(shop.raw()[1]["order_id"]) == str(same), "raw keeps what the source wrote"
+    assert [row["order_id"] for row in shop.raw()] == list(map(str, same)), "raw keeps what the source wrote"
 
 
 def test_ids_that_look_alike_are_not_merged(shop):
@@ -272,14 +272,13 @@ SEPARATED = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after"), SEPARATED)
-def test_rows_with_separators_in_their_values_have_different_hashes(shop, before, after):
-    for body in (before, after):
-        shop.land("orders/o.ndjson", lines(order(1) | body))
-        assert flows(shop.ingest()) == {"appended": 1, "unchanged": 0, "unreadable": 0}
-    assert shop.newest()["1"] == {name: value for name, value in (order(1) | after).items() if value is not None} | {
-        "order_id": "1"
-    }
+def test_rows_with_separators_in_their_values_have_different_hashes(shop):
+    for place in (0, 1):
+        landed = [order(str(number)) | pair[place] for number, pair in enumerate(SEPARATED)]
+        shop.land("orders/o.ndjson", lines(*landed))
+        assert flows(shop.ingest()) == {"appended": len(SEPARATED), "unchanged": 0, "unreadable": 0}
+    kept = [{name: value for name, value in row.items() if value is not None} for row in landed]
+    assert shop.newest() == {row["order_id"]: row for row in kept}
 
 
 def test_the_hash_of_a_row_never_changes_between_versions(shop):
