@@ -160,6 +160,17 @@ def check_sentence(notebook: str, books: Books, chosen: dict[str, Any], sentence
     raise AssertionError(f"{notebook} says {sentence!r}, which matches no pattern")
 
 
+def untrue(notebook: str, books: Books, parameters: dict[str, Any], said: Mapping[str, Any]) -> list[str]:
+    """Sentences of an executed notebook that are not true, with what is true."""
+    wrong = []
+    for sentence in sentences(said):
+        try:
+            check_sentence(notebook, books, defaults(notebook) | parameters, sentence)
+        except AssertionError as error:
+            wrong.append(str(error))
+    return wrong
+
+
 def execute(data: Path, jobs: list[tuple[str, dict[str, Any]]], folder: Path) -> list[dict[str, Any]]:
     """Execute notebooks on a shop's publication, in one process that starts no server."""
     jobs_file, results_file = folder / "jobs.json", folder / "said.json"

@@ -69,7 +69,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "ingest_faults",
         "features",
         "lab",
-        "generated_versions",
         "person_erasure",
     )
     longest += ("chain", "ingest", "servers")
@@ -127,6 +126,22 @@ def external_environment(external_endpoints: Endpoints) -> dict[str, str]:
         "DUCKBOOK_S3_ACCESS_KEY_ID": s3.access_key_id,
         "DUCKBOOK_S3_SECRET_ACCESS_KEY": s3.secret_access_key,
     }
+
+
+@pytest.fixture(scope="module")
+def one_shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, endpoints: Endpoints):
+    """A landing zone of a module's own, with its history and warehouse, on the servers of the session."""
+    from landing_zone import Shop
+
+    name = request.path.stem.removeprefix("test_").replace("_", "")
+    return Shop(tmp_path_factory.mktemp(name), endpoints, name)
+
+
+@pytest.fixture
+def shop(one_shop):
+    """The landing zone of the module, empty."""
+    one_shop.clear()
+    return one_shop
 
 
 @pytest.fixture

@@ -97,12 +97,16 @@ class Raw:
 def _key(table: str, row: dict) -> str | None:
     parts = [row.get(name) for name in source_tables()[table].key]
     if table == "reviews" and parts == [None]:
-        return f"{_hash(row)}#1"
+        return f"{_digest(row)}#1"
     if any(part is None or not str(part).strip() for part in parts):
         return None
     return "|".join(str(part).strip().removesuffix(".0") for part in parts)
 
 
 def _hash(row: dict) -> int:
+    return int(_digest(row)[:15], 16)
+
+
+def _digest(row: dict) -> str:
     text = json.dumps({name: str(value) for name, value in row.items() if value is not None}, sort_keys=True)
-    return int(hashlib.md5(text.encode()).hexdigest()[:15], 16)
+    return hashlib.md5(text.encode()).hexdigest()

@@ -1,18 +1,15 @@
-"""A small shop with everything that goes wrong in one, and its books kept by hand.
+"""A small shop with everything that goes wrong in one.
 
-`batches` makes rows as three exports would bring them: versions of a key, records seen again, values that cannot be
-cast, keys that lead nowhere, orders without items and items without orders. `Books` keeps the same shop's accounts
-in plain Python with `Decimal`, by no query, so that a mart can be held against them.
+`batches` makes rows as three exports would bring them: versions of a key, unchanged records, values that cannot be
+cast, keys that lead nowhere, orders without items and items without orders.
 """
 
 from __future__ import annotations
 
 import random
 import shutil
-from collections import defaultdict
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from datetime import date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from duckbook.settings import Settings
@@ -217,147 +214,3 @@ def _review(shop: random.Random, n: int, orders: int, customers: int) -> dict:
         "review_score": shop.choice(("1", "3.0", "5", None)),
         "review_text": f"Review {n}",
     }
-
-
-@dataclass
-class Books:
-    """The shop's accounts, from the batches alone."""
-
-    landed: list[Batch]
-    staged: dict[str, dict[str, dict]] = field(default_factory=lambda: defaultdict(dict))
-    held_from: dict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
-    quarantined: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-
-    def __post_init__(self) -> None:
-        # In the order of their dates, each sound row takes the place of its key's version before.
-        for table, rows, on in sorted(self.landed, key=lambda batch: batch[2]):
-            for row in rows:
-                self._stage(table, row, on)
-
-    def _stage(self, table: str, row: dict, on: date) -> None:
-        key = _business_key(table, row)
-        if key is None or not _is_sound(table, row):
-            self.quarantined[table] += 1
-            return
-        # A record holds from its own time, or else from the day of its batch; all orders have a time.
-        holds = row.get("updated_at") or f"{on}T00:00:00"
-        if self.held_from[table].get(key, holds) > holds:
-            return
-        self.staged[table][key], self.held_from[table][key] = row, holds
-
-    @property
-    def lines(self) -> list[dict]:
-        """Order lines with their amounts, one for an order without items too."""
-        items = defaultdict(list)
-        for item in self.staged["order_items"].values():
-            items[_id(item["order_id"])].append(item)
-        lines = []
-        for order_id in sorted({*items, *self.staged["orders"]}):
-            lines += self._priced(order_id, self.staged["orders"].get(order_id, {}), items.get(order_id, [{}]))
-        return lines
-
-    def _priced(self, order_id: str, order: dict, items: list[dict]) -> list[dict]:
-        items = sorted(items, key=lambda item: item.get("order_item_id") or "")
-        amounts = [_gross(item) for item in items]
-        credits = [
-            amount < 0 or int(item.get("quantity") or 0) < 0 for item, amount in zip(items, amounts, strict=True)
-        ]
-        gross = [Decimal(0) if credits[n] else amount for n, amount in enumerate(amounts)]
-        own = [item.get("discount_amount") for item in items]
-        # What the order takes off beyond its items is shared out over those that sell.
-        weights = [None if is_credit and not all(credits) else amounts[n] for n, is_credit in enumerate(credits)]
-        of_items = sum(_money(own[n]) for n, weight in enumerate(weights) if weight is not None)
-        discounts = shares(max(_money(order.get("discount_amount")) - of_items, Decimal(0)), weights)
-        shipping = shares(_money(order.get("shipping_cost")), weights)
-        cancelled = _word(order.get("status")) in ("cancelled", "voided")
-        refunds = [_money(item.get("refund_amount")) - credits[n] * amounts[n] for n, item in enumerate(items)]
-        is_refunded = _word(order.get("status")) == "wc-refunded" and not any(refunds)
-        lines = []
-        for n, item in enumerate(items):
-            discount = _money(own[n]) + discounts[n]
-            net = gross[n] - discount
-            refund = net if is_refunded else refunds[n]
-            quantity = int(item.get("quantity") or 0)
-            units = 0 if credits[n] else quantity
-            returned = max(-quantity, 0) if credits[n] else units if item.get("returned_at") else 0
-            lines.append(
-                {
-                    "order_id": order_id,
-                    "order_item_id": item.get("order_item_id"),
-                    "customer_id": _id(order.get("customer_id")),
-                    "product_id": _id(item.get("product_id")),
-                    "ordered_at": _time(order.get("order_date") or item.get("created_at")),
-                    "order_lines": 1 if item else 0,
-                    "units": units,
-                    "returned_units": returned,
-                    "gross_amount": gross[n],
-                    "discount_amount": discount,
-                    "net_amount": net,
-                    "shipping_amount": shipping[n],
-                    "cancelled_amount": net if cancelled else Decimal(0),
-                    "refund_amount": refund,
-                    "revenue": Decimal(0) if cancelled else net - refund,
-                    "is_cancelled": cancelled,
-                    "is_credit_line": credits[n],
-                }
-            )
-        return lines
-
-
-def shares(amount: Decimal, weights: list[Decimal | None]) -> list[Decimal]:
-    """Hamilton's method in whole cents, one cent after another; None has no share."""
-    cents = int(abs(amount) * 100)
-    weighed = [abs(weight or Decimal(0)) for weight in weights]
-    if not sum(weighed):
-        weighed = [Decimal(weight is not None) for weight in weights]
-    total = sum(weighed)
-    given = [int(cents * weight / total) for weight in weighed]
-    remainders = [cents * weight % total for weight in weighed]
-    for n in sorted(range(len(weights)), key=lambda n: -remainders[n])[: cents - sum(given)]:
-        given[n] += 1
-    sign = -1 if amount < 0 else 1
-    return [sign * Decimal(cent) / 100 for cent in given]
-
-
-def _gross(item: dict) -> Decimal:
-    if item.get("total_price") is not None:
-        return _money(item["total_price"])
-    amount = _money(item.get("unit_price")) * int(item.get("quantity") or 0)
-    return amount.quantize(Decimal("0.01"), ROUND_HALF_UP)
-
-
-def _business_key(table: str, row: dict) -> str | None:
-    names = {"order_items": ("order_id", "order_item_id"), "interactions": ("event_id",)}
-    singular = {"categories": "category_id", "subcategories": "subcategory_id"}
-    parts = [_id(row.get(name)) for name in names.get(table, (singular.get(table, f"{table[:-1]}_id"),))]
-    if table == "reviews" and parts == [None]:
-        return str(sorted(row.items(), key=str))
-    return None if None in parts else "|".join(parts)
-
-
-def _is_sound(table: str, row: dict) -> bool:
-    try:
-        _money(row.get("total_amount"))
-        _money(row.get("total_price"))
-        return Decimal(row.get("quantity") or 0) % 1 == 0
-    except InvalidOperation:
-        return False
-
-
-def _id(value: str | None) -> str | None:
-    return None if value is None else value.strip().removesuffix(".0")
-
-
-def _word(value: str | None) -> str | None:
-    return None if value is None else value.strip().lower()
-
-
-def _money(value: str | None) -> Decimal:
-    return Decimal(value or 0)
-
-
-def _time(value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    told = datetime.fromisoformat(value)
-    return told.astimezone(UTC).replace(tzinfo=None) if told.tzinfo else told

@@ -23,6 +23,7 @@ class Books:
     def __init__(self, ledger: Ledger, as_of: date) -> None:
         self.ledger, self.as_of = ledger, as_of
         self._staged: dict[str, dict[tuple, dict]] = {}
+        self.marts: dict[str, list[dict]] = {}
 
     @property
     def is_bare(self) -> bool:

@@ -60,7 +60,7 @@ class Places:
         Orders, with their shipping and billing addresses.
     """
 
-    def __init__(self, current: Iterable[dict], versions: Iterable[dict], orders: Iterable[dict]) -> None:
+    def __init__(self, current: Iterable[dict], versions: list[dict], orders: Iterable[dict]) -> None:
         countries: dict[tuple, Counter] = defaultdict(Counter)
         orderers: dict[str, Counter] = defaultdict(Counter)
         country_of_customer = {}
@@ -84,15 +84,21 @@ class Places:
             self.of_address(address) for address in addresses
         ]
         names: dict[str, Counter] = defaultdict(Counter)
-        spelt: dict[Place, Counter] = defaultdict(Counter)
-        for city, state, country in written:
+        # A country that an address does not state is spelt by customers.
+        for country in [version["country"] for version in versions] + [stated_place(one)[2] for one in addresses]:
             if country:
                 names[country.lower()][country] += 1
+        spelt: dict[Place, Counter] = defaultdict(Counter)
+        for city, state, country in written:
             if (city, state, country) != NOWHERE:
                 spelt[_folded((city, state, country))][city] += 1
         country_of = {folded: _most(found) for folded, found in names.items()}
         self._spelling = {
-            (city, state, country): (_most(found), state and state.upper(), country and country_of[country])
+            (city, state, country): (
+                _most(found),
+                state and state.upper(),
+                country and country_of.get(country, HOME_COUNTRY),
+            )
             for (city, state, country), found in spelt.items()
         }
 

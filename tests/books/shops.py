@@ -74,7 +74,8 @@ def made_by_hand(folder: Path, endpoints: Endpoints, seed: int) -> list[Moment]:
 def least(folder: Path, endpoints: Endpoints) -> list[Moment]:
     """Orders and their items alone, with the fewest columns."""
     shop, ledger = _shop(folder, endpoints, "least"), Ledger()
-    shop.land("orders.json", lines({"order_id": 1, "order_date": "2026-06-01"}, {"order_id": 2, "customer_id": 9}))
+    orders = [{"order_id": 1, "order_date": "2026-06-01"}, {"order_id": 2, "customer_id": 9, "shipping_cost": "3"}]
+    shop.land("orders.json", lines(*orders))
     items = [{"order_id": 1, "order_item_id": 1, "quantity": 2, "unit_price": "9.99"}, {"order_id": 3}]
     _land_table(shop, "order_items", [*items, {"order_id": 3, "order_item_id": 7, "total_price": "1.005"}], None)
     ledger.take(shop.settings, endpoints, AS_OF)

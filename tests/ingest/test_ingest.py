@@ -12,17 +12,6 @@ from duckbook.ingest.batches import Commit, History
 from landing_zone import AS_OF, Shop, content, lines, order
 
 
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("shop"), endpoints, "ingested")
-
-
-@pytest.fixture
-def shop(one_shop) -> Shop:
-    one_shop.clear()
-    return one_shop
-
-
 def flows(report, table: str = "orders") -> dict[str, int]:
     (found,) = (row for row in report.tables if row["table"] == table)
     return {name: found[name] for name in ("appended", "unchanged", "unreadable")}
@@ -125,13 +114,13 @@ def test_a_reused_order_item_id_is_not_a_duplicate(shop):
     assert sorted(row["_key"] for row in shop.raw("order_items")) == ["1|1", "2|1", "2|1", "3|1"]
 
 
-@pytest.mark.parametrize("same", [7, "7", "7.0", " 7 ", 7.0])
-def test_an_id_is_the_same_whatever_type_its_source_gives_it(shop, same):
-    shop.land("orders/date=2026-06-01/o.ndjson", lines(order(7)))
-    shop.land("orders/date=2026-06-02/o.ndjson", lines(order(same, "shipped")))
+def test_an_id_is_the_same_whatever_type_its_source_gives_it(shop):
+    same = [7, "7", "7.0", " 7 ", 7.0]
+    for day, name in enumerate(same, 1):
+        shop.land(f"orders/date=2026-06-0{day}/o.ndjson", lines(order(name, f"status {day}")))
     shop.ingest()
     assert shop.newest().keys() == {"7"}
-    assert str(shop.raw()[1]["order_id"]) == str(same), "raw keeps what the source wrote"
+    assert [row["order_id"] for row in shop.raw()] == list(map(str, same)), "raw keeps what the source wrote"
 
 
 def test_ids_that_look_alike_are_not_merged(shop):
@@ -283,14 +272,13 @@ SEPARATED = [
 ]
 
 
-@pytest.mark.parametrize(("before", "after"), SEPARATED)
-def test_rows_with_separators_in_their_values_have_different_hashes(shop, before, after):
-    for body in (before, after):
-        shop.land("orders/o.ndjson", lines(order(1) | body))
-        assert flows(shop.ingest()) == {"appended": 1, "unchanged": 0, "unreadable": 0}
-    assert shop.newest()["1"] == {name: value for name, value in (order(1) | after).items() if value is not None} | {
-        "order_id": "1"
-    }
+def test_rows_with_separators_in_their_values_have_different_hashes(shop):
+    for place in (0, 1):
+        landed = [order(str(number)) | pair[place] for number, pair in enumerate(SEPARATED)]
+        shop.land("orders/o.ndjson", lines(*landed))
+        assert flows(shop.ingest()) == {"appended": len(SEPARATED), "unchanged": 0, "unreadable": 0}
+    kept = [{name: value for name, value in row.items() if value is not None} for row in landed]
+    assert shop.newest() == {row["order_id"]: row for row in kept}
 
 
 def test_the_hash_of_a_row_never_changes_between_versions(shop):
@@ -413,14 +401,14 @@ def test_a_changed_postgres_table_is_read_again(shop, change):
     with shop.postgres() as connection:
         connection.execute(change.format(f"{shop.settings.postgres_schema}.order_items"))
     (batch,) = shop.ingest().batches
-    assert batch.source == "postgres:ingested.order_items"
+    assert batch.source == "postgres:ingest.order_items"
 
 
 def test_a_view_is_read_and_adds_nothing_while_it_shows_the_same(shop):
     shop.land("orders.json", lines(order(1)))
     with shop.postgres() as connection:
         connection.execute(
-            "create view ingested.interactions as select 'e-' || n as event_id from generate_series(1, 3) as n"
+            "create view ingest.interactions as select 'e-' || n as event_id from generate_series(1, 3) as n"
         )
     assert flows(shop.ingest(), "interactions") == {"appended": 3, "unchanged": 0, "unreadable": 0}
     assert shop.ingest().number is None
@@ -430,7 +418,7 @@ def test_a_view_is_read_and_adds_nothing_while_it_shows_the_same(shop):
 
 
 def test_a_required_table_that_is_missing_stops_the_ingest(shop):
-    with pytest.raises(IngestError, match=r"orders is missing .*s3://ingested-past/json/orders/"):
+    with pytest.raises(IngestError, match=r"orders is missing .*s3://ingest-past/json/orders/"):
         shop.ingest()
     assert shop.history_keys() == []
 
@@ -440,7 +428,7 @@ def test_a_table_that_was_there_before_and_is_missing_stops_the_ingest(shop):
     shop.land("customers/c.ndjson", lines({"customer_id": 1}))
     shop.ingest()
     shop.take_away("customers/c.ndjson")
-    with pytest.raises(IngestError, match="s3://ingested-past/json/customers was in the landing zone before"):
+    with pytest.raises(IngestError, match="s3://ingest-past/json/customers was in the landing zone before"):
         shop.ingest()
     shop.land("customers/empty.ndjson", b"")
     assert flows(shop.ingest(), "customers") == {"appended": 0, "unchanged": 0, "unreadable": 0}

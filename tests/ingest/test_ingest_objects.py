@@ -11,21 +11,10 @@ from duckbook.ingest import object_formats, rows, small_objects
 from duckbook.ingest.sources import date_in_metadata, date_in_path
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from landing_zone import Shop, content, lines, order
+from landing_zone import content, lines, order
 
 ROWS = [order(1, note="é"), order(2), order(3, "shipped")]
 TEXTS = [{name: str(value) for name, value in row.items()} for row in ROWS]
-
-
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("objects"), endpoints, "objects")
-
-
-@pytest.fixture
-def shop(one_shop) -> Shop:
-    one_shop.clear()
-    return one_shop
 
 
 def document(**further) -> dict:

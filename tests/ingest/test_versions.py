@@ -17,15 +17,9 @@ days = st.lists(st.integers(1, 28), min_size=4, max_size=4, unique=True)
 
 
 @pytest.fixture
-def shop(one_shop) -> Shop:
-    one_shop.clear()
-    one_shop.land("orders.json", lines(order(1)))
-    return one_shop
-
-
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("shop"), endpoints, "ranged")
+def shop(shop: Shop) -> Shop:
+    shop.land("orders.json", lines(order(1)))
+    return shop
 
 
 def flows(report) -> tuple[int, int]:

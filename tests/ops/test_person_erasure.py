@@ -25,11 +25,6 @@ EMAIL, STREET, PHONE = "ada@example.org", "9 Analytical Row, London, LN 10001", 
 JUNE, MAY = "2026-06-30", "2026-05-31"
 
 
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("erasing one"), endpoints, "erasingone")
-
-
 def customer(customer_id: object, **further) -> dict:
     return {"customer_id": customer_id, "email": f"{customer_id}@example.org", "city": "Austin"} | further
 

@@ -17,17 +17,6 @@ from landing_zone import Shop, content, lines, order
 BAD = "orders/date=2026-06-02/o.ndjson"
 
 
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("withdrawn"), endpoints, "withdrawn")
-
-
-@pytest.fixture
-def shop(one_shop) -> Shop:
-    one_shop.clear()
-    return one_shop
-
-
 def take_out(shop: Shop, *names: str):
     from duckbook.ingest import raw
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from chains import begin
-from conclusions import GRAMMAR, GRID, SHORT, Books, check_sentence, defaults, execute, sentences
+from conclusions import GRAMMAR, GRID, SHORT, Books, check_sentence, defaults, execute, sentences, untrue
 from duckbook.generate.shop import parameters as planted_parameters
 from duckbook.generate.shop.parameters import planting
 from duckbook.publish import publisher
@@ -125,32 +125,27 @@ def own_shop(folder: Path, endpoints) -> Any:
     return shop.settings
 
 
-def cases() -> list[Any]:
-    """Every shop, notebook and set of parameters; those beyond the short grid are left to `make soak`."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Ask every shop, notebook and set of parameters in the long version, else the short grid of two shops."""
+    if "place" not in metafunc.fixturenames:
+        return
+    soak = metafunc.config.getoption("--soak")
     found = []
     for name in SHOPS:
-        for notebook in sorted(GRAMMAR):
-            for place, parameters in enumerate(GRID[notebook]):
+        for notebook in sorted(GRAMMAR) if soak or not SHOPS[name].is_long else ():
+            for place, parameters in enumerate(grid(notebook, soak)):
                 told = " ".join(f"{key}={value}" for key, value in parameters.items()) or "all"
                 found.append(pytest.param(name, notebook, place, id=f"{name}-{notebook}-{told}"))
-    return found
+    metafunc.parametrize(("name", "notebook", "place"), found)
 
 
-@pytest.mark.parametrize(("name", "notebook", "place"), cases())
-def test_what_is_said_is_true(name, notebook, place, places, soak):
-    if not soak and (SHOPS[name].is_long or place >= SHORT):
-        pytest.skip("of the long grid: make soak")
+def test_what_is_said_is_true(name, notebook, place, places):
     parameters = GRID[notebook][place]
     at = places(name)
     said = at.said[notebook, str(parameters)]
     if said["error"]:
         assert re.match(STOPS, said["error"]), said["error"]
-    wrong = []
-    for sentence in sentences(said):
-        try:
-            check_sentence(notebook, at.books, defaults(notebook) | parameters, sentence)
-        except AssertionError as error:
-            wrong.append(str(error))
+    wrong = untrue(notebook, at.books, parameters, said)
     assert not wrong, "\n".join(wrong)
 
 

@@ -117,7 +117,13 @@ def archive() -> Iterator[tuple[Path, str]]:
                 with connection.cursor() as cursor:
                     cursor.executemany(insert, [[str(cell) for cell in row.values()] for row in found])
         said = ""
-        for words in (["check-landing"], ["run", "--no-generate"], ["run", "--only", "explore"], ["status"], ["list"]):
+        for words in (
+            ["check-landing"],
+            ["run", "--no-generate", "--until", "publish"],
+            ["run", "--only", "explore"],
+            ["status"],
+            ["list"],
+        ):
             done = subprocess.run([DUCKBOOK, *words], env=environment, capture_output=True, text=True)
             said += done.stdout + done.stderr
             assert done.returncode == 0, said

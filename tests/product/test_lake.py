@@ -38,13 +38,15 @@ last = False
 while not last:
     last = os.path.exists(sys.argv[1])
     with publisher.published(settings()) as reader:
-        for _ in range(3):
+        for _ in range(int(sys.argv[2])):
             told = reader.connection.execute(
                 "select sum(revenue)::varchar, count(*) from ecom_marts.fct_order_details"
             ).fetchone()
             customers = reader.connection.execute("select count(*) from ecom_marts.dim_customers").fetchone()
             seen.append([reader.publication.run_id, *told, *customers])
-            time.sleep(0 if last else 2)
+            if os.path.exists(sys.argv[1]):
+                break
+            time.sleep(2)
 print(json.dumps(seen), flush=True)
 """
 """A kernel of somebody else's: it opens what is published and asks the marts, on and on until a file is there."""
@@ -61,7 +63,7 @@ with warehouse.open_warehouse(settings()) as connection:
     while not os.path.exists(sys.argv[1]):
         connection.execute("insert into of_my_own.notes values (?)", [written])
         written += 1
-        time.sleep(1)
+        time.sleep(float(sys.argv[2]))
 print(written, flush=True)
 """
 """A colleague who writes a table of their own to the lake meanwhile."""
@@ -99,10 +101,11 @@ def _last_line(printed: str) -> Any:
 def shared(start_shop, request) -> Lake:
     """A tiny shop whose second day is a run of the chain on the lake, while others read and one writes.
 
-    One reads, and four in `make soak`: each costs the run a core's share. Before it the data folder was moved, and the
-    run's shell is one of another place, of which nothing may be seen in what it made.
+    One reads, and four in `make soak`, which open the publication more often: each costs the run a core's share. Before
+    it the data folder was moved, and the run's shell is one of another place, of which nothing may be seen in what it
+    made.
     """
-    reading = 4 if request.config.getoption("--soak") else 1
+    reading, reads, pause = (4, "3", "1") if request.config.getoption("--soak") else (1, "10", "3")
     begun = start_shop("lake", customers=200)
     begin(begun)
     promoted = promotion.promote(begun, "duckdb", "lake")
@@ -114,7 +117,8 @@ def shared(start_shop, request) -> Lake:
     elsewhere = {name: value for values in ELSEWHERE.values() for name, value in values.items()}
 
     done = settings.data / "done"
-    others = [process(settings, READER, str(done)) for _ in range(reading)] + [process(settings, WRITER, str(done))]
+    others = [process(settings, READER, str(done), reads) for _ in range(reading)]
+    others.append(process(settings, WRITER, str(done), pause))
     try:
         for reader in others[:reading]:
             assert reader.stdout.readline() == "reading\n"

@@ -67,12 +67,19 @@ class Follower:
             return connection.execute(sql).fetchall()
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory) -> Path:
+    """A checkout that follows one guide after another, so that dbt parses all of it once."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(dbt_runner.PROJECT, folder / "dbt", ignore=shutil.ignore_patterns("logs"))
+    return folder
+
+
 @pytest.fixture
-def follower(built_shop, tmp_path, monkeypatch) -> Follower:
-    shop = copy_of(built_shop[0], tmp_path)
-    shutil.copytree(dbt_runner.PROJECT, tmp_path / "dbt", ignore=shutil.ignore_patterns("logs"))
-    monkeypatch.setattr(source_tables, "SOURCES_FILE", tmp_path / "dbt" / "models" / "staging" / "_sources.yml")
-    yield Follower(shop, tmp_path)
+def follower(built_shop, checkout, tmp_path, monkeypatch) -> Follower:
+    monkeypatch.setattr(source_tables, "SOURCES_FILE", checkout / "dbt" / "models" / "staging" / "_sources.yml")
+    source_tables.source_tables.cache_clear()
+    yield Follower(copy_of(built_shop[0], tmp_path), checkout)
     source_tables.source_tables.cache_clear()
 
 

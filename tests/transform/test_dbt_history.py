@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from itertools import permutations
 
 import duckdb
 import pytest
 import rendered
-from duckbook.backends import warehouse
 from duckbook.ingest import batch_files
 from duckbook.ingest.batches import Batch
 from hypothesis import example, given, settings
@@ -23,7 +21,10 @@ TIMES = (None, None, "2026-06-02T00:00:00", "2026-06-02T10:00:00", "2026-06-04T1
 
 ROWS = st.lists(
     st.tuples(
-        st.sampled_from("ab"), st.sampled_from(["1.00", "2.00", "three"]), st.integers(0, 1), st.sampled_from(TIMES)
+        st.sampled_from("ab"),
+        st.sampled_from(["1.00", "2.00", None, "three"]),
+        st.integers(0, 1),
+        st.sampled_from(TIMES),
     ),
     min_size=1,
     max_size=4,
@@ -53,13 +54,13 @@ def history(raw: Raw, landings: list) -> list[tuple]:
 
 
 def modelled(landings: list) -> list[tuple]:
-    """Return the same from the last valid price of each product at each time."""
-    last: dict[str, dict[datetime, Decimal]] = {}
+    """The same, from the last sound price of each product at each moment."""
+    last: dict[str, dict[datetime, Decimal | None]] = {}
     for day, rows in sorted(landings, key=lambda landing: landing[0]):
         for product, price, _, values in rows:
             moment = datetime.fromisoformat(values) if values else datetime.combine(date(2026, 6, 1 + day), time())
             if price != "three":
-                last.setdefault(product, {})[moment] = Decimal(price)
+                last.setdefault(product, {})[moment] = price and Decimal(price)
     versions = []
     for product, prices in sorted(last.items()):
         moments = sorted(prices)
@@ -85,96 +86,6 @@ def test_a_history_has_the_last_content_of_each_moment_and_a_version_a_change(ra
     staged = "select product_id, base_price from ecom_staging.base_products where _state = 'staged' order by product_id"
     newest = [(product, price) for product, price, _, valid_to in found if valid_to == LAST]
     assert raw.connection.execute(staged).fetchall() == newest
-
-
-def test_a_record_that_a_later_batch_brings_again_is_unchanged(raw):
-    landings = [(0, [A]), (2, [B, ELEVEN]), (3, [B, ELEVEN])]
-    history(raw, landings)
-    flows = "select appended, unchanged from ecom_raw.batches order by batch_date"
-    assert raw.connection.execute(flows).fetchall() == [(1, 0), (2, 0), (0, 2)]
-
-
-def test_batches_that_arrive_late_or_out_of_order_give_the_same_history(raw, soak):
-    @settings(max_examples=50 if soak else 3, deadline=None)
-    @given(rows=st.lists(ROWS, min_size=3, max_size=3))
-    def run(rows):
-        results = [history(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
-        assert all(result == results[0] for result in results)
-
-    run()
-
-
-def test_the_newest_version_is_the_staged_one(raw):
-    values = [(0, "1.00", 1), (2, "2.00", 1), (1, "1.00", 0), (3, "three", 0)]
-    landings = [(day, [("a", price, stock, None)]) for day, price, stock in values]
-    assert [row[1] for row in history(raw, landings)] == [Decimal("1.00"), Decimal("2.00")]
-    query = "select base_price from ecom_staging.base_products where _state = 'staged'"
-    assert raw.connection.execute(query).fetchall() == [(Decimal("2.00"),)]
-
-
-@pytest.fixture(scope="module")
-def marts(built_shop):
-    with warehouse.open_warehouse(built_shop[0], read_only=True) as connection:
-        connection.execute("use ecom_marts")
-        yield connection
-
-
-def test_products_were_dearer_for_two_weeks_and_no_longer(marts):
-    # The batch with these prices arrived last: see batches() in shop.py.
-    query = """
-        select valid_from, valid_to, base_price from dim_products_history where product_id = '1' order by version
-    """
-    first, second, third = marts.execute(query).fetchall()
-    assert first[:2] == (FIRST, datetime(2026, 6, 15))
-    assert second == (datetime(2026, 6, 15), datetime(2026, 6, 30), Decimal("199.99"))
-    assert third[:2] == (datetime(2026, 6, 30), LAST) and third[2] == first[2]
-
-
-def test_a_product_has_a_version_a_price_though_two_were_of_one_day(marts):
-    query = """
-        select valid_from, valid_to, sale_price from dim_products_history where product_id = '5' order by version
-    """
-    first, second, third = marts.execute(query).fetchall()
-    evening, batch = datetime(2026, 3, 10, 20), datetime(2026, 5, 31)
-    assert (first, second) == ((FIRST, evening, Decimal("7.77")), (evening, batch, Decimal("6.66")))
-    assert third[:2] == (batch, LAST)
-    query = "select price_before, price_after, changed_at from fct_product_changes where price_before = 7.77"
-    assert marts.execute(query).fetchall() == [(Decimal("7.77"), Decimal("6.66"), evening)]
-
-
-def test_an_order_goes_where_the_customer_lived_at_its_time(marts):
-    # Customers 0 to 11 move to Portland on the last day. Their earlier orders did not go there.
-    query = """
-        select
-            count(*) as orders,
-            count(*) filter (where orders.location_key = history.location_key) as at_home_then,
-            count(*) filter (where orders.location_key = now.location_key) as at_home_now
-        from fct_customer_orders as orders
-        inner join ecom_staging.stg_orders as staged on orders.order_id = staged.order_id
-        left join ecom_intermediate.int_addresses as addresses on staged.shipping_address = addresses.address
-        inner join dim_customers_history as history
-            on orders.customer_key = history.customer_key and not history.is_current
-        inner join dim_customers as now on orders.customer_key = now.customer_key
-        where addresses.city is null and history.location_key <> now.location_key
-    """
-    orders, then, now = marts.execute(query).fetchone()
-    assert (orders, now) == (then, 0)
-    assert orders > 0
-
-
-def test_a_line_names_the_version_that_was_valid_at_its_time(marts):
-    query = """
-        select
-            count(*) as lines,
-            count(*) filter (
-                where not products.is_unknown
-                and (lines.ordered_at < products.valid_from or lines.ordered_at >= products.valid_to)
-            ) as wrong
-        from fct_order_details as lines
-        inner join dim_products_history as products on lines.product_version_key = products.product_version_key
-    """
-    lines, wrong = marts.execute(query).fetchone()
-    assert (lines, wrong) == (marts.execute("select count(*) from fct_order_details").fetchone()[0], 0)
 
 
 ARRIVALS = st.lists(

@@ -235,20 +235,6 @@ def test_the_same_raw_gives_the_same_marts_whatever_the_threads_and_the_order_of
     assert digests(shop) == before
 
 
-def test_orders_and_items_alone_build_every_mart_and_reconcile(built_shop, tmp_path):
-    shop = copy_of(built_shop[0], tmp_path)
-    with warehouse.open_warehouse(shop) as connection:
-        connection.execute("drop schema ecom_raw cascade")
-        raw = Raw(connection)
-        raw.land("orders", [{"order_id": "1", "order_date": "2026-01-05"}, {"order_id": "2", "shipping_cost": "3"}])
-        raw.land("order_items", [{"order_id": "1", "order_item_id": "1", "total_price": "10.01"}])
-    dbt_layers.build(shop, "all")
-    with warehouse.open_warehouse(shop, read_only=True) as connection:
-        assert all(row["equal"] for row in reconciliation.marts(connection))
-        found = connection.execute("select sum(revenue), sum(shipping_amount) from ecom_marts.fct_sales_by_region")
-        assert [str(value) for value in found.fetchone()] == ["10.01", "3.00"]
-
-
 def test_an_archive_holds_all_layers_and_a_page_that_needs_no_server(built_shop, tmp_path):
     shop, built = built_shop
     folder = dbt_layers.archive(shop, tmp_path / "run")

@@ -7,18 +7,17 @@ from collections import Counter
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
-from itertools import permutations
 
 import duckdb
 import pytest
 import rendered
+from books.lines import shared_out
 from duckbook.ingest import order_statuses
 from duckbook.ingest.rows import normalised
 from duckbook.settings import ORDER_STATUSES, Settings, status_words
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from raw_rows import Raw
-from shop import shares
 
 CENTS = st.integers(-(10**9), 10**9).map(lambda cents: Decimal(cents) / 100)
 
@@ -330,16 +329,8 @@ def test_shares_are_those_of_the_largest_remainder_and_add_up(engine, amount, we
     engine.execute("insert into lines select 1, unnest(range(len($1))), $2, unnest($1)", [weights, amount])
     query = rendered.macro("largest_remainder", "lines", "amount", "weight", "o", "line", "share")
     found = [row[0] for row in engine.execute(f"select share from ({query}) order by line").fetchall()]
-    assert found == shares(amount, weights)
+    assert found == shared_out(amount, weights)
     assert sum(found) == amount
-
-
-PRICES = st.sampled_from(["1.00", "2.00", "3.00", "three", None])
-LANDINGS = st.lists(
-    st.tuples(st.integers(0, 3), st.lists(st.tuples(st.sampled_from("ab"), PRICES), min_size=1, max_size=3)),
-    min_size=1,
-    max_size=5,
-)
 
 
 @pytest.fixture(scope="module")
@@ -347,44 +338,6 @@ def raw():
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("create schema ecom_staging")
         yield Raw(connection)
-
-
-def staged(raw: Raw, landings: list) -> dict[str, Decimal | None]:
-    """Return the staged prices after batches of (day, rows of (product, price)) landed in this order."""
-    for table in ("products", "sightings", "batches"):
-        raw.connection.execute(f"delete from ecom_raw.{table}")
-    for day, rows in landings:
-        records = [{"product_id": product, "base_price": price} for product, price in rows]
-        raw.land("products", records, date(2026, 6, 1) + timedelta(day))
-    for name in ("stg_batches", "base_products"):
-        raw.connection.execute(f"create or replace table ecom_staging.{name} as {rendered.model(name)}")
-    query = "select product_id, base_price from ecom_staging.base_products where _state = 'staged'"
-    found = raw.connection.execute(query).fetchall()
-    (raw_rows, states) = raw.connection.execute(
-        "select (select count(*) from ecom_raw.products), count(_state) from ecom_staging.base_products"
-    ).fetchone()
-    assert raw_rows == states
-    assert len(found) == len(dict(found)), "a key is staged once"
-    return dict(found)
-
-
-@settings(max_examples=40, deadline=None)
-@given(landings=LANDINGS)
-def test_the_last_sound_row_in_source_order_is_staged(raw, landings):
-    expected = {}
-    for _, rows in sorted(landings, key=lambda landing: landing[0]):
-        expected.update({product: price and Decimal(price) for product, price in rows if price != "three"})
-    assert staged(raw, landings) == expected
-
-
-def test_dated_batches_stage_the_same_in_any_order_of_arrival(raw, soak):
-    @settings(max_examples=50 if soak else 4, deadline=None)
-    @given(rows=st.lists(LANDINGS.map(lambda landings: landings[0][1]), min_size=3, max_size=3))
-    def run(rows):
-        results = [staged(raw, list(arrival)) for arrival in permutations(enumerate(rows))]
-        assert all(result == results[0] for result in results)
-
-    run()
 
 
 def test_an_order_without_a_time_of_its_own_is_as_new_as_the_batch_that_saw_it_last(raw):
@@ -421,28 +374,11 @@ def staged_items(raw: Raw, landings: list) -> dict[tuple[str, str], int]:
     for day, rows in landings:
         records = [dict(zip(("order_id", "order_item_id", "quantity"), row, strict=True)) for row in rows]
         raw.land("order_items", records, date(2026, 6, 1) + timedelta(day), system="postgres")
-    tables = (
-        "customers",
-        "products",
-        "orders",
-        "reviews",
-        "categories",
-        "subcategories",
-        "order_items",
-        "interactions",
-    )
-    raw.connection.execute(f"create or replace table ecom_staging.stg_batches as {rendered.model('stg_batches')}")
-    others = [f"{kind}_{name}" for kind in ("base", "stg") for name in tables if name != "order_items"]
-    for name in others:
-        raw.connection.execute(f"create table if not exists ecom_staging.{name} as {rendered.model(name)}")
-    for name in ("base_order_items", "stg_order_items", "quarantine", "row_accounts"):
+    for name in ("stg_batches", "base_order_items", "stg_order_items"):
         raw.connection.execute(f"create or replace table ecom_staging.{name} as {rendered.model(name)}")
     rows = raw.connection.execute(
         "select order_id, order_item_id, quantity from ecom_staging.stg_order_items"
     ).fetchall()
-    accounts = "select raw, staged + superseded + quarantined, staged from ecom_staging.row_accounts"
-    found, raw_rows, staged = raw.connection.execute(f"{accounts} where table_name = 'order_items'").fetchone()
-    assert (found, staged) == (raw_rows, len(rows)), "raw = staged + superseded + quarantined"
     return {(order, item): quantity for order, item, quantity in rows}
 
 

@@ -7,6 +7,7 @@ error of the estimate, which shrinks as the shop grows; exact values have none.
 from __future__ import annotations
 
 from collections import Counter
+from datetime import timedelta
 from itertools import combinations
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from chains import begin
 from duckbook.analysis.lifetime import fit_bgnbd
 from duckbook.backends import servers, warehouse
+from duckbook.generate.shop.simulation import quarters
 from duckbook.publish import publisher
 from duckbook.settings import Settings
 from estimates import PLANTED, columns, effect, risk_ratio, scores, simulated
@@ -82,6 +84,54 @@ def test_the_changes_of_price_are_those_that_were_planted_each_at_its_moment(mar
     """).fetchone()
     assert planted == in_mart == alike > 1000
 
+
+def test_versions_of_products_have_the_planted_price_of_every_week(marts):
+    """No version that overlaps a week has another price."""
+    weeks, landed, otherwise = marts.execute(
+        """
+        select
+            count(distinct (truth.product_id, truth.week)),
+            (select count(*) from truth_prices),
+            count(*) filter (
+                where
+                (history.base_price, history.sale_price) <> (truth.base_price, truth.sale_price)
+                or history.is_on_sale <> (truth.sale_price < truth.base_price)
+                or not history.is_active
+            )
+        from truth_prices as truth
+        inner join ecom_marts.dim_products_history as history
+            on truth.product_id::varchar = history.product_id
+            and history.valid_from < truth.week + 7
+            and history.valid_to > greatest(truth.week, $opening)
+        """,
+        {"opening": quarters(Settings(_env_file=None).first_as_of)[0].after + timedelta(days=1)},
+    ).fetchone()
+    assert weeks == landed > 10_000
+    assert otherwise == 0
+
+
+# ---------- addresses
+
+
+def test_every_order_has_the_address_of_its_customer_version(marts):
+    """The billing address is the customer's address when the order was placed."""
+    orders, elsewhere, earlier = marts.execute("""
+        select
+            count(*),
+            count(*) filter (
+                where not contains(staged.billing_address, ', ' || versions.city || ', ' || versions.state || ' ')
+            ),
+            count(*) filter (where not versions.is_current)
+        from ecom_staging.stg_orders as staged
+        inner join ecom_intermediate.int_orders as orders on staged.order_id = orders.order_id
+        inner join ecom_intermediate.int_customer_versions as versions
+            on orders.customer_version_key = versions.customer_version_key
+    """).fetchone()
+    assert elsewhere == 0
+    assert orders > CUSTOMERS and earlier > CUSTOMERS / 10
+
+
+# ---------- elasticity
 
 WEEKLY = """
     select

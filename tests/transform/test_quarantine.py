@@ -10,17 +10,6 @@ from landing_zone import Shop, lines, order
 BAD = "12 EUR"
 
 
-@pytest.fixture(scope="module")
-def one_shop(tmp_path_factory, endpoints) -> Shop:
-    return Shop(tmp_path_factory.mktemp("quarantine"), endpoints, "quarantine")
-
-
-@pytest.fixture
-def shop(one_shop) -> Shop:
-    one_shop.clear()
-    return one_shop
-
-
 def violations(shop: Shop, limit: float = 0.05) -> tuple[list[dict], list[str]]:
     """Ingest; return the quarantined rows per source, and the sentences with which a run fails."""
     shop.ingest()
