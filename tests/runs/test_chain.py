@@ -359,7 +359,7 @@ def test_a_resumed_run_goes_back_to_a_notebook_that_has_changed(store):
     changed.write_text(changed.read_text("utf-8").replace("'hello'", "'good day'"), "utf-8")
     again = resume(store, "latest", Memory(), file).record
     assert again["resumed"][0]["from"] == "succeeds"
-    assert again["resumed"][0]["because"] == "notebooks/succeeds.ipynb, which it uses, has changed since"
+    assert again["resumed"][0]["because"] == "its code has changed since: succeeds.ipynb"
     assert "good day 1" in text_of(store.runs / "latest" / "succeeds.ipynb")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from datetime import date
+from typing import TYPE_CHECKING
 
 from duckbook.backends import manifest, servers, storage
 from duckbook.backends.manifest import Manifest
@@ -18,6 +19,9 @@ from duckbook.publish.publication import Publication
 from duckbook.runs.chain import Step
 from duckbook.runs.request import GENERATED, Request
 from duckbook.settings import Endpoints, Settings
+
+if TYPE_CHECKING:
+    import duckdb
 
 BUILT = {
     "ingest": ("ecom_raw", "ecom_raw.as_of", "03_ingest.ipynb"),
@@ -73,8 +77,8 @@ def _check_generated(settings: Settings, request: Request, names: set[str], befo
         if "generate_history" in before:
             raise LandingError(manifest.NO_HISTORY)
         if "generate_history" not in names:
-            given = ", ".join(name.upper() for name in GENERATED if name in request.values)
-            raise ChainError(f"{given} is for generated data, and this run generates nothing: leave it out.")
+            names = ", ".join(name.upper() for name in GENERATED if name in request.values)
+            raise ChainError(f"{names} is for generated data, and this run generates nothing: leave it out.")
         if landed is None and servers.are_running(settings):
             from duckbook.ingest import sources
 
@@ -105,7 +109,7 @@ def _check_history(settings: Settings, request: Request, generates: bool) -> Non
         if generates or raw_as_of:
             return
         if settings.embedded_postgres and settings.embedded_s3 and not (settings.data / "servers").exists():
-            new_sources.check_complete(sources.Landed((), ()), History(), settings)
+            new_sources.check_complete(sources.Landed((), {}), History(), settings)
     if generates and request.as_of is None:
         return
     endpoints = servers.connect(settings)
@@ -130,7 +134,8 @@ def _check_built(settings: Settings, request: Request, before: set[str]) -> date
                 as_of, what = _as_of(connection, relation), schema
     if "publish" in before:
         current = _publication(settings)
-        as_of, what = current.as_of and date.fromisoformat(current.as_of), f"the publication {current.run_id}"
+        as_of = date.fromisoformat(current.as_of) if current.as_of else None
+        what = f"the publication {current.run_id}"
     if as_of and request.as_of and request.as_of != as_of:
         later = f"or ingest that day with `make pipeline AS_OF={request.as_of}`"
         raise ChainError(
@@ -195,16 +200,17 @@ def _raw_as_of(settings: Settings) -> date | None:
         return None
 
 
-def _has_tables(connection, schema: str) -> bool:
+def _has_tables(connection: duckdb.DuckDBPyConnection, schema: str) -> bool:
     query = "select 1 from duckdb_tables() where schema_name = ? and database_name = current_database() limit 1"
     return connection.execute(query, [schema]).fetchone() is not None
 
 
-def _as_of(connection, relation: str) -> date | None:
+def _as_of(connection: duckdb.DuckDBPyConnection, relation: str) -> date | None:
     """The as-of date in a table; None if an earlier version of duckbook made it."""
     import duckdb
 
     try:
-        return connection.execute(f"select max(as_of) from {relation}").fetchone()[0]
+        as_of: date | None = connection.execute(f"select max(as_of) from {relation}").fetchall()[0][0]
+        return as_of
     except (duckdb.CatalogException, duckdb.BinderException):
         return None

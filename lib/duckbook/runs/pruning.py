@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from duckbook.backends import data_folder, servers
@@ -100,11 +101,11 @@ def _runs(settings: Settings) -> Iterator[Removal]:
 def _publications(settings: Settings) -> Iterator[Removal]:
     current = publisher.current(settings)
     kept = publisher.publications(settings)
-    for publication in removable(kept, current and current.run_id, settings.keep_publications):
+    for publication in removable(kept, current.run_id if current else None, settings.keep_publications):
         name = publication.run_id
         # Unknown for the lake, which removes files a day after their last snapshot.
         size = 0 if settings.target == "lake" else size_of(settings.data / "published" / name)
-        yield Removal("publication", name, size, lambda name=name: publisher.remove(settings, name))
+        yield Removal("publication", name, size, partial(publisher.remove, settings, name))
 
 
 def _local(settings: Settings) -> Iterator[Removal]:
@@ -149,4 +150,4 @@ def _objects(settings: Settings) -> Iterator[Removal]:
     for stored in listed:
         key = stored.key
         if FILE_KEY.fullmatch(key) and key not in named and stored.put_at < oldest:
-            yield Removal("leftover", key, stored.size, lambda key=key: storage.delete(client, bucket, key))
+            yield Removal("leftover", key, stored.size, partial(storage.delete, client, bucket, key))
