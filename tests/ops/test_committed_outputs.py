@@ -79,6 +79,8 @@ def test_no_committed_output_holds_an_address():
     found = {}
     for notebook in sorted((ROOT / "notebooks").rglob("*.ipynb")):
         outputs = [cell.get("outputs", []) for cell in json.loads(notebook.read_text("utf-8"))["cells"]]
-        if hits := address.findall(json.dumps(outputs, ensure_ascii=False)):
+        text = json.dumps(outputs, ensure_ascii=False)
+        # In the text of an image neither can occur, and searching it takes seconds.
+        if hits := address.findall(re.sub(r'"image/png": "[^"]*"', "", text)):
             found[notebook.name] = hits[:3]
     assert found == {}

@@ -23,7 +23,7 @@ LIBRARY = "lib/duckbook"
 ORDER = ("cli", "ops", "runs", "publish", "transform", "ingest", "backends")
 """Folders of the library that may import those after them; `analysis` and `generate` may import the last."""
 
-READS_MARTS = re.compile("published['\"]")
+READS_MARTS = re.compile(r"""['"]published['"]""")
 """Code of notebooks for which `analysis` opens published marts, and so also needs `publish`."""
 
 READ_BY = {
