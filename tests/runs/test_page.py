@@ -209,7 +209,7 @@ def test_a_page_shows_the_lineage_and_the_publication(tmp_path):
     }  # fmt: skip
     written = page.write_run(record.folder)
     text = written.read_text("utf-8")
-    assert "commit 0123456789ab; " in text
+    assert re.search(r"commit 0123456789ab; .*run.json.* has the SHA-256 of each notebook and folder", text)
     assert "cd" * 32 in text
     assert (written.parent / "facts/ingest/lineage.json").exists()
     assert 'href="facts/ingest/lineage.json">3</a>, 1 of them new' in text
