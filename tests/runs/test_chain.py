@@ -16,12 +16,11 @@ from urllib.parse import quote
 
 import psutil
 import pytest
-from chains import NOTEBOOKS, Memory, cell_states, duckbook, text_of, write_chain
+from chains import Memory, cell_states, duckbook, text_of, write_chain
 from duckbook.backends.lock import one_writer
 from duckbook.cli.terminal import LiveListener
 from duckbook.errors import ChainError
 from duckbook.runs import chain, execution, run_archive
-from duckbook.runs.notebook_checks import read_parameters
 from duckbook.runs.request import Request
 from duckbook.runs.runner import resume, run
 from duckbook.settings import ROOT, Settings
@@ -321,11 +320,6 @@ def test_steps_are_selected_by_name_group_and_range():
     assert names(last="publish", always=("bi",))[-1] == "publish"
     with pytest.raises(ChainError, match="No step is left"):
         names(first="marts", last="staging")
-
-
-def test_the_help_of_a_parameter_is_its_comment():
-    count = read_parameters(NOTEBOOKS / "succeeds.ipynb")["count"]
-    assert (count.type, count.default, count.help) == ("int", 1, "how often")
 
 
 def test_a_second_run_reports_who_holds_the_data_folder(store):

@@ -111,8 +111,6 @@ class Parameter:
 
     name: str
     type: str
-    default: Any
-    help: str = ""
 
     def parse(self, value: Any) -> Any:
         """Convert a value to the parameter's type.
@@ -178,7 +176,6 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
 
 
 def _parameters(notebook: str, source: str) -> dict[str, Parameter]:
-    lines = source.splitlines()
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
@@ -188,11 +185,10 @@ def _parameters(notebook: str, source: str) -> dict[str, Parameter]:
         else:
             continue
         try:
-            default = ast.literal_eval(value)
+            ast.literal_eval(value)
         except ValueError:
             raise ChainError(f"{notebook}: the default of parameter {name} must be a plain value.") from None
-        _, _, comment = lines[node.lineno - 1].partition("#")
-        found[name] = Parameter(name, kind, default, comment.strip())
+        found[name] = Parameter(name, kind)
     return found
 
 
