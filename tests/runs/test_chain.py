@@ -16,12 +16,11 @@ from urllib.parse import quote
 
 import psutil
 import pytest
-from chains import NOTEBOOKS, Memory, cell_states, duckbook, text_of, write_chain
+from chains import Memory, cell_states, duckbook, text_of, write_chain
 from duckbook.backends.lock import one_writer
 from duckbook.cli.terminal import LiveListener
 from duckbook.errors import ChainError
 from duckbook.runs import chain, execution, run_archive
-from duckbook.runs.notebook_checks import read_parameters
 from duckbook.runs.request import Request
 from duckbook.runs.runner import resume, run
 from duckbook.settings import ROOT, Settings
@@ -323,11 +322,6 @@ def test_steps_are_selected_by_name_group_and_range():
         names(first="marts", last="staging")
 
 
-def test_the_help_of_a_parameter_is_its_comment():
-    count = read_parameters(NOTEBOOKS / "succeeds.ipynb")["count"]
-    assert (count.type, count.default, count.help) == ("int", 1, "how often")
-
-
 def test_a_second_run_reports_who_holds_the_data_folder(shop):
     with one_writer(shop, "a run of the chain"), pytest.raises(ChainError, match=r"A run of the chain \(process \d+"):
         ended(shop, "succeeds")
@@ -359,7 +353,7 @@ def test_a_resumed_run_goes_back_to_a_notebook_that_has_changed(shop):
     changed.write_text(changed.read_text("utf-8").replace("'hello'", "'good day'"), "utf-8")
     again = resume(shop, "latest", Memory(), file).record
     assert again["resumed"][0]["from"] == "succeeds"
-    assert again["resumed"][0]["because"] == "notebooks/succeeds.ipynb, which it uses, has changed since"
+    assert again["resumed"][0]["because"] == "its code has changed since: succeeds.ipynb"
     assert "good day 1" in text_of(shop.runs / "latest" / "succeeds.ipynb")
 
 

@@ -17,7 +17,7 @@ def record(archive, *, seconds: float, orders: int, **more) -> dict:
         steps=[("ingest", "03.ipynb"), ("marts", "06.ipynb")],
         versions={"duckdb": more.get("duckdb", "1.5.5")},
         git={"commit": "0123456789abcdef", "dirty": more.get("dirty", False)},
-        code={"lib/duckbook/ingest/raw.py": more.get("raw", "aaa"), "dbt/a.sql": "same"},
+        code={"lib/duckbook/ingest": more.get("raw", "aaa"), "dbt/macros": "same"},
     )
     run.step_started("ingest")
     run.step_ended("ingest", run_archive.SUCCEEDED)
@@ -39,7 +39,7 @@ def test_differences_are_shown_with_their_change(tmp_path):
         ("duckdb", "1.5.5", "1.5.6"),
         ("commit", "0123456789ab", "0123456789ab, with changes"),
     )
-    assert found["Code"] == (("lib/duckbook/ingest/raw.py", "aaa", "bbb"),)
+    assert found["Code"] == (("lib/duckbook/ingest", "aaa", "bbb"),)
     assert found["Seconds of each step"] == (
         ("ingest", "2.0", "3.5", "+1.5"),
         ("the whole run", "3.0", "4.5", "+1.5"),

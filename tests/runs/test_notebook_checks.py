@@ -2,11 +2,10 @@
 
 import pytest
 from duckbook.runs import notebook_checks
-from duckbook.runs.notebook_checks import Undefined
 
 
 def names(*cells: str) -> list[str]:
-    return [found.name for found in notebook_checks.undefined_names(cells)]
+    return [name for name, _, _ in notebook_checks.undefined_names(cells)]
 
 
 @pytest.mark.parametrize(
@@ -52,6 +51,10 @@ def test_sql_defines_its_result_and_uses_template_variables(cells, found):
         (["%time x = 1", "x"], []),
         (["%%capture out\nx = 1", "out, x"], []),
         (["%run helpers.py", "whatever_it_defines"], []),
+        (["%timeit -n 3 sorted([])\n%sql late << select 1", "late"], []),
+        (["%%time\nrows = %sql select {{ n }}", "rows"], ["n"]),
+        (["rows = %sql select 1 \\\n  from x\nrows\nwrong"], ["wrong"]),
+        (["%%time\nfor x", "x = 1"], []),
     ],
 )
 def test_magics_are_understood(cells, found):
@@ -59,4 +62,5 @@ def test_magics_are_understood(cells, found):
 
 
 def test_an_undefined_name_has_its_cell_and_line():
-    assert notebook_checks.undefined_names(["x = 1", "x\nx + wrong\n"]) == [Undefined("wrong", 2, 2)]
+    assert notebook_checks.undefined_names(["x = 1", "x\nx + wrong\n"]) == [("wrong", 2, 2)]
+    assert notebook_checks.undefined_names(["%%time\nx = 1\nwrong"]) == [("wrong", 1, 3)]

@@ -18,8 +18,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from duckbook.analysis import table_style
+from duckbook.analysis.value_style import plain
+from duckbook.backends import servers, warehouse
 from duckbook.errors import CheckFailed, DuckbookError
 from duckbook.files import write_private
+from duckbook.publish import publisher
+from duckbook.redaction import Redactor, secrets_of
 from duckbook.settings import Settings, settings
 
 if TYPE_CHECKING:
@@ -66,8 +71,6 @@ class Notebook:
     @cached_property
     def endpoints(self) -> Endpoints:
         """Postgres and the object storage; embedded servers are started if they do not run."""
-        from duckbook.backends import servers
-
         return servers.up(self.settings)
 
     def connect(self, to: Connectable) -> duckdb.DuckDBPyConnection:
@@ -97,11 +100,7 @@ class Notebook:
 
     def _connection(self, to: Connectable) -> duckdb.DuckDBPyConnection:
         if to == "published":
-            from duckbook.publish.publisher import published
-
-            return published(self.settings).connection
-
-        from duckbook.backends import warehouse
+            return publisher.published(self.settings).connection
 
         if to == "warehouse":
             return warehouse.open_warehouse(self.settings, read_only=True)
@@ -167,8 +166,6 @@ class Notebook:
             write_private(folder / f"{name}.json", text)
 
     def _refuse_secrets(self, name: str, text: str) -> None:
-        from duckbook.redaction import Redactor, secrets_of
-
         secrets = secrets_of(self.settings, self.__dict__.get("endpoints")) if self.settings else []
         redactor = Redactor(secrets)
         redactor.text(text)
@@ -188,17 +185,12 @@ class Notebook:
             self._show_checks()
         failed = [check for check in self.checks if not check.passed]
         if failed:
-            from duckbook.analysis.value_style import plain
-
             details = "; ".join(f"{c.name}: expected {plain(c.expected)}, found {plain(c.found)}" for c in failed)
             raise CheckFailed(f"{len(failed)} of {len(self.checks)} checks failed: {details}.")
 
     def _show_checks(self) -> None:
         import pandas as pd
         from IPython.display import display
-
-        from duckbook.analysis.table_style import table
-        from duckbook.analysis.value_style import plain
 
         rows = [
             {
@@ -209,7 +201,7 @@ class Notebook:
             }
             for check in self.checks
         ]
-        display(table(pd.DataFrame(rows)))
+        display(table_style.table(pd.DataFrame(rows)))
 
 
 def start() -> Notebook:
@@ -272,8 +264,6 @@ def _show_errors_without_traceback(shell: Any) -> None:
 
 def _register_table_style(shell: Any) -> None:
     import pandas as pd
-
-    from duckbook.analysis import table_style
 
     pd.set_option("display.max_rows", 60)
     table_style.register(shell)

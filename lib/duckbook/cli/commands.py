@@ -246,11 +246,11 @@ def outputs(customers, science) -> None:
 @cli.command()
 def stale() -> None:
     """List notebooks whose committed outputs are older than their sources; exit status 1 if there are any."""
-    from duckbook.runs import staleness
+    from duckbook.runs import codebase
 
-    notebooks = {name: kinds for name, kinds in staleness.stale().items() if kinds}
-    for name, kinds in notebooks.items():
-        click.echo(f"{name} is stale: changed since its outputs were refreshed: {', '.join(kinds)}.")
+    notebooks = {name: changed for name, changed in codebase.stale().items() if changed}
+    for name, changed in notebooks.items():
+        click.echo(f"{name} is stale: changed since its outputs were refreshed: {', '.join(changed)}.")
     click.echo("Refresh them with make outputs, or make outputs SCIENCE=1." if notebooks else "No notebook is stale.")
     sys.exit(bool(notebooks))
 

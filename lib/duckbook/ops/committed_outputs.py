@@ -12,11 +12,10 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from duckbook.errors import ChainError, SettingError
-from duckbook.runs import run_archive, staleness
-from duckbook.runs.chain import CHAIN_FILE, Step, read_chain
+from duckbook.runs import codebase, run_archive
+from duckbook.runs.chain import Step, read_chain
 from duckbook.runs.supervisor import Listener
 from duckbook.settings import ROOT, Settings, read_settings
 
@@ -104,20 +103,18 @@ def refresh(
             raise SettingError(
                 "The canonical run uses the embedded servers: unset DUCKBOOK_POSTGRES_DSN and DUCKBOOK_S3_*."
             )
-        steps = read_chain(CHAIN_FILE)
-        chosen = [step for step in steps if (is_science(step) if science else is_canonical(step))]
-        groups = [group for group in ((SCIENCE,) if science else LIGHT) if any(step.group == group for step in chosen)]
-        executed: dict[Step, Path] = {}
-        traces = [name, str(ROOT), "127.0.0.1"]
+        chosen = [step for step in read_chain() if (is_science if science else is_canonical)(step)]
+        sources, fresh, traces = codebase.sources(), {}, [name, str(ROOT), "127.0.0.1"]
         try:
-            for request in (Request(), *(Request(only=group) for group in groups)):
+            for group in (None, *((SCIENCE,) if science else LIGHT)):
                 with make_listener() as listener:
-                    record = run(settings, request, listener)
+                    record = run(settings, Request(only=group), listener)
                 if record.record["status"] != run_archive.SUCCEEDED:
                     raise ChainError(f"The canonical run failed, so no output was refreshed. {record.record['error']}")
-                executed |= {s: record.folder for s in chosen if (record.folder / s.notebook.name).exists()}
                 traces.append(record.record["run_id"])
-            fresh = {s.notebook: _signed(_fresh(s.notebook, folder), s, steps) for s, folder in executed.items()}
+                for notebook in (step.notebook for step in chosen):
+                    if (record.folder / notebook.name).exists():
+                        fresh[notebook] = _fresh(notebook, record.folder, sources[notebook.name])
             for notebook, text in fresh.items():
                 _refuse_traces(notebook, text, traces)
         finally:
@@ -129,32 +126,20 @@ def refresh(
         yield f"{notebook.name}: {'refreshed' if changed else 'unchanged'}"
 
 
-def _fresh(notebook: Path, run_folder: Path) -> str:
-    """Return the text of the committed notebook with the outputs of the executed one."""
+def _fresh(notebook: Path, run_folder: Path, sources: dict[str, str]) -> str:
+    """Return the text of the committed notebook with the outputs of the executed one and the checksums of its code."""
     import nbformat
 
     committed = nbformat.read(notebook, as_version=4)
     executed = {cell["id"]: cell for cell in nbformat.read(run_folder / notebook.name, as_version=4).cells}
     # Count as Run All Cells does in a new kernel. nbval skips cells without a count.
     for count, cell in enumerate((cell for cell in committed.cells if cell.cell_type == "code"), start=1):
-        cell.outputs = [_numbered(output, count) for output in executed[cell["id"]].outputs]
-        cell.execution_count = count
-    return nbformat.writes(committed, indent=1) + "\n"
-
-
-def _signed(text: str, step: Step, steps: list[Step]) -> str:
-    """Add the checksums of the outputs' sources, from which `staleness` finds stale outputs."""
-    import nbformat
-
-    notebook = nbformat.reads(text, as_version=4)
-    notebook.metadata[staleness.KEY] = staleness.sources(step, steps)
-    return nbformat.writes(notebook, indent=1) + "\n"
-
-
-def _numbered(output: Any, count: int) -> Any:
-    if "execution_count" in output:
-        output.execution_count = count
-    return output
+        cell.outputs, cell.execution_count = executed[cell["id"]].outputs, count
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
+    committed.metadata[codebase.METADATA_KEY] = sources
+    return f"{nbformat.writes(committed, indent=1)}\n"
 
 
 def _refuse_traces(notebook: Path, text: str, traces: list[str]) -> None:

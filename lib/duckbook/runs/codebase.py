@@ -1,171 +1,155 @@
-"""Checksums of the code of a run, and which files each step uses; a resumed run repeats steps whose files changed.
+"""Checksums of the code, and what a change makes stale: committed outputs, and steps of a run that is resumed.
 
-A step uses its notebook, the library modules that the notebook imports directly and indirectly, and, if it builds a
-layer of the dbt project, the files of that layer and those that all layers share. Imports are found by parsing.
+There is one checksum per notebook and per folder of the library and of dbt. A step uses its notebook, the folders
+of the library that the notebook imports and those below them, and, if it builds a layer of dbt, the folders of that
+layer and those that all layers share.
 """
 
 from __future__ import annotations
 
 import ast
+import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
-from duckbook.files import checksum
-from duckbook.runs.chain import Step
+from duckbook.runs.chain import CHAIN_FILE, Step, read_chain
 from duckbook.settings import ROOT
 
-LIBRARY = ROOT / "lib" / "duckbook"
+LIBRARY = "lib/duckbook"
 
-PROJECT = ROOT / "dbt"
+ORDER = ("cli", "ops", "runs", "publish", "transform", "ingest", "backends")
+"""Folders of the library that may import those after them; `analysis` and `generate` may import the last."""
 
-DATA = {".sql", ".yml", ".csv"}
+READS_MARTS = re.compile(r"""['"]published['"]""")
+"""Code of notebooks for which `analysis` opens published marts, and so also needs `publish`."""
 
-LAYER_OF = {"seeds": "staging"}
-"""Folders of the dbt project that belong to a layer with another name."""
-
-ON_DEMAND = ("duckbook", "duckbook.analysis.notebook")
-"""Modules that every notebook imports. Their imports inside functions count only for notebooks with a match below."""
-
-ON_DEMAND_IMPORTS = {
-    "duckbook.analysis.datasets": r"duckbook\.load\b|from duckbook import[^\n]*\bload\b",
-    "duckbook.backends.warehouse": r"connect\(\s*[^'\"\s]|connect\(\s*['\"](landing|warehouse)",
-    "duckbook.publish.publisher": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]published",
-    "duckbook.redaction": r"\.report\(",
-    "duckbook.analysis.table_style": r"notebook\.start\(",
-    "duckbook.analysis.value_style": r"notebook\.start\(",
-    "duckbook.backends.servers": r"connect\(\s*[^'\"\s]|connect\(\s*['\"]landing|\.endpoints",
+READ_BY = {
+    "dbt/dbt_project.yml": f"{LIBRARY}/ingest",
+    "dbt/models/staging/_sources.yml": LIBRARY,
+    "docs/metrics.md": f"{LIBRARY}/analysis",
 }
-"""Modules that `ON_DEMAND` modules import inside functions, and the code in a notebook that needs them."""
+"""Files elsewhere that the library reads, and the folder in whose checksum they count."""
+
+METADATA_KEY = "duckbook_sources"
+"""Key of `sources` in the metadata of a notebook."""
 
 
-def checksums(chain_file: Path) -> dict[str, str]:
-    """SHA-256 of each file of the library, the dbt project and the chain's notebooks, by path."""
-    files = {_name(path): path for path in (*sorted(LIBRARY.rglob("*.py")), *_data())}
-    notebooks = (path for kind in ("*.ipynb", "[!.]*/*.ipynb") for path in sorted(chain_file.parent.glob(kind)))
-    files |= {f"notebooks/{path.relative_to(chain_file.parent).as_posix()}": path for path in notebooks}
-    return {name: checksum(path) for name, path in files.items()}
+def checksums(chain_file: Path = CHAIN_FILE, read: Callable[[Path], bytes] = Path.read_bytes) -> dict[str, str]:
+    """SHA-256 of the code of each notebook of the chain, and of each folder of the library and of dbt."""
+    contents = {step.notebook.name: [code.encode() for code in _code(step.notebook)] for step in read_chain(chain_file)}
+    for path in sorted({*_files(), *(ROOT / name for name in READ_BY)}):
+        name = path.relative_to(ROOT)
+        folder = READ_BY.get(name.as_posix()) or "/".join(name.parent.parts[:3])
+        contents.setdefault(folder, []).extend((str(name).encode(), read(path)))
+    return {name: hashlib.sha256(b"\0".join(parts)).hexdigest() for name, parts in contents.items()}
 
 
 def changed(step: Step, then: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Files that a step uses and that have changed, the notebook first.
+    """Names in earlier and current `checksums` that a step uses and that differ, its notebook first."""
+    differing = _differing(_used(step, {*then, *now}), then, now)
+    return sorted(differing, key=lambda name: name != step.notebook.name)
 
-    Parameters
-    ----------
-    then, now
-        Earlier and current `checksums`.
+
+def sources(chain_file: Path = CHAIN_FILE) -> dict[str, dict[str, str]]:
+    """Checksums, by notebook, of all that its outputs depend on: what its step and those that it needs use.
+
+    Comments and docstrings do not count.
     """
-    used = {name for name in {*then, *now} if Path(name).name == step.notebook.name}
-    used |= modules_of(step.notebook)
-    if step.layer:
-        used |= {name for name in {*then, *now} if _layer(name) in {step.layer, "every"}}
-    return sorted((name for name in used if then.get(name) != now.get(name)), key=lambda name: (name[0] != "n", name))
+    now = checksums(chain_file, _without_comments)
+    used: dict[str, set[str]] = {}
+    found = {}
+    for step in read_chain(chain_file):
+        used[step.name] = _used(step, now).union(*(used[need] for need in step.needs))
+        found[step.notebook.name] = {name: now[name][:12] for name in sorted(used[step.name])}
+    return found
 
 
-def modules_of(notebook: Path) -> set[str]:
-    """Paths of the library modules that a notebook uses, and of the data files whose names occur in these."""
-    code = _code(notebook)
-    waiting = {name for source in code for name in _imports(_without_magics(source))} | _on_demand_modules(code)
-    found: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        found.add(name)
-        waiting |= _imports_of(name) - found
-    texts = [_modules()[name].read_text("utf-8") for name in found]
-    data = {_name(path) for path in _data() if any(path.name in text for text in texts)}
-    return {_name(_modules()[name]) for name in found} | data
+def stale(chain_file: Path = CHAIN_FILE) -> dict[str, list[str]]:
+    """Each notebook, and what has changed since its committed outputs were refreshed."""
+    now = sources(chain_file)
+    notebooks = [step.notebook for step in read_chain(chain_file)]
+    then = {path.name: json.loads(path.read_text("utf-8"))["metadata"].get(METADATA_KEY, {}) for path in notebooks}
+    return {name: _differing({*then[name], *now[name]}, then[name], now[name]) for name in then}
 
 
 def imported_by(notebook: Path) -> list[str]:
     """Modules that a notebook imports itself, and that its kernel can import before it begins."""
-    code = _code(notebook)
-    found = _on_demand_modules(code) | ({"sql.magic"} if any(source.startswith("%%sql") for source in code) else set())
-    for source in code:
-        # The checks before a run report invalid code.
-        with suppress(SyntaxError):
-            for node in ast.parse(_without_magics(source)).body:
-                module = getattr(node, "module", None)
-                found |= {name for name in _names(node) if module in {None, name} or name in _modules()}
-    return sorted(found)
+    has_sql = any(source.startswith("%%sql") for source in _code(notebook))
+    return sorted({*_imports(notebook, lambda tree: tree.body), *(["sql.magic"] if has_sql else [])})
+
+
+def _differing(names: set[str], then: dict[str, str], now: dict[str, str]) -> list[str]:
+    return sorted(name for name in names if then.get(name) != now.get(name))
+
+
+def _used(step: Step, names: Iterable[str]) -> set[str]:
+    """Which of these names of notebooks and folders a step uses."""
+    imported = [name.split(".") for name in _imports(step.notebook) if name.split(".")[0] == "duckbook"]
+    # `duckbook.load` reads published marts.
+    folders = {folder for _, *below in imported for folder in (below[:1] or ("analysis", "publish"))}
+    if folders and READS_MARTS.search("\n".join(_code(step.notebook))):
+        folders.add("publish")
+    if folders:
+        highest = min((place for place, folder in enumerate(ORDER) if folder in folders), default=len(ORDER) - 1)
+        folders |= {"", *ORDER[highest:]}
+    if folders & {"cli", "ops", "runs"}:
+        folders |= {"analysis", "generate"}
+    used = {step.notebook.name, *(f"{LIBRARY}/{folder}".rstrip("/") for folder in folders)}
+    if step.layer:
+        others = {Path(name).name for name in names if name.startswith("dbt/models/")} - {step.layer}
+        used |= {name for name in names if name.split("/")[0] == "dbt" and Path(name).name not in others}
+    return used & set(names)
+
+
+def _imports(notebook: Path, nodes: Callable[[ast.Module], Iterable[ast.AST]] = ast.walk) -> Iterator[str]:
+    """Modules that these nodes of the notebook's code import."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    for source in _code(notebook):
+        with suppress(SyntaxError):  # which the checks before a run report
+            for node in nodes(ast.parse(TransformerManager().transform_cell(source))):
+                if isinstance(node, ast.Import):
+                    yield from (alias.name for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    yield node.module
+                    yield from filter(_is_ours, (f"{node.module}.{alias.name}" for alias in node.names))
+
+
+def _is_ours(name: str) -> bool:
+    path = ROOT.joinpath("lib", *name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def _code(notebook: Path) -> list[str]:
-    cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-
-
-def _on_demand_modules(code: list[str]) -> set[str]:
-    return {name for name, pattern in ON_DEMAND_IMPORTS.items() if any(re.search(pattern, source) for source in code)}
-
-
-def _layer(name: str) -> str | None:
-    """The dbt layer of a file; ``every`` for files that all layers share."""
-    parts = name.split("/")
-    if parts[0] != "dbt":
-        return None
-    if parts[1] in {"models", "tests"} and len(parts) > 3 and parts[2] != "generic":
-        return parts[2]
-    return LAYER_OF.get(parts[1], "every")
-
-
-def _data() -> list[Path]:
-    folders = (LIBRARY, PROJECT)
-    return sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in DATA)
-
-
-@cache
-def _modules() -> dict[str, Path]:
-    names = {path: path.relative_to(LIBRARY.parent).with_suffix("").parts for path in LIBRARY.rglob("*.py")}
-    return {".".join(parts).removesuffix(".__init__"): path for path, parts in names.items()}
-
-
-@cache
-def _imports_of(module: str) -> set[str]:
-    tree = ast.parse(_modules()[module].read_text("utf-8"))
-    if module in ON_DEMAND:
-        tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    return set(_named(tree))
-
-
-def _imports(source: str) -> set[str]:
-    return set(_named(ast.parse(source)))
-
-
-def _named(tree: ast.AST) -> Iterator[str]:
-    """Library modules that a program imports anywhere, with their packages."""
-    known = _modules()
-    for node in _nodes(tree):
-        for name in _names(node):
-            parts = name.split(".")
-            yield from known.keys() & {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
-
-
-def _names(node: ast.AST) -> list[str]:
-    """Names that an import statement may import as modules."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    """The sources of a notebook's code cells; none if it is invalid, which the checks before a run report."""
+    with suppress(OSError, ValueError, KeyError):
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return []
 
 
-def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes except those under ``if TYPE_CHECKING``."""
-    if isinstance(tree, ast.If) and isinstance(tree.test, ast.Name) and tree.test.id == "TYPE_CHECKING":
-        return
-    yield tree
-    for child in ast.iter_child_nodes(tree):
-        yield from _nodes(child)
+def _files() -> Iterator[Path]:
+    """Files of the library and of dbt."""
+    for top in (ROOT / LIBRARY, ROOT / "dbt"):
+        for path in top.rglob("*"):
+            parts = path.relative_to(ROOT).parts
+            is_code = path.suffix != ".md" and not any(part.startswith((".", "__pycache__")) for part in parts)
+            if is_code and parts[:2] not in {("dbt", "target"), ("dbt", "logs")} and path.is_file():
+                yield path
 
 
-def _without_magics(source: str) -> str:
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    return TransformerManager().transform_cell(source)
-
-
-def _name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+def _without_comments(path: Path) -> bytes:
+    """The content of a file, of Python without comments and docstrings, of SQL without comments and line breaks."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".sql":
+        text = " ".join(re.sub(r"--[^\n]*|\{#.*?#\}", "", text, flags=re.DOTALL).split())
+    elif path.suffix == ".py":
+        tree = ast.parse(text)
+        for node in ast.walk(tree):
+            if isinstance(body := getattr(node, "body", None), list):
+                body[:] = [n for n in body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]
+        text = ast.dump(tree)
+    return text.encode()

@@ -80,7 +80,7 @@ def _lineage(batches: list[dict[str, Any]], report: Path, run: Path) -> dict[str
     }
 
 
-def _merged(old: list[dict], new: list[dict], *key: str) -> list[dict]:
+def _merged(old: list[dict[str, Any]], new: list[dict[str, Any]], *key: str) -> list[dict[str, Any]]:
     """Rows by key, in the order of arrival; a new row adds or replaces columns of an old one."""
     rows = {tuple(row.get(k) for k in key): dict(row) for row in old}
     for row in new:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,109 +18,79 @@ IPYTHON_NAMES = (
 )
 """Names that IPython defines in every notebook."""
 
-PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "debug"}
-"""Magics whose body is Python that runs in the notebook."""
-
-DEFINING_MAGICS = {"run", "pylab", "store", "load", "reset"}
+DEFINING_MAGICS = re.compile(r"^\s*%%?(run|pylab|store|load|reset)\b", re.MULTILINE)
 """Magics that may define any name."""
 
-RESULT = re.compile(r"(?:^|\s)([A-Za-z_]\w*)\s*=?\s*<<")
+CELL_MAGIC = re.compile(r"\s*%%(\w+)(.*)\n?")
+
+PYTHON_MAGICS = {"time", "timeit", "capture", "prun", "debug"}
+"""Cell magics whose body is Python that runs in the notebook."""
+
+LINE_MAGIC = re.compile(r"^([ \t]*)%(?:time|timeit|prun)[ \t]+(?!-)", re.MULTILINE)
+"""Line magics before Python that runs in the notebook; not those with options."""
+
+SQL_LINE = re.compile(r"^([ \t]*)(\w+\s*=\s*)?%sql\b((?:.*\\\n)*.*)", re.MULTILINE)
+
+SQL_RESULT = re.compile(r"(?:^|\s)([A-Za-z_]\w*)\s*=?\s*<<")
 
 CELL_LINES = 1_000_000
 """Line numbers per cell in the combined program, so that a line number identifies its cell."""
 
 
-@dataclass(frozen=True)
-class Undefined:
-    """An undefined name; `cell` counts code cells, and `line` the lines of the cell, from 1."""
-
-    name: str
-    cell: int
-    line: int
-
-
-def undefined_names(cells: Iterable[str]) -> list[Undefined]:
+def undefined_names(cells: Iterable[str]) -> list[tuple[str, int, int]]:
     """Find names that code cells use before they are defined, in order.
 
     Parameters
     ----------
     cells
         Sources of the code cells, which must compile.
+
+    Returns
+    -------
+    list of tuple
+        The name, the number of its code cell, and its line in the cell, both from 1.
     """
     from pyflakes import checker, messages
 
     program = ast.Module([], [])
     for number, source in enumerate(cells, 1):
-        tree = _expand_magics(_parse(source))
-        ast.increment_lineno(tree, number * CELL_LINES)
-        program.body += tree.body
-    if any(map(_may_define_any_name, ast.walk(program))):
-        return []
+        if DEFINING_MAGICS.search(source):
+            return []
+        try:
+            tree = ast.parse(_without_magics(source))
+        except SyntaxError:  # in the body of a magic, which reports it
+            tree = ast.parse(_transformed(source))
+        program.body += ast.increment_lineno(tree, number * CELL_LINES).body
     kinds = (messages.UndefinedName, messages.UndefinedLocal)
     found = [m for m in checker.Checker(program, builtins=IPYTHON_NAMES).messages if isinstance(m, kinds)]
     found.sort(key=lambda message: message.lineno)
-    return [Undefined(message.message_args[0], *divmod(message.lineno, CELL_LINES)) for message in found]
+    return [(message.message_args[0], *divmod(message.lineno, CELL_LINES)) for message in found]
 
 
-def _parse(source: str) -> ast.Module:
+def _transformed(source: str) -> str:
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return _WithoutAwait().visit(ast.parse(TransformerManager().transform_cell(source)))
+    return TransformerManager().transform_cell(source)
 
 
-class _WithoutAwait(ast.NodeTransformer):
-    """Removes ``await``: pyflakes ignores the expression of a top-level one."""
-
-    def visit_Await(self, node: ast.Await) -> ast.AST:
-        return self.visit(node.value)
-
-
-def _expand_magics(tree: ast.Module) -> ast.Module:
-    """Insert before each magic statements that use and define the same names."""
-    for node in list(ast.walk(tree)):
-        for _field, body in ast.iter_fields(node):
-            if isinstance(body, list) and body and isinstance(body[0], ast.stmt):
-                body[:] = [part for statement in body for part in (*_equivalents(statement), statement)]
-    return tree
-
-
-def _equivalents(statement: ast.stmt) -> Iterator[ast.stmt]:
-    for name, line, body in _magics(statement):
-        text = f"{line}\n{body}"
+def _without_magics(source: str) -> str:
+    """Python that uses and defines the names that a cell with its magics does, on the same lines."""
+    if magic := CELL_MAGIC.match(source):
+        name, line, body = magic[1], magic[2], source[magic.end() :]
         if name == "sql":
-            yield from (_at(statement, f"{used}") for used in _template_variables(text))
-            if result := RESULT.search(text):
-                yield _at(statement, f"{result[1]} = None")
-        elif name in PYTHON_MAGICS:
-            if name == "capture" and (variable := re.search(r"(?:^|\s)([A-Za-z_]\w*)", line)):
-                yield _at(statement, f"{variable[1]} = None")
-            code = body or (line if name in {"time", "timeit", "prun"} else "")
-            try:
-                yield from _expand_magics(ast.increment_lineno(_parse(code), statement.lineno)).body
-            except SyntaxError:
-                continue  # the magic has options before its code
+            return _sql_as_python("", "", f"{line}\n{body}")
+        if name in PYTHON_MAGICS:
+            variable = re.search(r"(?:^|\s)([A-Za-z_]\w*)", line) if name == "capture" else None
+            source = (f"{variable[1]} = None" if variable else "None") + "\n" * magic[0].count("\n") + body
+    source = SQL_LINE.sub(lambda match: _sql_as_python(match[1], match[2] or "", match[3]), source)
+    # pyflakes ignores what is awaited outside a function.
+    return re.sub(r"\bawait\b[ \t]*", "", _transformed(LINE_MAGIC.sub(r"\1", source)))
 
 
-def _magics(statement: ast.stmt) -> Iterator[tuple[str, str, str]]:
-    """Name, line and body of the magics that a simple statement calls."""
-    if isinstance(statement, (ast.FunctionDef, ast.ClassDef, ast.If, ast.For, ast.While, ast.With, ast.Try)):
-        return  # the statements inside are visited themselves
-    for node in ast.walk(statement):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant)]
-            if node.func.attr in {"run_cell_magic", "run_line_magic"} and len(texts) >= 2:
-                yield texts[0], texts[1], texts[2] if len(texts) > 2 else ""
-
-
-def _may_define_any_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.stmt) and any(name in DEFINING_MAGICS for name, _, _ in _magics(node))
-
-
-def _at(statement: ast.stmt, code: str) -> ast.stmt:
-    new = ast.parse(code).body[0]
-    for node in ast.walk(new):
-        ast.copy_location(node, statement)
-    return new
+def _sql_as_python(indent: str, assignment: str, sql: str) -> str:
+    result = SQL_RESULT.search(sql)
+    target = assignment or (f"{result[1]} = " if result else "")
+    return f"{indent}{target}[{', '.join(_template_variables(sql))}]" + "\n" * sql.count("\n")
 
 
 def _template_variables(sql: str) -> list[str]:
@@ -141,8 +111,6 @@ class Parameter:
 
     name: str
     type: str
-    default: Any
-    help: str = ""
 
     def parse(self, value: Any) -> Any:
         """Convert a value to the parameter's type.
@@ -195,44 +163,32 @@ def read_parameters(path: Path) -> dict[str, Parameter]:
     if len(tagged) != 1:
         raise ChainError(f"{path.name} has {len(tagged)} cells tagged `parameters`, and needs exactly one.")
     for number, cell in enumerate(code, 1):
-        _compile(path.name, number, cell.source)
-    _check_names(path.name, [cell.source for cell in code])
+        try:
+            compile(_transformed(cell.source), path.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        except SyntaxError as error:
+            raise ChainError(f"{path.name}, code cell {number}, line {error.lineno}: {error.msg}.") from None
+    for name, cell, line in undefined_names(cell.source for cell in code):
+        raise ChainError(
+            f"{path.name}, code cell {cell}, line {line}: {name!r} is used, and nothing before it defines it: import "
+            "or assign it, or correct its spelling."
+        )
     return _parameters(path.name, tagged[0].source)
 
 
-def _compile(notebook: str, number: int, source: str) -> None:
-    from IPython.core.inputtransformer2 import TransformerManager
-
-    try:
-        compile(TransformerManager().transform_cell(source), notebook, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    except SyntaxError as error:
-        raise ChainError(f"{notebook}, code cell {number}, line {error.lineno}: {error.msg}.") from None
-
-
-def _check_names(notebook: str, sources: list[str]) -> None:
-    for found in undefined_names(sources):
-        raise ChainError(
-            f"{notebook}, code cell {found.cell}, line {found.line}: {found.name!r} is used, and nothing before it "
-            "defines it: import or assign it, or correct its spelling."
-        )
-
-
 def _parameters(notebook: str, source: str) -> dict[str, Parameter]:
-    lines = source.splitlines()
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
-            name, kind = node.target.id, ast.unparse(node.annotation)
+            name, kind, value = node.target.id, ast.unparse(node.annotation), node.value
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name, kind = node.targets[0].id, ""
+            name, kind, value = node.targets[0].id, "", node.value
         else:
             continue
         try:
-            default = ast.literal_eval(node.value)
+            ast.literal_eval(value)
         except ValueError:
             raise ChainError(f"{notebook}: the default of parameter {name} must be a plain value.") from None
-        _, _, comment = lines[node.lineno - 1].partition("#")
-        found[name] = Parameter(name, kind, default, comment.strip())
+        found[name] = Parameter(name, kind)
     return found
 
 

@@ -98,13 +98,13 @@ def write_step(folder: Path, notebook: str) -> Path:
     from markupsafe import Markup
 
     source = folder / notebook
-    step = next((s for s in run_archive.read(folder)["steps"] if s["notebook"] == notebook), {})
+    errors = {step["notebook"]: step.get("error") for step in run_archive.read(folder)["steps"]}
     executed = nbformat.read(source, as_version=4)
     failed = [cell for cell in executed.cells if cell.metadata.get("papermill", {}).get("status") == "failed"]
     failing = [nbformat.v4.new_notebook(metadata=executed.metadata, cells=[cell]) for cell in failed[:1]]
     body, *cell = (Markup(_exporter().from_notebook_node(part)[0]) for part in (executed, *failing))
     page = source.with_suffix(".html")
-    context = {"name": source.stem, "error": step.get("error"), "pygments": _pygments()}
+    context = {"name": source.stem, "error": errors.get(notebook), "pygments": _pygments()}
     write_private(page, _render("notebook.html.j2", body=body, failing=next(iter(cell), None), **context))
     return page
 
@@ -146,7 +146,7 @@ def _render(template: str, **context: Any) -> str:
     from markupsafe import Markup
 
     css = Markup((TEMPLATES / "style.css").read_text("utf-8"))
-    return _environment().get_template(template).render(css=css, **context)
+    return str(_environment().get_template(template).render(css=css, **context))
 
 
 def _run_context(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
@@ -238,7 +238,7 @@ def _tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     tables.append({"table": "all", "total": True} | totals)
     for row in tables:
         row["adds_up"] = all(
-            row[total] is None or row[total] == sum(row[part] or 0 for part in parts)
+            row[total] is None or row[total] == sum(int(row[part] or 0) for part in parts)
             for total, *parts in (facts.FLOWS, facts.STOCKS)
         )
     return tables

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from duckbook.publish import publisher
+from duckbook.publish.publication import LakePublication
 from duckbook.runs import codebase, run_archive
 from duckbook.runs.chain import Step
 from duckbook.settings import ROOT, Settings
@@ -47,11 +48,11 @@ def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
     Marts in files have their SHA-256, and a publication in the lake its snapshot.
     """
     if settings.target == "lake":
-        # Newest first; a second publication of a run has a numeric suffix.
-        of_run = (p for p in publisher.publications(settings) if p.run_id.startswith(run_id))
-        found = next(of_run, None)
-        rows = found and {mart: {"rows": count} for mart, count in found.marts.items()}
-        return found and {"name": found.run_id, "as_of": found.as_of, "snapshot": found.snapshot, "marts": rows}
+        for found in publisher.publications(settings):  # newest first
+            # A second publication of a run has a numeric suffix.
+            if isinstance(found, LakePublication) and found.run_id.startswith(run_id):
+                rows = {mart: {"rows": count} for mart, count in found.marts.items()}
+                return {"name": found.run_id, "as_of": found.as_of, "snapshot": found.snapshot, "marts": rows}
     files = sorted(settings.data.glob(f"published/{run_id}*/publication.json"), key=lambda file: file.stat().st_mtime)
     for file in reversed(files):
         published = json.loads(file.read_text("utf-8"))
@@ -63,7 +64,7 @@ def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
 def readers(settings: Settings) -> dict[str, Any] | None:
     """Name and as-of date of the publication that readers use, or None."""
     found = publisher.current(settings)
-    return found and {"run_id": found.run_id, "as_of": found.as_of}
+    return {"run_id": found.run_id, "as_of": found.as_of} if found else None
 
 
 def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> tuple[str, str]:
@@ -79,10 +80,8 @@ def resume_from(record: dict[str, Any], steps: list[Step], chain_file: Path) -> 
     then, now = record["code"], codebase.checksums(chain_file)
     status = {entry["name"]: entry["status"] for entry in record["steps"]}
     for step in steps:
-        if files := codebase.changed(step, then, now):
-            more = f" and {len(files) - 3} more files" if len(files) > 3 else ""
-            what = f"{', '.join(files[:3])}{more}, which it uses,"
-            return step.name, f"{what} {'have' if len(files) > 1 else 'has'} changed since"
+        if names := codebase.changed(step, then, now):
+            return step.name, f"its code has changed since: {', '.join(names)}"
         if status[step.name] != run_archive.SUCCEEDED:
             return step.name, f"it was {status[step.name]}"
     return steps[-1].name, "the run did not end"
