@@ -66,14 +66,14 @@ class BiPublication:
 
 
 def publish_bi(
-    settings: Settings, endpoints: Endpoints, patience: float | None = None, grace: timedelta = GRACE
+    settings: Settings, endpoints: Endpoints, patience: float = bi_schema.PATIENCE_SECONDS, grace: timedelta = GRACE
 ) -> BiPublication:
     """Copy the current publication to Postgres and S3 for BI, without interrupting readers.
 
     Parameters
     ----------
     patience
-        Seconds to wait for readers' locks on the old tables; None: a minute.
+        Seconds to wait for readers' locks on the old tables.
     grace
         The files of earlier publications are kept this long after they were replaced, whatever the settings keep.
 
@@ -149,7 +149,7 @@ def _to_postgres(
     endpoints: Endpoints,
     published: publisher.Published,
     contracts: dict[str, Contract],
-    patience: float | None,
+    patience: float,
     history: str | None,
 ) -> tuple[dict[str, int], bool, tuple[str, ...]]:
     """Copy the marts to Postgres; return their rows, whether old tables were locked, and schemas still locked."""
@@ -184,9 +184,7 @@ def _to_postgres(
                 postgres.execute(f"comment on schema {quoted(new)} is {literal(comment)}")
                 for right in ("usage on schema", "select on all tables in schema"):
                     postgres.execute(f"grant {right} {quoted(new)} to {quoted(settings.bi_reader)}")
-                locked = bi_schema.swap(
-                    postgres, new, schema, bi_schema.PATIENCE_SECONDS if patience is None else patience
-                )
+                locked = bi_schema.swap(postgres, new, schema, patience)
             rows.pop(PUBLICATION)
             return rows, locked, tuple(bi_schema.drop_old(postgres, schema))
     except psycopg2.OperationalError as error:
