@@ -33,6 +33,17 @@ select
 from range({rows})
 """
 
+EVENT_TYPES = {
+    "event_key": "bigint",
+    "customer_key": "bigint",
+    "product_key": "bigint",
+    "date_key": "integer",
+    "event_type": "text",
+    "occurred_at": "timestamp",
+    "amount": "numeric(18, 2)",
+    "is_first": "boolean",
+}
+
 
 def measure(figures: Figures, customers: int, runs: int) -> None:
     """Add the figures of a mart of this many customers' events."""
@@ -65,12 +76,10 @@ def bare(marts, postgres, dsn: str) -> None:
 def copy(marts, postgres, _dsn: str) -> None:
     """Our copy alone."""
     from duckbook.publish import bi_schema
-    from psycopg2 import sql
 
     with postgres:
         _create(postgres)
-        columns = [(name, kind) for name, kind, *_ in marts.execute("describe source.fct_events").fetchall()]
-        bi_schema.copy_table(postgres, marts, "source.fct_events", columns, sql.Identifier("bench", "fct_events"))
+        bi_schema.copy_table(postgres, marts, "source.fct_events", EVENT_TYPES, "bench.fct_events")
 
 
 def publish(marts, postgres, _dsn: str) -> None:
@@ -86,10 +95,8 @@ def publish(marts, postgres, _dsn: str) -> None:
 
 
 def _create(postgres) -> None:
-    postgres.execute(
-        "create table bench.fct_events (event_key bigint, customer_key bigint, product_key bigint, date_key integer, "
-        "event_type text, occurred_at timestamp, amount numeric(18, 2), is_first boolean)"
-    )
+    columns = ", ".join(f"{name} {kind}" for name, kind in EVENT_TYPES.items())
+    postgres.execute(f"create table bench.fct_events ({columns})")
 
 
 WORK = {"bare": bare, "copy": copy, "publish": publish}

@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import duckdb
 import postgres_servers
 import psycopg2.errors
 import psycopg2.extensions
@@ -17,7 +18,8 @@ import pytest
 import sqlalchemy
 from duckbook.backends import postgres_connection, postgres_server, storage, warehouse
 from duckbook.errors import PublishError
-from duckbook.publish import bi, bi_files, bi_reader, bi_schema, publisher
+from duckbook.publish import bi, bi_files, bi_schema, publisher
+from duckbook.publish.publication import Publication
 from duckbook.settings import Settings
 from duckbook.transform import contracts
 from duckbook.transform.contracts import Column, Contract
@@ -47,8 +49,8 @@ def owner(endpoints):
 
 
 def reader_dsn(shop, endpoints) -> str:
-    reader = bi_reader.reader_for(shop, bi.bi_dsn(shop, endpoints))
-    return f"postgresql://{reader.user}:{reader.password}@{reader.host}:{reader.port}/{reader.database}"
+    reader = bi_schema.reader_for(shop, bi.bi_dsn(shop, endpoints))
+    return "postgresql://{user}:{password}@{host}:{port}/{dbname}".format(**reader)
 
 
 @pytest.fixture
@@ -101,9 +103,8 @@ def test_a_bi_client_reflects_keys_relations_types_and_comments(shop, endpoints,
 
 
 def test_psql_connects_with_the_printed_variables(shop, endpoints, bi_copy):
-    reader = bi_reader.reader_for(shop, bi.bi_dsn(shop, endpoints))
-    environment = {"PGHOST": reader.host, "PGPORT": reader.port, "PGDATABASE": reader.database}
-    environment |= {"PGUSER": reader.user, "PGPASSWORD": reader.password}
+    reader = bi_schema.reader_for(shop, bi.bi_dsn(shop, endpoints))
+    environment = {f"PG{name.replace('dbname', 'database').upper()}": value for name, value in reader.items()}
     psql = postgres_server.find_programs(None) / "psql"
     if not psql.exists():
         pytest.skip("this Postgres comes without psql")
@@ -183,12 +184,12 @@ def test_parquet_lies_behind_a_pointer_and_under_names_that_stay(shop, endpoints
 
 def test_the_file_for_power_bi_names_the_server_and_no_password(shop, endpoints, bi_copy):
     (connection,) = json.loads(bi_copy.pbids.read_text("utf-8"))["connections"]
-    reader = bi_reader.reader_for(shop, bi.bi_dsn(shop, endpoints))
+    reader = bi_schema.reader_for(shop, bi.bi_dsn(shop, endpoints))
     assert connection["details"] == {
         "protocol": "postgresql",
-        "address": {"server": f"{reader.host}:{reader.port}", "database": reader.database},
+        "address": {"server": f"{reader['host']}:{reader['port']}", "database": reader["dbname"]},
     }
-    assert reader.password not in bi_copy.pbids.read_text("utf-8")
+    assert reader["password"] not in bi_copy.pbids.read_text("utf-8")
 
 
 def test_a_foreign_schema_is_not_replaced(shop, endpoints, owner):
@@ -203,13 +204,13 @@ def test_a_schema_and_a_bucket_of_another_history_are_not_replaced(shop, endpoin
     (comment,) = owner.execute("select obj_description('shop_bi'::regnamespace, 'pg_namespace')").fetchone()
     owner.execute(f"comment on schema shop_bi is '{comment[:-1]}, of the history abc.'")
     with pytest.raises(PublishError, match="SCHEMA=shop_bi holds the marts of another history"):
-        bi._refuse_foreign_schema(owner, "shop_bi", "def")
+        bi_schema.refuse_foreign(owner, "shop_bi", "def")
     owner.execute(f"comment on schema shop_bi is '{comment}'")
     client = storage.client(endpoints.s3)
     for history in (None, "abc"):
-        bi_files.upload(client, "two-histories", "one", None, {}, 1, history)
+        bi_files.upload(client, "two-histories", Publication("one", None, {}), {}, 1, history)
     with pytest.raises(PublishError, match="two-histories holds the marts of another history"):
-        bi_files.upload(client, "two-histories", "one", None, {}, 1, "def")
+        bi_files.upload(client, "two-histories", Publication("one", None, {}), {}, 1, "def")
 
 
 def test_foreign_objects_in_the_bucket_stay_and_old_publications_are_deleted(endpoints, tmp_path):
@@ -220,7 +221,7 @@ def test_foreign_objects_in_the_bucket_stay_and_old_publications_are_deleted(end
         files[mart].write_bytes(mart.encode())
 
     def put(run_id: str, marts=files, keep: int = 2, grace=timedelta(0)) -> set[str]:
-        bi_files.upload(client, bucket, run_id, "2026-06-30", marts, keep, grace=grace)
+        bi_files.upload(client, bucket, Publication(run_id, "2026-06-30", {}), marts, keep, grace=grace)
         return {found.key for found in storage.list_objects(client, bucket)} - {"current.json", "duckbook.json"}
 
     storage.ensure_bucket(client, bucket)
@@ -387,6 +388,13 @@ def test_a_publication_that_fails_leaves_nothing_behind(marts, swapped, owner):
         bi_schema.build(owner, marts, "swapped__new", TWO, "source")
     assert owner.execute(READ).fetchone() == (ROWS, 0, 0, 0, 0)
     assert not owner.execute("select 1 from pg_namespace where nspname = 'swapped__new'").fetchone()
+
+
+def test_an_error_of_duckdb_in_the_middle_of_a_copy_is_raised_as_it_is(marts, owner):
+    value = "case when range = 300000 then error('stopped here')::bigint else range end"
+    marts.execute(f"create view source.failing as select {value} as id from range(400000)")
+    with pytest.raises(duckdb.Error, match="stopped here"), owner:
+        bi_schema.build(owner, marts, "failing__new", {"failing": Contract("", (), (), {})}, "source")
 
 
 def test_types_and_values_unknown_to_postgres_are_converted(marts, owner):

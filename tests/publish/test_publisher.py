@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import json
 import os
 import subprocess
@@ -220,18 +219,10 @@ def test_a_second_publication_of_a_run_leaves_the_first_to_its_readers(shop):
     assert reader.connection.execute("select count(*) from ecom_marts.dim_dates").fetchone()[0] > 0
 
 
-@pytest.mark.parametrize("target", publisher.BACKENDS)
-def test_each_backend_has_the_functions_of_the_protocol(target):
-    """All functions of the protocol, with the same parameters, types and order."""
-    backend = importlib.import_module(f"duckbook.publish.{publisher.BACKENDS[target]}")
-    protocol = {name: function for name, function in vars(PublicationBackend).items() if inspect.isfunction(function)}
-    functions = {name: vars(backend)[name] for name in protocol if not name.startswith("_")}
-    assert len(functions) == 6
-    for name, function in functions.items():
-        expected = list(inspect.signature(protocol[name]).parameters.values())[1:]
-        actual = list(inspect.signature(function).parameters.values())
-        sides = [[(p.name, p.annotation, p.kind, p.default) for p in side] for side in (actual, expected)]
-        assert sides[0] == sides[1], name
+@pytest.mark.parametrize("module", publisher.BACKENDS.values())
+def test_each_target_has_a_whole_backend(module):
+    backend = importlib.import_module(f"duckbook.publish.{module}").Backend(Settings(_env_file=None))
+    assert isinstance(backend, PublicationBackend)
 
 
 def test_a_publication_is_not_taken_from_under_its_readers(shop, monkeypatch):

@@ -263,18 +263,14 @@ def use_landing(connection: duckdb.DuckDBPyConnection, endpoints: Endpoints, rea
     Credentials are in DuckDB's secrets, which redact them, and never in the text of an ATTACH.
     """
     use_s3(connection, endpoints.s3)
-    options = _use_postgres(connection, "landing_postgres", endpoints.postgres_dsn)
+    attach_postgres(connection, LANDING_DATABASE, endpoints.postgres_dsn, read_only)
+
+
+def attach_postgres(connection: duckdb.DuckDBPyConnection, name: str, dsn: str, read_only: bool = True) -> None:
+    """Attach the Postgres of a DSN as the database `name`."""
+    options = _use_postgres(connection, name, dsn)
     mode = ", read_only" if read_only else ""
-    connection.execute(
-        f"attach if not exists {literal(options)} as {LANDING_DATABASE} (type postgres, secret landing_postgres{mode})"
-    )
-
-
-def attach_postgres(connection: duckdb.DuckDBPyConnection, name: str, values: dict[str, str]) -> None:
-    """Attach another Postgres, read-only, as the database `name`; `values` are the options of DuckDB's secret."""
-    connection.execute("load postgres_scanner")
-    _create_secret(connection, name, "postgres", values)
-    connection.execute(f"attach if not exists '' as {name} (type postgres, secret {name}, read_only)")
+    connection.execute(f"attach if not exists {literal(options)} as {name} (type postgres, secret {name}{mode})")
 
 
 def _use_postgres(connection: duckdb.DuckDBPyConnection, secret: str, dsn: str) -> str:

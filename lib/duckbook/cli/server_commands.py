@@ -63,20 +63,12 @@ def bi_env(**_common) -> None:
     import shlex
 
     from duckbook.backends import servers
-    from duckbook.publish import bi, bi_reader
+    from duckbook.publish import bi, bi_schema
 
     dsn = bi.bi_dsn(settings(), servers.up(settings()))
-    reader = bi_reader.reader_for(settings(), dsn)
-    values: dict[str, str | None] = {
-        "PGHOST": reader.host,
-        "PGPORT": reader.port,
-        "PGDATABASE": reader.database,
-        "PGUSER": reader.user,
-    }
-    values |= {"PGPASSWORD": reader.password, "PGOPTIONS": f"-c search_path={settings().bi_schema}"}
+    values = bi_schema.reader_for(settings(), dsn) | {"options": f"-c search_path={settings().bi_schema}"}
     for name, value in values.items():
-        if value:
-            click.echo(f"export {name}={shlex.quote(value)}")
+        click.echo(f"export PG{name.replace('dbname', 'database').upper()}={shlex.quote(value)}")
 
 
 @click.command()

@@ -252,7 +252,7 @@ def _in_bi(settings: Settings, endpoints: Endpoints, engine) -> list[Trace]:
     traces = [Trace("BI, Parquet in S3", f"{len(keys)} objects", in_s3)]
     found, tables = 0, 0
     if schemas:
-        bi.attach_as_owner(engine, settings, endpoints)
+        bi.attach(engine, settings, endpoints, as_owner=True)
         names = engine.execute(
             "select database_name || '.' || schema_name || '.' || table_name from duckdb_tables() "
             "where database_name = ? and schema_name in (select unnest(?))",

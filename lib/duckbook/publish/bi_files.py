@@ -8,15 +8,16 @@ follow a pointer; each is replaced on its own. The manifest ``duckbook.json`` li
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from duckbook.backends import storage
 from duckbook.errors import PublishError
 from duckbook.files import write_private
-from duckbook.publish.publication import GRACE
+from duckbook.publish.publication import GRACE, Publication
 
 POINTER = "current.json"
 
@@ -28,10 +29,9 @@ UPLOAD_THREADS = 4
 
 
 def upload(
-    client,
+    client: Any,
     bucket: str,
-    run_id: str,
-    as_of: str | None,
+    publication: Publication,
     files: Mapping[str, Path],
     keep: int,
     history: str | None = None,
@@ -59,33 +59,35 @@ def upload(
         The object storage refuses them. Readers keep what they had, except some copies under fixed names.
     """
     storage.ensure_bucket(client, bucket)
-    keys = {mart: f"runs/{run_id}/{mart}.parquet" for mart in files}
+    keys = {mart: f"runs/{publication.run_id}/{mart}.parquet" for mart in files}
     copies = {mart: f"current/{mart}.parquet" for mart in files}
-    earlier, left, old_copies, history = _read_manifest(client, bucket, history)
-    replaced = earlier.pop(run_id, [])
+    manifest = _read_manifest(client, bucket, history)
+    earlier, left = manifest["publications"], manifest["left"]
+    listed = {*manifest["copies"]}.union(*earlier.values())
+    replaced = earlier.pop(publication.run_id, [])
+
+    def put(key: str, content: dict[str, Any]) -> None:
+        storage.put_bytes(client, bucket, key, json.dumps(content, indent=1).encode())
+
     # List objects before their upload and until their deletion, so that those of a killed publication are known.
-    listed = {**earlier, run_id: {*replaced, *keys.values()}}
-    _write_manifest(client, bucket, history, listed, left, {*old_copies, *copies.values()})
+    manifest["publications"] = {**earlier, publication.run_id: sorted({*replaced, *keys.values()})}
+    put(MANIFEST, manifest | {"copies": sorted({*manifest["copies"], *copies.values()})})
     with ThreadPoolExecutor(UPLOAD_THREADS) as pool:
         list(pool.map(lambda mart: storage.upload(client, files[mart], bucket, keys[mart]), files))
-        pointer = {"run_id": run_id, "as_of": as_of, "marts": keys}
-        storage.put_bytes(client, bucket, POINTER, json.dumps(pointer, indent=1).encode())
+        put(POINTER, {"run_id": publication.run_id, "as_of": publication.as_of, "marts": keys})
         list(pool.map(lambda mart: storage.upload(client, files[mart], bucket, copies[mart]), files))
     now = datetime.now(UTC)
     left = {name: left.get(name, now.isoformat()) for name in earlier}
-    newest = [*earlier][-(keep - 1) :] if keep > 1 else []
-    kept = {name: old for name, old in earlier.items() if name in newest or left[name] > (now - grace).isoformat()}
-    kept[run_id] = [*keys.values()]
-    kept_keys = {key for publication in kept.values() for key in publication} | {*copies.values()}
-    for key in {key for old in earlier.values() for key in old}.union(replaced, old_copies) - kept_keys:
+    newest = [*earlier][::-1][: keep - 1]
+    kept = [name for name in earlier if name in newest or left[name] > (now - grace).isoformat()]
+    manifest["publications"] = {name: earlier[name] for name in kept} | {publication.run_id: sorted(keys.values())}
+    for key in listed.difference(copies.values(), *manifest["publications"].values()):
         storage.delete(client, bucket, key)
-    _write_manifest(client, bucket, history, kept, {name: left[name] for name in kept if name in left}, copies.values())
+    put(MANIFEST, manifest | {"left": {name: left[name] for name in kept}, "copies": sorted(copies.values())})
     return {mart: f"s3://{bucket}/{key}" for mart, key in keys.items()}
 
 
-def _read_manifest(
-    client, bucket: str, history: str | None
-) -> tuple[dict[str, list[str]], dict[str, str], list[str], str | None]:
+def _read_manifest(client: Any, bucket: str, history: str | None) -> dict[str, Any]:
     """Name → keys of the bucket's publications, oldest first; name → when it was replaced; keys of copies; history.
 
     Raises
@@ -93,48 +95,36 @@ def _read_manifest(
     PublishError
         The bucket holds objects that are not ours, or publications of another history.
     """
-    manifest = json.loads(storage.get_bytes(client, bucket, MANIFEST) or b"{}")
-    if manifest:
+    if stored := storage.get_bytes(client, bucket, MANIFEST):
+        manifest: dict[str, Any] = json.loads(stored)
         if history and manifest["history"] not in {None, history}:
             raise PublishError(
                 f"DUCKBOOK_S3_MARTS_BUCKET={bucket} holds the marts of another history, which these would replace: "
                 f"name another bucket, or delete {MANIFEST} and the objects that it names."
             )
-        return manifest["publications"], manifest.get("left", {}), manifest["copies"], history or manifest["history"]
-    prefixes = (POINTER, "current/", "runs/")
-    stored = [object_ for prefix in prefixes for object_ in storage.list_objects(client, bucket, prefix)]
+        return {"left": {}} | manifest | ({"history": history} if history else {})
+    objects = [
+        each for prefix in (POINTER, "current/", "runs/") for each in storage.list_objects(client, bucket, prefix)
+    ]
     try:
         pointer = json.loads(storage.get_bytes(client, bucket, POINTER) or b"")
         marts = {Path(key).name for key in pointer["marts"].values()}
         ours = set(pointer) == {"run_id", "as_of", "marts"}
     except (ValueError, KeyError, TypeError, AttributeError):
         ours = False
-    if stored and not ours:
+    if objects and not ours:
         raise PublishError(
-            f"DUCKBOOK_S3_MARTS_BUCKET={bucket} holds {stored[0].key}, which is not from a publication and which this "
+            f"DUCKBOOK_S3_MARTS_BUCKET={bucket} holds {objects[0].key}, which is not from a publication and which this "
             "one might replace: name another bucket."
         )
     # An earlier version wrote no manifest: find its publications by the names of their files.
     publications: dict[str, list[str]] = {}
-    for object_ in sorted(stored, key=lambda each: each.put_at):
-        folder, _, name = object_.key.rpartition("/")
+    for each in sorted(objects, key=lambda each: each.put_at):
+        folder, _, name = each.key.rpartition("/")
         if name in marts and folder.startswith(("runs/", "current")):
-            publications.setdefault(folder.removeprefix("runs/"), []).append(object_.key)
+            publications.setdefault(folder.removeprefix("runs/"), []).append(each.key)
     copies = publications.pop("current", [])
-    return publications, {}, copies, history
-
-
-def _write_manifest(
-    client,
-    bucket: str,
-    history: str | None,
-    publications: Mapping[str, Iterable],
-    left: Mapping[str, str],
-    copies: Iterable[str],
-) -> None:
-    listed = {name: sorted(keys) for name, keys in publications.items()}
-    content = {"what": DESCRIPTION, "history": history, "publications": listed, "left": left, "copies": sorted(copies)}
-    storage.put_bytes(client, bucket, MANIFEST, json.dumps(content, indent=1).encode())
+    return {"what": DESCRIPTION, "history": history, "publications": publications, "left": {}, "copies": copies}
 
 
 def write_pbids(file: Path, server: str, database: str) -> None:

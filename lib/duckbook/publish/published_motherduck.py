@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from duckbook.backends.motherduck import attach_database, without_token
+from duckbook.backends import motherduck
 from duckbook.errors import PublishError
-from duckbook.publish.publication import MartQuery, Publication, choose
-from duckbook.settings import Settings
+from duckbook.publish.publication import MartQuery, Publication, PublicationBackend, choose
+from duckbook.sql import quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -16,91 +17,66 @@ if TYPE_CHECKING:
 PUBLISHED = "ecom_published"
 """Schema of the published marts."""
 
-SCHEMA = "ecom_marts"
 
+class Backend(PublicationBackend):
+    """Keeps one publication as tables on MotherDuck."""
 
-def publish(
-    settings: Settings,
-    connection: duckdb.DuckDBPyConnection,
-    marts: dict[str, MartQuery],
-    run_id: str,
-    as_of: str | None,
-    keep: int,
-) -> Publication:
-    """Replace the published marts with those of ``ecom_marts``, and commit the connection's transaction."""
-    rows = {}
-    connection.execute(f"create schema if not exists {PUBLISHED}")
-    for mart, published in marts.items():
-        connection.execute(f"create or replace table {PUBLISHED}.{mart} as {published.query}")
-        (rows[mart],) = connection.execute(f"select count(*) from {PUBLISHED}.{mart}").fetchone()
-    connection.execute(
-        f"create or replace table {PUBLISHED}.publication as "
-        "select ?::varchar as run_id, ?::varchar as as_of, ?::varchar as marts, ?::boolean as masked",
-        [run_id, as_of, json.dumps(rows), settings.mask_personal],
-    )
-    connection.execute("commit")
-    return Publication(run_id, as_of, rows, settings.mask_personal)
+    def publish(
+        self, connection: duckdb.DuckDBPyConnection, marts: dict[str, MartQuery], new: Publication, keep: int
+    ) -> Publication:
+        """Replace the published tables, and commit the connection's transaction."""
+        rows = {}
+        connection.execute(f"create schema if not exists {PUBLISHED}")
+        for mart, published in marts.items():
+            connection.execute(f"create or replace table {PUBLISHED}.{mart} as {published.query}")
+            [(rows[mart],)] = connection.execute(f"select count(*) from {PUBLISHED}.{mart}").fetchall()
+        connection.execute(
+            f"create or replace table {PUBLISHED}.publication as "
+            "select ?::varchar as run_id, ?::varchar as as_of, ?::varchar as marts, ?::boolean as masked",
+            [new.run_id, new.as_of, json.dumps(rows), new.masked],
+        )
+        connection.execute("commit")
+        return replace(new, marts=rows)
 
+    def _open(self, connection: duckdb.DuckDBPyConnection, as_of: str | None, run_id: str | None) -> Publication:
+        import duckdb
 
-def attach(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, as_of: str | None, run_id: str | None
-) -> Publication:
-    """Create one view per mart of the publication, in the schema ``ecom_marts`` of a local connection.
+        try:
+            database = motherduck.attach_database(connection, self.settings)
+            try:
+                query = f"select run_id, as_of, marts, masked from {database}.{PUBLISHED}.publication"
+                rows = connection.execute(query).fetchall()
+            except duckdb.CatalogException:
+                rows = []
+        except duckdb.Error as error:
+            token = self.settings.motherduck_token
+            text = motherduck.without_token(error, token.get_secret_value() if token else "")
+            raise PublishError(f"The published marts on MotherDuck cannot be read: {text}.") from None
+        published = [Publication(name, date, json.loads(marts), masked) for name, date, marts, masked in rows]
+        return choose(published, next(iter(published), None), as_of, run_id)
 
-    Raises
-    ------
-    PublishError
-        Nothing has been published there yet, there is no such publication, or MotherDuck refuses.
-    """
-    import duckdb
+    def _query(self, connection: duckdb.DuckDBPyConnection, publication: Publication, mart: str) -> str:
+        return f"select * from {self.settings.motherduck_database}.{PUBLISHED}.{quoted(mart)}"
 
-    try:
-        database = attach_database(connection, settings)
-        published = _read(connection, database)
-    except duckdb.Error as error:
-        text = without_token(error, settings.motherduck_token.get_secret_value())
-        raise PublishError(f"The published marts on MotherDuck cannot be read: {text}.") from None
-    publication = choose(published, next(iter(published), None), as_of, run_id)
-    for mart in publication.marts:
-        connection.execute(f"create view {SCHEMA}.{mart} as select * from {database}.{PUBLISHED}.{mart}")
-    return publication
-
-
-def publications(settings: Settings) -> list[Publication]:
-    """Return nothing, so as not to call MotherDuck; `attach` finds its one publication."""
-    return []
-
-
-def current(settings: Settings) -> None:
-    """Return None, so as not to call MotherDuck."""
-    return None
-
-
-def roll_back(settings: Settings, run_id: str) -> Publication:
-    """Raise: there is no earlier publication.
-
-    Raises
-    ------
-    PublishError
-        Always.
-    """
-    raise PublishError(
-        f"MotherDuck keeps one publication, so {run_id} cannot be restored: publish it again, such as with "
-        "`make promote` from a target that still has it."
-    )
-
-
-def remove(settings: Settings, run_id: str) -> None:
-    """Remove nothing: the only publication is the current one."""
-
-
-def _read(connection: duckdb.DuckDBPyConnection, database: str) -> list[Publication]:
-    import duckdb
-
-    try:
-        rows = connection.execute(
-            f"select run_id, as_of, marts, masked from {database}.{PUBLISHED}.publication"
-        ).fetchall()
-    except duckdb.CatalogException:
+    def publications(self) -> list[Publication]:
+        """Return nothing, so as not to call MotherDuck; `attach` finds its one publication."""
         return []
-    return [Publication(run_id, as_of, json.loads(marts), masked) for run_id, as_of, marts, masked in rows]
+
+    def current(self) -> None:
+        """Return None, so as not to call MotherDuck."""
+
+    def roll_back(self, run_id: str) -> Publication:
+        """Raise: there is no earlier publication.
+
+        Raises
+        ------
+        PublishError
+            Always.
+        """
+        raise PublishError(
+            f"MotherDuck keeps one publication, so {run_id} cannot be restored: publish it again, such as with "
+            "`make promote` from a target that still has it."
+        )
+
+    def remove(self, run_id: str) -> None:
+        """Remove nothing: the only publication is the current one."""

@@ -14,19 +14,17 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from duckbook.backends import clock
 from duckbook.errors import PublishError
-from duckbook.publish.publication import MartQuery, Publication, PublicationBackend
+from duckbook.publish.publication import SCHEMA, MartQuery, Publication, PublicationBackend
 from duckbook.settings import Settings
 from duckbook.sql import PARQUET, literal
 from duckbook.transform import contracts, masking
 
 if TYPE_CHECKING:
     import duckdb
-
-SCHEMA = "ecom_marts"
 
 INTERNAL = {"reconciliation"}
 """Tables of the schema that are not marts but serve their tests."""
@@ -35,7 +33,7 @@ BAD = {"fail", "error", "runtime error", "skipped"}
 """Statuses of dbt with which marts are not published."""
 
 BACKENDS = {"duckdb": "published_files", "lake": "published_snapshots", "motherduck": "published_motherduck"}
-"""Target → its `PublicationBackend`, a module of this package."""
+"""Target → the module of its `PublicationBackend`."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,8 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
     from duckbook.backends import warehouse
 
     run_id = run_id or os.environ.get("DUCKBOOK_RUN_ID") or f"lab-{clock.now()[:19].replace(':', '')}"
-    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
+    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as opened:
+        connection = cast("duckdb.DuckDBPyConnection", opened)
         # One transaction: what is checked is what is published, whatever others write.
         connection.execute("begin")
         names = _marts(connection)
@@ -85,8 +84,8 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
             mart: MartQuery(query, contract[mart].sorted_by, contract[mart].personal if masked else ())
             for mart, query in queries.items()
         }
-        as_of = str(built_as_of(connection))
-        return _backend(settings).publish(settings, connection, marts, run_id, as_of, keep)
+        new = Publication(run_id, str(built_as_of(connection)), {}, masked)
+        return _backend(settings).publish(connection, marts, new, keep)
 
 
 def published(settings: Settings, as_of: str | None = None, run_id: str | None = None) -> Published:
@@ -109,7 +108,7 @@ def published(settings: Settings, as_of: str | None = None, run_id: str | None =
     connection = warehouse.engine(settings)
     try:
         connection.execute(f"create schema {SCHEMA}")
-        publication = _backend(settings).attach(connection, settings, as_of, run_id)
+        publication = _backend(settings).attach(connection, as_of, run_id)
     except BaseException:
         connection.close()
         raise
@@ -120,9 +119,11 @@ def parquet_files(settings: Settings, published: Published, folder: Path) -> dic
     """Mart → its Parquet file: that of the publication, or one written into `folder` if it is not kept as files."""
     from duckbook.publish import published_files
 
-    own = published_files.folder_of(settings, published.publication)
-    files = {mart: (own or folder) / f"{mart}.parquet" for mart in published.publication.marts}
-    for mart, file in () if own else files.items():
+    own = published_files.Backend(settings).folder / published.publication.run_id
+    if settings.target == "duckdb":
+        return {mart: own / f"{mart}.parquet" for mart in published.publication.marts}
+    files = {mart: folder / f"{mart}.parquet" for mart in published.publication.marts}
+    for mart, file in files.items():
         query = f"copy (select * from {SCHEMA}.{mart} order by all) to {literal(str(file))}"
         published.connection.execute(f"{query} {PARQUET}")
     return files
@@ -130,12 +131,12 @@ def parquet_files(settings: Settings, published: Published, folder: Path) -> dic
 
 def publications(settings: Settings) -> list[Publication]:
     """List the publications, newest first."""
-    return list(_backend(settings).publications(settings))
+    return _backend(settings).publications()
 
 
 def current(settings: Settings) -> Publication | None:
     """Return the publication that readers get by default, or None."""
-    return _backend(settings).current(settings)
+    return _backend(settings).current()
 
 
 def roll_back(settings: Settings, run_id: str) -> Publication:
@@ -146,17 +147,18 @@ def roll_back(settings: Settings, run_id: str) -> Publication:
     PublishError
         There is no such publication, or it lacks a file.
     """
-    return _backend(settings).roll_back(settings, run_id)
+    return _backend(settings).roll_back(run_id)
 
 
 def remove(settings: Settings, run_id: str) -> None:
     """Remove a publication, unless it is the current one."""
-    _backend(settings).remove(settings, run_id)
+    _backend(settings).remove(run_id)
 
 
 def _backend(settings: Settings) -> PublicationBackend:
     # Imported by name: reading the state of a local publication must not import DuckDB.
-    return importlib.import_module(f"duckbook.publish.{BACKENDS[settings.target]}")
+    module = importlib.import_module(f"duckbook.publish.{BACKENDS[settings.target]}")
+    return cast(PublicationBackend, module.Backend(settings))
 
 
 def _marts(connection: duckdb.DuckDBPyConnection) -> list[str]:
@@ -184,19 +186,22 @@ def built_as_of(connection: duckdb.DuckDBPyConnection) -> date:
     import duckdb
 
     try:
-        (as_of,) = connection.execute(f"select max(as_of) from {SCHEMA}.reconciliation").fetchone()
+        [(as_of,)] = connection.execute(f"select max(as_of) from {SCHEMA}.reconciliation").fetchall()
     except (duckdb.BinderException, duckdb.CatalogException):
         as_of = None
     if as_of is None:
         raise PublishError("The marts have no as-of date: build them with `make pipeline FROM=staging`.")
-    return as_of
+    return cast(date, as_of)
 
 
 def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) -> None:
     """Raise unless the newest build passed its tests, the marts reconcile and the quarantine is within its limit."""
-    from duckbook.transform import quarantine, reconciliation
+    from duckbook.transform import dbt_runner, quarantine, reconciliation
 
-    results = _artifact(settings, "layers/marts.json").get("results")
+    try:
+        results = json.loads((dbt_runner.target(settings) / "layers" / "marts.json").read_text("utf-8"))["results"]
+    except (OSError, ValueError, KeyError):
+        results = []
     if not results:
         raise PublishError(
             "The marts have not been tested: run notebooks/pipeline/06_marts.ipynb first, or `make pipeline`."
@@ -210,13 +215,3 @@ def _refuse_untested(settings: Settings, connection: duckdb.DuckDBPyConnection) 
     if unequal := reconciliation.differences(reconciliation.marts(connection)):
         raise PublishError(f"Marts differ from staging: {unequal}. Run notebooks/pipeline/06_marts.ipynb to see why.")
     quarantine.enforce_limit(connection, settings)
-
-
-def _artifact(settings: Settings, name: str) -> dict[str, Any]:
-    """Read one of dbt's artifacts; empty if it does not exist."""
-    from duckbook.transform import dbt_runner
-
-    try:
-        return json.loads((dbt_runner.target(settings) / name).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}

@@ -111,7 +111,7 @@ def _publications(settings: Settings) -> Iterator[Removal]:
 def _local(settings: Settings) -> Iterator[Removal]:
     """Leftovers of killed processes in the data folder and in the archive."""
     oldest = time.time() - LEFTOVER_AGE.total_seconds()
-    candidates = [(settings.data, path) for path in published_files.leftovers(settings)]
+    candidates = [(settings.data, path) for path in published_files.Backend(settings).leftovers()]
     if data_folder.made_by_duckbook(settings.data, "tmp"):
         candidates += [(settings.data, path) for path in settings.data.glob("tmp/*")]
     candidates += [(settings.runs, path) for path in settings.runs.glob("*/") if RUN.fullmatch(path.name)]
