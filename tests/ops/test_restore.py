@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from chains import duckbook
 from duckbook.backends import manifest, server_state, servers, storage
@@ -141,6 +144,68 @@ def test_a_failing_command_stops_the_servers_that_it_started(tmp_path):
         assert {row["state"] for row in servers.status(shop)} == {"running"}
     finally:
         servers.down(shop)
+
+
+FAILS = """
+import sys
+from pathlib import Path
+from duckbook.backends import server_state, servers
+from duckbook.settings import Settings
+settings = Settings(data=Path(sys.argv[1]), _env_file=None)
+with server_state.on_error(settings):
+    servers.up(settings)
+    print("started", flush=True)
+    sys.exit(sys.stdin.readline())
+"""
+
+BECOMES_ANOTHER_PROGRAM = """
+import os, sys
+from pathlib import Path
+from duckbook.backends import servers
+from duckbook.settings import Settings
+servers.up(Settings(data=Path(sys.argv[1]), _env_file=None))
+print("uses them", flush=True)
+os.execvp("sleep", ["sleep", "600"])
+"""
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Return a function that starts a script on one data folder, and waits until it uses the servers."""
+    begun = []
+
+    def begin(script: str) -> subprocess.Popen:
+        command = [sys.executable, "-c", script, str(tmp_path / "data")]
+        begun.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        assert begun[-1].stdout.readline()
+        return begun[-1]
+
+    yield begin
+    for process in begun:
+        process.kill()
+        process.communicate()
+    servers.down(Settings(data=tmp_path / "data", _env_file=None))
+
+
+def test_a_failing_command_leaves_the_servers_to_those_who_use_them(begin, tmp_path):
+    store = Settings(data=tmp_path / "data", _env_file=None)
+
+    def state_after_failure(command: subprocess.Popen) -> set[str]:
+        command.communicate("It failed.\n", timeout=60)
+        return {row["state"] for row in servers.status(store)}
+
+    # A reader that is another program by now, as `make lab` is JupyterLab.
+    failing, reader = begin(FAILS), begin(BECOMES_ANOTHER_PROGRAM)
+    assert state_after_failure(failing) == {"running"}
+    assert "Stopped: postgres, s3." in duckbook(store, "down").communicate(timeout=60)[0]
+    failing = begin(FAILS)
+    reader.kill()
+    reader.wait()
+    assert state_after_failure(failing) == {"stopped"}
+    # Programs that use what `make env` prints are not known.
+    failing = begin(FAILS)
+    assert "PGPASSWORD" in duckbook(store, "env").communicate(timeout=60)[0]
+    assert state_after_failure(failing) == {"running"}
 
 
 def test_every_command_that_may_start_servers_stops_them_on_failure():

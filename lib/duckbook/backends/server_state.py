@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def on_error(settings: Settings) -> Iterator[Event]:
-    """Stop embedded servers that the block started if it fails, unless a run uses the data folder by then.
+    """Stop embedded servers that the block started if it fails, unless another process uses them by then.
 
     Yields
     ------
@@ -30,16 +30,14 @@ def on_error(settings: Settings) -> Iterator[Event]:
         Set it to keep the servers running in any case.
     """
     from duckbook.backends import servers
-    from duckbook.backends.lock import lock_data_folder
 
-    started_before, keep = settings.data in servers.started, Event()
+    started_before, keep = servers.started_here(settings), Event()
     try:
         yield keep
     except BaseException:
-        if settings.data in servers.started and not started_before and not keep.is_set():
-            with suppress(DuckbookError), lock_data_folder(settings, "a command that failed"):
-                servers.down(settings)
-                servers.started.discard(settings.data)
+        if not started_before and not keep.is_set():
+            with suppress(DuckbookError):
+                servers.stop_unused(settings)
         raise
 
 

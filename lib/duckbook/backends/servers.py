@@ -6,12 +6,14 @@ are imported late: `status` sends no request to Postgres or S3.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,8 +26,10 @@ from duckbook.settings import Endpoints, Settings, revealed
 
 LOCK_SECONDS = 180
 
-started: set[Path] = set()
-"""Data folders whose servers this process started."""
+_users: dict[Path, int] = {}
+"""Data folder → this process's descriptor of the file ``users``, on which every user of the servers holds a lock."""
+
+_users_mutex = threading.Lock()
 
 LIBPQ = (
     *("PGSERVICE", "PGSSL", "PGOPTIONS", "PGGSS", "PGKRB", "PGREQUIRE", "PGCHANNEL", "PGTARGET", "PGCLIENT"),
@@ -72,7 +76,46 @@ def down(settings: Settings) -> list[str]:
         return []
     with _locked(settings), ThreadPoolExecutor() as pool:
         stopped = list(pool.map(lambda server: server.stop(), servers))
+        keep(settings)  # Nobody has started them.
+        _stop_using(settings)
     return [server.name for server, was_running in zip(servers, stopped, strict=True) if was_running]
+
+
+def stop_unused(settings: Settings, *, even_if_kept: bool = False) -> None:
+    """Stop the embedded servers if this process started them and no other process that called `up` is still there.
+
+    Parameters
+    ----------
+    even_if_kept
+        Stop them also if another process started them, or `keep` was called since.
+    """
+    descriptor = _users.get(settings.data)
+    if descriptor is None:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # Another process uses them.
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        return
+    try:
+        if even_if_kept or started_here(settings):
+            down(settings)
+    finally:
+        _stop_using(settings)
+
+
+def started_here(settings: Settings) -> bool:
+    """Whether this process started the embedded servers, and `keep` was not called since."""
+    try:
+        return _users_file(settings).read_text() == str(os.getpid())
+    except OSError:
+        return False
+
+
+def keep(settings: Settings) -> None:
+    """Keep the embedded servers running, even if the command that started them fails."""
+    with suppress(FileNotFoundError):
+        os.truncate(_users_file(settings), 0)
 
 
 def status(settings: Settings) -> list[dict[str, str]]:
@@ -148,6 +191,8 @@ def _start(settings: Settings) -> tuple[PostgresServer | None, S3Server | None]:
     if owner != os.geteuid():
         # Root could, but would leave files there that the owner cannot open.
         raise ServerError(f"{_folder(settings)} belongs to another user (id {owner}): work as that user.")
+    # Before the check that they run, so that `stop_unused` does not stop them in between.
+    _use(settings)
     postgres, s3 = _servers(settings)
     wanted = [
         server for server, needed in ((postgres, settings.embedded_postgres), (s3, settings.embedded_s3)) if needed
@@ -156,7 +201,7 @@ def _start(settings: Settings) -> tuple[PostgresServer | None, S3Server | None]:
         with _locked(settings), ThreadPoolExecutor() as pool:
             idle = [server for server in wanted if not server.is_ready()]
             if not any(server.is_running() for server in (postgres, s3)):
-                started.add(settings.data)
+                _users_file(settings).write_text(str(os.getpid()))
             for future in [pool.submit(server.start) for server in idle]:
                 future.result()
     return (postgres if settings.embedded_postgres else None), (s3 if settings.embedded_s3 else None)
@@ -177,6 +222,30 @@ def _servers(settings: Settings) -> tuple[PostgresServer, S3Server]:
 
 def _folder(settings: Settings) -> Path:
     return settings.data / "servers"
+
+
+def _users_file(settings: Settings) -> Path:
+    return _folder(settings) / "users"
+
+
+def _use(settings: Settings) -> None:
+    """Hold a shared lock on the file ``users`` until this process ends, however it ends."""
+    with _users_mutex:
+        descriptor = os.open(_users_file(settings), os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        # `make lab` becomes JupyterLab, which uses them too. Child processes do not inherit it from `subprocess`.
+        os.set_inheritable(descriptor, True)
+        # A folder that was removed in the meantime has another file now.
+        if (previous := _users.get(settings.data)) is not None:
+            os.close(previous)
+        _users[settings.data] = descriptor
+
+
+def _stop_using(settings: Settings) -> None:
+    with _users_mutex:
+        if (descriptor := _users.pop(settings.data, None)) is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # also for forked processes, which share the lock
+            os.close(descriptor)
 
 
 def _make_secrets(settings: Settings) -> None:

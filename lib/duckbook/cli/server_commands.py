@@ -23,6 +23,7 @@ def up(**_common) -> None:
 
     servers.preflight(settings())
     servers.up(settings())
+    servers.keep(settings())
     for server in servers.status(settings()):
         click.echo(f"{server['name']:<10} {server['state']:<10} {server['address']}")
 
@@ -39,6 +40,7 @@ def env(**_common) -> None:
     from duckbook.backends import servers
 
     endpoints = servers.up(settings())
+    servers.keep(settings())
     s3 = endpoints.s3
     values = {
         "AWS_ENDPOINT_URL_S3": s3.url,
@@ -67,6 +69,7 @@ def bi_env(**_common) -> None:
 
     dsn = bi.bi_dsn(settings(), servers.up(settings()))
     values = bi_schema.reader_for(settings(), dsn) | {"options": f"-c search_path={settings().bi_schema}"}
+    servers.keep(settings())
     for name, value in values.items():
         click.echo(f"export PG{name.replace('dbname', 'database').upper()}={shlex.quote(value)}")
 

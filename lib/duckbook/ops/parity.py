@@ -1,127 +1,38 @@
 """Compare two targets table by table: columns, row counts, sums of numbers, keys and values.
 
-Each side computes a digest of every row, or of the rows of sampled keys. The digests are compared in a local DuckDB.
+Views name their database, so two targets cannot share an engine. Each computes the digests of its keys and rows, and a
+local DuckDB counts them: equal rows of both sides cancel out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, get_args
 
 import yaml
 
 from duckbook.backends import warehouse
 from duckbook.errors import DuckbookError, WarehouseError, first_line
-from duckbook.ingest.rows import ROW_COLUMNS
 from duckbook.publish import publisher
 from duckbook.settings import ROOT, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import digest, quoted
 
 if TYPE_CHECKING:
-    import duckdb
+    from duckdb import DuckDBPyConnection
+
+    Sides = tuple[DuckDBPyConnection, DuckDBPyConnection]
 
 SCHEMAS = ("ecom_raw", "ecom_staging", "ecom_intermediate", "ecom_marts")
 
 TARGETS = get_args(Settings.model_fields["target"].annotation)
 
-NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT")
-"""Integer types, whose sums are exact, as are those of DECIMAL. DOUBLE and FLOAT are summed as decimals."""
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of a comparison. As a context manager it closes its connection.
-
-    Parameters
-    ----------
-    name
-        Name as the user gave it.
-    connection
-        Connection by which its tables are read.
-    published
-        Whether it is a publication, which has only the marts.
-    """
-
-    name: str
-    connection: duckdb.DuckDBPyConnection
-    published: bool = False
-
-    def __enter__(self) -> Side:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.connection.close()
-
-    @cached_property
-    def tables(self) -> dict[str, dict[str, str]]:
-        """``SCHEMA.TABLE`` → column → type, in the order of the columns. Views are included."""
-        rows = self.connection.execute(
-            "select table_schema || '.' || table_name, column_name, data_type from system.information_schema.columns "
-            "where table_catalog = current_database() and list_contains(?, table_schema) "
-            "and not starts_with(table_name, '_') order by table_schema, table_name, ordinal_position",
-            [list(SCHEMAS)],
-        ).fetchall()
-        tables: dict[str, dict[str, str]] = {}
-        for table, column, data_type in rows:
-            tables.setdefault(table, {})[column] = data_type
-        return tables
-
-    def totals(self, table: str, columns: dict[str, str]) -> tuple[int, dict[str, str]]:
-        """Return the row count of a table and the exact sum of each numeric column, as text."""
-        sums = {column: _sum(column, data_type) for column, data_type in columns.items() if _is_number(data_type)}
-        selected = ", ".join(["count(*)", *(f"cast({expression} as varchar)" for expression in sums.values())])
-        rows, *values = self.connection.execute(f"select {selected} from {table}").fetchone()
-        return rows, dict(zip(sums, values, strict=True))
-
-    def digests(self, table: str, key: list[str], columns: list[str], every: int):
-        """Return Arrow batches of key_digest, row_digest and number; row_digest is 0 except for one in `every` keys."""
-        row = _digest(columns)
-        sampled = row if every == 1 else f"case when key_digest % {every} = 0 then {row} else 0 end"
-        query = f"select key_digest, {sampled} as row_digest from (select *, {_digest(key)} as key_digest from {table})"
-        counted = f"select key_digest, row_digest, count(*) as number from ({query}) group by key_digest, row_digest"
-        return self.connection.execute(counted).fetch_record_batch(100_000)
-
-    def row(self, table: str, key: list[str], digest: int, columns: list[str]) -> dict[str, str | None]:
-        """Return a row with this key digest, its values as text; empty if there is none."""
-        listed = ", ".join(f"cast({quoted(column)} as varchar)" for column in columns)
-        query = f"select {listed} from {table} where {_digest(key)} = ? order by all limit 1"
-        values = self.connection.execute(query, [digest]).fetchone()
-        return dict(zip(columns, values, strict=True)) if values else {}
-
-
-def open_side(settings: Settings, name: str) -> Side:
-    """Open one side of a comparison.
-
-    Parameters
-    ----------
-    name
-        A target, the path of a DuckDB file, the name of a publication of the settings' target, or
-        ``TARGET:PUBLICATION``.
-
-    Raises
-    ------
-    DuckbookError
-        There is no such side, or it cannot be opened.
-    """
-    if name in TARGETS:
-        return Side(name, warehouse.open_warehouse(with_target(settings, name), read_only=True))
-    if name.endswith(".duckdb"):
-        return Side(name, _file(settings, Path(name)))
-    target, colon, run_id = name.rpartition(":")
-    if colon and target not in TARGETS:
-        raise DuckbookError(f"{name}: there is no target {target!r}; the targets are {', '.join(TARGETS)}.")
-    try:
-        published = publisher.published(with_target(settings, target or settings.target), run_id=run_id)
-    except DuckbookError as error:
-        raise DuckbookError(
-            f"{name} is no target ({', '.join(TARGETS)}), no file that ends in .duckdb, and no publication: {error}"
-        ) from None
-    return Side(name, published.connection, published=True)
+MOST_EXAMPLES = 3
+"""Examples per table and kind of difference."""
 
 
 def with_target(settings: Settings, target: str) -> Settings:
@@ -137,42 +48,45 @@ def with_target(settings: Settings, target: str) -> Settings:
     return settings.model_copy(update={"target": target})
 
 
-def _file(settings: Settings, path: Path) -> duckdb.DuckDBPyConnection:
+def open_side(settings: Settings, name: str) -> DuckDBPyConnection:
+    """Open one side of a comparison.
+
+    Parameters
+    ----------
+    name
+        A target, the path of a DuckDB file, the name of a publication of the settings' target, or
+        ``TARGET:PUBLICATION``.
+
+    Raises
+    ------
+    DuckbookError
+        There is no such side, or it cannot be opened.
+    """
     import duckdb
 
+    if name in TARGETS:
+        return warehouse.open_warehouse(with_target(settings, name), read_only=True)
+    if name.endswith(".duckdb"):
+        try:
+            connection = duckdb.connect(name, read_only=True, config=warehouse.engine_config(settings))
+        except duckdb.Error as error:
+            raise WarehouseError(f"The file {name} cannot be read: {first_line(error)}.") from None
+        connection.execute("set global timezone = 'UTC'")
+        return connection
+    target, colon, run_id = name.rpartition(":")
+    if colon and target not in TARGETS:
+        raise DuckbookError(f"{name}: there is no target {target!r}; the targets are {', '.join(TARGETS)}.")
     try:
-        connection = duckdb.connect(str(path), read_only=True, config=warehouse.engine_config(settings))
-    except duckdb.Error as error:
-        raise WarehouseError(f"The file {path} cannot be read: {first_line(error)}.") from None
-    connection.execute("set global timezone = 'UTC'")
-    return connection
-
-
-def _is_number(data_type: str) -> bool:
-    return data_type.startswith(("DECIMAL", *NUMBERS, "DOUBLE", "FLOAT")) and not data_type.endswith("]")
-
-
-def _sum(column: str, data_type: str) -> str:
-    # A floating-point sum depends on the order of the rows, so equal tables could have different sums.
-    return (
-        f"sum(cast({quoted(column)} as decimal(38, 6)))"
-        if data_type in ("DOUBLE", "FLOAT")
-        else f"sum({quoted(column)})"
-    )
-
-
-def _digest(columns: list[str]) -> str:
-    """Digest columns by MD5: DuckDB's own hash may differ between versions, such as MotherDuck's."""
-    values = ", ".join(f"coalesce(cast({quoted(column)} as varchar), chr(30))" for column in columns)
-    return digest(f"concat_ws(chr(31), {values})")
-
-
-MOST_EXAMPLES = 3
+        return publisher.published(with_target(settings, target or settings.target), run_id=run_id).connection
+    except DuckbookError as error:
+        raise DuckbookError(
+            f"{name} is no target ({', '.join(TARGETS)}), no file that ends in .duckdb, and no publication: {error}"
+        ) from None
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that differs, or a row that one side lacks: `column` is then empty and that side's value None."""
+    """A value that differs, or the number of a key's rows: `column` is then empty."""
 
     key: str
     column: str
@@ -188,10 +102,8 @@ class TableParity:
     ----------
     rows
         Row counts, left and right; None if a side lacks the table.
-    columns
-        Column → its types, left and right, if they differ; None if a side lacks the column.
-    sums
-        Column → its sums, left and right, if they differ.
+    columns, sums
+        Column → its types, or its sums, left and right, if they differ; None if a side lacks the column.
     only_left, only_right, changed
         Numbers of keys that one side lacks, and of keys whose rows differ.
     examples
@@ -210,8 +122,7 @@ class TableParity:
     @property
     def equal(self) -> bool:
         """Whether the table is the same on both sides."""
-        different = self.columns or self.sums or self.only_left or self.only_right or self.changed
-        return self.rows[0] == self.rows[1] and not different
+        return self.summary == "equal"
 
     @property
     def summary(self) -> str:
@@ -224,10 +135,15 @@ class TableParity:
         return "; ".join(parts + [f"{count:,} keys {what}" for count, what in counts if count]) or "equal"
 
 
+def all_equal(tables: list[TableParity]) -> bool:
+    """Whether there are tables and all of them are equal."""
+    return bool(tables) and all(table.equal for table in tables)
+
+
 def compare(
     settings: Settings,
-    left: Side,
-    right: Side,
+    left: DuckDBPyConnection,
+    right: DuckDBPyConnection,
     schemas: tuple[str, ...] = SCHEMAS,
     sample: int | None = None,
 ) -> list[TableParity]:
@@ -241,106 +157,134 @@ def compare(
         Approximate number of keys per table whose rows are compared; None for all. Keys, row counts and sums are
         always those of the whole table.
     """
-    if left.published or right.published:
-        schemas = tuple(schema for schema in schemas if schema == publisher.SCHEMA)
+    (database_left, tables_left), (database_right, tables_right) = _tables(left), _tables(right)
+    names = [table.split(".") for table in {*tables_left, *tables_right}]
+    if "memory" in (database_left, database_right):  # A publication is a set of views.
+        names = [n for n in names if n[0] == publisher.SCHEMA and n[1] not in publisher.INTERNAL]
+    chosen = sorted((SCHEMAS.index(schema), f"{schema}.{name}") for schema, name in names if schema in schemas)
     with closing(warehouse.engine(settings, trusted=True)) as engine:
-        return [_compare_table(engine, left, right, table, sample) for table in _tables(left, right, schemas)]
+        return [
+            _compare_table(engine, (left, right), table, (tables_left.get(table), tables_right.get(table)), sample)
+            for _, table in chosen
+        ]
 
 
-def _tables(left: Side, right: Side, schemas: tuple[str, ...]) -> Iterator[str]:
-    marts_only = left.published or right.published
-    for table in sorted({*left.tables, *right.tables}, key=lambda t: (SCHEMAS.index(t.split(".")[0]), t)):
-        schema, name = table.split(".")
-        if schema in schemas and not (marts_only and name in publisher.INTERNAL):
-            yield table
+def _tables(side: DuckDBPyConnection) -> tuple[str, dict[str, dict[str, str]]]:
+    """Return the database, and ``SCHEMA.TABLE`` → column → type. Views are included."""
+    lists = ", ".join(f"list({name} order by ordinal_position)" for name in ("column_name", "data_type"))
+    query = (
+        f"select table_schema || '.' || table_name, map({lists}) from system.information_schema.columns "
+        "where table_catalog = current_database() and list_contains(?, table_schema) "
+        "and not starts_with(table_name, '_') group by all"
+    )
+    (database,) = side.execute("select current_database()").fetchone()
+    return database, dict(side.execute(query, [list(SCHEMAS)]).fetchall())
 
 
-def _compare_table(engine, left: Side, right: Side, table: str, sample: int | None) -> TableParity:
-    types_left, types_right = left.tables.get(table), right.tables.get(table)
-    if types_left is None or types_right is None:
-        rows = tuple(side.totals(table, {})[0] if side.tables.get(table) else None for side in (left, right))
+def _compare_table(engine: DuckDBPyConnection, sides: Sides, table: str, types, sample: int | None) -> TableParity:
+    if None in types:
+        rows = tuple(kinds and _totals(side, table, [])[0] for side, kinds in zip(sides, types, strict=True))
         return TableParity(table, rows, {}, {})
-    names = dict.fromkeys([*types_left, *types_right])
-    columns = {n: (types_left.get(n), types_right.get(n)) for n in names if types_left.get(n) != types_right.get(n)}
-    shared = {name: data_type for name, data_type in types_left.items() if name in types_right}
+    left, right = types
+    columns = {name: (left.get(name), right.get(name)) for name in {**left, **right}}
+    shared = [name for name in left if name in right]
     # A column of another type may not be numeric on the other side: compare its values, not its sum.
-    same_type = {name: data_type for name, data_type in shared.items() if name not in columns}
-    (rows_left, sums_left), (rows_right, sums_right) = (side.totals(table, same_type) for side in (left, right))
-    sums = {n: (sums_left[n], sums_right[n]) for n in sums_left if sums_left[n] != sums_right[n]}
-    key = [column for column in _key(table) if column in shared] or list(shared)
-    every = 1 if sample is None else max(1, max(rows_left, rows_right) // max(sample, 1))
-    for name, side in (("l", left), ("r", right)):
-        batches = side.digests(table, key, list(shared), every)
-        engine.register("batches", batches)
-        engine.execute(f"create or replace temp table {name} as select * from batches")
-        engine.unregister("batches")
-    counts, digests = _differences(engine)
-    examples = tuple(d for digest in digests for d in _examples(left, right, table, key, list(shared), digest))
-    return TableParity(table, (rows_left, rows_right), columns, sums, *counts, examples)
+    numbers = {name: _sum(name, left[name]) for name in shared if left[name] == right[name]}
+    numbers = {name: expression for name, expression in numbers.items() if expression}
+    (rows_left, *sums_left), (rows_right, *sums_right) = (_totals(side, table, numbers.values()) for side in sides)
+    sums = dict(zip(numbers, zip(sums_left, sums_right, strict=True), strict=True))
+    key = [name for name in _key(table) if name in shared] or shared
+    every = max(1, max(rows_left, rows_right) // sample) if sample else 1
+    counts, keys = _count_differences(engine, *(_digests(side, table, key, shared, every) for side in sides))
+    return TableParity(
+        table,
+        (rows_left, rows_right),
+        {name: pair for name, pair in columns.items() if pair[0] != pair[1]},
+        {name: pair for name, pair in sums.items() if pair[0] != pair[1]},
+        *counts,
+        tuple(_examples(sides, table, key, shared, keys)) if keys else (),
+    )
 
 
-def _differences(engine) -> tuple[tuple[int, int, int], list[int]]:
-    """Count keys that are only left, only right, or have different rows; return a few key digests of each."""
+def _sum(column: str, data_type: str) -> str | None:
+    """The exact sum of a numeric column; None for another type."""
+    if data_type in ("DOUBLE", "FLOAT"):
+        # A floating-point sum depends on the order of the rows, so equal tables could have different sums.
+        return f"sum(cast({quoted(column)} as decimal(38, 6)))"
+    return f"sum({quoted(column)})" if re.fullmatch(r"DECIMAL\(.*\)|U?[A-Z]*INT(EGER)?", data_type) else None
+
+
+def _totals(side: DuckDBPyConnection, table: str, sums) -> tuple:
+    """The row count of a table, and its sums as text."""
+    selected = ", ".join(["count(*)", *(f"cast({expression} as varchar)" for expression in sums)])
+    return side.execute(f"select {selected} from {table}").fetchone()
+
+
+def _digest(columns: list[str]) -> str:
+    """Digest columns by MD5: DuckDB's own hash may differ between versions, such as MotherDuck's."""
+    values = ", ".join(f"coalesce(cast({quoted(column)} as varchar), chr(30))" for column in columns)
+    return digest(f"concat_ws(chr(31), {values})")
+
+
+def _digests(side: DuckDBPyConnection, table: str, key: list[str], columns: list[str], every: int) -> object:
+    """Stream key_digest and row_digest of each row; row_digest is 0 except for one in `every` keys."""
+    sampled = f"case when key_digest % {every} = 0 then {_digest(columns)} else 0 end as row_digest"
+    query = f"select key_digest, {sampled} from (select *, {_digest(key)} as key_digest from {table})"
+    return side.execute(query).fetch_record_batch(100_000)
+
+
+def _count_differences(engine: DuckDBPyConnection, left: object, right: object) -> tuple[tuple, list[tuple]]:
+    """Count keys that are only left, only right, or have other rows; return a few of each with their row counts."""
+    engine.register("l", left)
+    engine.register("r", right)
     engine.execute(
         """
         create or replace temp table d as
-        with
-        different as (
-            select coalesce(l.key_digest, r.key_digest) as key_digest
-            from l
-            full outer join r
-                on l.key_digest = r.key_digest and l.row_digest = r.row_digest and l.number = r.number
-            where l.key_digest is null or r.key_digest is null
-        )
         select
             key_digest,
-            case
-                when key_digest not in (select key_digest from r) then 'left'
-                when key_digest not in (select key_digest from l) then 'right'
-                else 'changed'
-            end as kind
-        from (select distinct key_digest from different)
+            count(*) filter (side = 1) as lefts,
+            count(*) filter (side = -1) as rights,
+            case when rights = 0 then 'left' when lefts = 0 then 'right' else 'both' end as found
+        from (select *, 1 as side from l union all select *, -1 as side from r)
+        group by key_digest
+        having lefts != rights or sum(side * cast(row_digest as hugeint)) != 0
         """
     )
-    counts = dict(engine.execute("select kind, count(*) from d group by kind").fetchall())
-    numbered = "row_number() over (partition by kind order by key_digest)"
-    few = f"select key_digest from d qualify {numbered} <= {MOST_EXAMPLES} order by kind, key_digest"
-    digests = [digest for (digest,) in engine.execute(few).fetchall()]
-    return tuple(counts.get(kind, 0) for kind in ("left", "right", "changed")), digests
+    counts = ", ".join(f"count(*) filter (found = '{found}')" for found in ("left", "right", "both"))
+    number = "row_number() over (partition by found order by key_digest)"
+    few = f"select key_digest, lefts, rights from d qualify {number} <= {MOST_EXAMPLES} order by found, key_digest"
+    return engine.execute(f"select {counts} from d").fetchone(), engine.execute(few).fetchall()
 
 
-def _examples(left: Side, right: Side, table: str, key: list[str], columns: list[str], digest: int):
-    row_left, row_right = (side.row(table, key, digest, columns) for side in (left, right))
-    shown = ", ".join(f"{column} {(row_left or row_right).get(column)}" for column in key[:4])
-    if not row_left or not row_right:
-        yield Difference(shown, "", "a row" if row_left else None, "a row" if row_right else None)
-        return
-    for column in columns:
-        if row_left[column] != row_right[column]:
-            yield Difference(shown, column, row_left[column], row_right[column])
+def _examples(sides: Sides, table: str, key: list[str], columns: list[str], keys: list[tuple]) -> Iterator[Difference]:
+    listed = ", ".join(f"cast({quoted(column)} as varchar)" for column in columns)
+    chosen = f"select {_digest(key)} as key_digest, {listed} from {table} where list_contains(?::ubigint[], key_digest)"
+    first, rows = f"select distinct on (key_digest) * from ({chosen}) order by all", []
+    for side in sides:
+        found = side.execute(first, [[number for number, *_ in keys]]).fetchall()
+        rows.append({number: dict(zip(columns, values, strict=True)) for number, *values in found})
+    for number, *counts in keys:
+        left, right = (found.get(number, {}) for found in rows)
+        shown = ", ".join(f"{column} {(left or right).get(column)}" for column in key[:4])
+        if counts[0] != counts[1]:
+            yield Difference(shown, "", *(f"{n:,} row{'s' * (n > 1)}" if n else None for n in counts))
+        else:
+            yield from (Difference(shown, c, left[c], right[c]) for c in columns if left[c] != right[c])
 
 
-def _key(table: str) -> tuple[str, ...]:
+def _key(table: str) -> list[str]:
     """Return the columns that identify a row: batch and row number in raw, the grain of a model; empty if unknown."""
     schema, name = table.split(".")
     if schema == "ecom_raw" and name in source_tables():
-        return tuple(column for column in ROW_COLUMNS if column in ("_batch_id", "_row_number"))
-    return _grains().get(name, ())
+        return ["_batch_id", "_row_number"]
+    return _grains().get(name, [])
 
 
 @cache
-def _grains() -> dict[str, tuple[str, ...]]:
+def _grains() -> dict[str, list[str]]:
     """Model → the columns of its grain, from its YAML."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    grains = {}
-    for file in sorted(path for kind in ("models", "seeds") for path in (ROOT / "dbt" / kind).rglob("*.yml")):
-        properties = yaml.load(file.read_text("utf-8"), Loader=loader) or {}
-        for model in (*properties.get("models", ()), *properties.get("seeds", ())):
-            meta = model.get("config", {}).get("meta", model.get("meta", {}))
-            grains[model["name"]] = tuple(meta.get("grain", ()))
-    return grains
-
-
-def all_equal(tables: list[TableParity]) -> bool:
-    """Whether there are tables and all of them are equal."""
-    return bool(tables) and all(table.equal for table in tables)
+    files = [file for kind in ("models", "seeds") for file in (ROOT / "dbt" / kind).rglob("*.yml")]
+    declared = [yaml.load(file.read_text("utf-8"), Loader=loader) or {} for file in files]
+    models = [model for content in declared for kind in ("models", "seeds") for model in content.get(kind, ())]
+    return {model["name"]: model.get("config", {}).get("meta", {}).get("grain", []) for model in models}

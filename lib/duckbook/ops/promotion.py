@@ -20,7 +20,7 @@ from duckbook.ops.parity import TableParity
 from duckbook.publish import publisher
 from duckbook.publish.publication import Publication
 from duckbook.settings import Settings
-from duckbook.sql import literal, quoted
+from duckbook.sql import literal
 from duckbook.transform import dbt_runner
 
 if TYPE_CHECKING:
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 
 FILE = "promoted_from"
 """Name under which a local warehouse is attached to the target."""
+
+
+TABLES = """
+select schema_name || '.' || table_name, sql, comment
+from duckdb_tables()
+where
+    database_name = current_database()
+    and list_contains(?, schema_name)
+    and not starts_with(table_name, '_')
+order by 1
+"""
+"""The tables of a warehouse in some schemas: name, definition without the database, and comment."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,7 @@ def promote(settings: Settings, source: str, to: str) -> Promotion:
         raise WarehouseError(f"{source} cannot be promoted to itself: name another target with TO=.")
     origin, target = parity.with_target(settings, source), parity.with_target(settings, to)
     with closing(warehouse.open_warehouse(origin, read_only=True)) as connection:
-        tables = _definitions(connection)
+        tables = connection.execute(TABLES, [list(parity.SCHEMAS)]).fetchall()
     if not tables:
         raise WarehouseError(f"The warehouse of {source} is empty: run `make pipeline TARGET={source}` first.")
     warehouse.preflight(target)
@@ -79,33 +91,6 @@ def promote(settings: Settings, source: str, to: str) -> Promotion:
     return Promotion(compared, publisher.publish(target, name, keep=settings.keep_publications))
 
 
-@dataclass(frozen=True)
-class _Definition:
-    name: str
-    columns: tuple[tuple[str, str, bool], ...]
-    comment: str | None
-
-
-def _definitions(connection: duckdb.DuckDBPyConnection) -> list[_Definition]:
-    """Return the tables of a warehouse with their columns (name, type, nullable) and comments."""
-    in_schemas = (
-        "table_catalog = current_database() and list_contains(?, table_schema) and not starts_with(table_name, '_')"
-    )
-    tables = connection.execute(
-        "select table_schema, table_name, table_comment from system.information_schema.tables "
-        f"where {in_schemas} and table_type = 'BASE TABLE' order by 1, 2",
-        [list(parity.SCHEMAS)],
-    ).fetchall()
-    columns: dict[tuple[str, str], list] = {}
-    for schema, name, *column in connection.execute(
-        "select table_schema, table_name, column_name, data_type, is_nullable = 'YES' "
-        f"from system.information_schema.columns where {in_schemas} order by 1, 2, ordinal_position",
-        [list(parity.SCHEMAS)],
-    ).fetchall():
-        columns.setdefault((schema, name), []).append(tuple(column))
-    return [_Definition(f"{schema}.{name}", tuple(columns[schema, name]), comment) for schema, name, comment in tables]
-
-
 def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
     """Attach the origin read-only to the target's connection; return the name of its database."""
     if origin.target == "lake":
@@ -119,27 +104,17 @@ def _attach(connection: duckdb.DuckDBPyConnection, origin: Settings) -> str:
     return FILE
 
 
-def _copy(target: Settings, connection: duckdb.DuckDBPyConnection, source: str, tables: list[_Definition]) -> None:
+def _copy(target: Settings, connection: duckdb.DuckDBPyConnection, source: str, tables: list[tuple]) -> None:
     """Replace the content of the four schemas by these tables, in one transaction."""
     raw.check_owner(connection)
     connection.execute("begin")
-    existing = connection.execute(
-        "select table_schema, table_name, if(table_type = 'VIEW', 'view', 'table') "
-        "from system.information_schema.tables "
-        "where table_catalog = current_database() and list_contains(?, table_schema)",
-        [list(parity.SCHEMAS)],
-    ).fetchall()
-    for schema, name, kind in existing:
-        connection.execute(f"drop {kind} {schema}.{quoted(name)}")
-    for table in tables:
-        listed = ", ".join(
-            f"{quoted(column)} {data_type}{'' if nullable else ' not null'}"
-            for column, data_type, nullable in table.columns
-        )
-        connection.execute(f"create schema if not exists {table.name.split('.')[0]}")
-        connection.execute(f"create table {table.name} ({listed})")
-        connection.execute(f"insert into {table.name} select * from {source}.{table.name}")
-        if table.comment:
-            connection.execute(f"comment on table {table.name} is {literal(table.comment)}")
+    for schema in parity.SCHEMAS:
+        connection.execute(f"drop schema if exists {schema} cascade")
+        connection.execute(f"create schema {schema}")
+    for table, definition, comment in tables:
+        connection.execute(definition)
+        connection.execute(f"insert into {table} select * from {source}.{table}")
+        if comment:
+            connection.execute(f"comment on table {table} is {literal(comment)}")
     lock.check_lease(target)
     connection.execute("commit")

@@ -296,7 +296,7 @@ def _generates(steps: list[Step]) -> bool:
 def _stop_servers(settings: Settings) -> None:
     """Stop servers that ran out of disk space, because they refuse writes for a minute after space is freed."""
     with contextlib.suppress(DuckbookError, OSError):
-        servers.down(settings)
+        servers.stop_unused(settings, even_if_kept=True)
 
 
 def _write_pages(archived: Run) -> None:
