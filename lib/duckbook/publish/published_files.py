@@ -74,8 +74,6 @@ class Backend(PublicationBackend):
             raise PublishError(
                 f"The current publication {pointer} is missing: publish again with notebooks/pipeline/07_publish.ipynb."
             )
-                f"The current publication {pointer} is missing: publish again with notebooks/pipeline/07_publish.ipynb."
-            )
         return choose(self.publications(), current, as_of, run_id)
 
     def _query(self, connection: duckdb.DuckDBPyConnection, publication: Publication, mart: str) -> str:
