@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -43,7 +45,7 @@ def _kinds(axes: Axes) -> Iterator[str]:
         yield "bar chart"
     if ErrorbarContainer in containers:
         yield "chart of intervals"
-    elif any(len(line.get_xdata()) > 2 for line in axes.lines):
+    elif any(np.size(line.get_xdata()) > 2 for line in axes.lines):
         yield "line chart"
     if axes.collections and not containers and not axes.lines:
         yield "chart of points"
@@ -117,7 +119,7 @@ def _names_at(axis: Any, positions: list[float]) -> list[str]:
     if not isinstance(axis.get_major_locator(), (StrCategoryLocator, FixedLocator)):
         return []
     ticks = [(at, _line(tick.get_text())) for at, tick in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True)]
-    nearest = [min(ticks, key=lambda tick, at=position: abs(tick[0] - at)) for position in positions if ticks]
+    nearest = [ticks[int(np.argmin([abs(at - position) for at, _ in ticks]))] for position in positions if ticks]
     is_close = all(abs(at - position) < 0.5 for (at, _), position in zip(nearest, positions, strict=False))
     return [name for _, name in nearest] if is_close else []
 

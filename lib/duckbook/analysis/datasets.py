@@ -10,6 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from duckbook.errors import PublishError, SettingError
+from duckbook.publish.publication import SCHEMA
 from duckbook.settings import Settings
 from duckbook.settings import settings as default_settings
 
@@ -77,7 +78,7 @@ def load(
             similar = difflib.get_close_matches(name, [FEATURES, *marts], n=1)
             hint = f"did you mean {similar[0]}?" if similar else f"there are {', '.join([FEATURES, *marts])}."
             raise PublishError(f"{name} is not published: {hint}")
-        return _convert(published.connection.sql(f"from {publisher.SCHEMA}.{name}"), as_)
+        return _convert(published.connection.sql(f"from {SCHEMA}.{name}"), as_)
 
 
 def _convert(table: duckdb.DuckDBPyRelation, as_: Kind) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from duckbook.publish.publisher import Publication
+from duckbook.publish.publication import Publication
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ local DuckDB counts them: equal rows of both sides cancel out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
 from duckbook.backends import warehouse
 from duckbook.errors import DuckbookError, WarehouseError, first_line
 from duckbook.publish import publisher
+from duckbook.publish.publication import SCHEMA
 from duckbook.settings import ROOT, Settings
 from duckbook.source_tables import source_tables
 from duckbook.sql import digest, quoted
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     Sides = tuple[DuckDBPyConnection, DuckDBPyConnection]
+    Counts = tuple[int, int, int]
 
 SCHEMAS = ("ecom_raw", "ecom_staging", "ecom_intermediate", "ecom_marts")
 
@@ -68,7 +70,7 @@ def open_side(settings: Settings, name: str) -> DuckDBPyConnection:
         return warehouse.open_warehouse(with_target(settings, name), read_only=True)
     if name.endswith(".duckdb"):
         try:
-            connection = duckdb.connect(name, read_only=True, config=warehouse.engine_config(settings))
+            connection = duckdb.connect(name, read_only=True, config={**warehouse.engine_config(settings)})
         except duckdb.Error as error:
             raise WarehouseError(f"The file {name} cannot be read: {first_line(error)}.") from None
         connection.execute("set global timezone = 'UTC'")
@@ -160,7 +162,7 @@ def compare(
     (database_left, tables_left), (database_right, tables_right) = _tables(left), _tables(right)
     names = [table.split(".") for table in {*tables_left, *tables_right}]
     if "memory" in (database_left, database_right):  # A publication is a set of views.
-        names = [n for n in names if n[0] == publisher.SCHEMA and n[1] not in publisher.INTERNAL]
+        names = [n for n in names if n[0] == SCHEMA and n[1] not in publisher.INTERNAL]
     chosen = sorted((SCHEMAS.index(schema), f"{schema}.{name}") for schema, name in names if schema in schemas)
     with closing(warehouse.engine(settings, trusted=True)) as engine:
         return [
@@ -177,7 +179,7 @@ def _tables(side: DuckDBPyConnection) -> tuple[str, dict[str, dict[str, str]]]:
         "where table_catalog = current_database() and list_contains(?, table_schema) "
         "and not starts_with(table_name, '_') group by all"
     )
-    (database,) = side.execute("select current_database()").fetchone()
+    [(database,)] = side.execute("select current_database()").fetchall()
     return database, dict(side.execute(query, [list(SCHEMAS)]).fetchall())
 
 
@@ -189,8 +191,8 @@ def _compare_table(engine: DuckDBPyConnection, sides: Sides, table: str, types, 
     columns = {name: (left.get(name), right.get(name)) for name in {**left, **right}}
     shared = [name for name in left if name in right]
     # A column of another type may not be numeric on the other side: compare its values, not its sum.
-    numbers = {name: _sum(name, left[name]) for name in shared if left[name] == right[name]}
-    numbers = {name: expression for name, expression in numbers.items() if expression}
+    alike = [name for name in shared if left[name] == right[name]]
+    numbers = {name: expression for name in alike if (expression := _sum(name, left[name]))}
     (rows_left, *sums_left), (rows_right, *sums_right) = (_totals(side, table, numbers.values()) for side in sides)
     sums = dict(zip(numbers, zip(sums_left, sums_right, strict=True), strict=True))
     key = [name for name in _key(table) if name in shared] or shared
@@ -214,10 +216,10 @@ def _sum(column: str, data_type: str) -> str | None:
     return f"sum({quoted(column)})" if re.fullmatch(r"DECIMAL\(.*\)|U?[A-Z]*INT(EGER)?", data_type) else None
 
 
-def _totals(side: DuckDBPyConnection, table: str, sums) -> tuple:
+def _totals(side: DuckDBPyConnection, table: str, sums: Iterable[str]) -> tuple[Any, ...]:
     """The row count of a table, and its sums as text."""
     selected = ", ".join(["count(*)", *(f"cast({expression} as varchar)" for expression in sums)])
-    return side.execute(f"select {selected} from {table}").fetchone()
+    return tuple(side.execute(f"select {selected} from {table}").fetchall()[0])
 
 
 def _digest(columns: list[str]) -> str:
@@ -233,7 +235,7 @@ def _digests(side: DuckDBPyConnection, table: str, key: list[str], columns: list
     return side.execute(query).fetch_record_batch(100_000)
 
 
-def _count_differences(engine: DuckDBPyConnection, left: object, right: object) -> tuple[tuple, list[tuple]]:
+def _count_differences(engine: DuckDBPyConnection, left: object, right: object) -> tuple[Counts, list[tuple[Any, ...]]]:
     """Count keys that are only left, only right, or have other rows; return a few of each with their row counts."""
     engine.register("l", left)
     engine.register("r", right)
@@ -253,7 +255,8 @@ def _count_differences(engine: DuckDBPyConnection, left: object, right: object) 
     counts = ", ".join(f"count(*) filter (found = '{found}')" for found in ("left", "right", "both"))
     number = "row_number() over (partition by found order by key_digest)"
     few = f"select key_digest, lefts, rights from d qualify {number} <= {MOST_EXAMPLES} order by found, key_digest"
-    return engine.execute(f"select {counts} from d").fetchone(), engine.execute(few).fetchall()
+    [(left_only, right_only, changed)] = engine.execute(f"select {counts} from d").fetchall()
+    return (left_only, right_only, changed), engine.execute(few).fetchall()
 
 
 def _examples(sides: Sides, table: str, key: list[str], columns: list[str], keys: list[tuple]) -> Iterator[Difference]:

@@ -21,7 +21,7 @@ from duckbook.files import write_private
 from duckbook.ingest import commit_log, erased_people, mentions
 from duckbook.ingest.mentions import People
 from duckbook.publish import publisher
-from duckbook.publish.publication import LakePublication
+from duckbook.publish.publication import SCHEMA
 from duckbook.settings import Endpoints, Settings
 from duckbook.source_tables import macro, source_tables
 from duckbook.sql import literal, quoted
@@ -112,7 +112,7 @@ def remove(settings: Settings, endpoints: Endpoints, ids: Sequence[str]) -> None
             publisher.remove(settings, publication.run_id)
     if settings.target == "lake":
         with closing(warehouse.open_warehouse(settings, trusted=True)) as connection:
-            pinned = {current.snapshot} if isinstance(current, LakePublication) else set()
+            pinned = {current.snapshot} if current and current.snapshot is not None else set()
             lake.expire(connection, settings, endpoints.catalog_dsn, pinned, kept_for="0 seconds")
     with warehouse.engine(settings) as engine:
         erased_people.create_people_table(engine, ids)
@@ -220,7 +220,7 @@ def _in_views(published: publisher.Published, engine) -> Trace:
     people = [name for (name,) in engine.execute("select id from people").fetchall()]
     erased_people.create_people_table(published.connection, people)
     marts = published.publication.marts
-    found = sum(_count(published.connection, f"{publisher.SCHEMA}.{mart}") for mart in marts)
+    found = sum(_count(published.connection, f"{SCHEMA}.{mart}") for mart in marts)
     return Trace("publications", f"{len(marts)} marts", found)
 
 

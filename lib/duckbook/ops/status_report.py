@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from duckbook.backends import lake, servers
 from duckbook.publish import publisher
-from duckbook.publish.publication import LakePublication
 from duckbook.runs import provenance, run_archive
 from duckbook.runs.pruning import size_of
 from duckbook.settings import Settings
@@ -42,7 +41,7 @@ def _published(settings: Settings) -> str:
         return "nothing yet"
     current = f"{len(publication.marts)} marts of run {publication.run_id}, as of {publication.as_of}"
     kept = f"{current}; {len(publisher.publications(settings))} publications"
-    if isinstance(publication, LakePublication):
+    if publication.snapshot is not None:
         return f"{kept}, this one at snapshot {publication.snapshot}"
     return f"{kept}, {size_of(settings.data / 'published') / 1e6:,.1f} MB"
 

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from duckbook.backends import lake, lock, servers, warehouse
 from duckbook.errors import PublishError
@@ -125,7 +125,7 @@ class Backend(PublicationBackend):
     @contextmanager
     def _lake(self, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         with closing(warehouse.open_warehouse(self.settings, read_only=read_only, trusted=True)) as connection:
-            yield cast("duckdb.DuckDBPyConnection", connection)
+            yield connection
 
 
 def _current(connection: duckdb.DuckDBPyConnection) -> Publication | None:

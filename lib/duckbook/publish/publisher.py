@@ -72,8 +72,7 @@ def publish(settings: Settings, run_id: str | None = None, *, keep: int = 5) -> 
     from duckbook.backends import warehouse
 
     run_id = run_id or os.environ.get("DUCKBOOK_RUN_ID") or f"lab-{clock.now()[:19].replace(':', '')}"
-    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as opened:
-        connection = cast("duckdb.DuckDBPyConnection", opened)
+    with closing(warehouse.open_warehouse(settings, read_only=True, trusted=True)) as connection:
         # One transaction: what is checked is what is published, whatever others write.
         connection.execute("begin")
         names = _marts(connection)

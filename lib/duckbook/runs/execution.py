@@ -58,6 +58,8 @@ class CellFailed(ChainError):
 class ExecutionManager(NotebookExecutionManager):
     """Execution manager that redacts secrets and does not complete cells that failed or never ran."""
 
+    output_path: str | None
+
     def __init__(
         self, nb: NotebookNode, redactor: Redactor, on_cell: Callable[[int], None] | None = None, **kwargs: Any
     ):
@@ -201,7 +203,8 @@ class Engine(NBClientEngine):
             kwargs["failures"].append(manager.failure)
         if manager.skip_reason is not None:
             kwargs["skip_reasons"].append(manager.skip_reason)
-        return manager.nb
+        executed: NotebookNode = manager.nb
+        return executed
 
 
 _SILENT = logging.getLogger("duckbook.runs.execution")

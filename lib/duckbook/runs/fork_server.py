@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 from jupyter_client.connect import KernelConnectionInfo
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 SUPPORTED = sys.platform == "linux"
 
@@ -114,8 +114,9 @@ class ForkServerProvisioner(LocalProvisioner):
         if server is not None:
             with contextlib.suppress(OSError, psutil.Error):
                 argv = cmd[cmd.index("ipykernel_launcher") + 1 :]
-                self.pid = self.pgid = server.fork(argv, str(kwargs["cwd"]), kwargs["env"])
-                self.process = ForkedProcess(self.pid)
+                pid = server.fork(argv, str(kwargs["cwd"]), kwargs["env"])
+                self.pid = self.pgid = pid  # type: ignore[assignment]
+                self.process = ForkedProcess(pid)  # type: ignore[assignment]
                 self.cwd = kwargs["cwd"]
                 return self.connection_info
         return await super().launch_kernel(cmd, **kwargs)

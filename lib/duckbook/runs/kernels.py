@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
 from duckbook.runs.chain import Step
 from duckbook.runs.codebase import imported_by
@@ -101,6 +102,7 @@ class Kernel:
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        assert isinstance(self.manager.provisioner, LocalProvisioner)
         self.process = psutil.Process(self.manager.provisioner.pid)
         on_start(self.process.pid, self._folder)
 

@@ -70,7 +70,7 @@ def undefined_names(cells: Iterable[str]) -> list[tuple[str, int, int]]:
 def _transformed(source: str) -> str:
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return TransformerManager().transform_cell(source)
+    return str(TransformerManager().transform_cell(source))
 
 
 def _without_magics(source: str) -> str:

@@ -88,9 +88,11 @@ def _send(settings: Settings, message: str, page: Path | None, run_id: str | Non
 def _call(command: str, message: str, page: Path | None) -> str | None:
     """Call a command without a shell, so that none interprets the message; return its error, or None."""
     values = {"sentence": message, "page": str(page or "")}
-    arguments = [
-        re.sub(r"{(sentence|page)}", lambda match: values[match.group(1)], word) for word in shlex.split(command)
-    ]
+
+    def fill(match: re.Match[str]) -> str:
+        return values[match[1]]
+
+    arguments = [re.sub(r"{(sentence|page)}", fill, word) for word in shlex.split(command)]
     environment = os.environ | {f"DUCKBOOK_RUN_{name.upper()}": text for name, text in values.items()}
     try:
         done = subprocess.run(

@@ -233,7 +233,7 @@ def _step(folder: Path, record: dict[str, Any], step: dict[str, Any]) -> dict[st
 def _tables(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     columns = (*facts.FLOWS, *facts.STOCKS)
     tables = [{"total": False} | dict.fromkeys(columns) | row for row in rows]
-    known = {name: [row[name] for row in tables if row[name] is not None] for name in columns}
+    known = {name: [int(value) for row in tables if (value := row[name]) is not None] for name in columns}
     totals = {name: sum(values) if values else None for name, values in known.items()}
     tables.append({"table": "all", "total": True} | totals)
     for row in tables:

@@ -77,8 +77,8 @@ def _check_generated(settings: Settings, request: Request, names: set[str], befo
         if "generate_history" in before:
             raise LandingError(manifest.NO_HISTORY)
         if "generate_history" not in names:
-            names = ", ".join(name.upper() for name in GENERATED if name in request.values)
-            raise ChainError(f"{names} is for generated data, and this run generates nothing: leave it out.")
+            given = ", ".join(name.upper() for name in GENERATED if name in request.values)
+            raise ChainError(f"{given} is for generated data, and this run generates nothing: leave it out.")
         if landed is None and servers.are_running(settings):
             from duckbook.ingest import sources
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from duckbook.publish import publisher
-from duckbook.publish.publication import LakePublication
 from duckbook.runs import codebase, run_archive
 from duckbook.runs.chain import Step
 from duckbook.settings import ROOT, Settings
@@ -50,7 +49,7 @@ def publication(settings: Settings, run_id: str) -> dict[str, Any] | None:
     if settings.target == "lake":
         for found in publisher.publications(settings):  # newest first
             # A second publication of a run has a numeric suffix.
-            if isinstance(found, LakePublication) and found.run_id.startswith(run_id):
+            if found.run_id.startswith(run_id):
                 rows = {mart: {"rows": count} for mart, count in found.marts.items()}
                 return {"name": found.run_id, "as_of": found.as_of, "snapshot": found.snapshot, "marts": rows}
     files = sorted(settings.data.glob(f"published/{run_id}*/publication.json"), key=lambda file: file.stat().st_mtime)

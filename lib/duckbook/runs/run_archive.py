@@ -166,7 +166,8 @@ class Run:
 
     def step(self, name: str) -> dict[str, Any]:
         """The entry of a step in the record."""
-        return self._steps[name]
+        entry: dict[str, Any] = self._steps[name]
+        return entry
 
     def step_started(self, name: str) -> None:
         """Record the start of a step, and delete the facts of an earlier attempt."""
@@ -198,7 +199,7 @@ def read(folder: Path) -> dict[str, Any]:
         The folder has no readable ``run.json``.
     """
     try:
-        record = json.loads((folder / "run.json").read_text("utf-8"))
+        record: dict[str, Any] = json.loads((folder / "run.json").read_text("utf-8"))
     except FileNotFoundError:
         raise ChainError(f"There is no run {folder.name} in the archive {folder.parent}.") from None
     except (OSError, ValueError) as error:
@@ -303,7 +304,7 @@ def find(runs: Path, run_id: str, data_folder: str) -> Path:
 
 
 def _last_started(record: dict[str, Any]) -> str:
-    return record["resumed"][-1]["at"] if record.get("resumed") else record["started_at"]
+    return str(record["resumed"][-1]["at"] if record.get("resumed") else record["started_at"])
 
 
 def _last_write(folder: Path) -> str:

@@ -154,14 +154,14 @@ def _exceeds_memory(connection: duckdb.DuckDBPyConnection, settings: Settings, l
         return False
     if not full_refresh and _table_count(connection, f"ecom_{layer}"):
         return False
-    (memory,) = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchone()
-    return settings.warehouse_path.stat().st_size > memory
+    [(memory,)] = connection.execute("select parse_formatted_bytes(current_setting('memory_limit'))").fetchall()
+    return settings.warehouse_path.stat().st_size > int(memory)
 
 
 def _table_count(connection: duckdb.DuckDBPyConnection, schema: str) -> int:
-    return connection.execute(
-        "select count(*) from duckdb_tables() where schema_name = ? and database_name = current_database()", [schema]
-    ).fetchone()[0]
+    query = "select count(*) from duckdb_tables() where schema_name = ? and database_name = current_database()"
+    [(count,)] = connection.execute(query, [schema]).fetchall()
+    return int(count)
 
 
 def _build_of(settings: Settings, layer: str, results: list) -> Build:
@@ -178,7 +178,7 @@ def _tests(results: list) -> tuple[Test, ...]:
 
 
 def _model(connection: duckdb.DuckDBPyConnection, node: Any) -> Model:
-    (rows,) = connection.execute(f"select count(*) from {node.schema}.{node.alias}").fetchone()
+    [(rows,)] = connection.execute(f"select count(*) from {node.schema}.{node.alias}").fetchall()
     return Model(
         name=node.name,
         schema=node.schema,

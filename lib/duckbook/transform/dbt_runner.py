@@ -136,7 +136,7 @@ def _variables(settings: Settings) -> dict[str, str]:
     }
     if settings.threads:
         variables["DUCKBOOK_THREADS"] = str(settings.threads)
-    if settings.target == "motherduck":
+    if settings.target == "motherduck" and settings.motherduck_token is not None:
         variables["motherduck_token"] = settings.motherduck_token.get_secret_value()
     return variables
 
