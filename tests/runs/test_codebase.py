@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -98,6 +99,7 @@ def folders_used(step: chain.Step) -> set[str]:
         ("dbt/models/marts/pages/fct_funnel.md", None),
         ("dbt/models/staging/_sources.yml", "generate_history"),
         ("dbt/dbt_project.yml", "ingest"),
+        ("dbt/macros/casts.sql", "ingest"),
     ],
 )
 def test_a_run_resumes_at_the_first_step_that_uses_the_changed_file(checkout, change, path, step):
@@ -133,6 +135,18 @@ def test_a_step_uses_every_folder_that_its_notebooks_imports_reach(tmp_path):
         upstream = graph.find_upstream_modules(f"duckbook.{folder}", as_package=True)
         step = notebook_with(tmp_path, f"import duckbook.{folder}", "book.connect('published')")
         assert {name.split(".")[1] for name in upstream if "." in name} & FOLDERS <= folders_used(step), folder
+
+
+def test_the_files_elsewhere_that_the_library_reads_are_known():
+    found = set()
+    for path in (ROOT / "lib" / "duckbook").rglob("*.py"):
+        if path.relative_to(ROOT).parts[2] not in {"cli", "ops", "runs"}:
+            text = path.read_text("utf-8")
+            found |= {f"dbt/macros/{name}" for name in re.findall(r"""macro\(\s*"(\w+\.sql)""", text)}
+            found |= {
+                "/".join(re.findall(r"[\w.]+", names)) for names in re.findall(r"""ROOT((?: / "[\w.]+")+)""", text)
+            }
+    assert {name for name in found if "." in Path(name).name[1:]} == set(codebase.READ_BY)
 
 
 def test_a_notebook_that_reads_published_marts_uses_publish(tmp_path):

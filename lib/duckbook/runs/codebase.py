@@ -28,6 +28,7 @@ READS_MARTS = re.compile(r"""['"]published['"]""")
 
 READ_BY = {
     "dbt/dbt_project.yml": f"{LIBRARY}/ingest",
+    "dbt/macros/casts.sql": f"{LIBRARY}/ingest",
     "dbt/models/staging/_sources.yml": LIBRARY,
     "docs/metrics.md": f"{LIBRARY}/analysis",
 }
