@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ def prepare(settings: Settings, project: Path = PROJECT) -> None:
         _prepared[_parse_folder(settings, project)] = outcome.result
 
 
-def parse(settings: Settings, project: Path = PROJECT, *options: str) -> dbtRunnerResult:
+def parse(settings: Settings, project: Path = PROJECT) -> dbtRunnerResult:
     """Parse a project into a folder of the checkout, which all data folders share.
 
     dbt parses again if a variable of its profile has changed, such as the path of the warehouse.
@@ -63,7 +63,7 @@ def parse(settings: Settings, project: Path = PROJECT, *options: str) -> dbtRunn
     folder.mkdir(parents=True, exist_ok=True)
     variables = _variables(settings) | NOT_PARSED
     with FileLock(folder / ".lock"):
-        return _invoke(["parse", *(options or ("--no-write-json",))], project, folder, variables)
+        return _invoke(["parse", "--no-write-json"], project, folder, variables)
 
 
 def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT) -> dbtRunnerResult:
@@ -110,8 +110,11 @@ def _parse_folder(settings: Settings, project: Path) -> Path:
     decisive = {name: value for name, value in _variables(settings).items() if name not in NOT_PARSED}
     decisive.pop("motherduck_token", None)
     key = hashlib.sha256(json.dumps([str(project), decisive], sort_keys=True).encode()).hexdigest()[:12]
-    parent = project / "target" if os.access(project, os.W_OK) else settings.data / "dbt"
-    return parent / "parsed" / key
+    folder = project / "target" / "parsed" / key
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    # The checkout may belong to another user.
+    return folder if os.access(folder, os.W_OK) else settings.data / "dbt" / "parsed" / key
 
 
 def _lake_of(settings: Settings) -> AbstractContextManager[None]:
