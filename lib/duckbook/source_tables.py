@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from duckbook.errors import TransformError
 from duckbook.settings import ROOT
 
 if TYPE_CHECKING:
@@ -82,20 +84,36 @@ def source_tables() -> dict[str, SourceTable]:
     }
 
 
+class _Exceptions:
+    """dbt's ``exceptions``, for macros that refuse an argument."""
+
+    @staticmethod
+    def raise_compiler_error(message: str) -> None:
+        raise TransformError(message)
+
+
 @lru_cache(maxsize=1)
-def _macros() -> jinja2.Environment:
+def _macros(folder: Path) -> jinja2.Environment:
     import jinja2
 
-    loader = jinja2.FileSystemLoader(ROOT / "dbt" / "macros")
-    return jinja2.Environment(loader=loader, extensions=["jinja2.ext.do"], undefined=jinja2.StrictUndefined)
+    loader = jinja2.FileSystemLoader(folder)
+    environment = jinja2.Environment(loader=loader, extensions=["jinja2.ext.do"], undefined=jinja2.StrictUndefined)
+    environment.globals["exceptions"] = _Exceptions
+    return environment
 
 
 def macro(file: str, name: str, *arguments: object) -> str:
     """Return the SQL of a macro of the dbt project, for uses outside dbt.
 
-    The macro may call the others of its file, and nothing of dbt's.
+    The macro may call the others of its file, and of dbt only ``exceptions``.
+
+    Raises
+    ------
+    TransformError
+        The macro refuses an argument, such as a type that it cannot cast to.
     """
-    return str(getattr(_macros().get_template(file).module, name)(*arguments))
+    template = _macros(SOURCES_FILE.parents[2] / "macros").get_template(file)
+    return str(getattr(template.module, name)(*arguments))
 
 
 def cast(expression: str, data_type: str) -> str:

@@ -2,8 +2,10 @@
 
 from datetime import date, timedelta
 
+import holidays as calendars
 import numpy as np
 import pytest
+from books import calendar as books_calendar
 from duckbook.generate.shop import season
 from duckbook.generate.shop.customers import NEVER
 from duckbook.generate.shop.places import CITIES
@@ -34,6 +36,12 @@ def test_federal_holidays_are_those_of_2026():
     assert [day.strftime("%m-%d") for day in holidays if federal_holiday(day)] == [
         "01-01", "01-19", "02-16", "05-25", "06-19", "07-04", "09-07", "10-12", "11-11", "11-26", "12-25",
     ]  # fmt: skip
+
+
+def test_the_holidays_of_the_books_are_those_of_the_calendar():
+    years = range(2019, 2031)
+    expected = set(calendars.country_holidays("US", years=years, observed=False))
+    assert {day for year in years for day in books_calendar.holidays(year)} == expected
 
 
 def test_the_warehouse_ships_and_takes_returns_in_its_opening_hours():

@@ -75,9 +75,11 @@ def start(shop: Shop, day: date) -> subprocess.Popen:
 
 
 def finish(shop: Shop, day: date) -> float:
-    """Run an ingest to its end and return the seconds that it took."""
+    """Run an ingest in a process of its own to its end, and return the seconds that it took."""
+    process = start(shop, day)
     begun = time.monotonic()
-    shop.ingest(day)
+    _, errors = process.communicate("go\n", timeout=120)
+    assert process.returncode == 0, errors
     return time.monotonic() - begun
 
 
@@ -99,9 +101,11 @@ def clear(shop: Shop) -> None:
 def undisturbed(shop) -> tuple[dict, float]:
     """Raw after an undisturbed ingest of each day, and the seconds that one takes."""
     clear(shop)
-    for day in DAYS:
+    for day in DAYS[:-1]:
         land_day(shop, day)
-        seconds = finish(shop, day)
+        shop.ingest(day)
+    land_day(shop, DAYS[-1])
+    seconds = finish(shop, DAYS[-1])
     return shop.dump(), seconds
 
 
@@ -119,7 +123,7 @@ def disturbed(shop: Shop, seconds: float, draw: random.Random, strike) -> dict:
         if process.returncode > 0:
             assert errors.splitlines()[-1].startswith("duckbook.errors."), "an error is a sentence"
         shop.endpoints = servers.up(shop.settings)
-        finish(shop, day)
+        shop.ingest(day)
     return shop.dump()
 
 

@@ -105,7 +105,7 @@ def shared(start_shop, request) -> Lake:
     it the data folder was moved, and the run's shell is one of another place, of which nothing may be seen in what it
     made.
     """
-    reading, reads, pause = (4, "3", "1") if request.config.getoption("--soak") else (1, "10", "3")
+    reading, reads, pause = (4, "3", "1") if request.config.getoption("--soak") else (1, "3", "3")
     begun = start_shop("lake", customers=200)
     begin(begun)
     promoted = promotion.promote(begun, "duckdb", "lake")

@@ -13,7 +13,7 @@ import nbformat
 import psutil
 import pytest
 from duckbook.redaction import Redactor
-from duckbook.runs import fork_server
+from duckbook.runs import execution, fork_server
 from duckbook.runs.execution import START_SECONDS, CellFailed, execute
 from duckbook.runs.fork_server import ForkServer
 from duckbook.runs.kernels import Kernel, environment
@@ -137,17 +137,30 @@ def test_output_of_the_first_cell_is_never_lost(server, env, tmp_path):
     assert [output["text"] for cell in outputs for output in cell] == ["first\n"] * 15
 
 
-def test_a_kernel_that_cannot_start_is_reported_at_once(env, tmp_path):
-    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit(1)")
+def notebook(folder: Path) -> Path:
     kernelspec = {"name": "python3", "language": "python", "display_name": "Python 3"}
     document = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")], metadata={"kernelspec": kernelspec})
-    nbformat.write(document, tmp_path / "in.ipynb")
+    nbformat.write(document, folder / "in.ipynb")
+    return folder / "in.ipynb"
+
+
+def test_a_kernel_that_cannot_start_is_reported_at_once(env, tmp_path):
+    (tmp_path / "ipykernel_launcher.py").write_text("raise SystemExit(1)")
     kernel = Kernel(tmp_path, env | {"PYTHONPATH": str(tmp_path)})
     started = time.monotonic()
     with pytest.raises(CellFailed, match="The kernel failed: Kernel died before replying to kernel_info"):
-        execute(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, kernel, Redactor([]))
+        execute(notebook(tmp_path), tmp_path / "out.ipynb", {}, kernel, Redactor([]))
     kernel.stop()
     assert time.monotonic() - started < START_SECONDS / 2
+
+
+def test_a_kernel_that_never_answers_is_reported(env, tmp_path, monkeypatch):
+    (tmp_path / "ipykernel_launcher.py").write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(execution, "START_SECONDS", 2)
+    kernel = Kernel(tmp_path, env | {"PYTHONPATH": str(tmp_path)})
+    with pytest.raises(CellFailed, match="The kernel failed: Kernel didn't respond in 2 seconds"):
+        execute(notebook(tmp_path), tmp_path / "out.ipynb", {}, kernel, Redactor([]))
+    kernel.stop()
 
 
 def test_a_chart_is_as_large_as_its_figure_and_those_of_others_are_cut(env, tmp_path):

@@ -12,6 +12,8 @@ import duckdb
 import pytest
 import rendered
 from books.lines import shared_out
+from duckbook import source_tables
+from duckbook.errors import TransformError
 from duckbook.ingest import order_statuses
 from duckbook.ingest.rows import normalised
 from duckbook.settings import ORDER_STATUSES, Settings, status_words
@@ -213,6 +215,11 @@ def test_a_ratio_of_whole_numbers_is_as_exact(engine):
 )
 def test_a_name_has_one_spelling_of_its_spaces(engine, cast_macro, written, read):
     assert cast(engine, rendered.macro(cast_macro, "v"), written) == read
+
+
+def test_a_type_without_a_cast_is_refused_outside_dbt_too():
+    with pytest.raises(TransformError, match=r"No cast to uuid for column v: add one to macros/casts\.sql\."):
+        source_tables.cast("v", "uuid")
 
 
 @settings(max_examples=300, deadline=None)

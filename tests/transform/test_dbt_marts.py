@@ -94,6 +94,15 @@ def test_the_shop_has_what_the_comparison_is_for(connection):
             inner join ecom_marts.dim_{member}s using ({member}_key) where is_unknown
         """).fetchone()
         assert amount > Decimal(0)
+    (found,) = connection.execute("""
+        select [
+            (select count(distinct customer_status) from ecom_marts.dim_customers) >= 3,
+            (select count(distinct is_order_known) from ecom_marts.fct_customer_orders) = 2,
+            (select bool_or(units = 0) from ecom_marts.fct_product_performance),
+            (select count(*) from ecom_marts.fct_basket_pairs) > 3
+        ]
+    """).fetchone()
+    assert all(found), found
 
 
 def test_every_measure_of_every_mart_reconciles(connection):
