@@ -76,7 +76,7 @@ def down(settings: Settings) -> list[str]:
         return []
     with _locked(settings), ThreadPoolExecutor() as pool:
         stopped = list(pool.map(lambda server: server.stop(), servers))
-        keep(settings)  # Nobody has started them.
+        keep(settings)  # Forget who started them.
         _stop_using(settings)
     return [server.name for server, was_running in zip(servers, stopped, strict=True) if was_running]
 

@@ -89,7 +89,9 @@ def publish_bi(
     from duckbook.ingest import commit_log
 
     dsn, client = bi_dsn(settings, endpoints), storage.client(endpoints.s3)
-    with publisher.published(settings) as published, tempfile.TemporaryDirectory(dir=settings.data) as folder:
+    temporary = settings.data / "tmp"
+    temporary.mkdir(mode=0o700, exist_ok=True)
+    with publisher.published(settings) as published, tempfile.TemporaryDirectory(dir=temporary) as folder:
         publication = published.publication
         if settings.mask_personal and not publication.masked:
             raise PublishError(

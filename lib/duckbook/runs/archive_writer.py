@@ -78,7 +78,7 @@ class ArchiveWriter:
     def _archive_dbt(self, dbt: subprocess.Popen[str], redactor: Redactor) -> None:
         try:
             error, _ = dbt.communicate(timeout=DBT_SECONDS)
-            error = error.strip() or ("It was killed." if dbt.returncode else "")
+            error = (error.strip() or "It was killed.") if dbt.returncode else ""
         except subprocess.TimeoutExpired:
             error = f"It did not end in {DBT_SECONDS} s and was stopped."
         if error:
@@ -101,6 +101,7 @@ def main() -> None:
         dbt_layers.archive(settings(), Path(sys.argv[1]))
     except Exception as error:
         print(str(error) or type(error).__name__)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

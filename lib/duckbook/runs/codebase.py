@@ -137,14 +137,16 @@ def _files() -> Iterator[Path]:
     for top in (ROOT / LIBRARY, ROOT / "dbt"):
         for path in top.rglob("*"):
             parts = path.relative_to(ROOT).parts
-            is_code = path.suffix != ".md" and not any(part.startswith((".", "__pycache__")) for part in parts)
+            is_code = (path.suffix != ".md" or parts[0] == "dbt") and not any(
+                part.startswith((".", "__pycache__")) for part in parts
+            )
             if is_code and parts[:2] not in {("dbt", "target"), ("dbt", "logs")} and path.is_file():
                 yield path
 
 
 def _without_comments(path: Path) -> bytes:
     """The content of a file, of Python without comments and docstrings, of SQL without comments and line breaks."""
-    text = path.read_text("utf-8")
+    text = path.read_text("utf-8", errors="replace")
     if path.suffix == ".sql":
         text = " ".join(re.sub(r"--[^\n]*|\{#.*?#\}", "", text, flags=re.DOTALL).split())
     elif path.suffix == ".py":

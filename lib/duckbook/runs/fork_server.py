@@ -84,9 +84,11 @@ class ForkServer:
                 raise OSError("the fork server is gone") from error
 
     def close(self) -> None:
-        """Kill the server. Kernels it forked go on."""
-        self._process.kill()
-        self._process.wait()
+        """Kill the server. The kernels that it forked notice and end."""
+        if self._process.returncode is None:
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
         # A thread that waits in `fork` holds the lock until it reads the end of the pipe.
         with self._lock, contextlib.suppress(OSError):
             self._process.communicate()

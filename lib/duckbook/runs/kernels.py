@@ -16,6 +16,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import KernelManager
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from duckbook.errors import ChainError, reason
 from duckbook.runs.chain import Step
 from duckbook.runs.codebase import imported_by
 from duckbook.runs.fork_server import SUPPORTED, ForkServer
@@ -71,8 +72,8 @@ class Kernel:
 
     Raises
     ------
-    OSError
-        No further process can be started.
+    ChainError
+        No further process can be started, or it ended at once.
     """
 
     def __init__(
@@ -99,11 +100,13 @@ class Kernel:
         self.kill_reason: str | None = None
         try:
             self.manager.start_kernel(cwd=str(cwd), env=env)
-        except BaseException:
+            assert isinstance(self.manager.provisioner, LocalProvisioner)
+            self.process = psutil.Process(self.manager.provisioner.pid)
+        except Exception as error:
             shutil.rmtree(self._folder, ignore_errors=True)
-            raise
-        assert isinstance(self.manager.provisioner, LocalProvisioner)
-        self.process = psutil.Process(self.manager.provisioner.pid)
+            raise ChainError(
+                f"A kernel did not start: {reason(error)}. Try `.venv/bin/python -m ipykernel_launcher`."
+            ) from error
         on_start(self.process.pid, self._folder)
 
     def is_dead(self) -> bool:
@@ -128,13 +131,17 @@ class Kernel:
         """Kill the kernel and its process group; the first reason is kept."""
         self.kill_reason = self.kill_reason or reason
         # Embedded servers that the kernel started have process groups of their own, and go on.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, PermissionError):
+            try:
+                os.killpg(self.process.pid, signal.SIGKILL)
+            except ProcessLookupError:  # forked a moment ago, and not yet the leader of a group
+                self.process.kill()
             self.process.wait(5)
 
     def stop(self) -> None:
-        """Kill the kernel and remove its sockets and files."""
+        """Kill the kernel and remove its sockets and files, unless that was done."""
+        if not self._folder.exists():
+            return
         self.kill()
         with contextlib.suppress(Exception):
             self.manager.cleanup_resources()
@@ -171,7 +178,7 @@ def environment(settings_env: dict[str, str], ipython_dir: Path) -> dict[str, st
 
 
 def settings_environment(settings: Settings) -> dict[str, str]:
-    """The environment of kernels and background calls that work on the data folder of these settings."""
+    """The environment of kernels and other processes that work on the data folder of these settings."""
     chosen = {"DATA": str(settings.data), "RUNS": str(settings.runs), "TARGET": settings.target}
     return environment({f"DUCKBOOK_{name}": value for name, value in chosen.items()}, settings.data / "ipython")
 
@@ -180,7 +187,7 @@ def settings_environment(settings: Settings) -> dict[str, str]:
 def start_fork_server(settings: Settings, steps: list[Step]) -> Iterator[ForkServer | None]:
     """Context manager for a fork server with the imports of these steps; None if kernels are started.
 
-    It changes nothing, so it can start before the run has been checked.
+    It changes no data, so it can start before the run has been checked.
     """
     if not SUPPORTED or len(steps) < 2:
         yield None

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from duckbook.errors import reason
+from duckbook.errors import ChainError, reason
 from duckbook.files import write_private
 from duckbook.redaction import Redactor
 from duckbook.runs import run_archive
@@ -98,6 +98,7 @@ class Supervisor:
     _warm: dict[str, Future[Kernel]] = field(default_factory=dict)
     # A signal interrupts the main thread only, and must not lose a kernel that has just started.
     _starter: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    _started: list[Future[Kernel]] = field(default_factory=list)
     _is_over: bool = False
 
     def warm(self) -> None:
@@ -107,9 +108,13 @@ class Supervisor:
             self._warm[waiting[0].name] = self._new_kernel(waiting[0])
 
     def _new_kernel(self, step: Step) -> Future[Kernel]:
-        return self._starter.submit(self._start_kernel, step)
+        starting = self._starter.submit(self._start_kernel, step)
+        self._started.append(starting)
+        return starting
 
     def _start_kernel(self, step: Step) -> Kernel:
+        if self._is_over:
+            raise ChainError("The run is over.")
         environment = self.environment | {"DUCKBOOK_RUN_STEP": step.name}
         kernel = Kernel(step.notebook.parent, environment, imports_of(step), self.watchdog.watch, self.fork_server)
         if self._is_over:
@@ -144,21 +149,28 @@ class Supervisor:
                     done, _ = wait(tasks, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                     self.poll()
                     for task in tasks.values():
-                        if task.kernel is not None:
-                            task.kernel.sample()
-                            if time.monotonic() > task.deadline:
-                                task.kernel.kill(TIMEOUT)
+                        self._watch(task)
                     for future in done:
                         task = tasks.pop(future)
                         if self._finish(future, task) not in {run_archive.SUCCEEDED, run_archive.SKIPPED}:
                             failed.append(task.step.name)
                         afterwards.submit(self.after_step, task.step.name)
             except BaseException:
-                self._is_over = True
                 self._abandon(tasks)
                 raise
             finally:
                 self.discard()
+
+    def _watch(self, task: _Task) -> None:
+        """Record what the kernel of a step uses, and end a step that exceeds its limit."""
+        is_late = time.monotonic() > task.deadline
+        if task.kernel is not None:
+            task.kernel.sample()
+            if is_late:
+                task.kernel.kill(TIMEOUT)
+        elif is_late and self.fork_server is not None:
+            # It may wait for another process that parses the project; the kernel is then started.
+            self.fork_server.close()
 
     def _startable(self, running: int, *, has_failed: bool) -> list[Step]:
         """Steps that can start now, because those they need have succeeded or are not in this run."""
@@ -235,6 +247,9 @@ class Supervisor:
             write_private(report, task.redactor.text(report.read_text("utf-8")))
 
     def _abandon(self, tasks: dict[Future[str | None], _Task]) -> None:
+        self._is_over = True
+        if self.fork_server is not None:
+            self.fork_server.close()
         for task in tasks.values():
             with contextlib.suppress(Exception):
                 task.starting.result(timeout=10).kill("interrupted")
@@ -246,10 +261,10 @@ class Supervisor:
             self._end(task, run_archive.INTERRUPTED, f"It was stopped in cell {cell}." if cell else "It was stopped.")
 
     def discard(self) -> None:
-        """Stop warmed kernels that no step used, and start no more."""
+        """Stop all kernels, also those that no step used, and start no more."""
         self._is_over = True
-        while self._warm:
-            self._stop(self._warm.popitem()[1])
+        for starting in self._started:
+            self._stop(starting)
 
     @staticmethod
     def _stop(starting: Future[Kernel]) -> None:

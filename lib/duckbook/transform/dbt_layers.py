@@ -1,8 +1,8 @@
 """Build the dbt project layer by layer in this process: raw → staging → intermediate → marts.
 
 The models are in ``dbt/``; this module runs them, returns what was built and tested, and copies dbt's artifacts into a
-run's folder. All runs of a data folder share one dbt target folder (``data/dbt``), so only the first parses the whole
-project. ``dbt build`` typed in ``dbt/`` does the same without this module.
+run's folder. dbt's target folder is ``data/dbt``; the parsed project is in ``dbt/target/parsed``, for all data folders
+of the checkout. ``dbt build`` typed in ``dbt/`` does the same without this module.
 """
 
 from __future__ import annotations
@@ -83,6 +83,8 @@ def build(
             _require_schema_before(connection, name)
             if _exceeds_memory(connection, settings, name, full_refresh):
                 arguments += ["--threads", "1"]
+        # `archive` writes the manifest, once and without the paths of this machine.
+        arguments.append("--no-write-json")
         if not unit_tests:
             arguments += ["--exclude-resource-type", "unit_test"]
         _results_file(settings, name).unlink(missing_ok=True)
@@ -121,7 +123,9 @@ def archive(settings: Settings, run_dir: Path) -> Path:
     """
     results = _merged_results(settings)
     target = dbt_runner.target(settings)
-    outcome = dbt_runner.invoke(settings, ["docs", "generate", "--static", "--no-compile"])
+    outcome = dbt_runner.parse(settings, target / "manifest.json")
+    if outcome.success:
+        outcome = dbt_runner.invoke(settings, ["docs", "generate", "--static", "--no-compile"])
     if not outcome.success:
         raise TransformError(f"dbt could not write the documentation: {failures.error_text(outcome.exception)}")
     folder = run_dir / "dbt"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from duckbook.backends import warehouse
+from duckbook.backends import data_folder, warehouse
 from duckbook.settings import ROOT, Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ QUIET_OPTIONS = (
     *("--no-version-check", "--no-send-anonymous-usage-stats"),
 )
 """dbt's results say as much; `dbt_layers.build` turns them into a sentence."""
+
+LOCK_SECONDS = 60
+"""How long to wait for another process that parses the project."""
 
 NOT_PARSED = {"DUCKBOOK_DATA": "data", "DUCKBOOK_MEMORY_LIMIT": "4GB", "DUCKBOOK_THREADS": ""}
 """Variables that no model depends on, with the values that the project is parsed with."""
@@ -47,23 +51,39 @@ def prepare(settings: Settings, project: Path = PROJECT) -> None:
     """
     from dbt.adapters.factory import reset_adapters
 
-    outcome = parse(settings, project)
+    outcome = parse(settings, project=project)
     # Forked processes must not share the adapter's locks: each creates its own adapter.
     reset_adapters()
     if outcome.success:
         _prepared[_parse_folder(settings, project)] = outcome.result
 
 
-def parse(settings: Settings, project: Path = PROJECT) -> dbtRunnerResult:
+def parse(settings: Settings, manifest_file: Path | None = None, project: Path = PROJECT) -> dbtRunnerResult:
     """Parse a project into a folder of the checkout, which all data folders share.
 
     dbt parses again if a variable of its profile has changed, such as the path of the warehouse.
+
+    Parameters
+    ----------
+    manifest_file
+        File to write the manifest to, if any.
     """
     folder = _parse_folder(settings, project)
+    if folder.is_relative_to(settings.data):
+        data_folder.claim(settings.data)
     folder.mkdir(parents=True, exist_ok=True)
-    variables = _variables(settings) | NOT_PARSED
-    with FileLock(folder / ".lock"):
-        return _invoke(["parse", "--no-write-json"], project, folder, variables)
+    lock = FileLock(folder / ".lock")
+    # Without the lock dbt parses the whole project if it reads what another process is writing.
+    with suppress(Timeout):
+        lock.acquire(timeout=LOCK_SECONDS)
+    try:
+        options = [] if manifest_file else ["--no-write-json"]
+        outcome = _invoke(["parse", *options], project, folder, _variables(settings) | NOT_PARSED)
+        if manifest_file and outcome.success:
+            shutil.copyfile(folder / "manifest.json", manifest_file)
+        return outcome
+    finally:
+        lock.release()
 
 
 def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT) -> dbtRunnerResult:
@@ -81,7 +101,7 @@ def invoke(settings: Settings, arguments: list[str], project: Path = PROJECT) ->
     """
     manifest = _prepared.pop(_parse_folder(settings, project), None)  # dbt modifies it
     if manifest is None:
-        outcome = parse(settings, project)
+        outcome = parse(settings, project=project)
         if not outcome.success:
             return outcome
         manifest = outcome.result
@@ -110,11 +130,8 @@ def _parse_folder(settings: Settings, project: Path) -> Path:
     decisive = {name: value for name, value in _variables(settings).items() if name not in NOT_PARSED}
     decisive.pop("motherduck_token", None)
     key = hashlib.sha256(json.dumps([str(project), decisive], sort_keys=True).encode()).hexdigest()[:12]
-    folder = project / "target" / "parsed" / key
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-    # The checkout may belong to another user.
-    return folder if os.access(folder, os.W_OK) else settings.data / "dbt" / "parsed" / key
+    is_own = project.stat().st_uid == os.geteuid() and os.access(project, os.W_OK)
+    return (project / "target" if is_own else settings.data / "dbt") / "parsed" / key
 
 
 def _lake_of(settings: Settings) -> AbstractContextManager[None]:
