@@ -96,7 +96,7 @@ def folders_used(step: chain.Step) -> set[str]:
         ("dbt/models/intermediate/int_orders.yml", "intermediate"),
         ("dbt/models/marts/dim_dates.sql", "marts"),
         ("dbt/tests/marts/every_day_has_its_sales.sql", "marts"),
-        ("dbt/models/marts/pages/fct_funnel.md", None),
+        ("dbt/models/marts/pages/fct_funnel.md", "marts"),
         ("dbt/models/staging/_sources.yml", "generate_history"),
         ("dbt/dbt_project.yml", "ingest"),
         ("dbt/macros/casts.sql", "ingest"),

@@ -102,7 +102,7 @@ def test_a_manifest_that_was_prepared_is_that_of_the_settings_and_is_used_once(b
     renumbered = shop.model_copy(update={"order_items_renumbered": True})
     assert dbt_runner.invoke(renumbered, ["ls", "--select", "stg_orders"]).success
     parses = []
-    monkeypatch.setattr(dbt_runner, "parse", lambda *_: parses.append(1) or SimpleNamespace(success=False))
+    monkeypatch.setattr(dbt_runner, "parse", lambda *_, **__: parses.append(1) or SimpleNamespace(success=False))
     assert dbt_runner.invoke(shop, ["ls", "--select", "stg_orders"]).success
     assert not parses
     assert not dbt_runner.invoke(shop, ["ls"]).success

@@ -137,9 +137,9 @@ def _files() -> Iterator[Path]:
     for top in (ROOT / LIBRARY, ROOT / "dbt"):
         for path in top.rglob("*"):
             parts = path.relative_to(ROOT).parts
-            is_code = (path.suffix != ".md" or parts[0] == "dbt") and not any(
-                part.startswith((".", "__pycache__")) for part in parts
-            )
+            is_hidden = any(part.startswith((".", "__pycache__")) for part in parts)
+            # Descriptions of models are in Markdown.
+            is_code = not is_hidden and (path.suffix != ".md" or parts[:2] == ("dbt", "models"))
             if is_code and parts[:2] not in {("dbt", "target"), ("dbt", "logs")} and path.is_file():
                 yield path
 
