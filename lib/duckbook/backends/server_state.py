@@ -57,7 +57,7 @@ def command(function: Callable[Arguments, Result]) -> Callable[Arguments, Result
                 result = function(*arguments, **options)
         except KeyboardInterrupt:
             name = function.__name__.replace("_", "-")
-            click.echo(f"{name} was stopped, and left nothing half done: do it again to do all of it.", err=True)
+            click.echo(f"{name} was stopped: run it again to do all of it.", err=True)
             raise
         return result
 

@@ -165,9 +165,9 @@ def restore(folder, **_common) -> None:
         endpoints = servers.up(settings())
         restored = backup.restore(settings(), endpoints, folder)
         raw.rebuild(settings(), endpoints)
-        backup.finish_restore(settings())
     click.echo(f"Restored the history of {restored.commit} commits, as of {restored.as_of}; building from it.")
     _run(_from_raw("restore"))
+    backup.finish_restore(settings())
 
 
 @cli.command()
